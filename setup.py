@@ -1,0 +1,5 @@
+"""Install the package; everything about it is in setup.cfg."""
+
+from setuptools import setup
+
+setup()
