@@ -1,0 +1,332 @@
+"""loglines.cfg as a whole: read, checked, every fault in it found at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from configparser import RawConfigParser
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from aggregator import graph, ini, pirus2, placeholders
+from aggregator.errors import ConfigError
+from aggregator.instance import Instance, host_node, read_line
+from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name, unknown
+from aggregator.sections import AggregatorSettings, ProgramSettings, RedisSettings, SupervisorSettings
+from aggregator.settings import DEFAULT_MAXDEPTH, Option, Settings, meant, options_of, parse_option, parse_settings
+from aggregator.tables import PREFIXES as TABLE_PREFIXES
+from aggregator.tables import FeedTable, Tables, render
+
+__all__ = ["Config", "Program", "ProgramSettings", "RedisSettings", "SupervisorSettings", "load"]
+
+Texts = Mapping[str, Mapping[str, str]]
+
+_CORE: dict[str, type[Settings]] = {
+    "supervisor": SupervisorSettings,
+    "redis": RedisSettings,
+    "aggregator": AggregatorSettings,
+}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration without faults."""
+
+    root: Path
+    file: Path
+    node: str
+    redis: RedisSettings
+    supervisor: SupervisorSettings
+    aggregator: AggregatorSettings
+    programs: dict[str, Program]
+    """By section, in the order of the file; the one asked for alone when `load` was told `only`."""
+    warnings: tuple[str, ...]
+    raw: Texts
+    """The options of every section as they stand in the file."""
+    texts: Texts
+    """The same with ``%(ENV_NAME)s`` and ``%(here)s`` filled in."""
+    limits: Mapping[str, int]
+    tables: Tables
+
+    def feed_table(self) -> FeedTable:
+        """Return the feeds of the sections and of feeds_file as they are now, and what is wrong with others."""
+        return self.tables.feed_table()
+
+    @property
+    def feeds(self) -> Mapping[str, Any]:
+        """All feeds by name, of type `aggregator.feeds.feedtable.Feed`. Raises ConfigError when one has a fault."""
+        table = self.feed_table()
+        if table.faults:
+            raise ConfigError(*table.faults)
+        return table.feeds
+
+    @property
+    def stores(self) -> Mapping[str, Any]:
+        """The stores by name, of type `aggregator.stores.settings.StoreSettings`. Raises ConfigError."""
+        stores, faults = self.tables.read_stores()
+        if faults:
+            raise ConfigError(*render(faults, self.file))
+        return stores
+
+    def store(self, name: str) -> Any:
+        """Return the settings of the section `[store_NAME]`. Raises ConfigError when it is missing or wrong."""
+        stores, faults = self.tables.read_stores()
+        ours = [fault for fault in faults if fault.section == f"store_{name}"]
+        if ours:
+            raise ConfigError(*render(ours, self.file))
+        if name not in stores:
+            raise ConfigError(f"{self.file.name}: no section [store_{name}]{meant(name, list(stores))}")
+        return stores[name]
+
+    @property
+    def instance(self) -> Instance:
+        """The paths of this instance."""
+        return Instance(self.root)
+
+    @property
+    def consumers(self) -> dict[str, str]:
+        """For each queue the section that reads it."""
+        return graph.consumers(self.programs)
+
+    @property
+    def producers(self) -> dict[str, tuple[str, ...]]:
+        """For each queue the sections that send to it."""
+        return graph.producers(self.programs)
+
+    def depth_limit(self, queue: str) -> int | None:
+        """Return how many messages may wait in a queue; None when nobody here reads it."""
+        return self.limits.get(_local(queue, self.node))
+
+    def parser(self) -> RawConfigParser:
+        """Return all of the file for a plugin, every value filled in."""
+        return _parser(self.texts)
+
+
+def load(file: Path, root: Path, only: str | None = None) -> Config:
+    """Return the configuration in a file. Raises ConfigError with every fault in it.
+
+    With `only` one section's stage is imported and checked, and other sections' faults are let pass: a worker must
+    stay small, and must not die of what somebody is just writing elsewhere in the file.
+    """
+    return _Loader(file, Path(os.path.abspath(root)), only).load()
+
+
+_S = TypeVar("_S", bound=Settings)
+
+
+class _Loader:
+    """Everything that is known while a file is being read."""
+
+    def __init__(self, file: Path, root: Path, only: str | None) -> None:
+        self.file = file
+        self.root = root
+        self.only = only
+        self.instance = Instance(root)
+        self.document = ini.read(file)
+        self.raw = {
+            section.name: {name: value.text for name, value in section.values.items()}
+            for section in self.document.sections.values()
+        }
+        self.texts: dict[str, dict[str, str]] = {}
+
+    def load(self) -> Config:
+        if self.document.faults and not self.raw:
+            self._refuse()
+        self._expand()
+        supervisor = self._core("supervisor", SupervisorSettings) or SupervisorSettings()
+        redis = self._redis()
+        aggregator = self._core("aggregator", AggregatorSettings) or AggregatorSettings()
+        reader = Reader(self.document, self.root, _parser(self.texts))
+        programs = self._programs(reader)
+        shared = Tables(self.document, self.raw, self.texts, self.file, self.root, aggregator.feeds_file)
+        if self.only is None:
+            self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
+            self._check_supervisor(supervisor)
+            self._check_root()
+            self._check_users(programs)
+            self._check_sections(reader.plugins)
+            graph.check(programs, self.document)
+        self._refuse()
+        node = aggregator.node or read_line(self.instance.node) or host_node()
+        return Config(
+            root=self.root,
+            file=Path(os.path.abspath(self.file)),
+            node=node,
+            redis=redis,
+            supervisor=supervisor,
+            aggregator=aggregator,
+            programs=programs,
+            warnings=tuple(self._lines(self.document.warnings)),
+            raw=MappingProxyType(self.raw),
+            texts=MappingProxyType(self.texts),
+            limits={_local(queue, node): limit for queue, limit in self._limits()},
+            tables=shared,
+        )
+
+    def _refuse(self) -> None:
+        faults = self.document.faults
+        if self.only is not None:
+            ours = (None, self.only, "redis", "aggregator")
+            faults = [fault for fault in faults if fault.section in ours and (fault.section or not fault.line)]
+        if faults:
+            raise ConfigError(*self._lines(faults))
+
+    def _lines(self, problems: list[ini.Problem]) -> list[str]:
+        return render(problems, self.file)
+
+    def _expand(self) -> None:
+        here = str(self.file.absolute().parent)
+        for section, options in self.raw.items():
+            self.texts[section] = {}
+            for option, text in options.items():
+                value, missing = placeholders.expand(text, here, os.environ)
+                self.texts[section][option] = value
+                if "%(ENV_" in text:
+                    self.document.veiled[section, option] = text
+                if missing:
+                    self.document.fault(section, option, f"missing environment variable {', '.join(missing)}")
+
+    def _core(self, section: str, settings: type[_S]) -> _S | None:
+        texts = self.texts.get(section, {})
+        parsed, faults = parse_settings(settings, texts)
+        options = {option.name: option for option in options_of(settings)}
+        for fault in faults:
+            words = fault.text
+            if fault.option == "url":
+                words = _masked_fault(options["url"], texts["url"])
+            self.document.fault(section, fault.option, words)
+        for option in texts:
+            if option not in options:
+                self.document.fault(section, option, unknown(option, tuple(options)))
+        return parsed
+
+    def _redis(self) -> RedisSettings:
+        texts = self.texts.get("redis", {})
+        settings = self._core("redis", RedisSettings) or RedisSettings()
+        apart = [option for option in ("host", "port", "db", "password") if option in texts]
+        if is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
+            for option in (*apart, *(["url"] if "url" in texts else [])):
+                advice = "take this out, or take out [process_redis]"
+                self.document.fault("redis", option, f"[process_redis] runs a Redis of its own; {advice}")
+            return msgspec.structs.replace(settings, url=f"unix://{quote(str(self.instance.redis_socket))}")
+        if settings.url:
+            for option in apart:
+                self.document.fault("redis", option, "stands beside url, which says it already; give one of the two")
+            return settings
+        if "redis" not in self.texts and OWN_REDIS not in self.texts:
+            advice = "say where Redis is (url = redis://HOST), or add an empty section [process_redis] to run one here"
+            self.document.fault("redis", None, f"missing section; {advice}")
+        return msgspec.structs.replace(settings, url=_redis_url(settings))
+
+    def _programs(self, reader: Reader) -> dict[str, Program]:
+        if self.only is None:
+            sections = [section for section in self.texts if section.startswith(PREFIXES)]
+        else:
+            sections = [section for section in self.texts if section == self.only]
+            if not sections:
+                names = [section for section in self.texts if section.startswith(PREFIXES)]
+                self.document.fault(self.only, None, f"no such section{meant(self.only, names)}")
+        programs: dict[str, Program] = {}
+        seen: dict[str, str] = {}
+        for section in sections:
+            first = seen.setdefault(section.casefold(), section)
+            if first != section:
+                place = f"[{first}] in line {self.document.line_of(first)}"
+                words = f"makes the same program as {place}; names must differ in more than case"
+                self.document.fault(section, None, words)
+            program = reader.read(section, self.texts[section])
+            if program is not None:
+                programs[section] = program
+        return programs
+
+    def _check_supervisor(self, supervisor: SupervisorSettings) -> None:
+        if supervisor.port.loopback:
+            return
+        found = f"found {supervisor.port}"
+        if supervisor.password is None:
+            advice = "set a password of your own, or listen on 127.0.0.1"
+            self.document.fault("supervisor", "port", f"other machines could reach it ({found}); {advice}")
+        else:
+            words = f"other machines can reach it, and it speaks plain HTTP ({found}); 127.0.0.1 is safer"
+            self.document.warn("supervisor", "port", words)
+
+    def _check_root(self) -> None:
+        for character in '%"\\\n':
+            if character in str(self.root):
+                words = f"the instance's folder has {character!r} in its path, which supervisord cannot read; move it"
+                self.document.faults.append(ini.Problem(0, None, None, words))
+
+    def _check_users(self, programs: Mapping[str, Program]) -> None:
+        if OWN_REDIS not in programs or programs[OWN_REDIS].kind != "redis":
+            return
+        for program in programs.values():
+            if program.program.user not in (None, programs[OWN_REDIS].program.user):
+                words = "cannot reach the private socket of [process_redis], which has another user"
+                self.document.warn(program.section, "user", f"{words} (found {program.program.user})")
+
+    def _check_sections(self, plugins: Mapping[str, Mapping[str, str] | None]) -> None:
+        for section in self.texts:
+            if section in _CORE or section.startswith((*PREFIXES, *TABLE_PREFIXES, "redis_")):
+                continue
+            if section in pirus2.IGNORED_SECTIONS:
+                self.document.warn(section, None, pirus2.IGNORED_SECTIONS[section])
+                continue
+            plugin = next((name for name in plugins if section == name or section.startswith(f"{name}_")), None)
+            if plugin is None:
+                self.document.fault(section, None, _unknown_section(section, sorted(plugins)))
+                continue
+            known = plugins[plugin]
+            for option in self.texts[section]:
+                if known is not None and option not in known:
+                    self.document.fault(section, option, unknown(option, tuple(known)))
+
+    def _limits(self) -> list[tuple[str, int]]:
+        found = []
+        for texts in self.texts.values():
+            if "listento" in texts and (stage_name(texts) or "maxdepth" in texts):
+                limit = texts.get("maxdepth", "")
+                found.append((texts["listento"].strip(), int(limit) if limit.isdecimal() else DEFAULT_MAXDEPTH))
+        return found
+
+
+def _parser(texts: Texts) -> RawConfigParser:
+    parser = RawConfigParser(default_section="")
+    for section, options in texts.items():
+        parser.add_section(section)
+        for option, text in options.items():
+            parser.set(section, option, text)
+    return parser
+
+
+def _local(queue: str, node: str) -> str:
+    """Return one form for a queue of this machine, written @node or with the node's name."""
+    return f"{queue.removesuffix('@node')}@{node}" if queue.endswith("@node") else queue
+
+
+def _redis_url(settings: RedisSettings) -> str:
+    host = settings.host or "127.0.0.1"
+    secret = f":{quote(settings.password, safe='')}@" if settings.password else ""
+    return f"redis://{secret}{f'[{host}]' if ':' in host else host}:{settings.port}/{settings.db}"
+
+
+def _masked_fault(option: Option, text: str) -> str:
+    """Return the words for a bad address of Redis, without the password in it."""
+    try:
+        parse_option(option, re.sub(r"(//[^/@]*:)[^/]*@", r"\1***@", text))
+    except ValueError as error:
+        return str(error)
+    return f"bad {option.kind.name}; allowed: {option.kind.allowed}"
+
+
+def _unknown_section(section: str, plugins: list[str]) -> str:
+    names = [*_CORE, *plugins]
+    prefixes = (*PREFIXES, *TABLE_PREFIXES)
+    head, underscore, tail = section.partition("_")
+    near = difflib.get_close_matches(head, [prefix[:-1] for prefix in prefixes], n=1)
+    hint = f"; did you mean {near[0]}_{tail}?" if near and underscore else meant(section, names)
+    return f"unknown section; allowed: {', '.join([*names, *(f'{prefix}*' for prefix in prefixes)])}{hint}"

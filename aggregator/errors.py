@@ -1,0 +1,63 @@
+"""The errors of the project, named by what happens next.
+
+A stage raises one of these to tell the runner what to do with the message in hand; everything else that a stage
+raises counts as a fault that may pass, and is retried with backoff.
+"""
+
+from __future__ import annotations
+
+
+class AggregatorError(Exception):
+    """What every error of ours has in common, so that the command line can show it without a traceback."""
+
+
+class ConfigError(AggregatorError):
+    """Refuse to go on: the configuration is wrong. `problems` has one printable line each; exit code 78 (2 on the
+    command line)."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Reject(AggregatorError):
+    """Set the message aside at once: trying again cannot help."""
+
+
+class Retry(AggregatorError):
+    """Try this message again later; after `maxtries` attempts it is set aside.
+
+    `delay_s` is the wish of the other side (a Retry-After); None leaves it to exponential backoff.
+    """
+
+    def __init__(self, reason: str, delay_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
+
+
+class Unavailable(AggregatorError):
+    """Put the message back untried and take no other for `pause_s` seconds: what the stage needs is away.
+
+    Raised for faults that are no message's own (a full disk, a dead neighbour). The attempt does not count.
+    """
+
+    def __init__(self, reason: str, pause_s: float = 5.0) -> None:
+        super().__init__(reason)
+        self.pause_s = pause_s
+
+
+class Superseded(AggregatorError):
+    """Exit: a newer incarnation of this worker owns its messages, or Redis came back older than it was."""
+
+
+class CursorMoved(Superseded):
+    """Somebody else stored a position since it was read; nothing of the commit took effect."""
+
+
+EXIT_OK = 0
+EXIT_CHECK_FAILED = 1
+EXIT_USAGE = 2
+EXIT_AWAY = 75
+"""Redis was away too long, or this incarnation was superseded: start me again (sysexits.h EX_TEMPFAIL)."""
+EXIT_CONFIG = 78
+"""The configuration is wrong: starting again does not help (sysexits.h EX_CONFIG)."""

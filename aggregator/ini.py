@@ -1,0 +1,178 @@
+"""Read an INI file, keep the line of everything in it, and report every fault in it at once.
+
+The dialect is the one ConfigParser reads: `key = value` or `key: value`, names of options in any case, a deeper
+indented line goes on with the value above, lines that start with `#` or `;` are comments, and so is the rest of a
+line after white space and `;`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from aggregator.settings import shorten
+
+
+class Problem(NamedTuple):
+    """One thing wrong, or worth a warning, and where it stands; line 0 means the file as a whole."""
+
+    line: int
+    section: str | None
+    option: str | None
+    text: str
+    file: str = ""
+    """The file it stands in, when that is not loglines.cfg itself."""
+
+    def render(self, file: str) -> str:
+        """Return the one line a user sees: ``FILE:LINE [section] option: what is wrong``."""
+        file = self.file or file
+        place = f"{file}:{self.line}" if self.line else file
+        if self.section is not None:
+            place += f" [{self.section}]"
+        if self.option is not None:
+            place += f" {self.option}"
+        return f"{place}: {self.text}"
+
+
+class Value(NamedTuple):
+    """The text of an option as it stands in the file, and its line."""
+
+    text: str
+    line: int
+
+
+class Section:
+    """One section: its options in the order of the file."""
+
+    def __init__(self, name: str, line: int) -> None:
+        self.name = name
+        self.line = line
+        self.values: dict[str, Value] = {}
+
+
+class Document:
+    """What a file holds, and what is wrong with it: first its form, then what its readers find."""
+
+    def __init__(self) -> None:
+        self.sections: dict[str, Section] = {}
+        self.faults: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.veiled: dict[tuple[str, str | None], str] = {}
+        """What to show in place of values that came out of the environment and may be secret, by section, option."""
+
+    def fault(self, section: str, option: str | None, text: str) -> None:
+        """Note that an option is wrong, or a section. Only the first fault of an option is kept: others follow."""
+        if (section, option) in self.veiled:
+            text = re.sub(r"found (['\"]).*\1", lambda _: f"found {shorten(self.veiled[section, option])}", text)
+        known = option is not None and any((p.section, p.option) == (section, option) for p in self.faults)
+        if not known:
+            self.faults.append(Problem(self.line_of(section, option), section, option, text))
+
+    def warn(self, section: str, option: str | None, text: str) -> None:
+        """Note something that is no fault, but hardly meant."""
+        self.warnings.append(Problem(self.line_of(section, option), section, option, text))
+
+    def line_of(self, section: str, option: str | None = None) -> int:
+        """Return where an option stands; a missing one stands at its section's head."""
+        found = self.sections.get(section)
+        if found is None:
+            return 0
+        return found.values[option].line if option in found.values else found.line
+
+
+_INLINE_COMMENT = re.compile(r"\s;.*")
+_HEADER = re.compile(r"\[([^\]]*)\]\s*(.*)")
+_OPTION = re.compile(r"([^=:]*?)\s*[=:]\s*(.*)")
+
+
+def read(file: Path) -> Document:
+    """Return everything in a file; a file that cannot be read gives a document with that one fault."""
+    document = Document()
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        document.faults.append(Problem(0, None, None, f"cannot be read: {error.strerror}"))
+        return document
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        document.faults.append(Problem(1, None, None, "bad encoding (found UTF-16); save the file as UTF-8"))
+        return document
+    reader = _Reader(document)
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        reader.line(number, line)
+    return document
+
+
+class _Reader:
+    """Go through the lines of a file and fill a document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.section: Section | None = None
+        self.repeated = False
+        """True inside a second section of the same name: its options fill what the first one lacks."""
+        self.option: str | None = None
+        self.indent = 0
+
+    def line(self, number: int, raw: bytes) -> None:
+        """Take in one line."""
+        text = self._decode(number, raw)
+        content = text.strip()
+        if not content or content[0] in "#;":
+            return
+        content = _INLINE_COMMENT.sub("", content)
+        indent = len(text) - len(text.lstrip())
+        if self.option is not None and self.section is not None and indent > self.indent:
+            value = self.section.values[self.option]
+            self.section.values[self.option] = value._replace(text=f"{value.text}\n{content}".lstrip("\n"))
+            return
+        self.indent = indent
+        self.option = None
+        if content.startswith("["):
+            self._header(number, content)
+        else:
+            self._option(number, content)
+
+    def _decode(self, number: int, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            found = f"found byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+            self._fault(number, f"bad encoding ({found}); save the file as UTF-8")
+            return raw.decode("utf-8", "replace")
+
+    def _header(self, number: int, content: str) -> None:
+        match = _HEADER.fullmatch(content)
+        if not match or not match[1].strip() or (match[2] and match[2][0] not in "#;"):
+            self._fault(number, f"bad section header (found {shorten(content)}); allowed: [NAME]")
+            # What follows belongs to no section we know: report it nowhere rather than in the section before.
+            self.section, self.repeated = Section("", number), True
+            return
+        name = match[1].strip()
+        first = self.document.sections.get(name)
+        if first is not None:
+            text = f"duplicate section; the first one stands in line {first.line}"
+            self.document.faults.append(Problem(number, name, None, text))
+        self.repeated = first is not None
+        self.section = first or self.document.sections.setdefault(name, Section(name, number))
+
+    def _option(self, number: int, content: str) -> None:
+        match = _OPTION.fullmatch(content)
+        if not match or not match[1]:
+            self._fault(number, f"neither a section nor an option (found {shorten(content)}); allowed: NAME = VALUE")
+            return
+        if self.section is None:
+            self._fault(number, f"option before the first section (found {shorten(content)})")
+            return
+        name, value = match[1].lower(), Value(match[2].strip(), number)
+        first = self.section.values.get(name)
+        if first is None:
+            self.section.values[name] = value
+            self.option = name
+        elif not self.repeated:
+            text = f"duplicate option; the first one stands in line {first.line}"
+            self.document.faults.append(Problem(number, self.section.name, name, text))
+
+    def _fault(self, number: int, text: str) -> None:
+        section = self.section.name if self.section is not None and self.section.name else None
+        self.document.faults.append(Problem(number, section, None, text))

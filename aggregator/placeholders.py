@@ -1,0 +1,59 @@
+"""What ``%`` means in loglines.cfg, and in the program files that are made from it.
+
+In loglines.cfg ``%(ENV_NAME)s`` is a variable of the environment, ``%(here)s`` the folder of the file and ``%%`` a
+percent sign. ``%(process_num)d`` and ``%(program_name)s`` are left to supervisord. Every other ``%`` is just one:
+addresses and time formats are full of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_PLACEHOLDER = re.compile(r"%%|%\((ENV_[A-Za-z_][A-Za-z0-9_]*|here)\)s|%\((process_num|program_name)\)0?\d*[ds]|%")
+
+
+def expand(text: str, here: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return a value as the pipeline sees it, and the names of missing environment variables."""
+    missing: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "%%":
+            return "%"
+        if match[1] is None:
+            return match[0]
+        if match[1] == "here":
+            return here
+        name = match[1].removeprefix("ENV_")
+        if name not in environ:
+            missing.append(name)
+        return environ.get(name, match[0])
+
+    return _PLACEHOLDER.sub(replace, text), missing
+
+
+def for_supervisord(text: str, here: str) -> str:
+    """Return a value as a program file has it.
+
+    Environment variables stay names, so that no secret is written down and supervisord fills them in; `here` is what
+    stands for the folder of loglines.cfg there; every other percent sign is doubled, since one that supervisord
+    cannot read keeps it from reading any program.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] == "here":
+            return here
+        return "%%" if match[0] == "%" else match[0]
+
+    return _PLACEHOLDER.sub(replace, text)
+
+
+def fill(text: str, program: str, number: int) -> str:
+    """Return what supervisord makes of a value for one process of a program."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match[2] == "process_num":
+            return f"%{match[0].partition(')')[2]}" % number
+        return program if match[2] else match[0]
+
+    return _PLACEHOLDER.sub(replace, text)

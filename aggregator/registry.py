@@ -1,0 +1,78 @@
+"""From a stage's name to its class.
+
+Built-in stages are known without asking the installed packages, which would cost every worker's start 30 ms.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from aggregator.settings import meant, shorten
+
+BUILTIN = {
+    "archive": "aggregator.feeds.archive:Archive",
+    "broker": "aggregator.logs.broker:Broker",
+    "compress": "aggregator.feeds.compress:Compress",
+    "download": "aggregator.feeds.download:Download",
+    "filter": "aggregator.feeds.filter:Filter",
+    "logfile": "aggregator.logs.logfile:LogFile",
+    "openurl": "aggregator.logs.openurl:OpenUrl",
+    "tail": "aggregator.logs.tail:Tail",
+}
+GROUP = "aggregator.stages"
+
+
+def stage_names() -> list[str]:
+    """Return the names that `stage = NAME` may have: built in, or from the entry points of installed packages."""
+    return sorted({*BUILTIN, *(point.name for point in _entry_points())})
+
+
+def load_stage(name: str, root: Path) -> type:
+    """Return the class of a stage: a known name, or ``module:Class`` looked up from the instance's folder first.
+
+    Raises ValueError with the words for the user.
+    """
+    spec = name if ":" in name else BUILTIN.get(name) or _installed(name)
+    if spec is None:
+        names = stage_names()
+        allowed = f"allowed: {', '.join(names)} or MODULE:CLASS"
+        raise ValueError(f"unknown stage (found {shorten(name)}); {allowed}{meant(name, names)}")
+    module_name, _, class_name = spec.partition(":")
+    found = getattr(load_module(module_name, root), class_name, None)
+    if found is None:
+        raise ValueError(f"{module_name} has no class {class_name}")
+    # What every Stage and Source has; importing these classes here would cost the generator Redis's client.
+    if not isinstance(found, type) or not (hasattr(found, "Settings") and hasattr(found, "plugin_options")):
+        raise ValueError(f"{spec} is no stage; derive it from Stage or Source of aggregator.runtime.stage")
+    return found
+
+
+def load_module(name: str, root: Path) -> ModuleType:
+    """Return a module, a plugin's for example, looked up from the instance's folder first.
+
+    Raises ValueError with the last line of the traceback, whatever it is that the module does when imported.
+    """
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+
+
+def is_source(stage: type) -> bool:
+    """True for a stage that brings messages in."""
+    return hasattr(stage, "poll")
+
+
+def _installed(name: str) -> str | None:
+    return next((point.value for point in _entry_points() if point.name == name), None)
+
+
+def _entry_points() -> Any:
+    # Imported here, not above, for the 30 ms.
+    return importlib.import_module("importlib.metadata").entry_points(group=GROUP)

@@ -1,0 +1,290 @@
+"""Option types, and how a section of strings becomes frozen settings.
+
+A stage declares each option once, as a field of its `Settings`:
+
+    fanout: Annotated[TargetQueues, Doc("the queues that each message is copied to")]
+    timeout: Annotated[Duration, Doc("how long to wait for an answer"), Bounds(ge=0.1)] = 60.0
+
+The type gives the parser and the words for what is allowed, `Doc` the documentation, `Bounds` the limits, the
+default the default. `parse_settings` reads a whole section and reports every fault in it at once; the caller adds
+file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import string
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+
+import msgspec
+
+
+class Kind(NamedTuple):
+    """An option type: a short name, a parser that raises ValueError, and the words for what it allows."""
+
+    name: str
+    parse: Callable[[str], Any]
+    allowed: str
+
+
+class Doc(NamedTuple):
+    """One sentence on what an option does, for `aggregator config reference`."""
+
+    text: str
+
+
+class Bounds(NamedTuple):
+    """Inclusive limits of a number, in the option's own unit."""
+
+    ge: float | None = None
+    le: float | None = None
+
+
+class Fault(NamedTuple):
+    """One thing wrong with one option (or, with `option` None, with the section)."""
+
+    option: str | None
+    text: str
+
+
+class Option(NamedTuple):
+    """What is known of one option: everything the checker and the reference page need."""
+
+    name: str
+    kind: Kind
+    doc: str
+    bounds: Bounds
+    default: Any
+    """`msgspec.NODEFAULT` when the option must be given."""
+
+    @property
+    def required(self) -> bool:
+        """True when the section must give this option."""
+        return self.default is msgspec.NODEFAULT
+
+
+DEFAULT_MAXDEPTH = 100_000
+"""How many messages may wait in a queue when its consumer does not say: known without importing its stage."""
+
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_BYTES = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}(@node)?")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds for `14`, `14s`, `250ms`, `5m`, `1h`, `2d`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip().lower())
+    if not match:
+        raise ValueError
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for `1000`, `64KB`, `50MB`, `1GB` (powers of 1024, as supervisord reads them)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb|)", text.strip().lower())
+    if not match:
+        raise ValueError
+    return int(float(match[1]) * _UNITS_BYTES[match[2]])
+
+
+def parse_flag(text: str) -> bool:
+    """Return the truth of the words supervisord and ConfigParser take for it."""
+    word = text.strip().lower()
+    if word in ("yes", "true", "on", "1"):
+        return True
+    if word in ("no", "false", "off", "0"):
+        return False
+    raise ValueError
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Return the non-empty parts of a list separated by commas or line breaks."""
+    return tuple(part.strip() for part in re.split(r"[,\n]", text) if part.strip())
+
+
+def parse_queue(text: str) -> str:
+    """Return a queue's name; `@node` at its end keeps the queue to this machine."""
+    name = text.strip()
+    if not _QUEUE_NAME.fullmatch(name):
+        raise ValueError
+    return name
+
+
+def parse_queues(text: str) -> tuple[str, ...]:
+    """Return several queue names, each once, at least one."""
+    names = tuple(parse_queue(word) for word in parse_words(text))
+    if not names or len(set(names)) != len(names):
+        raise ValueError
+    return names
+
+
+def _parse_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text.strip()
+
+
+def _parse_codes(text: str) -> frozenset[int]:
+    codes = frozenset(int(word) for word in parse_words(text))
+    if not codes or not all(100 <= code <= 599 for code in codes):
+        raise ValueError
+    return codes
+
+
+def _parse_mode(text: str) -> int:
+    mode = int(text, 8)
+    if not 0 <= mode <= 0o7777:
+        raise ValueError
+    return mode
+
+
+def _parse_web_url(text: str) -> str:
+    url = text.strip()
+    if not re.match(r"https?://[^/\s]+", url):
+        raise ValueError
+    return url
+
+
+def _parse_name(text: str) -> str:
+    if not _SAFE_NAME.fullmatch(text.strip()):
+        raise ValueError
+    return text.strip()
+
+
+def _parse_module(text: str) -> str:
+    if not all(part.isidentifier() for part in text.strip().split(".")):
+        raise ValueError
+    return text.strip()
+
+
+def _parse_template(text: str) -> str:
+    for _, field, _, _ in string.Formatter().parse(text):
+        if field is not None and not field.isidentifier():
+            raise ValueError
+    return text
+
+
+Text = Annotated[str, Kind("text", _parse_text, "any text")]
+Flag = Annotated[bool, Kind("flag", parse_flag, "yes or no")]
+Integer = Annotated[int, Kind("number", lambda text: int(text), "a whole number")]
+Number = Annotated[float, Kind("number", lambda text: float(text), "a number")]
+Duration = Annotated[float, Kind("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
+Size = Annotated[int, Kind("size", parse_size, "a size such as 500, 64KB or 50MB")]
+ListenQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
+TargetQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
+TargetQueues = Annotated[
+    tuple[str, ...], Kind("queues", parse_queues, "queue names with commas between them, each of them once")
+]
+FilePath = Annotated[str, Kind("path", _parse_text, "a path; a relative one starts at the instance's folder")]
+StatusCodes = Annotated[frozenset[int], Kind("HTTP codes", _parse_codes, "HTTP status codes such as 200, 204")]
+FileMode = Annotated[int, Kind("mode", _parse_mode, "an octal file mode such as 0640")]
+WebUrl = Annotated[str, Kind("URL", _parse_web_url, "an address that starts with http:// or https://")]
+SafeName = Annotated[str, Kind("name", _parse_name, "letters, digits, _ . - (at most 80)")]
+Module = Annotated[str, Kind("module", _parse_module, "a Python module such as plugins.accesslog")]
+Template = Annotated[str, Kind("template", _parse_template, "text with {field} in it, and no other braces")]
+
+
+def choice(*words: str) -> Kind:
+    """Return the option type that allows exactly these words."""
+
+    def parse(text: str) -> str:
+        if text.strip() not in words:
+            raise ValueError
+        return text.strip()
+
+    return Kind("choice", parse, " or ".join(words))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of all settings: one field an option."""
+
+
+_S = TypeVar("_S", bound=Settings)
+
+
+def options_of(settings_class: type[Settings]) -> tuple[Option, ...]:
+    """Return the options that a settings class declares, in the order of declaration."""
+    return tuple(_fields_of(settings_class).values())
+
+
+@functools.cache
+def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
+    """Return the options by the names of their fields. Kept: 10,000 feeds are read by one class."""
+    found = {}
+    for field in msgspec.structs.fields(settings_class):
+        notes = _notes_of(field.type)
+        kind = next(note for note in reversed(notes) if isinstance(note, Kind))
+        doc = next((note.text for note in notes if isinstance(note, Doc)), "")
+        bounds = next((note for note in notes if isinstance(note, Bounds)), Bounds())
+        found[field.name] = Option(field.name.rstrip("_"), kind, doc, bounds, field.default)
+    return found
+
+
+def _notes_of(annotation: Any) -> tuple[Any, ...]:
+    """Find the notes of `Annotated[...]`, with a `| None` inside or behind it."""
+    own = tuple(getattr(annotation, "__metadata__", ()))
+    inner = annotation.__origin__ if own else annotation
+    return (*(note for part in get_args(inner) for note in getattr(part, "__metadata__", ())), *own)
+
+
+def parse_option(option: Option, text: str) -> Any:
+    """Return the value of one option.
+
+    Raises ValueError with the words for the user: what was found and what is allowed.
+    """
+    try:
+        value = option.kind.parse(text)
+    except ValueError as error:
+        told = f"{error}; " if str(error) and option.kind.name not in ("number", "HTTP codes", "mode") else ""
+        raise ValueError(
+            f"{told}bad {option.kind.name} (found {shorten(text)}); allowed: {option.kind.allowed}"
+        ) from error
+    low, high = option.bounds
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"out of bounds (found {shorten(text)}); allowed: {_limits(low, high)}")
+    return value
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"{low:g} or more" if low is not None else f"{high:g} or less"
+
+
+def parse_settings(settings_class: type[_S], texts: Mapping[str, str]) -> tuple[_S | None, list[Fault]]:
+    """Read the options a settings class declares out of a section's texts; others are left alone.
+
+    Returns the settings and no faults, or None and every fault.
+    """
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for field, option in _fields_of(settings_class).items():
+        if option.name in texts:
+            try:
+                values[field] = parse_option(option, texts[option.name])
+            except ValueError as error:
+                faults.append(Fault(option.name, str(error)))
+        elif option.required:
+            faults.append(Fault(option.name, f"missing; {option.doc}; allowed: {option.kind.allowed}"))
+    return (None if faults else settings_class(**values)), faults
+
+
+def unknown_option(name: str, known: list[str]) -> Fault:
+    """Return the fault for an option nobody declared, with the one that was probably meant."""
+    return Fault(name, f"unknown option{meant(name, known)}")
+
+
+def meant(word: str, known: list[str], cutoff: float = 0.6) -> str:
+    """Return `; did you mean X?` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return a value as it is shown in an error: quoted, one line, not too long."""
+    shown = repr(text)
+    return shown if len(shown) <= limit else f"{shown[: limit - 4]}...{shown[0]}"

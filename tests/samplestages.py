@@ -1,0 +1,67 @@
+"""Small stages for tests of the configuration: they declare options and do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from typing import Annotated
+
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import ConsumerSettings, Outcome, Source, SourceOutcome, SourceSettings, Stage
+from aggregator.settings import Doc, Duration, FilePath, Module, TargetQueue, TargetQueues
+
+
+class Feeder(Source):
+    """Bring in nothing."""
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where lines go")]
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        return iter(())
+
+
+class Copier(Stage):
+    """Copy nothing."""
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        fanout: Annotated[TargetQueues, Doc("where copies go")]
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        return iter(())
+
+
+class Keeper(Stage):
+    """Keep nothing."""
+
+    exclusive = True
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        logfile: Annotated[FilePath, Doc("the file to append to")]
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        return iter(())
+
+
+class Caller(Stage):
+    """Ask a plugin about nothing."""
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        repository_plugin: Annotated[Module, Doc("the module to ask")]
+        timeout: Annotated[Duration, Doc("how long to wait")] = 60.0
+        success_queue: Annotated[TargetQueue, Doc("where handled messages go")] | None = None
+
+    @classmethod
+    def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
+        return {"rfr_id": "who refers"}
+
+    @classmethod
+    def check(cls, settings: Caller.Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        if settings.success_queue == "forbidden":
+            yield "success_queue", "is a queue that this test forbids"
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        return iter(())
+
+
+NO_STAGE = 1
