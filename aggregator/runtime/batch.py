@@ -1,0 +1,95 @@
+"""What is to take effect together: the results of some messages, or what a source brought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aggregator.runtime.message import History, Message, encode_body, write_history
+from aggregator.runtime.stage import Drop, Outcome, Send
+
+
+class Batch:
+    """Collect outcomes until they are committed in one step."""
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+        """What leaves `held`."""
+        self.counts: dict[str, int] = {}
+        self.sends: dict[str, list[bytes]] = {}
+        self.delayed: dict[str, list[tuple[float, bytes]]] = {}
+        self.cursors: list[tuple[str, str | None, str | None]] = []
+        """Name, value expected to be there (None: whatever), new value (None: forget it)."""
+        self.retries: list[tuple[float, bytes, bytes]] = []
+        self.dead: list[tuple[bytes, bytes]] = []
+        self.back: list[bytes] = []
+        self.sent = 0
+        self._copies: dict[str, int] = {}
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter of the books."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def send(self, outcome: Send) -> None:
+        """Take one result along."""
+        body = outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]
+        if outcome.delay_s > 0:
+            self.delayed.setdefault(outcome.queue, []).append((outcome.delay_s, body))
+        else:
+            queue = self.sends.get(outcome.queue)
+            if queue is None:
+                queue = self.sends[outcome.queue] = []
+            queue.append(body)
+        self.sent += 1
+
+    def handled(self, message: Message, outcomes: Iterable[Outcome]) -> None:
+        """Take the outcomes of a handled message. Raises TypeError for something that is no outcome."""
+        dropped = ""
+        for outcome in outcomes:
+            if type(outcome) is Send:
+                self.send(outcome)
+                if outcome.body is message.raw is message.entry and not outcome.delay_s:
+                    self._copy(outcome.queue)
+            elif type(outcome) is Drop:
+                dropped = outcome.reason
+            else:
+                raise TypeError(f"a stage yields Send or Drop, not {type(outcome).__name__}")
+        self.entries.append(message.entry)
+        if dropped:
+            self.count(f"dropped:{dropped}")
+
+    def _copy(self, queue: str) -> None:
+        """Note that the message in hand goes on unchanged, if all before it did."""
+        if self._copies.get(queue, 0) == len(self.entries):
+            self._copies[queue] = len(self.entries) + 1
+
+    def is_copy(self, queue: str) -> bool:
+        """True when a queue gets exactly the messages that leave, byte for byte: Redis has them already."""
+        return 0 < self._copies.get(queue, 0) == len(self.entries) == len(self.sends[queue])
+
+    def retry(self, message: Message, history: History, delay_s: float) -> None:
+        """Have a message tried again later."""
+        self.entries.append(message.entry)
+        self.retries.append((delay_s, write_history(history), message.raw))
+        self.count("retried")
+
+    def set_aside(self, message: Message, history: History) -> None:
+        """Move a message to the dead letters."""
+        self.entries.append(message.entry)
+        self.dead.append((write_history(history), message.raw))
+        self.count("died")
+
+    def put_back(self, message: Message) -> None:
+        """Return a message untried."""
+        self.entries.append(message.entry)
+        self.back.append(message.entry)
+
+    def close(self) -> None:
+        """Count what was done: whatever left `held` and went nowhere else by itself."""
+        dropped = sum(n for name, n in self.counts.items() if name.startswith("dropped:"))
+        done = len(self.entries) - len(self.retries) - len(self.dead) - len(self.back) - dropped
+        if done:
+            self.count("out", done)
+
+    def __bool__(self) -> bool:
+        """True when there is anything to commit."""
+        return bool(self.entries or self.sends or self.delayed or self.cursors or self.counts)

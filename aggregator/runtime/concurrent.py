@@ -1,0 +1,74 @@
+"""The worker of a stage that keeps several messages in flight."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any
+
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.consumer import ConsumerWorker
+from aggregator.runtime.message import Message
+from aggregator.runtime.queue import Queue
+from aggregator.runtime.stage import Context, Stage
+
+STATUS_S = 0.2
+"""How often a worker with messages in flight looks whether it was told to stop."""
+
+
+class ConcurrentWorker(ConsumerWorker):
+    """Keep several messages in flight, and commit them as they are done."""
+
+    def __init__(self, queue: Queue, stage: Stage, context: Context, *, patience_s: float = 600.0) -> None:
+        super().__init__(queue, stage, context, patience_s=patience_s)
+        self.concurrency: int = stage.settings.concurrency
+        self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="handle")
+        self._in_flight: dict[Future[Any], Message] = {}
+        self._alone = False
+
+    def turn(self) -> None:
+        """Fill up, wait for some to be done, commit those."""
+        self._watch_clock()
+        known = len(self._in_flight)
+        claim = None
+        if not self._alone and (known or self._open()) and time.monotonic() >= self.paused_until:
+            # Twice as many as threads, so that none idles while results are committed.
+            most = 1 if self.trial else 2 * self.concurrency
+            if known < most:
+                claim = self._claim(known, most - known)
+                self._alone = claim.alone
+                for message in claim.messages:
+                    self._in_flight[self._pool.submit(self.handler.run, message)] = message
+        if self._in_flight:
+            self._show("busy")
+            due_s = claim.due_s if claim is not None else None
+            self._collect(STATUS_S if due_s is None else min(due_s, STATUS_S))
+        elif claim is not None and not claim.full:
+            self._show("idle")
+            self._wait(claim)
+
+    def run(self) -> int:
+        """Work until told to stop; what is in flight then is finished first."""
+        try:
+            return super().run()
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _loop(self) -> None:
+        super()._loop()
+        while self._in_flight:
+            self._collect()
+
+    def _collect(self, patience_s: float = STATUS_S) -> None:
+        """Commit what is done within `patience_s`, which ends when a delayed message is due."""
+        began = time.perf_counter()
+        done, _ = wait(self._in_flight, timeout=patience_s, return_when=FIRST_COMPLETED)
+        batch = Batch()
+        for future in done:
+            away = self.handler.settle(batch, self._in_flight.pop(future), future.result())
+            if away:
+                self._pause(away)
+        if not self._in_flight:
+            self._alone = False
+        self._finish(batch, began, partial(self.queue.commit, batch, prefix=False))

@@ -1,0 +1,75 @@
+"""From claimed messages to a batch: call the stage, and turn what it raises into what happens next."""
+
+from __future__ import annotations
+
+import random
+import traceback
+
+from aggregator.errors import Reject, Retry, Unavailable
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.message import History, Message
+from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
+
+
+class Handler:
+    """Handle single messages of one stage; what they come to goes into the batch given."""
+
+    def __init__(self, stage: Stage, context: Context, worker: str) -> None:
+        self.stage = stage
+        self.settings: ConsumerSettings = stage.settings
+        self.context = context
+        self.worker = worker
+
+    def run(self, message: Message) -> list[Outcome] | Exception:
+        """Call the stage. Returns its outcomes, or what it raised; safe to call from a thread."""
+        try:
+            return list(self.stage.handle(message) or ())
+        except Exception as error:  # noqa: BLE001 - the one place: it decides what becomes of this message only
+            return error
+
+    def settle(self, batch: Batch, message: Message, result: list[Outcome] | Exception) -> Unavailable | None:
+        """Enter the result of a message. Returns the error when the stage cannot go on for now."""
+        if isinstance(result, list):
+            try:
+                batch.handled(message, result)
+                return None
+            except (TypeError, ValueError) as error:  # no outcome, or a body that is no JSON
+                result = error
+        if isinstance(result, Unavailable):
+            batch.put_back(message)
+            return result
+        history = self._failed(message, result)
+        attempts = history.attempts
+        if isinstance(result, Reject) or attempts >= self.settings.maxtries:
+            history.worker, history.died = self.worker, self.context.clock()
+            batch.set_aside(message, history)
+            self.context.log.error("dead attempts=%d error=%s", attempts, history.error)
+        else:
+            delay_s = self._delay(result, attempts)
+            batch.retry(message, history, delay_s)
+            self.context.log.warning("retry attempts=%d delay_s=%.1f error=%s", attempts, delay_s, history.error)
+        return None
+
+    def _failed(self, message: Message, error: Exception) -> History:
+        before = message.history or History()
+        known = isinstance(error, Reject | Retry)
+        return History(
+            id=before.id,
+            attempts=before.attempts + 1,
+            first=before.first or self.context.clock(),
+            error=_ascii(str(error) if known else f"{type(error).__name__}: {error}", 500),
+            trace="" if known else _ascii("".join(traceback.format_exception(error)), 4000),
+        )
+
+    def _delay(self, error: Exception, attempts: int) -> float:
+        """Exponential backoff with a fifth of jitter either way, unless the other side named a time."""
+        wished = error.delay_s if isinstance(error, Retry) else None
+        if wished is not None:
+            return min(wished, self.settings.retrymax)
+        backoff = self.settings.retrydelay * 2.0 ** min(attempts - 1, 30)
+        return min(backoff, self.settings.retrymax) * random.uniform(0.8, 1.2)
+
+
+def _ascii(text: str, limit: int) -> str:
+    """Return the end of a text in ASCII: histories pass through Lua, which knows no broken Unicode."""
+    return text[-limit:].encode("ascii", "backslashreplace").decode("ascii")

@@ -1,0 +1,82 @@
+"""The thread that shows a worker's signs of life, and watches those of its siblings.
+
+A worker that shows none for a lease while it holds messages has vanished, or is stopped: a sibling takes its messages
+over. No clock is compared between processes: a watcher counts its own seconds during which it saw the same beat, and
+starts counting again after any trouble of its own, so that nobody is declared dead because Redis was away.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from aggregator.errors import Superseded
+from aggregator.runtime.connection import AWAY
+from aggregator.runtime.queue import Holding, Queue
+
+LEASE_S = 3.0
+BEAT_S = 0.5
+
+
+class Watch:
+    """Tell which of the others have been silent for a lease."""
+
+    def __init__(self, lease_s: float = LEASE_S) -> None:
+        self.lease_s = lease_s
+        self._since: dict[Holding, float] = {}
+        self._last_look = 0.0
+
+    def silent(self, others: list[Holding], now: float) -> list[Holding]:
+        """Return who has not moved for a lease; `now` is a monotonic clock in seconds."""
+        if now - self._last_look > self.lease_s / 2:
+            self._since = {}  # we were stopped ourselves: what looks like their silence was ours
+        self._last_look = now
+        self._since = {other: self._since.get(other, now) for other in others}
+        return [other for other, since in self._since.items() if now - since >= self.lease_s]
+
+    def forget(self) -> None:
+        """Start counting again."""
+        self._since = {}
+
+
+class Heartbeat(threading.Thread):
+    """Beat until stopped; call `lost(reason)` once when the worker must end."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        facts: Callable[[], Mapping[str, str | int]],
+        lost: Callable[[str, bool], None],
+        log: Callable[..., None],
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._queue = queue
+        self._facts = facts
+        self._lost = lost
+        self._log = log
+        self._stop_event = threading.Event()
+        self._parent = os.getppid()
+        self._watch = Watch()
+
+    def run(self) -> None:
+        """Beat, look after the siblings, notice when the supervisor is gone."""
+        while not self._stop_event.wait(BEAT_S):
+            if os.getppid() != self._parent:
+                return self._lost("its supervisor is gone", False)
+            try:
+                others = self._queue.beat(self._facts())
+                for silent in self._watch.silent(others, time.monotonic()):
+                    back = self._queue.recover(silent)
+                    if back >= 0:
+                        self._log("recovered worker=%s messages=%d", silent.name, back)
+            except AWAY:
+                self._watch.forget()
+            except Superseded as error:
+                return self._lost(str(error), True)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop_event.set()
+        self.join(timeout=10)

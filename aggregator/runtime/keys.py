@@ -1,0 +1,85 @@
+"""Every Redis key of the project. All share the namespace's hash tag, so that one script may touch them together.
+
+==================  ======  ======================================================  ============================
+key after {NS}:     type    meaning                                                 who deletes it
+==================  ======  ======================================================  ============================
+``queue:QUEUE``     list    messages ready to be claimed: bare JSON, one an entry   claim; Redis when empty
+``returned:QUEUE``  list    messages that come back, each behind its history        claim; Redis when empty
+``delayed:QUEUE``   zset    what waits for its time; score = due, in Unix seconds   claim, once due
+``dead:QUEUE``      hash    dead letters: id → history and body                     `dead requeue`, `dead drop`
+``books:ACCOUNT``   hash    the ledger: in, out, dropped:REASON, pushed, …          nobody: kept for ever
+``flow:QUEUE``      zset    samples `second arrived taken`; score = second          the next sample
+``worker:NAME``     hash    a worker: token, batch, beat, state, pid, …             nobody: the token only grows
+``held:NAME``       list    what a worker has claimed and not committed             commit; Redis when empty
+``caught:NAME``     list    what came while a worker waited; claim takes it over    claim; Redis when empty
+``holders:QUEUE``   set     names of workers that may hold messages of a queue      nobody
+``cursors:OWNER``   hash    positions committed with the work: name → text          the owning stage
+``queues``          set     names of queues ever claimed from or pushed to          nobody
+``workers``         set     names of workers ever started                           nobody
+``serial``          string  numbers histories and dead letters                      nobody
+==================  ======  ======================================================  ============================
+
+QUEUE is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
+source its worker name. NAME is ``<node>:<section>_<number>``; OWNER is ``<node>:<section>``.
+"""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Build the keys of one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix = f"{{{namespace}}}:"
+        self.queues = self.prefix + "queues"
+        self.workers = self.prefix + "workers"
+        self.serial = self.prefix + "serial"
+
+    def queue(self, queue: str) -> str:
+        """Return the list any program may RPUSH bare JSON objects onto."""
+        return f"{self.prefix}queue:{queue}"
+
+    def returned(self, queue: str) -> str:
+        """Return the side list of a queue."""
+        return f"{self.prefix}returned:{queue}"
+
+    def delayed(self, queue: str) -> str:
+        """Return the sorted set of what waits for its time."""
+        return f"{self.prefix}delayed:{queue}"
+
+    def dead(self, queue: str) -> str:
+        """Return the dead letters of a queue."""
+        return f"{self.prefix}dead:{queue}"
+
+    def books(self, account: str) -> str:
+        """Return the ledger of a queue's consumer, or of a source."""
+        return f"{self.prefix}books:{account}"
+
+    def flow(self, queue: str) -> str:
+        """Return the samples that rates and ages are computed from."""
+        return f"{self.prefix}flow:{queue}"
+
+    def worker(self, name: str) -> str:
+        """Return the hash of one worker name, across its incarnations."""
+        return f"{self.prefix}worker:{name}"
+
+    def held(self, name: str) -> str:
+        """Return the list of what a worker holds. Only fenced scripts write it."""
+        return f"{self.prefix}held:{name}"
+
+    def caught(self, name: str) -> str:
+        """Return the list a waiting worker's BLMOVE writes to. Any incarnation of the name may take from it."""
+        return f"{self.prefix}caught:{name}"
+
+    def holders(self, queue: str) -> str:
+        """Return the set of workers that may hold messages of a queue."""
+        return f"{self.prefix}holders:{queue}"
+
+    def cursors(self, owner: str) -> str:
+        """Return the committed positions of one section on one node."""
+        return f"{self.prefix}cursors:{owner}"
+
+
+def resolve(queue: str, node: str) -> str:
+    """Return a queue's name in Redis: a trailing ``@node`` becomes this machine's own."""
+    return f"{queue[: -len('@node')]}@{node}" if queue.endswith("@node") else queue

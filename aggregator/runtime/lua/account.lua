@@ -1,0 +1,32 @@
+-- Everything known of one account at one instant, so that its books balance whatever goes on around.
+-- KEYS 1 books  then, unless it is a source: 2 queue  3 returned  4 delayed  5 dead  6 flow  7 holders
+-- ARGV 1 what keys of held start with  2 of caught
+-- Returns {now, books as field, value, ... | ready, returned, delayed, dead, in flight, caught,
+-- second of arrival of the oldest or '', {flow samples of the last minute}}.
+local t = now()
+if not KEYS[2] then return {string.format('%.3f', t), redis.call('HGETALL', KEYS[1])} end
+sample(KEYS[1], KEYS[6], KEYS[2], t)
+local in_flight, caught = 0, 0
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[7])) do
+  in_flight = in_flight + redis.call('LLEN', ARGV[1] .. name)
+  caught = caught + redis.call('LLEN', ARGV[2] .. name)
+end
+local ready = redis.call('LLEN', KEYS[2])
+local oldest = ''
+if ready > 0 then
+  -- The first sample by which more had arrived than is taken now; samples grow with time, so halve.
+  local taken = tonumber(redis.call('HGET', KEYS[1], 'in') or '0')
+  local low, high = 0, redis.call('ZCARD', KEYS[6])
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local arrived = string.match(redis.call('ZRANGE', KEYS[6], middle, middle)[1], '^%d+ (%d+)')
+    if tonumber(arrived) > taken then high = middle else low = middle + 1 end
+  end
+  local found = redis.call('ZRANGE', KEYS[6], low, low)[1]
+  oldest = found and string.match(found, '^(%d+)') or string.format('%d', t)
+end
+return {
+  string.format('%.3f', t), redis.call('HGETALL', KEYS[1]), ready, redis.call('LLEN', KEYS[3]),
+  redis.call('ZCARD', KEYS[4]), redis.call('HLEN', KEYS[5]), in_flight, caught, oldest,
+  redis.call('ZRANGEBYSCORE', KEYS[6], math.floor(t) - 60, '+inf'),
+}

@@ -1,0 +1,19 @@
+-- A sign of life, and a look at the others that may hold messages of the same queue.
+-- KEYS 1 worker  2 holders (absent for a source)
+-- ARGV 1 token  2 what keys of workers, held and caught start with (3 values)  5... field, value of the worker's hash
+-- Returns {1 or 0 (superseded), then of each that has messages: name, token, beat}.
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
+redis.call('HINCRBY', KEYS[1], 'beat', 1)
+redis.call('HSET', KEYS[1], 'beat_at', string.format('%.3f', now()), unpack(ARGV, 5))
+local reply = {1}
+if KEYS[2] then
+  for _, name in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    if redis.call('LLEN', ARGV[3] .. name) + redis.call('LLEN', ARGV[4] .. name) > 0 then
+      local seen = redis.call('HMGET', ARGV[2] .. name, 'token', 'beat')
+      table.insert(reply, name)
+      table.insert(reply, seen[1] or '')
+      table.insert(reply, seen[2] or '')
+    end
+  end
+end
+return reply

@@ -1,0 +1,72 @@
+-- Take up to `want` messages into `held`. Harmless when repeated: what an earlier call moved and whose reply was lost
+-- is returned first.
+-- KEYS from `k`: 1 worker  2 held  3 caught  4 queue  5 returned  6 delayed  7 books  8 flow
+--      9... queue, returned, delayed of each bounded target
+-- ARGV from `a`: 1 token  2 last batch number  3 known (entries of held already in the worker's hands)  4 want
+--      5 from how many deliveries on a message goes alone  6... depth limit of each of the `limits` bounded targets
+-- Returns {status, seconds until the next delayed message is due or '', entries...};
+-- status: ok | alone (one that is suspected of killing its worker) | full N (the Nth target) | superseded | rolledback.
+local function claim(k, a, limits)
+  local worker, held, caught, queue = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local returned, delayed, books, flow = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
+  local stored = redis.call('HMGET', worker, 'token', 'batch')
+  if stored[1] ~= ARGV[a] then return {'superseded', ''} end
+  local known, want, alone_from = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
+  local have = redis.call('LLEN', held)
+  if stored[2] ~= ARGV[a + 1] or have < known then return {'rolledback', ''} end
+  local t = now()
+
+  local function answer(status, reply)
+    sample(books, flow, queue, t)
+    local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+    table.insert(reply, 1, due and string.format('%.3f', math.max(0, tonumber(due) - t)) or '')
+    table.insert(reply, 1, status)
+    return reply
+  end
+
+  if have > known then return answer('ok', redis.call('LRANGE', held, known, -1)) end
+
+  local full = first_full(k + 8, a + 5, limits)
+  if full > 0 then return answer('full ' .. full, {}) end
+
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
+  if #due > 0 then
+    push(returned, due, 1, #due)
+    redis.call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
+  end
+
+  local came_back = redis.call('LRANGE', returned, 0, want - 1)
+  if #came_back > 0 then
+    -- One that lost a worker before goes alone, so that a poison message is found out and takes no other with it.
+    local harmless = 0
+    for _, entry in ipairs(came_back) do
+      local history = split(entry)
+      if (history.deliveries or 0) >= alone_from then break end
+      harmless = harmless + 1
+    end
+    if harmless == 0 and known > 0 then return answer('ok', {}) end
+    local count = math.max(harmless, 1)
+    push(held, came_back, 1, count)
+    redis.call('LTRIM', returned, count, -1)
+    for i = #came_back, count + 1, -1 do came_back[i] = nil end
+    return answer(harmless == 0 and 'alone' or 'ok', came_back)
+  end
+
+  -- What was taken is answered as it was read: reading `held` back would copy every entry once more.
+  local taken = {}
+  while #taken < want do
+    local entry = redis.call('LMOVE', caught, held, 'LEFT', 'RIGHT')
+    if not entry then break end
+    table.insert(taken, entry)
+  end
+  if #taken < want then
+    local fresh = redis.call('LRANGE', queue, 0, want - #taken - 1)
+    if #fresh > 0 then
+      push(held, fresh, 1, #fresh)
+      redis.call('LTRIM', queue, #fresh, -1)
+      if #taken == 0 then taken = fresh else for _, entry in ipairs(fresh) do table.insert(taken, entry) end end
+    end
+  end
+  if #taken > 0 then redis.call('HINCRBY', books, 'in', #taken) end
+  return answer('ok', taken)
+end

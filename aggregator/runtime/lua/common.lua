@@ -1,0 +1,99 @@
+-- What several scripts share; put in front of each of them. Keys are built by keys.py alone and arrive in KEYS,
+-- or with their fixed prefix in ARGV where a script finds the rest of the name in Redis itself.
+
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) + tonumber(t[2]) / 1000000
+end
+
+local function serial(key)
+  return redis.call('INCR', key)
+end
+
+-- unpack() of more than 7,999 values overflows Lua's C stack, so push in slices.
+local function push(key, list, first, last)
+  local i = first
+  while i <= last do
+    local j = math.min(i + 3999, last)
+    redis.call('RPUSH', key, unpack(list, i, j))
+    i = j + 1
+  end
+end
+
+-- One sample a second of how much has ever arrived in a queue (taken so far + waiting) and how much was taken:
+-- rates, and the age of the oldest message, follow from it without marking messages. A sample is dropped once it is
+-- older than two minutes and all that had arrived by then was taken. Over a long backlog only one a minute is kept.
+local function sample(books, flow, queue, t)
+  local second = math.floor(t)
+  local last = redis.call('HGET', books, 'sampled')
+  if last and tonumber(last) >= second then return end
+  redis.call('HSET', books, 'sampled', second)
+  local taken = tonumber(redis.call('HGET', books, 'in') or '0')
+  local arrived = taken + redis.call('LLEN', queue)
+  local count = redis.call('ZCARD', flow)
+  if count > 4000 then
+    local newest = redis.call('ZREVRANGE', flow, 0, 0, 'WITHSCORES')
+    if second - tonumber(newest[2]) < 60 then return end
+  end
+  redis.call('ZADD', flow, second, string.format('%d %.0f %.0f', second, arrived, taken))
+  for _ = 1, 3 do
+    local oldest = redis.call('ZRANGE', flow, 0, 0)[1]
+    local s, a = string.match(oldest, '^(%d+) (%d+)')
+    if tonumber(s) < second - 120 and tonumber(a) <= taken then
+      redis.call('ZREM', flow, oldest)
+    else
+      break
+    end
+  end
+end
+
+-- Return which of the bounded targets (three keys and one limit each) is full, or 0. What waits for another try counts.
+local function first_full(k, a, limits)
+  for i = 1, limits do
+    local depth = redis.call('LLEN', KEYS[k]) + redis.call('LLEN', KEYS[k + 1]) + redis.call('ZCARD', KEYS[k + 2])
+    if depth >= tonumber(ARGV[a + i - 1]) then return i end
+    k = k + 3
+  end
+  return 0
+end
+
+-- A message with its history in front: '!' header newline body (message.py).
+local function split(entry)
+  if string.sub(entry, 1, 1) == '!' then
+    local newline = string.find(entry, '\n', 1, true)
+    if newline then
+      local ok, history = pcall(cjson.decode, string.sub(entry, 2, newline - 1))
+      if ok and type(history) == 'table' and type(history.id) == 'number' then return history, string.sub(entry, newline + 1) end
+    end
+  end
+  return {}, entry
+end
+
+local function join(history, body)
+  return '!' .. cjson.encode(history) .. '\n' .. body
+end
+
+-- Put back what a worker left behind. Messages it held go to the head of the side list in their old order, each with
+-- one more delivery on its count; those that lost too many workers are set aside. What it caught while waiting and
+-- never looked at goes back to the head of the queue, as if it had never left.
+local function put_back(held, caught, queue, returned, dead, serials, worker, maxdeliveries)
+  local entries = redis.call('LRANGE', held, 0, -1)
+  local t = now()
+  for i = #entries, 1, -1 do
+    local history, body = split(entries[i])
+    history.deliveries = (history.deliveries or 0) + 1
+    history.first = history.first or t
+    history.id = history.id or serial(serials)
+    if history.deliveries >= maxdeliveries then
+      history.error = 'its worker vanished ' .. history.deliveries .. ' times while holding it'
+      history.worker = worker
+      history.died = t
+      redis.call('HSET', dead, history.id, join(history, body))
+    else
+      redis.call('LPUSH', returned, join(history, body))
+    end
+  end
+  redis.call('DEL', held)
+  while redis.call('LMOVE', caught, queue, 'RIGHT', 'LEFT') do end
+  return #entries
+end

@@ -1,0 +1,98 @@
+"""A message as a stage sees it, and as it stands in Redis.
+
+In its queue a message is bare JSON. One that was tried before carries its history in front:
+``!{"id":7,"attempts":2,…}\\n{…the body, byte for byte…}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import simplejson
+
+from aggregator.errors import Reject
+
+MARK = b"!"
+_encode = simplejson.JSONEncoder(separators=(",", ":")).encode
+
+
+class History(msgspec.Struct, omit_defaults=True):
+    """What happened to a message so far; times are Unix seconds."""
+
+    id: int = 0
+    attempts: int = 0
+    """How often a stage tried it and failed."""
+    deliveries: int = 0
+    """How often its worker vanished while holding it."""
+    first: float = 0.0
+    """When it first failed."""
+    error: str = ""
+    trace: str = ""
+    worker: str = ""
+    """The worker that set it aside."""
+    died: float = 0.0
+    """When it was set aside."""
+
+
+class Message(msgspec.Struct, gc=False):
+    """One entry of a queue. `raw` is the JSON text as it was pushed, `entry` what stands in `held`."""
+
+    entry: bytes
+    raw: bytes
+    history: History | None = None
+    decoded: dict[str, Any] | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object. Raises Reject when `raw` is something else."""
+        if self.decoded is None:
+            self.decoded = decode_body(self.raw)
+        return self.decoded
+
+    @property
+    def attempts(self) -> int:
+        """How often this message was tried before."""
+        return self.history.attempts if self.history else 0
+
+    def text(self, key: str) -> str:
+        """Return the text under a key of the body. Raises Reject when it is missing or no text."""
+        value = self.body.get(key)
+        if not isinstance(value, str):
+            raise Reject(f"the message has no text under {key!r} (found {type(value).__name__})")
+        return value
+
+
+def decode_body(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in `raw`. Raises Reject when there is none."""
+    try:
+        body = simplejson.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Reject(f"not JSON: {error} (found {raw[:60]!r})") from error
+    if not isinstance(body, dict):
+        raise Reject(f"not a JSON object (found {raw[:60]!r})")
+    return body
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """Return the JSON text of a body: ASCII, one line, no spaces."""
+    text: str = _encode(body)
+    return text.encode("ascii")
+
+
+def read_entry(entry: bytes) -> Message:
+    """Return the message that an entry of `held` stands for."""
+    if not entry.startswith(MARK):
+        return Message(entry, entry)
+    header, newline, raw = entry[1:].partition(b"\n")
+    try:
+        history = msgspec.json.decode(header, type=History)
+    except msgspec.DecodeError:
+        return Message(entry, entry)  # somebody else's text that only looks like ours: its decoding will reject it
+    return Message(entry, raw, history) if newline else Message(entry, entry)
+
+
+def write_history(history: History) -> bytes:
+    """Return the header that stands in front of a body."""
+    return MARK + msgspec.json.encode(history) + b"\n"

@@ -1,0 +1,74 @@
+"""Put a worker together: the client, its queue, the stage and the loop that fits it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from aggregator.runtime.connection import AWAY, REFUSED, connect, refusal, warnings_about
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.queue import Identity, Queue
+from aggregator.runtime.stage import Context, Source, Stage
+from aggregator.runtime.worker import Worker
+
+
+def log_to_stdout(level: int = logging.INFO) -> None:
+    """Write one event a line; supervisord keeps the file and rotates it."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def make_worker(
+    stage_class: type[Stage] | type[Source],
+    settings: Any,
+    context: Context,
+    *,
+    url: str,
+    namespace: str,
+    limits: Mapping[str, int],
+    patience_s: float = 600.0,
+) -> Worker:
+    """Return the worker of one process. `limits` has the depth limit of each target queue that has one.
+
+    Raises ConfigError when the URL is wrong, or Redis refuses us.
+    """
+    client = connect(url)
+    _warn(client, context)
+    identity = Identity(context.section, context.number, context.node)
+    if issubclass(stage_class, Source):
+        # imported here: a worker loads only the loop it runs
+        from aggregator.runtime.source import SourceWorker
+
+        queue = Queue(client, Keys(namespace), identity, None, limits=limits)
+        return SourceWorker(queue, stage_class(settings, context), context, patience_s=patience_s)
+    from aggregator.runtime.consumer import ConsumerWorker
+
+    queue = Queue(
+        client,
+        Keys(namespace),
+        identity,
+        settings.listento,
+        limits=limits,
+        maxdeliveries=settings.maxdeliveries,
+        alone_from=stage_class.alone_from,
+    )
+    stage = stage_class(settings, context)
+    if getattr(settings, "concurrency", 1) > 1:
+        from aggregator.runtime.concurrent import ConcurrentWorker
+
+        return ConcurrentWorker(queue, stage, context, patience_s=patience_s)
+    return ConsumerWorker(queue, stage, context, patience_s=patience_s)
+
+
+def _warn(client: Any, context: Context) -> None:
+    """Say loudly what this Redis could lose; one that is away is waited for later."""
+    try:
+        for sentence in warnings_about(client):
+            context.log.warning("redis %s", sentence)
+    except REFUSED as error:
+        raise refusal(error) from error
+    except AWAY as error:
+        context.log.warning("redis_away reason=%s", error)

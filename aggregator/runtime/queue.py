@@ -1,0 +1,246 @@
+"""One worker's hold on its queue: start, claim, wait, commit, beat, recover, leave.
+
+Every call is harmless when repeated, so the caller may try again whenever Redis does not answer: a claim first
+returns what it already took, a commit carries a number and has no effect the second time. Every call of an
+incarnation that was superseded has no effect at all and raises Superseded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aggregator.errors import CursorMoved, Superseded
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.connection import Script
+from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.message import Message, read_entry
+
+_LUA = Path(__file__).parent / "lua"
+
+# What a script consists of: files of functions, and the line that calls them. `turn` has the claim's keys and
+# arguments first, as their number is known.
+_CALLS = {
+    "claim": (("claim",), "return claim(1, 1, #ARGV - 5)"),
+    "commit": (("commit",), "return commit(1, 1)"),
+    "turn": (
+        ("claim", "commit"),
+        """local limits = tonumber(ARGV[1])
+local status = commit(9 + 3 * limits, 7 + limits)
+if status ~= 'ok' and status ~= 'again' then return {status, ''} end
+return claim(1, 2, limits)""",
+    ),
+}
+
+
+def script(name: str) -> Script:
+    """Return one of the project's Lua scripts, with what several of them share in front."""
+    parts, call = _CALLS.get(name, ((name,), ""))
+    return Script("\n".join([*((_LUA / f"{part}.lua").read_text() for part in ("common", *parts)), call]))
+
+
+class Identity(NamedTuple):
+    """Which worker this is."""
+
+    section: str
+    number: int
+    node: str
+
+    @property
+    def name(self) -> str:
+        """The worker's one name, across restarts."""
+        return f"{self.node}:{self.section}_{self.number}"
+
+    @property
+    def owner(self) -> str:
+        """Who the section's cursors on this node belong to."""
+        return f"{self.node}:{self.section}"
+
+
+class Claim(NamedTuple):
+    """What a claim brought; `full` names the target that has no room, `due_s` is the time to the next delayed one."""
+
+    messages: list[Message]
+    alone: bool
+    due_s: float | None
+    full: str
+
+
+class Holding(NamedTuple):
+    """A sign of life of a worker that holds messages."""
+
+    name: str
+    token: bytes
+    beat: bytes
+
+
+class Queue:
+    """The queue as one worker sees it; with `listens` None, a source's way out.
+
+    `limits` has the depth limit of each target queue that has one.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        keys: Keys,
+        identity: Identity,
+        listens: str | None,
+        *,
+        limits: Mapping[str, int] | None = None,
+        maxdeliveries: int = 5,
+        alone_from: int = 1,
+    ) -> None:
+        self.client = client
+        self.keys = keys
+        self.identity = identity
+        self.name = resolve(listens, identity.node) if listens else None
+        self.account = self.name or identity.name
+        self.token = ""
+        self.number = 0
+        self.maxdeliveries = maxdeliveries
+        self.alone_from = alone_from
+        limits = limits or {}
+        self._bounded = list(limits)
+        self._limits = list(limits.values())
+        self._limit_keys = [key for target in limits for key in self._depth_keys(target)]
+        self._targets: dict[str, tuple[str, list[str]]] = {}
+        k, me, q = keys, identity.name, self.name
+        self._commit_keys = [k.worker(me), k.books(self.account), k.cursors(identity.owner), k.serial, k.queues]
+        if q:
+            self._claim_keys = [k.worker(me), k.held(me), k.caught(me), k.queue(q), k.returned(q), k.delayed(q)]
+            self._claim_keys += [k.books(q), k.flow(q), *self._limit_keys]
+            self._commit_keys += [k.held(me), k.returned(q), k.delayed(q), k.dead(q)]
+        else:
+            self._commit_keys += [k.worker(me)] * 4
+        self._scripts = {
+            name: script(name) for name in ("start", "claim", "room", "commit", "turn", "beat", "recover", "leave")
+        }
+
+    def _run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return self._scripts[name].run(self.client, keys, args)
+
+    def _depth_keys(self, target: str) -> list[str]:
+        queue = resolve(target, self.identity.node)
+        return [self.keys.queue(queue), self.keys.returned(queue), self.keys.delayed(queue)]
+
+    def start(self, facts: Mapping[str, str | int]) -> int:
+        """Begin a new incarnation, and put back what earlier ones held. Returns how many messages that was."""
+        me, k = self.identity.name, self.keys
+        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.caught(me)]
+        pairs = [part for pair in facts.items() for part in pair]
+        queue = self.name or ""
+        token, back = self._run("start", keys, [me, queue, k.prefix, self.maxdeliveries, "queue", queue, *pairs])
+        self.token, self.number = token.decode(), 0
+        return int(back)
+
+    def cursors(self) -> dict[str, str]:
+        """Return the positions committed by this section on this node."""
+        stored = self.client.hgetall(self.keys.cursors(self.identity.owner))
+        return {name.decode(): value.decode() for name, value in stored.items()}
+
+    def claim(self, known: int, want: int) -> Claim:
+        """Take up to `want` messages, without waiting; `known` are in the worker's hands already."""
+        return self._claimed(
+            self._run("claim", self._claim_keys, [self.token, self.number, known, want, self.alone_from, *self._limits])
+        )
+
+    def _claimed(self, reply: list[bytes]) -> Claim:
+        status = reply[0].decode()
+        if not status.startswith(("ok", "alone", "full")):
+            raise Superseded(_why(status))
+        full = self._bounded[int(status[5:]) - 1] if status.startswith("full") else ""
+        due_s = float(reply[1]) if reply[1] else None
+        return Claim([read_entry(entry) for entry in reply[2:]], status == "alone", due_s, full)
+
+    def wait(self, timeout_s: float) -> None:
+        """Block until a message comes or the time is over; the next claim has it."""
+        assert self.name is not None
+        self.client.blmove(
+            self.keys.queue(self.name), self.keys.caught(self.identity.name), max(timeout_s, 0.01), "LEFT", "RIGHT"
+        )
+
+    def room(self) -> str:
+        """Return the name of a target queue that is full, or nothing."""
+        full = self._run("room", self._limit_keys, self._limits) if self._limits else 0
+        return self._bounded[full - 1] if full else ""
+
+    def commit(self, batch: Batch, *, prefix: bool) -> bool:
+        """Make a batch take effect in one step; with `prefix` its entries are the first of those held, in order.
+
+        Returns True: it has taken effect, by this call or an earlier one whose reply was lost.
+        """
+        keys, args = self._commit_call(batch, prefix)
+        status = self._run("commit", keys, args).decode()
+        if status.startswith("cursor"):
+            raise CursorMoved(f"the stored position of {status[7:]} is not the one this worker started from")
+        if status not in ("ok", "again"):
+            raise Superseded(_why(status))
+        self.number += 1
+        return True
+
+    def turn(self, batch: Batch, want: int) -> Claim:
+        """Commit a batch that is all this worker holds, and claim up to `want` messages in the same step."""
+        keys, args = self._commit_call(batch, prefix=True)
+        claim = [len(self._limits), self.token, self.number + 1, 0, want, self.alone_from, *self._limits]
+        reply = self._claimed(self._run("turn", self._claim_keys + keys, claim + args))
+        self.number += 1
+        return reply
+
+    def _commit_call(self, batch: Batch, prefix: bool) -> tuple[list[str], list[Any]]:
+        """Return the keys and arguments of commit.lua."""
+        keys = list(self._commit_keys)
+        copied = {target for target in batch.sends if prefix and batch.is_copy(target)}
+        mode = "copy" if copied else "first" if prefix else "these"
+        args: list[Any] = [self.token, self.number + 1, mode, len(batch.entries), *(() if prefix else batch.entries)]
+        args += [len(batch.counts), *(part for pair in batch.counts.items() for part in pair)]
+        args.append(len(batch.cursors))
+        for name, expected, value in batch.cursors:
+            args += [name, "*" if expected is None else expected, value or ""]
+        args += [len(batch.retries), *(part for retry in batch.retries for part in retry)]
+        args += [len(batch.dead), *(part for letter in batch.dead for part in letter)]
+        args += [len(batch.back), *batch.back]
+        for target in batch.sends.keys() | batch.delayed.keys():
+            queue, target_keys = self._target(target)
+            keys += target_keys
+            bodies, later = batch.sends.get(target, []), batch.delayed.get(target, [])
+            args += [queue, -1] if target in copied else [queue, len(bodies), *bodies]
+            args += [len(later), *(part for pair in later for part in pair)]
+        return keys, args
+
+    def _target(self, target: str) -> tuple[str, list[str]]:
+        if target not in self._targets:
+            queue, k = resolve(target, self.identity.node), self.keys
+            self._targets[target] = queue, [k.queue(queue), k.delayed(queue), k.books(queue), k.flow(queue)]
+        return self._targets[target]
+
+    def beat(self, facts: Mapping[str, str | int]) -> list[Holding]:
+        """Show a sign of life, and return those of the others that hold messages of this queue."""
+        k, me = self.keys, self.identity.name
+        keys = [k.worker(me)] + ([k.holders(self.name)] if self.name else [])
+        pairs = [part for pair in facts.items() for part in pair]
+        reply = self._run("beat", keys, [self.token, k.worker(""), k.held(""), k.caught(""), *pairs])
+        if not reply[0]:
+            raise Superseded(_why("superseded"))
+        others = (Holding(reply[i].decode(), reply[i + 1], reply[i + 2]) for i in range(1, len(reply), 3))
+        return [other for other in others if other.name != me]
+
+    def recover(self, silent: Holding) -> int:
+        """Take over what a silent worker holds. Returns how many messages were put back, -1 when it lives."""
+        assert self.name is not None
+        k, q, other = self.keys, self.name, silent.name
+        keys = [k.worker(other), k.held(other), k.caught(other), k.queue(q), k.returned(q), k.dead(q), k.serial]
+        return int(self._run("recover", keys, [other, silent.token, silent.beat, self.maxdeliveries]))
+
+    def leave(self) -> int:
+        """End in good order. Returns how many messages went back untried."""
+        k, me, q = self.keys, self.identity.name, self.name
+        keys = [k.worker(me)] + ([k.held(me), k.caught(me), k.queue(q), k.returned(q)] if q else [])
+        return int(self._run("leave", keys, [self.token]))
+
+
+def _why(status: str) -> str:
+    if status == "rolledback":
+        return "Redis came back older than it was: starting again from what it knows"
+    return "a newer incarnation of this worker, or a sibling, has taken over"

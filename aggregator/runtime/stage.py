@@ -1,0 +1,212 @@
+"""What a stage is: one class, its settings, one method.
+
+The worker owns Redis, acknowledgement, retries, signals and logs. A stage is told what it needs in its `Context`,
+handles one message at a time and says what comes of it; nothing takes effect in Redis before the worker commits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import msgspec
+
+from aggregator.errors import ConfigError
+from aggregator.runtime.message import Message
+from aggregator.settings import DEFAULT_MAXDEPTH, Bounds, Doc, Duration, Integer, ListenQueue, Settings
+from aggregator.tables import FeedTable
+
+
+class StageSettings(Settings, frozen=True, kw_only=True):
+    """The options that every stage has."""
+
+    # from file to file 250 are half again as fast as 100, and 1,000 little faster; what a crash returns goes singly
+    batch: Annotated[Integer, Doc("the most messages taken and committed in one step"), Bounds(1, 5000)] = 250
+
+
+class ConsumerSettings(StageSettings, frozen=True, kw_only=True):
+    """The options of every stage that reads a queue."""
+
+    listento: Annotated[ListenQueue, Doc("the queue this section takes its messages from")]
+    maxdepth: Annotated[
+        Integer, Doc("when this many messages wait for this section, those who feed it hold back"), Bounds(1)
+    ] = DEFAULT_MAXDEPTH
+    maxtries: Annotated[Integer, Doc("a message that failed this often is set aside"), Bounds(1)] = 10
+    maxdeliveries: Annotated[
+        Integer, Doc("a message whose worker vanished this often while holding it is set aside"), Bounds(1)
+    ] = 5
+    retrydelay: Annotated[Duration, Doc("the wait before the second try; it doubles with each try"), Bounds(0.01)] = 1.0
+    retrymax: Annotated[Duration, Doc("the longest wait between two tries"), Bounds(0.01)] = 3600.0
+
+
+class SourceSettings(StageSettings, frozen=True, kw_only=True):
+    """The options of every stage that brings messages in from outside."""
+
+    idletime: Annotated[Duration, Doc("how often to look for something new when there was nothing"), Bounds(0.01)] = 0.5
+    stale_after: Annotated[
+        Duration, Doc("`aggregator health` complains when nothing came for this long; 0 = never"), Bounds(0)
+    ] = 0.0
+
+
+class Send(msgspec.Struct, gc=False):
+    """Push `body` to a queue: a mapping, or JSON text as bytes that goes on as it is."""
+
+    queue: str
+    body: Mapping[str, Any] | bytes
+    delay_s: float = 0.0
+
+
+class Drop(msgspec.Struct, gc=False):
+    """Let the message go, on purpose; `reason` is a short constant word for the books."""
+
+    reason: str
+
+
+class Cursor(msgspec.Struct, gc=False):
+    """Store a position in the same atomic step as what was sent before it; None forgets it."""
+
+    name: str
+    value: str | None
+
+
+Outcome: TypeAlias = Send | Drop
+SourceOutcome: TypeAlias = Send | Drop | Cursor
+
+
+def _no_store(name: str) -> Any:
+    raise ConfigError(f"[store_{name}]: no such section")
+
+
+class Context:
+    """What the worker tells a stage about where it runs.
+
+    `root` is the instance's folder, `cursors` the positions this section committed before (read-only),
+    `config_parser()` all of loglines.cfg for plugins that want it, `clock` the time in Unix seconds.
+    `feeds()` reads the feeds as they are configured now (a `tables.FeedTable`), `store_settings(name)` the options of
+    a section `[store_NAME]` (ConfigError when there is none).
+    """
+
+    def __init__(
+        self,
+        *,
+        section: str,
+        number: int,
+        node: str,
+        root: Path,
+        config_parser: Callable[[], RawConfigParser] = RawConfigParser,
+        cursors: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+        feeds: Callable[[], FeedTable] = lambda: FeedTable({}, (), ()),
+        store_settings: Callable[[str], Any] = _no_store,
+    ) -> None:
+        self.section = section
+        self.number = number
+        self.node = node
+        self.root = root
+        self.config_parser = config_parser
+        self.cursors: Mapping[str, str] = cursors if cursors is not None else {}
+        self.clock = clock
+        self.feeds = feeds
+        self.store_settings = store_settings
+        self.log = logging.getLogger(section)
+        self.counts: dict[str, int] = {}
+        self.notes: dict[str, str] = {}
+        self.stopping = False
+        """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter of this section; it reaches the books with the next commit."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def note(self, name: str, text: str) -> None:
+        """Show a fact of this worker in `aggregator status` (a breaker's state, a file's name)."""
+        self.notes[name] = text
+
+    def path(self, text: str) -> Path:
+        """Return a configured path; a relative one starts at the instance's folder."""
+        return self.root / text
+
+
+class _Component:
+    """What stages and sources share."""
+
+    Settings: ClassVar[type[StageSettings]]
+    exclusive: ClassVar[bool] = False
+    """True when a second process of the section could only stand in the way: numprocs must be 1."""
+    tables: ClassVar[tuple[str, ...]] = ()
+    """How the names of other sections begin that it reads, such as `feed_`: a change in them restarts its workers."""
+
+    def __init__(self, settings: Any, context: Context) -> None:
+        self.settings = settings
+        self.context = context
+
+    @classmethod
+    def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        """Yield (option, fault) for what only shows when options are read together; must not touch the network."""
+        return iter(())
+
+    @classmethod
+    def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """Return further options a section may have, name → documentation, given its texts (a plugin's own)."""
+        return {}
+
+    def start(self) -> None:
+        """Open what the stage needs. Called once, before the first message; raise Unavailable to be called again."""
+
+    def stop(self) -> None:
+        """Close it. Called once, after the last commit; not called when the process is killed."""
+
+
+class Stage(_Component):
+    """Handle messages of one queue."""
+
+    Settings: ClassVar[type[ConsumerSettings]] = ConsumerSettings
+    alone_from: ClassVar[int] = 1
+    """A message that lost this many workers is handed out alone. More than 1 where messages are slow and rarely at
+    fault, so that one kill does not make many of them wait for one another."""
+
+    circulates: ClassVar[bool] = False
+    """True when it sends the messages of its own queue, each for its time; nobody else needs to feed it."""
+
+    def seed(self) -> Iterator[Send | Cursor]:
+        """Yield the messages that must be under way before the first is handled.
+
+        Called once, after `start`. Committed in one step with the cursors, each of which must still have the value it
+        had in `context.cursors`: of several processes that start together one seeds, and the others are called again.
+        """
+        return iter(())
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        """Yield what comes of a message: any number of `Send`, or one `Drop`, or nothing for work done elsewhere.
+
+        Raise Reject, Retry or Unavailable to say otherwise; any other exception means a retry with backoff. A stage
+        with an option `concurrency` is called from that many threads.
+        """
+        raise NotImplementedError
+
+    def settle(self) -> Mapping[str, str]:
+        """Make the effects of the messages handled since the last call durable, and return cursors to store.
+
+        Called before every commit that has messages. Raise Unavailable (a full disk) to be called again after a
+        pause; until it returns nothing is committed.
+        """
+        return {}
+
+
+class Source(_Component):
+    """Bring messages in."""
+
+    Settings: ClassVar[type[SourceSettings]] = SourceSettings
+    exclusive: ClassVar[bool] = True
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        """Yield what is new. Every `Cursor` covers what was yielded before it; the worker commits at cursors only.
+
+        Ending without a `Send` tells the worker to look again after `idletime`. When a commit did not take effect
+        the worker exits, so a source may keep its position in memory.
+        """
+        raise NotImplementedError

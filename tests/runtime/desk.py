@@ -1,0 +1,59 @@
+"""What the runtime's tests share: queues of throw-away workers, and small ways to look into Redis."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.ledger import Account, read_account
+from aggregator.runtime.message import Message
+from aggregator.runtime.queue import Identity, Queue
+from aggregator.runtime.stage import Send
+
+
+class Desk:
+    """One namespace: push messages, open workers, read the books."""
+
+    def __init__(self, client: Any, namespace: str) -> None:
+        self.client = client
+        self.keys = Keys(namespace)
+        self._numbers = itertools.count()
+
+    def push(self, queue: str, *bodies: bytes) -> None:
+        """Push as a program from outside does."""
+        self.client.rpush(self.keys.queue(queue), *bodies)
+
+    def worker(self, listens: str | None = "in", number: int = 0, **options: Any) -> Queue:
+        """Start an incarnation of a worker."""
+        queue = Queue(self.client, self.keys, Identity("stage", number, "node"), listens, **options)
+        queue.start({"section": "stage"})
+        return queue
+
+    def waiting(self, queue: str) -> list[bytes]:
+        """Return what stands in a queue."""
+        return list(self.client.lrange(self.keys.queue(queue), 0, -1))
+
+    def books(self, name: str = "in") -> Account:
+        """Return an account."""
+        return read_account(self.client, self.keys, name)
+
+
+def bodies(count: int) -> list[bytes]:
+    """Return different JSON objects."""
+    return [b'{"n":%d}' % n for n in range(count)]
+
+
+def forward(messages: list[Message], *targets: str) -> Batch:
+    """Return the batch that sends messages on."""
+    batch = Batch()
+    for message in messages:
+        batch.handled(message, [Send(target, message.raw) for target in targets])
+    batch.close()
+    return batch
+
+
+def raws(messages: list[Message]) -> list[bytes]:
+    """Return the bodies of messages."""
+    return [message.raw for message in messages]

@@ -1,0 +1,133 @@
+"""Stages for tests: each does one thing that a worker must cope with. Also a program that runs one of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import simplejson
+
+from aggregator.errors import EXIT_CONFIG, ConfigError, Reject, Retry, Unavailable
+from aggregator.runtime.message import Message
+from aggregator.runtime.process import log_to_stdout, make_worker
+from aggregator.runtime.stage import (
+    ConsumerSettings,
+    Context,
+    Cursor,
+    Drop,
+    Outcome,
+    Send,
+    Source,
+    SourceOutcome,
+    SourceSettings,
+    Stage,
+)
+from aggregator.settings import Bounds, Doc, Integer, TargetQueue
+
+
+class Obedient(Stage):
+    """Do what the message says."""
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where messages go on")]
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        order = message.body.get("do", "send")
+        if order == "die":
+            os._exit(3)
+        if order == "raise":
+            raise KeyError("nothing under this name")
+        if order == "reject":
+            raise Reject("not wanted")
+        if order == "retry":
+            raise Retry("come back", 0.05)
+        if order == "wait-for-file" and not Path(message.body["file"]).exists():
+            raise Unavailable("the file is not there", 0.2)
+        if order == "slow":
+            time.sleep(message.body["seconds"])
+        if order == "drop":
+            yield Drop("told_to")
+        elif order == "nonsense":
+            yield "no outcome"  # type: ignore[misc]
+        else:
+            yield Send(self.settings.pushto, message.raw)
+
+
+class ObedientThreads(Obedient):
+    """The same, several at once."""
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where messages go on")]
+        concurrency: Annotated[Integer, Doc("how many at once"), Bounds(1)] = 4
+
+
+class Seeder(Obedient):
+    """Begin with one message of its own, whoever of the section's processes comes first."""
+
+    def seed(self) -> Iterator[Send | Cursor]:
+        if "seeded" not in self.context.cursors:
+            yield Send("in", {"seed": 1})
+            yield Cursor("seeded", "yes")
+
+
+class Sink(Stage):
+    """Append to a file, its length in the same commit; the smallest exactly-once sink."""
+
+    exclusive = True
+
+    def start(self) -> None:
+        self.path = self.context.root / "sink"
+        self.buffer: list[bytes] = []
+        with open(self.path, "ab") as file:
+            file.truncate(int(self.context.cursors.get("sink", "0")))
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        self.buffer.append(message.raw + b"\n")
+        return iter(())
+
+    def settle(self) -> Mapping[str, str]:
+        with open(self.path, "ab") as file:
+            file.write(b"".join(self.buffer))
+        self.buffer = []
+        return {"sink": str(self.path.stat().st_size)}
+
+
+class Counter(Source):
+    """Send the numbers up to what the file `limit` says."""
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where numbers go")]
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        if not hasattr(self, "next"):
+            self.next = int(self.context.cursors.get("next", "0"))
+        limit = int((self.context.root / "limit").read_text())
+        while self.next < limit:
+            yield Send(self.settings.pushto, {"n": self.next})
+            self.next += 1
+            if self.next % 10 == 0 or self.next == limit:
+                yield Cursor("next", str(self.next))
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker: the one argument is JSON with stage, number, url, namespace, root and settings."""
+    told = simplejson.loads(arguments[0])
+    log_to_stdout()
+    stage = globals()[told["stage"]]
+    context = Context(section="stage", number=told["number"], node="node", root=Path(told["root"]))
+    settings = stage.Settings(**told["settings"])
+    limits = {"out": told["limit"]} if "limit" in told else {}
+    where = {"url": told["url"], "namespace": told["namespace"], "limits": limits}
+    try:
+        return make_worker(stage, settings, context, **where, patience_s=told.get("patience_s", 600.0)).run()
+    except ConfigError as error:
+        print(error)
+        return EXIT_CONFIG
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
