@@ -1,0 +1,49 @@
+"""The command behind `create_supervisord_config.py` and `aggregator config build`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aggregator.config import load
+from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, ConfigError
+from aggregator.supervision.plan import build
+
+
+def generate(root: Path, file: Path, *, dry_run: bool = False, check: bool = False, quiet: bool = False) -> int:
+    """Build an instance's files, print what changed, and return the exit code.
+
+    `dry_run` only prints; `check` does so too, and fails when something would change.
+    """
+    try:
+        config = load(file, root)
+        made = build(config, dry_run=dry_run or check)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        print("nothing was changed", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not quiet:
+        for line in made.lines or ("nothing to change",):
+            print(line)
+    return EXIT_CHECK_FAILED if check and made.changes else EXIT_OK
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, build, and return the exit code."""
+    parser = argparse.ArgumentParser(description="Turn loglines.cfg into supervisord.conf and a file for each program.")
+    parser.add_argument("-r", "--root", type=Path, default=Path(), metavar="DIR", help="the instance's folder")
+    parser.add_argument("-s", "--settings", type=Path, metavar="FILE", help="default: DIR/loglines.cfg")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print problems only")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would change")
+    parser.add_argument("--check", action="store_true", help="the same, and exit with 1 when something would")
+    asked = parser.parse_args(arguments)
+    file = asked.settings or asked.root / "loglines.cfg"
+    return generate(asked.root, file, dry_run=asked.dry_run, check=asked.check, quiet=asked.quiet)

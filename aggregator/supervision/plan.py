@@ -1,0 +1,233 @@
+"""What would have to change for the files to be as the configuration says; then do it.
+
+What an operator did by hand stays: links he removed or made, and every file that is not ours. A program file keeps
+`; enabled = no` in it, so that the next build can tell what the configuration asked for before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from aggregator.config import Config
+from aggregator.errors import ConfigError
+from aggregator.instance import Instance, read_line
+from aggregator.supervision.files import NOT_ENABLED, GeneratedFile, files, is_ours, log_files
+from aggregator.supervision.redisserver import ADVICE, find_server
+
+Link = Callable[[str, Path], None]
+
+
+class Action(NamedTuple):
+    """One step: `line` is what the user sees of it."""
+
+    kind: Literal["mkdir", "write", "mode", "link", "remove"]
+    path: Path
+    line: str
+    text: str = ""
+    mode: int = 0
+
+
+class Plan(NamedTuple):
+    """Everything a build would do, in order."""
+
+    actions: tuple[Action, ...]
+
+    @property
+    def changes(self) -> bool:
+        """True when the files are not as the configuration says."""
+        return bool(self.actions)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line for each action."""
+        return tuple(action.line for action in self.actions)
+
+
+def build(config: Config, dry_run: bool = False) -> Plan:
+    """Make the files of a configuration, and return what was done; with `dry_run` do nothing.
+
+    Raises ConfigError, nothing changed, when a file that is not ours stands in the way.
+    """
+    if dry_run:
+        return plan(config)
+    instance = config.instance
+    plan(config)  # order: refuse first, then make the folder that the lock needs
+    instance.run.mkdir(mode=0o711, exist_ok=True)
+    with instance.build_lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = plan(config)
+        apply(made)
+    return made
+
+
+def plan(config: Config) -> Plan:
+    """Return what has to change. Raises ConfigError when that would touch what is not ours."""
+    return Plan(tuple(_Planner(config).actions()))
+
+
+def apply(made: Plan, symlink: Link = lambda target, path: os.symlink(target, path)) -> None:
+    """Carry out a plan. Where links are impossible, copies take their place."""
+    for action in made.actions:
+        if action.kind == "mkdir":
+            action.path.mkdir(mode=action.mode, parents=True, exist_ok=True)
+        elif action.kind == "write":
+            _write(action.path, action.text, action.mode)
+        elif action.kind == "mode":
+            action.path.chmod(action.mode)
+        elif action.kind == "link":
+            _link(action, symlink)
+        else:
+            action.path.unlink(missing_ok=True)
+
+
+def link_target(path: Path) -> str:
+    """Return what the link of workers_enabled named `path` points to."""
+    return f"../workers_available/{path.name}"
+
+
+class _Planner:
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.instance: Instance = config.instance
+        self.password = config.supervisor.password or read_line(self.instance.password)
+
+    def actions(self) -> Iterator[Action]:
+        new_password = None if self.password else secrets.token_urlsafe(12)
+        wanted = list(files(self.config, self.password or new_password or ""))
+        self._refuse(wanted)
+        yield from self._folders()
+        if self.config.aggregator.node is None and read_line(self.instance.node) is None:
+            yield self._write(GeneratedFile(self.instance.node, f"{self.config.node}\n", 0o644), "create")
+        if self.instance.sockets != self.instance.run and read_line(self.instance.sockets_note) is None:
+            yield self._write(GeneratedFile(self.instance.sockets_note, f"{self.instance.sockets}\n", 0o644), "create")
+        if new_password:
+            yield self._write(GeneratedFile(self.instance.password, f"{new_password}\n", 0o600), "create")
+        for file in wanted:
+            # order: link, then file. A build that is killed between them finds the old file next time, and goes on;
+            # the other way round it would take its own missing link for an operator's wish.
+            if file.path.parent == self.instance.available:
+                yield from self._enabling(file)
+            yield from self._file(file)
+        yield from self._leftovers({file.path for file in wanted})
+
+    def _refuse(self, wanted: list[GeneratedFile]) -> None:
+        problems = []
+        for file in wanted:
+            if os.path.lexists(file.path) and (file.path.is_symlink() or not is_ours(_text(file.path) or "")):
+                problems.append(f"{self._shown(file.path)}: in the way, and not written by this program; move it away")
+        programs = self.config.programs
+        for path in sorted(self.instance.enabled.glob("*.conf")):
+            if self._is_link(path) or is_ours(_text(path) or ""):
+                continue
+            names = {path.stem, *re.findall(r"^\[program:\s*(.+?)\s*\]", _text(path) or "", re.MULTILINE)}
+            for name in programs:
+                if name in names:
+                    words = f"stands for the program [{name}] too, and was not written by this program; move it away"
+                    problems.append(f"{self._shown(path)}: {words}")
+        if any(program.kind == "redis" for program in programs.values()) and find_server(self.instance) is None:
+            problems.append(f"[process_redis]: no redis-server or valkey-server on PATH; {ADVICE}")
+        if problems:
+            raise ConfigError(*problems)
+
+    def _folders(self) -> Iterator[Action]:
+        folders = {self.instance.run: 0o711, self.instance.sockets: 0o711}
+        if self.instance.sockets != self.instance.run:
+            folders[self.instance.sockets] = 0o700
+            _check_private(self.instance.sockets)
+        for path in (self.instance.logs, self.instance.available, self.instance.enabled):
+            folders[path] = 0o755
+        for program in self.config.programs.values():
+            for log in log_files(self.config, program):
+                folders.setdefault(log.parent, 0o755)
+        for path, mode in folders.items():
+            if not path.is_dir():
+                yield Action("mkdir", path, f"create  {self._shown(path)}/", mode=mode)
+
+    def _file(self, file: GeneratedFile) -> Iterator[Action]:
+        found = _text(file.path)
+        if found != file.text:
+            yield self._write(file, "create" if found is None else "change")
+        elif file.path.stat().st_mode & 0o777 != file.mode:
+            yield Action("mode", file.path, f"chmod   {self._shown(file.path)} {file.mode:04o}", mode=file.mode)
+
+    def _enabling(self, file: GeneratedFile) -> Iterator[Action]:
+        link = self.instance.enabled / file.path.name
+        before, linked = _text(file.path), os.path.lexists(link)
+        enabled = NOT_ENABLED not in file.text.split("\n")
+        # None: a new program. Otherwise what the configuration said when the file was last written.
+        was_enabled = None if before is None else NOT_ENABLED not in before.split("\n")
+        if enabled and was_enabled is not True and not linked:
+            yield Action("link", link, f"enable  {self._shown(link)}", file.text, file.mode)
+        elif not enabled and was_enabled is True and linked:
+            yield Action("remove", link, f"disable {self._shown(link)}")
+        elif linked and not link.is_symlink() and _text(link) != file.text:
+            yield self._write(GeneratedFile(link, file.text, file.mode), "change")
+
+    def _leftovers(self, wanted: set[Path]) -> Iterator[Action]:
+        """Yield the end of our files whose sections have gone, links first: a dangling one is never read."""
+        for link in sorted(self.instance.enabled.glob("*.conf")):
+            ours = self._is_link(link) or (not link.is_symlink() and is_ours(_text(link) or ""))
+            available = self.instance.available / link.name
+            if available not in wanted and ours and (is_ours(_text(available) or "") or not available.exists()):
+                yield Action("remove", link, f"remove  {self._shown(link)}")
+        for path in sorted(self.instance.available.glob("*.conf")):
+            if path not in wanted and not path.is_symlink() and is_ours(_text(path) or ""):
+                yield Action("remove", path, f"remove  {self._shown(path)}")
+
+    def _is_link(self, path: Path) -> bool:
+        """True for a link to the file of the same name in workers_available, however it is written."""
+        if not path.is_symlink():
+            return False
+        return path.parent.joinpath(os.readlink(path)).resolve() == (self.instance.available / path.name).resolve()
+
+    def _write(self, file: GeneratedFile, word: str) -> Action:
+        return Action("write", file.path, f"{word}  {self._shown(file.path)}", file.text, file.mode)
+
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self.config.root)) if path.is_relative_to(self.config.root) else str(path)
+
+
+def _text(path: Path) -> str | None:
+    """Return what is in a file, None when there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return None
+
+
+def _check_private(folder: Path) -> None:
+    """Refuse a folder for sockets that somebody else made, or can write to."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    if folder.is_symlink() or not folder.is_dir() or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ConfigError(f"{folder}: not a folder of our own with mode 0700; remove it")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    # No .conf at its end: supervisord must not read half a file.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with open(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        os.fchmod(handle, mode)
+        stream.write(text)
+        stream.flush()
+        os.fsync(handle)
+    part.rename(path)
+
+
+def _link(action: Action, symlink: Link) -> None:
+    try:
+        symlink(link_target(action.path), action.path)
+    except FileExistsError:
+        return
+    except OSError:
+        # a file system without links, such as vfat
+        _write(action.path, action.text, action.mode)
