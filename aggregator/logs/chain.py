@@ -1,0 +1,284 @@
+"""All the files that one path has named, oldest first: rotation, truncation, deletion and return.
+
+The path's newest file is live as long as the path names it. When it does not any more, the rotated logs beside it tell
+what happened meanwhile, and are read before the path's next file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
+from aggregator.logs.lines import Taken
+from aggregator.logs.livepath import LivePath
+from aggregator.logs.openfile import OpenFile, key_of, open_file
+from aggregator.logs.position import Position
+from aggregator.logs.recognise import locate, named_by, unknown, untaken
+from aggregator.logs.rotation import BeingRenamed, Entry, Folders, open_entry
+from aggregator.runtime.stage import Context
+
+MTIME_SLACK_S = 3600.0
+"""A rotated log nobody knows is new unless it was last changed this long before the newest one known: older ones are
+backups that somebody brought back."""
+GONE_KEPT_S = 7 * 86400.0
+"""How long the position of a file that is gone is kept: it may return with a mount or a backup."""
+
+
+class FirstSight(NamedTuple):
+    """What to do with a path that no position is known of."""
+
+    since: float = math.inf
+    """Rotated logs last changed before this time are not read: they were there before the section's first run."""
+    at_end: bool = False
+    """Leave out what the live file holds already."""
+
+
+class Chain:
+    """Follow one path; `name` is what its positions and the log call it."""
+
+    def __init__(
+        self, path: Path, name: str, folders: Folders, context: Context, positions: Iterable[Position] = ()
+    ) -> None:
+        self.path = path
+        self.name = name
+        self.unsure = False
+        """True when files were being renamed at the last look, so that nothing was decided."""
+        self.changed: dict[str, str | None] = {}
+        """Positions to store that changed otherwise than by reading; None forgets one."""
+        self._path = LivePath(path, name, context)
+        self._folders = folders
+        self._context = context
+        stored = sorted(positions, key=lambda each: each.serial)
+        # One from which nothing was taken says nothing: its file is as new as any that nobody knows.
+        self._files = [Followed(each) for each in stored if each.hashed]
+        self.changed |= {each.name: None for each in stored if not each.hashed}
+        self._seen_before = bool(stored)
+        self._serial = stored[-1].serial if stored else -1
+        self._latest = stored[-1].mtime if stored else 0.0
+        """When the newest file that lines were taken from was last changed, Unix seconds."""
+        self._live: Followed | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why the path cannot be read; empty when it can."""
+        return self._path.problem
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to read and nothing to remember."""
+        return not self._files and not self.changed
+
+    def claims(self, key: tuple[int, int]) -> bool:
+        """True when the file with this device and inode is one of these."""
+        return any(each.key == key and not each.position.gone for each in self._files)
+
+    def close(self) -> None:
+        """Close every file."""
+        for each in self._files:
+            each.release()
+
+    def look(self, now: float, sight: FirstSight) -> bool:
+        """See what became of the files. Returns True when there may be lines to take."""
+        ready = self.unsure = False
+        try:
+            if not self._still_live():
+                self._turn_over(now, sight)
+            for each in list(self._files):
+                ready = each.look(now) or ready
+                self._let_go(each, now)
+        except BeingRenamed:
+            self._live, self.unsure = None, True
+        except OSError as error:
+            self._fail(error)
+        self._forget(now)
+        return ready
+
+    def take(self, limit: int, maxline: int, now: float) -> tuple[Followed, Taken] | None:
+        """Take lines from the oldest file that has any; None when there are none for now."""
+        try:
+            for each in self._files:
+                if each.file is None:
+                    continue
+                taken = each.take(limit, maxline)
+                if taken is None:
+                    self._live = None  # truncated just now: the next look finds out
+                    return None
+                if not taken.lines and each is not self._live:
+                    if each.in_progress(now):
+                        return None
+                    taken = each.take_rest(maxline) or taken
+                if taken.lines:
+                    return each, taken
+                if each.position.codec:
+                    self._finish(each)
+        except OSError as error:
+            self._fail(error)
+        return None
+
+    # What the path names now
+
+    def _still_live(self) -> bool:
+        live = self._live
+        if live is None:
+            return False
+        try:
+            facts = os.stat(self.path)
+        except OSError:
+            return False
+        if (facts.st_dev, facts.st_ino) != live.key:
+            return False
+        if live.position.hashed:
+            live.position.mtime = self._latest = facts.st_mtime
+        if (facts.st_size, facts.st_mtime) == live.seen:
+            return True
+        if not live.position.hashed:
+            return False  # nothing was taken from it, so nothing tells whether it was copied and truncated since
+        if live.file is None:
+            live.attach(open_file(self.path))
+        return live.intact()
+
+    def _turn_over(self, now: float, sight: FirstSight) -> None:
+        """Find every file again and add what is new. Raises BeingRenamed, having added nothing, to be tried again."""
+        if self._live is not None:
+            self._live.quiet_since = now  # its writer may go on for a moment under the other name
+        self._live = None
+        first = not self._seen_before
+        with ExitStack() as opened:
+            # order: the path's file first, then the folder: what is rotated in between is then open already
+            file = self._path.open(now, was_there=not first)
+            if file is not None:
+                opened.callback(file.close)
+            live, new = self._take_stock(file, now)
+            found = self._open_all(new, opened)
+            if found and not self._folders.unchanged(self.path):
+                raise BeingRenamed
+            opened.pop_all()
+        for each in found:
+            changed_at = each.stat().st_mtime
+            self._add(each, read=first and changed_at < sight.since)
+            if first and changed_at >= sight.since:
+                self._latest = min(self._latest or changed_at, changed_at)
+        if file is not None:
+            self._live = self._go_on(live, file) if live else self._start_live(file, at_end=first and sight.at_end)
+
+    def _take_stock(self, file: OpenFile | None, now: float) -> tuple[Followed | None, list[Entry]]:
+        """Return the followed file that the path names now, if it is one of ours, and the rotated logs that are new."""
+        beside, rotated = self._folders.beside(self.path), self._folders.rotated(self.path)
+        if beside is None or rotated is None or (file is not None and not self._path.names(file)):
+            raise BeingRenamed
+        if file is not None:  # a hard link to it with a rotated name is no other file
+            rotated = [entry for entry in rotated if entry.key != key_of(file)]
+        for each in untaken(self._files, file, rotated, self._folders):
+            self._drop(each)
+        self._locate(beside, rotated, now)
+        live = named_by(self._files, file)
+        if not self._seen_before:
+            return live, rotated if file is not None else []
+        if live is not None and live is self._files[-1]:
+            return live, []  # nothing was rotated since it was found
+        return live, unknown(self._files, rotated, self._latest - MTIME_SLACK_S, self._folders)
+
+    def _locate(self, beside: list[Entry], rotated: list[Entry], now: float) -> None:
+        for each in self._files:
+            if each.file is not None and not each.intact():
+                self._context.log.info("truncated path=%s read=%d", self.name, each.position.offset)
+                each.release()
+        own = [entry for entry in beside if entry.path in (self.path, Path(os.path.realpath(self.path)))]
+        for each in locate(self._files, beside, [*rotated, *own], self._folders):
+            if not each.position.gone:
+                self._context.log.info(
+                    "gone path=%s serial=%d read=%d", self.name, each.position.serial, each.position.offset
+                )
+                each.position.gone = now
+                self._change(each)
+
+    def _open_all(self, entries: Iterable[Entry], opened: ExitStack) -> list[OpenFile]:
+        found = []
+        for entry in entries:
+            try:
+                found.append(open_entry(entry))
+            except PermissionError as error:
+                self._context.log.warning("unreadable path=%s reason=%s: left out", entry.path, error.strerror)
+            else:
+                opened.callback(found[-1].close)
+        return found
+
+    def _add(self, file: OpenFile, *, read: bool = False, at_end: bool = False) -> Followed:
+        """Follow one more file: from its start, or from its end, or counting it as read."""
+        self._serial += 1
+        followed = Followed(Position(self.name, self._serial, mtime=file.stat().st_mtime))
+        followed.attach(file)
+        if read:
+            followed.skip_all()
+        elif at_end:
+            followed.start_at_end()
+        self._files.append(followed)
+        if followed.position.hashed:
+            self._change(followed)
+        self._context.log.info("follow path=%s serial=%d from=%d", self.name, self._serial, followed.position.offset)
+        return followed
+
+    def _start_live(self, file: OpenFile, *, at_end: bool) -> Followed:
+        """Follow the path's new file. Its position is stored at once, so that the path counts as seen before."""
+        live = self._add(file, at_end=at_end)
+        if self._latest and not live.position.hashed:
+            # Rotated files may be unread still: they changed after the newest that was read, not after this one.
+            live.position.mtime = self._latest
+        self._seen_before, self._latest = True, live.position.mtime
+        self._change(live)
+        return live
+
+    def _go_on(self, live: Followed, file: OpenFile) -> Followed:
+        if live.file is None:
+            live.attach(file)
+        else:
+            file.close()
+        return live
+
+    # What is over
+
+    def _drop(self, each: Followed) -> None:
+        each.release()
+        self._files.remove(each)
+        self.changed[each.position.name] = None
+
+    def _let_go(self, each: Followed, now: float) -> None:
+        """Close a file that nothing comes from any more: removed, or unchanged for long."""
+        if each.file is None or each.position.codec or each.seen[0] > each.position.offset:
+            return
+        removed = each is not self._live and each.file.stat().st_nlink == 0
+        if each.quiet_for(now, SETTLE_S if removed else WATCH_S):
+            each.release()
+            if each is not self._live and not each.position.hashed:
+                self._drop(each)
+
+    def _finish(self, each: Followed) -> None:
+        """Close a compressed file that was read to its end."""
+        assert each.file is not None
+        if each.file.broken:
+            self._context.count("broken")
+            self._context.log.error(
+                "broken path=%s serial=%d read=%d reason=%s: what is behind cannot be read",
+                self.name, each.position.serial, each.position.offset, each.file.broken,
+            )  # fmt: skip
+        each.release()
+        each.position.done = True
+        self._change(each)
+
+    def _forget(self, now: float) -> None:
+        for each in [each for each in self._files if 0 < each.position.gone < now - GONE_KEPT_S]:
+            self._drop(each)
+
+    def _change(self, each: Followed) -> None:
+        self.changed[each.position.name] = each.position.store()
+
+    def _fail(self, error: OSError) -> None:
+        """Close everything after an error of the file system: the next look begins anew."""
+        self._path.report(error.strerror or str(error))
+        self.close()
+        self._live = None

@@ -1,0 +1,138 @@
+"""One file being read: its position, the open file, and what may be taken from it now."""
+
+from __future__ import annotations
+
+from aggregator.logs.lines import Taken, cut_line, end_of_hole, take_lines
+from aggregator.logs.openfile import OpenFile
+from aggregator.logs.position import HEAD_BYTES, Position
+
+SETTLE_S = 5.0
+"""A rotated file that did not change for so long has no writer in the middle of a line."""
+WATCH_S = 3600.0
+"""A file that did not change for so long is closed; a rotated one is not looked at again."""
+
+_BACKWARDS = 64 * 1024
+
+
+class Followed:
+    """A file that its path names or has named."""
+
+    def __init__(self, position: Position, file: OpenFile | None = None) -> None:
+        self.position = position
+        self.file = file
+        self.seen = (-1, 0.0)
+        """Size and time of change at the last look."""
+        self.quiet_since = 0.0
+        self._head = b""
+        self._scanned = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.position.dev, self.position.ino
+
+    def attach(self, file: OpenFile) -> None:
+        """Read from this open file on."""
+        self.release()
+        facts = file.stat()
+        position = self.position
+        position.dev, position.ino, position.codec = facts.st_dev, facts.st_ino, file.codec
+        position.gone, position.done = 0.0, False
+        self._head = file.read_at(position.start, position.hashed) if position.hashed else b""
+        self.file, self.seen, self._scanned = file, (-1, 0.0), 0
+
+    def release(self) -> None:
+        """Close the file; the position stays."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def start_at_end(self) -> None:
+        """Leave out what is there, except a line that has no newline yet."""
+        assert self.file is not None
+        end = self.file.stat().st_size
+        at = end
+        while at > 0:
+            begin = max(at - _BACKWARDS, 0)
+            newline = self.file.read_at(begin, at - begin).rfind(b"\n")
+            if newline >= 0:
+                self._skip_to(begin + newline + 1)
+                return
+            at = begin
+
+    def skip_all(self) -> None:
+        """Count what is there as read: it was there before the section's first run."""
+        assert self.file is not None
+        if self.position.codec:
+            self._skip_to(len(self.file.read_at(0, HEAD_BYTES)))
+            self.position.done = True
+            self.release()
+        else:
+            self._skip_to(self.file.stat().st_size)
+
+    def _skip_to(self, offset: int) -> None:
+        assert self.file is not None
+        self.position.offset = offset
+        self._head = self.file.read_at(0, min(offset, HEAD_BYTES))
+        self.position.hash_head(self._head)
+
+    def look(self, now: float) -> bool:
+        """Take note of the file's size. Returns True when there may be something to take."""
+        if self.file is None:
+            return False
+        facts = self.file.stat()
+        if (facts.st_size, facts.st_mtime) != self.seen:
+            self.seen, self.quiet_since = (facts.st_size, facts.st_mtime), now
+        return bool(self.position.codec) or facts.st_size > self.position.offset
+
+    def in_progress(self, now: float) -> bool:
+        """True for a rotated file whose last line may still be written, or whose compressor may be at work."""
+        assert self.file is not None
+        partial = bool(self.file.broken) if self.position.codec else self.seen[0] > self.position.offset
+        return partial and not self.quiet_for(now, SETTLE_S)
+
+    def quiet_for(self, now: float, seconds: float) -> bool:
+        """True when nothing changed in the open file for so long."""
+        return now - self.quiet_since >= seconds
+
+    def intact(self) -> bool:
+        """True while what was read is still there: the file was not truncated or written anew."""
+        assert self.file is not None
+        position = self.position
+        if position.codec:
+            return True
+        if self.file.stat().st_size < position.offset:
+            return False
+        return self.file.read_at(position.start, position.hashed) == self._head
+
+    def take(self, limit: int, maxline: int) -> Taken | None:
+        """Take whole lines. Returns None when the file turns out to be another by now."""
+        assert self.file is not None
+        offset = self.position.offset
+        if offset == self.position.start and not self.position.codec and self.file.read_at(offset, 1) == b"\0":
+            offset = end_of_hole(self.file.read_at, offset)
+        taken = take_lines(self.file.read_at, offset, limit, maxline, self._scanned)
+        self._scanned = taken.scanned
+        # order: read, then look whether it was the file we mean: it may have been truncated in between
+        return taken if not taken.lines or self.intact() else None
+
+    def take_rest(self, maxline: int) -> Taken | None:
+        """Take what stands behind the last newline of a file that nobody writes to any more; None if nothing does."""
+        assert self.file is not None
+        offset = self.position.offset
+        rest = self.file.read_at(offset, maxline + 1)
+        line = rest.lstrip(b"\0") if offset == self.position.start else rest
+        if not line:
+            return None
+        begin, end = offset + len(rest) - len(line), max(offset + len(rest), self._scanned)
+        return Taken([cut_line(line, maxline)], begin, end, line[:HEAD_BYTES], cut=int(len(line) > maxline))
+
+    def advance(self, taken: Taken) -> None:
+        """Move on behind what was taken."""
+        position = self.position
+        if position.offset == position.start:
+            position.start = taken.begin
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + taken.head)[:HEAD_BYTES]
+            position.hash_head(self._head)
+        position.offset, self._scanned = taken.end, 0

@@ -1,0 +1,54 @@
+"""The path of a live log: opening what it names now, and telling when that fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from aggregator.logs.openfile import OpenFile, key_of, open_file
+from aggregator.runtime.stage import Context
+
+GAP_S = 60.0
+"""A path that was there may be missing for so long, between a rotation and the next line, without being reported."""
+
+
+class LivePath:
+    """A configured or matched path; `name` is what positions and the log call it."""
+
+    def __init__(self, path: Path, name: str, context: Context) -> None:
+        self.path = path
+        self.name = name
+        self.problem = ""
+        """Why it cannot be read; empty when it can."""
+        self._context = context
+        self._missed_at = 0.0
+
+    def open(self, now: float, *, was_there: bool) -> OpenFile | None:
+        """Open what it names; None when that cannot be, which is reported once."""
+        try:
+            file = open_file(self.path)
+        except OSError as error:
+            self._missed_at = self._missed_at or now
+            between_files = was_there and isinstance(error, FileNotFoundError)
+            if not between_files or now - self._missed_at >= GAP_S:
+                self.report(error.strerror or str(error))
+            return None
+        self._missed_at = 0.0
+        self.report("")
+        return file
+
+    def names(self, file: OpenFile) -> bool:
+        """True while the path leads to this very file."""
+        try:
+            facts = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        return (facts.st_dev, facts.st_ino) == key_of(file)
+
+    def report(self, problem: str) -> None:
+        """Show a problem, and log it when it is new; an empty one is none."""
+        if problem and problem != self.problem:
+            self._context.log.warning("unreadable path=%s reason=%s: it is tried again", self.name, problem)
+        elif self.problem and not problem:
+            self._context.log.info("readable path=%s", self.name)
+        self.problem = problem

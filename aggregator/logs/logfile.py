@@ -1,0 +1,96 @@
+"""The stage `logfile`: each message becomes one line of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from string import Formatter
+from typing import Annotated, Any
+
+import simplejson
+
+from aggregator.errors import Reject
+from aggregator.logs.appending import AppendedFile
+from aggregator.runtime.message import Message, encode_body
+from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
+from aggregator.settings import Doc, FileMode, FilePath, Template
+
+
+class LogFile(Stage):
+    """Append each message to a file as one line, exactly once.
+
+    In: any JSON object; with `format`, one that has the fields named there.
+    Out: none.
+    Effect: one line in `logfile` a message: its JSON as it is, or `format` with line breaks in values as `\\n`.
+    The file is made durable before each commit, and cut back to its committed length when a crash came between.
+    Errors: a missing field or a body that is no JSON object is set aside; a full disk or a file that another
+    process writes to pauses the worker.
+    Source: docs/logs.md.
+    """
+
+    exclusive = True
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        """What a section of this stage may say."""
+
+        logfile: Annotated[FilePath, Doc("the file that the lines are appended to")]
+        format: Annotated[Template, Doc("a line's text, such as {logline}; without it the message's JSON")] | None = (
+            None
+        )
+        mode: Annotated[FileMode, Doc("the file's permissions when it is created")] = 0o640
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self._file = AppendedFile(context.path(settings.logfile), settings.mode, context)
+        self._lines: list[bytes] = []
+        self._parts = [(text, field) for text, field, _, _ in Formatter().parse(settings.format or "")]
+
+    @classmethod
+    def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        """Refuse what `format` would silently leave out."""
+        for _, field, spec, conversion in Formatter().parse(settings.format or ""):
+            if spec or conversion:
+                yield "format", f"only plain {{field}} is allowed (found {field} with a format of its own)"
+
+    def start(self) -> None:
+        """Lock the file and take back what was not committed."""
+        self._file.acquire(self.context.cursors.get(self.settings.logfile))
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        """Keep the line until `settle`."""
+        self._lines.append(self._line(message) + b"\n")
+        return iter(())
+
+    def settle(self) -> Mapping[str, str]:
+        """Write the lines kept, all in one."""
+        if not self._lines:
+            return {}
+        cursor = self._file.append(b"".join(self._lines))
+        self._lines.clear()
+        return {self.settings.logfile: cursor}
+
+    def stop(self) -> None:
+        """Let the file go."""
+        self._file.release()
+
+    def _line(self, message: Message) -> bytes:
+        body = message.body
+        if not self._parts:
+            # a producer of other make may have pushed JSON over several lines
+            return encode_body(body) if b"\n" in message.raw or b"\r" in message.raw else message.raw
+        texts = []
+        for text, field in self._parts:
+            texts.append(text)
+            if field is not None:
+                if field not in body:
+                    raise Reject(f"the message has no field {field!r}, which format = {self.settings.format} needs")
+                texts.append(_text_of(body[field]))
+        return "".join(texts).encode(errors="backslashreplace")
+
+
+def _text_of(value: Any) -> str:
+    """Return a value on one line: text as it is, anything else as its JSON."""
+    text = value if isinstance(value, str) else simplejson.dumps(value, separators=(",", ":"))
+    return text.replace("\n", "\\n").replace("\r", "\\r")

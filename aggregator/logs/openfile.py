@@ -1,0 +1,137 @@
+"""Files open for reading at an offset: plain ones, and compressed ones as the text they hold."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+CODECS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz"}
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError)
+_CHUNK = 256 * 1024
+
+
+class OpenFile(Protocol):
+    """What the reading of lines needs of a file."""
+
+    codec: str
+    broken: str
+    """Why the text ends before its end, for a compressed file that is damaged or still being written."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; fewer only at the end."""
+
+    def stat(self) -> os.stat_result:
+        """Return the facts of the open file, whatever its name is by now."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+def open_file(path: Path) -> OpenFile:
+    """Open a file by its suffix. Raises OSError, also for what is no regular file."""
+    codec = CODECS.get(path.suffix, "")
+    return CompressedFile(path, codec) if codec else PlainFile(path)
+
+
+def key_of(file: OpenFile) -> tuple[int, int]:
+    """Return device and inode of an open file."""
+    facts = file.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _open_regular(path: Path) -> int:
+    # O_NONBLOCK: opening a FIFO must not wait for its writer
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(0, "not a regular file", str(path))
+    return fd
+
+
+class PlainFile:
+    """A log as its writer leaves it."""
+
+    codec = ""
+    broken = ""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = _open_regular(path)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; fewer only at the end."""
+        return os.pread(self._fd, size, offset)
+
+    def stat(self) -> os.stat_result:
+        """Return the facts of the open file, whatever its name is by now."""
+        return os.fstat(self._fd)
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self._fd)
+
+
+class CompressedFile:
+    """A rotated log that was compressed; offsets count its text. Cheap only where they grow."""
+
+    def __init__(self, path: Path, codec: str) -> None:
+        self.codec = codec
+        self.broken = ""
+        self._file = os.fdopen(_open_regular(path), "rb")
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._file.seek(0)
+        self._stream: IO[bytes] = _decompress(self._file, self.codec)
+        self._window = b""
+        self._window_at = 0
+        self.broken = ""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; fewer only at the end, or where `broken` says why."""
+        if offset < self._window_at or self.broken:
+            self._rewind()
+        pieces, have = [self._window], len(self._window)
+        while self._window_at + have < offset + size:
+            piece = self._next()
+            if not piece:
+                break
+            pieces.append(piece)
+            have += len(piece)
+            if self._window_at + have <= offset:  # all of it lies before: keep memory small
+                self._window_at += have
+                pieces, have = [], 0
+        text = b"".join(pieces)
+        skipped = min(max(offset - self._window_at, 0), len(text))
+        self._window, self._window_at = text[skipped:], self._window_at + skipped
+        return self._window[:size] if self._window_at == offset else b""
+
+    def _next(self) -> bytes:
+        try:
+            return self._stream.read1(_CHUNK)  # type: ignore[attr-defined, no-any-return]
+        except _BROKEN as error:
+            self.broken = str(error) or type(error).__name__
+        except OSError as error:
+            if error.errno is not None:  # the disk, not the stream
+                raise
+            self.broken = str(error)
+        return b""
+
+    def stat(self) -> os.stat_result:
+        """Return the facts of the compressed file."""
+        return os.fstat(self._file.fileno())
+
+    def close(self) -> None:
+        """Let it go."""
+        self._file.close()
+
+
+def _decompress(file: IO[bytes], codec: str) -> Any:
+    if codec == "gz":
+        return gzip.GzipFile(fileobj=file, mode="rb")
+    return bz2.BZ2File(file) if codec == "bz2" else lzma.LZMAFile(file)

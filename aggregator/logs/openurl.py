@@ -1,0 +1,212 @@
+"""The stage `openurl`: tell a usage tracker of each download that a repository plugin finds."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from types import ModuleType
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlencode, urlsplit
+
+from aggregator import registry
+from aggregator.errors import ConfigError, Retry, Unavailable
+from aggregator.logs.breaker import Breaker
+from aggregator.logs.endpoint import Answer, Endpoint, Unanswered
+from aggregator.logs.pace import Pace
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import ConsumerSettings, Context, Drop, Outcome, Send, Stage
+from aggregator.settings import Bounds, Doc, Duration, Flag, Integer, Module, Number, StatusCodes, TargetQueue, WebUrl
+
+_FUNCTIONS = ("parseline", "get_openurl_params")
+_PIRUS2_OPTIONS = {
+    "url_ver": "read by the plugin: version of the OpenURL standard",
+    "rfr_id": "read by the plugin: identifier of the repository",
+    "svc_dat": "read by the plugin: version or address of the item",
+}
+_BUSY = frozenset({408, 429, 502, 503, 504})
+"""What a server says of its own state; any other failure may be about the one request."""
+
+
+class OpenUrl(Stage):
+    """Send an OpenURL to a tracker for each message that the repository plugin finds eligible.
+
+    In: what the plugin understands; of `tail`: `{"service": …, "logline": …}`.
+    Out: the same bytes on `success_queue` once the tracker has it, on `other_queue` when the plugin finds it not
+    eligible (without that queue it is dropped, reason `not_eligible`).
+    Effect: one GET to `endpoint_url`, at least once; a repetition is the same byte for byte.
+    Errors: no answer or another status than `success` means a retry; three such failures in a row and the section
+    pauses for `pauseonfail`, holding no messages. An exception of the plugin is retried, then set aside.
+    Source: ANSI/NISO Z39.88-2004; irus.jisc.ac.uk/r5/us/about/policies/tracker; docs/logs.md.
+    """
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        """What a section of this stage may say."""
+
+        repository_plugin: Annotated[Module, Doc("the module that finds downloads in messages: plugins.NAME or any")]
+        endpoint_url: Annotated[WebUrl, Doc("the tracker's address")]
+        success: Annotated[StatusCodes, Doc("the HTTP status codes that mean the tracker has it")] = frozenset({200})
+        timeout: Annotated[Duration, Doc("how long an answer may take in all"), Bounds(0.1, 3600)] = 60.0
+        ratelimit: Annotated[Number, Doc("the most requests a second, for each process; 0 = no limit"), Bounds(0)] = 0.0
+        concurrency: Annotated[Integer, Doc("how many requests are in flight, for each process"), Bounds(1, 256)] = 8
+        pauseonfail: Annotated[
+            Duration, Doc("how long to leave the tracker alone after several failures in a row"), Bounds(0.1)
+        ] = 300.0
+        success_queue: Annotated[TargetQueue, Doc("the queue that gets what was sent")] | None = None
+        other_queue: Annotated[TargetQueue, Doc("the queue that gets what is not eligible")] | None = None
+        debug: Annotated[Flag, Doc("log each address sent, with the req_id masked")] = False
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self._endpoint = Endpoint(settings.endpoint_url, settings.timeout)
+        self._pace = Pace(settings.ratelimit, lambda: context.stopping)
+        self._breaker = Breaker(settings.pauseonfail, lambda state: context.note("breaker", state))
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        """Look for the plugin's functions, ask it about its own options, and look at the parts of the address."""
+        plugin = importlib.import_module(settings.repository_plugin)
+        for name in _missing(plugin):
+            yield "repository_plugin", f"{settings.repository_plugin} has no function {name}()"
+        yield from (("repository_plugin", fault) for fault in _plugin_faults(plugin, config))
+        yield from (("endpoint_url", fault) for fault in _address_faults(settings.endpoint_url))
+
+    @classmethod
+    def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the options of PIRUS2's plugins, and those in the plugin's own `OPTIONS`."""
+        try:
+            plugin = importlib.import_module(settings.get("repository_plugin", "").strip())
+        except Exception:  # noqa: BLE001 - whatever the plugin's import does; reported where it is loaded
+            return _PIRUS2_OPTIONS
+        return {**_PIRUS2_OPTIONS, **getattr(plugin, "OPTIONS", {})}
+
+    def start(self) -> None:
+        """Load the plugin. Raises ConfigError when it is none."""
+        name = self.settings.repository_plugin
+        try:
+            self._plugin = registry.load_module(name, self.context.root)
+        except ValueError as error:
+            raise ConfigError(f"[{self.context.section}] repository_plugin: {error}") from error
+        missing = _missing(self._plugin)
+        if missing:
+            raise ConfigError(f"[{self.context.section}] repository_plugin: {name} has no function {missing[0]}()")
+        self._config = self.context.config_parser()
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        """Ask the plugin, then the tracker."""
+        _ = message.body  # raises Reject for what no plugin could read
+        terms = self._plugin.parseline(message.raw.decode())
+        params = self._plugin.get_openurl_params(self._config, self.context.section, terms) if terms else None
+        if not params:
+            yield Send(self.settings.other_queue, message.raw) if self.settings.other_queue else Drop("not_eligible")
+            return
+        self._send(query_of(params))
+        if self.settings.success_queue:
+            yield Send(self.settings.success_queue, message.raw)
+
+    def settle(self) -> Mapping[str, str]:
+        """Hand on what the threads counted."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        for name, by in counts.items():
+            self.context.count(name, by)
+        return {}
+
+    def stop(self) -> None:
+        """Close the connections."""
+        self._endpoint.close()
+
+    def _send(self, query: str) -> None:
+        """Get one query to the tracker. Raises Retry or Unavailable."""
+        self._pace.wait()
+        self._breaker.admit()
+        try:
+            answer = self._endpoint.get(query)
+        except Unanswered as error:
+            self._count("unanswered")
+            self._fail(f"{self.settings.endpoint_url}: {error}", None, about_request=False)
+        except BaseException:
+            self._breaker.failed("an error of ours")  # a request that tries must end, or nobody tries again
+            raise
+        self._count(f"status_{answer.status}")
+        if self.settings.debug:
+            self.context.log.info("openurl status=%d url=%s?%s", answer.status, self.settings.endpoint_url, mask(query))
+        if answer.status in self.settings.success:
+            self._breaker.succeeded()
+            self._count("sent")
+        else:
+            self._refused(answer)
+
+    def _refused(self, answer: Answer) -> NoReturn:
+        reason = f"{self.settings.endpoint_url}: HTTP {answer.status}"
+        if 300 <= answer.status < 400:
+            reason += f" to {answer.location or 'nowhere'}, which is not followed: is this the new address?"
+        elif answer.excerpt:
+            reason += f": {answer.excerpt}"
+        if 400 <= answer.status < 500 and answer.status not in _BUSY:
+            self._breaker.succeeded()
+            raise Retry(reason, answer.retry_after_s)
+        self._fail(reason, answer.retry_after_s, about_request=answer.status >= 500 and answer.status not in _BUSY)
+
+    def _fail(self, reason: str, retry_after_s: float | None, *, about_request: bool) -> NoReturn:
+        """Count a failure against the tracker.
+
+        While it is down, messages go back untried. Only where this message may itself be the trouble its try counts,
+        or it would be the one that is tried after each pause for ever.
+        """
+        pause_s = self._breaker.failed(reason, retry_after_s or 0.0)
+        if pause_s is None or about_request:
+            raise Retry(reason, retry_after_s)
+        raise Unavailable(reason, pause_s)
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+
+def query_of(params: Mapping[str, Any]) -> str:
+    """Return the query string: keys in the plugin's order, values that are None left out, lists repeated."""
+    return urlencode({key: value for key, value in params.items() if value is not None}, doseq=True)
+
+
+def mask(query: str) -> str:
+    """Return a query string without the address of the reader."""
+    return re.sub(r"(^|&)req_id=[^&]*", r"\1req_id=***", query)
+
+
+def _plugin_faults(plugin: ModuleType, config: RawConfigParser) -> Iterator[str]:
+    """Yield what the plugin's own `check(c, worker_section)` raises as ValueError, if it has one: a line a fault."""
+    if not hasattr(plugin, "check"):
+        return
+    for section in config.sections():
+        if config.get(section, "repository_plugin", fallback="").strip() == plugin.__name__:
+            try:
+                plugin.check(config, section)
+            except ValueError as error:
+                yield from str(error).splitlines()
+                return  # the same options: once is enough
+
+
+def _missing(plugin: ModuleType) -> list[str]:
+    return [name for name in _FUNCTIONS if not callable(getattr(plugin, name, None))]
+
+
+def _address_faults(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        yield "a user name in the address is not sent; leave it out"
+    if parts.fragment:
+        yield f"what is behind # is not sent (found #{parts.fragment}); leave it out"
+    if not url.isascii() or " " in url:
+        yield "only ASCII without spaces is allowed; write other characters as %XX"
+    try:
+        _ = parts.port
+    except ValueError:
+        yield "the port is no number from 0 to 65535"

@@ -1,0 +1,34 @@
+"""A limit on how often something is done, shared by threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from aggregator.errors import Unavailable
+
+_NAP_S = 0.2
+"""How soon a waiting thread notices that the process is to stop."""
+
+
+class Pace:
+    """Space calls evenly; `per_s` 0 means no limit."""
+
+    def __init__(self, per_s: float, stopping: Callable[[], bool]) -> None:
+        self._interval_s = 1.0 / per_s if per_s else 0.0
+        self._stopping = stopping
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        """Return when it is the caller's turn. Raises Unavailable when the process is to stop before."""
+        if not self._interval_s:
+            return
+        with self._lock:
+            turn = max(time.monotonic(), self._next)
+            self._next = turn + self._interval_s
+        while (left_s := turn - time.monotonic()) > 0:
+            if self._stopping():
+                raise Unavailable("stopping", 0.0)
+            time.sleep(min(left_s, _NAP_S))

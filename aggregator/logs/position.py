@@ -1,0 +1,65 @@
+"""How far a file was read, as it is stored between runs, and how the file is known again."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+HEAD_BYTES = 256
+"""How many of the first bytes make up a file's fingerprint: enough to hold the time of a log's first line."""
+
+
+def fingerprint(head: bytes) -> str:
+    """Return the hash of a file's first bytes."""
+    return blake2b(head, digest_size=16).hexdigest()
+
+
+class Position(msgspec.Struct, omit_defaults=True):
+    """One file that a path has named, and how far it was read.
+
+    A file is known by device, inode and the hash of its first bytes. Only bytes that were read as lines are hashed:
+    those cannot change any more, and a file nothing was taken from needs no identity.
+    """
+
+    path: str
+    """The configured or matched path that named the file when it was live."""
+    serial: int
+    """Grows with every file the path names: the order in which they are read."""
+    dev: int = 0
+    ino: int = 0
+    offset: int = 0
+    """Bytes taken, of the decompressed text where the file is compressed."""
+    start: int = 0
+    """Where the text begins: behind the hole of NULs that a writer leaves after copytruncate."""
+    hashed: int = 0
+    hash: str = ""
+    mtime: float = 0.0
+    """The file's time of change when it was last looked at, Unix seconds."""
+    codec: str = ""
+    done: bool = False
+    """True for a compressed file that was read to its end: it cannot grow."""
+    gone: float = 0.0
+    """When the file was first missed, Unix seconds; 0 while it is there."""
+
+    @property
+    def name(self) -> str:
+        """The name of its cursor."""
+        return f"{self.path}#{self.serial}"
+
+    def store(self) -> str:
+        """Return the text of its cursor."""
+        return msgspec.json.encode(self).decode()
+
+    def fits(self, head: bytes) -> bool:
+        """True when a file whose text begins with `head` may be this one; never for one nothing was taken from."""
+        return 0 < self.hashed <= len(head) and fingerprint(head[: self.hashed]) == self.hash
+
+    def hash_head(self, head: bytes) -> None:
+        """Take the fingerprint of what was read."""
+        self.hashed, self.hash = len(head), fingerprint(head)
+
+
+def load_position(text: str) -> Position:
+    """Return what `store` wrote."""
+    return msgspec.json.decode(text, type=Position)

@@ -1,0 +1,186 @@
+"""Rotated logs: their names, their order, and what a folder holds of them.
+
+A rotated log has the name of the live one with a number or a date behind it, or before its suffix, and perhaps the
+suffix of a compressor: ``access.log.1``, ``access.log-20261122.gz``, ``access-2026-11-22.log``, ``access.log.old``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from aggregator.logs.openfile import CODECS, OpenFile, key_of, open_file
+from aggregator.logs.position import HEAD_BYTES
+
+_COMPRESSED = "(?:" + "|".join(re.escape(suffix) for suffix in CODECS) + ")?"
+# Behind a dot any number up to 999 counts, behind a dash only what looks like a date: `error-404.log` is a log of its
+# own.
+_MARK = r"(?:\.(?P<number>\d{1,3}|old)|[.\-_](?P<date>\d{4}[\dT:_\-]{2,}))"
+_BEHIND = re.compile(rf"(?P<base>.+?){_MARK}{_COMPRESSED}")
+_BEFORE_SUFFIX = re.compile(rf"(?P<stem>.+?){_MARK}(?P<suffix>\.(?!gz|bz2|xz)[A-Za-z]\w*){_COMPRESSED}")
+
+
+class Entry(NamedTuple):
+    """One file of a folder."""
+
+    path: Path
+    dev: int
+    ino: int
+    size: int
+    mtime: float
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What tells the file from others at this moment."""
+        return self.dev, self.ino
+
+    @property
+    def compressed(self) -> bool:
+        """True for what has a compressor's suffix."""
+        return self.path.suffix in CODECS
+
+
+def base_behind(name: str) -> str | None:
+    """Return the name of the live log when the mark stands behind it: `access.log` for `access.log.1`."""
+    match = _BEHIND.fullmatch(name)
+    return match["base"] if match else None
+
+
+def bases(name: str) -> list[str]:
+    """Return the names of live logs that a file of this name may be a rotated one of."""
+    behind, before = base_behind(name), _BEFORE_SUFFIX.fullmatch(name)
+    return ([behind] if behind else []) + ([before["stem"] + before["suffix"]] if before else [])
+
+
+def oldest_first(entries: Iterable[Entry]) -> list[Entry]:
+    """Sort rotated logs by number, the highest first, or by date; where both occur, by time of change."""
+    marked = [(_mark(entry.path.name), entry) for entry in entries]
+    if all(number.isdigit() for (number, _), _ in marked):
+        marked.sort(key=lambda pair: -int(pair[0][0]))
+    elif all(date for (_, date), _ in marked):
+        marked.sort(key=lambda pair: pair[0][1])
+    else:
+        marked.sort(key=lambda pair: pair[1].mtime)
+    return [entry for _, entry in marked]
+
+
+def _mark(name: str) -> tuple[str, str]:
+    match = _BEHIND.fullmatch(name) or _BEFORE_SUFFIX.fullmatch(name)
+    return (match["number"] or "", match["date"] or "") if match else ("", "")
+
+
+class BeingRenamed(Exception):
+    """Files changed their names while they were looked at: look again in a moment."""
+
+
+def open_entry(entry: Entry) -> OpenFile:
+    """Open the file that was listed. Raises BeingRenamed when its name belongs to another by now."""
+    try:
+        file = open_file(entry.path)
+    except FileNotFoundError as error:
+        raise BeingRenamed from error
+    if key_of(file) != entry.key:
+        file.close()
+        raise BeingRenamed
+    return file
+
+
+class Folders:
+    """What folders hold at one moment; every folder is read once until `forget`."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, list[Entry] | None] = {}
+        self._heads: dict[tuple[int, int, int, float, int], bytes] = {}
+
+    def forget(self) -> None:
+        """Have folders read again."""
+        self._listed.clear()
+        if len(self._heads) > 10_000:
+            self._heads.clear()
+
+    def beside(self, live: Path) -> list[Entry] | None:
+        """Return the regular files beside a log, and beside what it links to, as two looks agree on.
+
+        None when files are being renamed right now: a file may be missed or met twice then.
+        """
+        found: list[Entry] = []
+        for folder in _folders(live):
+            if folder not in self._listed:
+                before, after = _list(folder), _list(folder)
+                self._listed[folder] = after if before is not None and _names(before) == _names(after) else None
+            entries = self._listed[folder]
+            if entries is None:
+                return None
+            found += entries
+        return found
+
+    def unchanged(self, live: Path) -> bool:
+        """True when every name still belongs to the same file as `beside` said.
+
+        Inodes are handed out again at once: a file opened by name may be another that has both name and inode by now,
+        but then its neighbours have moved.
+        """
+        return all(_names(_list(folder)) == _names(self._listed[folder]) for folder in _folders(live))
+
+    def rotated(self, live: Path) -> list[Entry] | None:
+        """Return the rotated logs of a live one, oldest first; None while files are being renamed.
+
+        A compressed file beside the plain one it comes from is left out: its compressor is still at it.
+        """
+        entries = self.beside(live)
+        if entries is None:
+            return None
+        names = {entry.path.name for entry in entries}
+        linked = Path(os.path.realpath(live)).name
+        return oldest_first(
+            entry
+            for entry in entries
+            if {live.name, linked} & set(bases(entry.path.name))
+            and entry.path.name != linked
+            and not (entry.compressed and entry.path.stem in names)
+        )
+
+    def head(self, entry: Entry, start: int = 0) -> bytes:
+        """Return the first bytes of a file's text from `start`, decompressed; empty when it cannot be read.
+
+        Raises BeingRenamed.
+        """
+        key = (*entry.key, entry.size, entry.mtime, start)
+        if key not in self._heads:
+            try:
+                file = open_entry(entry)
+            except OSError:
+                return b""  # not ours to read: whoever opens it to read lines says so
+            try:
+                self._heads[key] = file.read_at(start, HEAD_BYTES)
+            finally:
+                file.close()
+        return self._heads[key]
+
+
+def _list(folder: Path) -> list[Entry] | None:
+    """Return what a folder holds, or None when a file vanished on the way."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                facts = entry.stat()
+            except OSError:
+                if entry.is_symlink():  # it leads nowhere, and may do so for ever
+                    continue
+                return None
+            if stat.S_ISREG(facts.st_mode):
+                found.append(Entry(Path(entry.path), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime))
+    return found
+
+
+def _names(entries: list[Entry] | None) -> set[tuple[Path, int, int]] | None:
+    return None if entries is None else {(entry.path, *entry.key) for entry in entries}
+
+
+def _folders(live: Path) -> set[Path]:
+    return {live.parent, Path(os.path.realpath(live)).parent}

@@ -1,0 +1,173 @@
+"""The stage `tail`: new lines of log files become messages."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import simplejson
+from simplejson.encoder import encode_basestring_ascii
+
+from aggregator.logs.chain import Chain, FirstSight
+from aggregator.logs.followed import Followed
+from aggregator.logs.lines import Taken
+from aggregator.logs.pattern import Pattern
+from aggregator.logs.position import Position, load_position
+from aggregator.logs.rotation import Folders
+from aggregator.runtime.stage import Context, Cursor, Send, Source, SourceOutcome, SourceSettings
+from aggregator.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
+
+_TURNS = 10
+"""So many batches are yielded in one poll at most, so that the worker gets to look at its signals."""
+_SINCE = "since "
+"""Begins the names of cursors that hold when a pattern was first looked at."""
+
+
+class Tail(Source):
+    """Send each new line of the log files, once, in order, across rotation, truncation and kills.
+
+    In: text files that match `logfile`, UTF-8 or not, lines ended by LF or CRLF.
+    Out: `{"service": …, "logline": …}` on `pushto`, in this order; `logline` is the line without its end.
+    Effect: none on the files; the position is committed with the lines, exactly once.
+    Errors: a missing or unreadable file is tried again for ever and shows in `status`; bytes that are no UTF-8
+    are kept as backslash escapes (counted `escaped`), lines over `maxline` are cut (counted `cut`), a hole of NULs at
+    a file's start is left out (counted `nul`), a damaged compressed file is read as far as it goes (counted `broken`).
+    Source: docs/logs.md.
+    """
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        """What a section of this stage may say."""
+
+        logfile: Annotated[FilePath, Doc("the log file to follow: a path or a glob, or several with commas between")]
+        servicename: Annotated[Text, Doc("the name of the service, for the `service` of each message")]
+        pushto: Annotated[TargetQueue, Doc("the queue that gets the lines")]
+        from_: Annotated[
+            str,
+            choice("start", "end"),
+            Doc("where to begin in files that are there when this section runs for the first time"),
+        ] = "start"
+        maxline: Annotated[Size, Doc("longer lines are cut at so many bytes"), Bounds(256, 64 * 1024**2)] = 1024**2
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self._patterns = [Pattern(text, context.root) for text in parse_words(settings.logfile)]
+        self._folders = Folders()
+        self._chains: dict[str, Chain] = {}
+        self._ready: deque[Chain] = deque()
+        self._look_at = 0.0
+        message = simplejson.dumps({"service": settings.servicename, "logline": ""}, separators=(",", ":"))
+        self._prefix = message.removesuffix('""}')
+
+    def start(self) -> None:
+        """Take up the positions committed before."""
+        cursors = self.context.cursors
+        for pattern in self._patterns:
+            since = cursors.get(_SINCE + pattern.text)
+            pattern.since = None if since is None else float(since)
+        positions: dict[str, list[Position]] = {}
+        for name, text in cursors.items():
+            if not name.startswith(_SINCE):
+                position = load_position(text)
+                positions.setdefault(position.path, []).append(position)
+        for name, known in positions.items():
+            if any(pattern.covers(name) for pattern in self._patterns):
+                self._chains[name] = self._chain(name, known)
+
+    def stop(self) -> None:
+        """Close the files."""
+        for chain in self._chains.values():
+            chain.close()
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        """Yield some new lines of every file that has any, in turns."""
+        if not self._ready or now >= self._look_at:
+            yield from self._look(now)
+        left = _TURNS * self.settings.batch
+        while self._ready and left > 0:
+            chain = self._ready.popleft()
+            found = chain.take(self.settings.batch, self.settings.maxline, now)
+            if found is not None:
+                followed, taken = found
+                yield from self._send(taken)
+                self._count(followed, taken)
+                followed.advance(taken)
+                self._ready.append(chain)
+                yield Cursor(followed.position.name, followed.position.store())
+                left -= len(taken.lines)
+            yield from _changes(chain)
+
+    def _send(self, taken: Taken) -> Iterator[Send]:
+        queue, prefix = self.settings.pushto, self._prefix
+        for line in taken.lines:
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                text = line.decode(errors="backslashreplace")
+                self.context.count("escaped")
+            # the same bytes as encode_body makes, in a third of the time
+            yield Send(queue, f"{prefix}{encode_basestring_ascii(text)}}}".encode("ascii"))
+
+    def _count(self, followed: Followed, taken: Taken) -> None:
+        if taken.cut:
+            self.context.count("cut", taken.cut)
+        if taken.begin > followed.position.offset:
+            self.context.count("nul")
+
+    # Which files there are
+
+    def _look(self, now: float) -> Iterator[Cursor]:
+        """See what became of every file; yield the positions that changed otherwise than by reading."""
+        self._look_at = now + self.settings.idletime
+        self._folders.forget()
+        self._ready.clear()
+        for pattern in self._patterns:
+            yield from self._look_at_pattern(pattern, now)
+        self._tell()
+
+    def _look_at_pattern(self, pattern: Pattern, now: float) -> Iterator[Cursor]:
+        first = pattern.since is None
+        sight = FirstSight(at_end=self.settings.from_ == "end") if first else FirstSight(pattern.since or 0.0)
+        chains = [chain for name, chain in self._chains.items() if pattern.covers(name)]
+        # order: what is followed first, so that a rotated file or a link's new target is not taken for a new log
+        ready = [chain for chain in chains if chain.look(now, sight)]
+        for name in pattern.names(self._chains):
+            if name not in self._chains and not (pattern.is_glob and self._is_followed(name)):
+                chain = self._chains[name] = self._chain(name)
+                chains.append(chain)
+                if chain.look(now, sight):
+                    ready.append(chain)
+        self._ready.extend(ready)
+        for chain in chains:
+            yield from _changes(chain)
+            if pattern.is_glob and chain.empty:
+                del self._chains[chain.name]
+        if first and not any(chain.unsure for chain in chains):
+            pattern.since = now
+            # order: the positions first; a first look that was not seen through is done again
+            yield Cursor(_SINCE + pattern.text, repr(now))
+
+    def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
+        return Chain(self.context.path(name), name, self._folders, self.context, positions)
+
+    def _is_followed(self, name: str) -> bool:
+        """True for a file that is followed under another name: a link to it, or a rotated one that the glob matches."""
+        try:
+            facts = os.stat(self.context.path(name))
+        except OSError:
+            return False
+        return any(chain.claims((facts.st_dev, facts.st_ino)) for chain in self._chains.values())
+
+    def _tell(self) -> None:
+        troubles = [f"{chain.name}: {chain.problem}" for chain in self._chains.values() if chain.problem]
+        self.context.note("files", str(len(self._chains) - len(troubles)))
+        self.context.note("unreadable", "; ".join(troubles[:3]) + (" …" if len(troubles) > 3 else ""))
+
+
+def _changes(chain: Chain) -> Iterator[Cursor]:
+    while chain.changed:
+        name = next(iter(chain.changed))
+        yield Cursor(name, chain.changed.pop(name))

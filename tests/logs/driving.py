@@ -1,0 +1,102 @@
+"""Drive a stage as its worker would, with commits that happen or do not."""
+
+from __future__ import annotations
+
+import gzip
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import simplejson
+
+from aggregator.logs.tail import Tail
+from aggregator.runtime.stage import Context, Cursor, Send, Source, Stage
+from aggregator.settings import parse_settings
+
+_Component = TypeVar("_Component", Stage, Source)
+
+
+def real_lines() -> list[str]:
+    """Return the lines of the access log that comes with the demo, without their ends."""
+    packed = files("aggregator.demo").joinpath("access.log.gz").read_bytes()
+    return gzip.decompress(packed).decode("utf-8", "backslashreplace").splitlines()
+
+
+def make(stage: type[_Component], root: Path, cursors: dict[str, str] | None = None, **options: Any) -> _Component:
+    """Return a stage with these options, not yet started."""
+    texts = {name.rstrip("_"): str(value) for name, value in options.items()}
+    settings, faults = parse_settings(stage.Settings, texts)
+    assert not faults, faults
+    context = Context(section="worker_test", number=0, node="here", root=root, cursors=cursors or {})
+    return stage(settings, context)
+
+
+RUNNING: list[Tailing] = []
+"""What `tests.logs.conftest` stops after each test."""
+
+
+class Tailing:
+    """A tail whose commits are kept; `restart` goes back to them."""
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        self.root = root
+        self.options = {"servicename": "web", "pushto": "lines", "logfile": "access.log", **options}
+        self.cursors: dict[str, str] = {}
+        self.lines: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.now = 1000.0
+        self.tail = self._start()
+        RUNNING.append(self)
+
+    def _start(self) -> Tail:
+        tail = make(Tail, self.root, dict(self.cursors), **self.options)
+        tail.start()
+        return tail
+
+    def restart(self) -> None:
+        """End as a killed process does, and start anew from what was committed."""
+        self.tail.stop()
+        self.tail = self._start()
+
+    def poll(self, *, commits: int | None = None) -> int:
+        """Poll once, a second later, and commit at cursors. Returns the lines taken.
+
+        With `commits` the poll is broken off behind so many; with 0 nothing is committed, and the tail must be
+        restarted.
+        """
+        self.now += 1.0
+        pending: list[str] = []
+        taken = 0
+        for outcome in self.tail.poll(self.now):
+            if isinstance(outcome, Send):
+                body = simplejson.loads(outcome.body)
+                assert list(body) == ["service", "logline"]
+                pending.append(body["logline"])
+                continue
+            assert isinstance(outcome, Cursor)
+            if commits == 0:
+                return taken
+            self._commit(outcome, pending)
+            taken += len(pending)
+            pending = []
+            if commits is not None:
+                commits -= 1
+                if not commits:
+                    return taken
+        assert not pending, "lines without a cursor behind them"
+        self.counts = dict(self.tail.context.counts)
+        return taken
+
+    def _commit(self, cursor: Cursor, lines: list[str]) -> None:
+        self.lines += lines
+        if cursor.value is None:
+            self.cursors.pop(cursor.name, None)
+        else:
+            self.cursors[cursor.name] = cursor.value
+
+    def drain(self, quiet: int = 8) -> list[str]:
+        """Poll until nothing came for some seconds; return all lines so far."""
+        idle = 0
+        while idle < quiet:
+            idle = 0 if self.poll() else idle + 1
+        return self.lines

@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import importlib
+import json
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from configparser import RawConfigParser
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from aggregator.errors import ConfigError, Reject, Retry, Unavailable
+from aggregator.logs.openurl import OpenUrl, mask, query_of
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import Drop, Outcome, Send
+from aggregator.settings import parse_settings
+from tests.logs.driving import make
+from tests.logs.trackers import Connection, Tracker, in_turn, status, tracker
+from tests.servers import free_port, wait_until
+
+PLUGIN = """
+import json
+OPTIONS = {"site": "the site's address"}
+def parseline(jmsg):
+    line = json.loads(jmsg)["logline"]
+    if line == "boom":
+        raise RuntimeError("the plugin fails")
+    return {"line": line} if line else None
+def get_openurl_params(c, worker_section, pl):
+    if pl["line"].startswith("GET /page"):
+        return {}
+    return {"url_ver": "Z39.88-2004", "req_id": "192.0.2.7", "rft.artnum": pl["line"],
+        "rfr_id": c.get(worker_section, "rfr_id"), "none": None}
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[str]:
+    name = f"plugin_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(PLUGIN)
+    yield name
+    sys.modules.pop(name, None)
+    if str(tmp_path) in sys.path:
+        sys.path.remove(str(tmp_path))
+
+
+def message(line: str = "a/b ü?&=") -> Message:
+    raw = b'{"service":"web", "logline":%s}' % json.dumps(line).encode()
+    return Message(raw, raw)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, plugin: str) -> Iterator[Callable[..., OpenUrl]]:
+    stages: list[OpenUrl] = []
+
+    def start(url: str, **options: Any) -> OpenUrl:
+        stage = make(OpenUrl, tmp_path, repository_plugin=plugin, endpoint_url=url, listento="lines", **options)
+        config = RawConfigParser()
+        config.read_dict({"worker_test": {"rfr_id": "repository.example.org"}})
+        stage.context.config_parser = lambda: config
+        stage.start()
+        stages.append(stage)
+        return stage
+
+    yield start
+    for stage in stages:
+        stage.stop()
+
+
+def handle(stage: OpenUrl, line: str = "a/b ü?&=") -> list[Outcome]:
+    return list(stage.handle(message(line)))
+
+
+def test_an_eligible_message_is_sent_with_the_parameters_in_the_order_of_the_plugin(opened: Any) -> None:
+    with tracker(status(200)) as server:
+        assert handle(opened(server.url)) == []
+        assert server.params == [
+            [
+                ("url_ver", "Z39.88-2004"),
+                ("req_id", "192.0.2.7"),
+                ("rft.artnum", "a/b ü?&="),
+                ("rfr_id", "repository.example.org"),
+            ]
+        ]
+
+
+def test_what_was_sent_goes_on_unchanged_to_the_success_queue(opened: Any) -> None:
+    with tracker(status(200)) as server:
+        assert handle(opened(server.url, success_queue="sent")) == [Send("sent", message().raw)]
+
+
+@pytest.mark.parametrize("line", ["", "GET /page"])
+def test_what_is_not_eligible_goes_to_the_other_queue_without_a_request(opened: Any, line: str) -> None:
+    with tracker(status(200)) as server:
+        assert handle(opened(server.url, other_queue="rest"), line) == [Send("rest", message(line).raw)]
+        assert handle(opened(server.url), line) == [Drop("not_eligible")]
+        assert server.targets == []
+
+
+def test_a_query_in_the_endpoint_address_is_kept(opened: Any) -> None:
+    with tracker(status(200)) as server:
+        handle(opened(f"{server.url}?key=1"))
+        assert server.params[0][0] == ("key", "1")
+
+
+def test_what_is_no_json_object_is_rejected(opened: Any) -> None:
+    stage = opened("http://127.0.0.1:1/")
+    with pytest.raises(Reject, match="not a JSON object"):
+        list(stage.handle(Message(b"[1]", b"[1]")))
+
+
+def test_an_exception_of_the_plugin_is_not_ours_to_catch(opened: Any) -> None:
+    with pytest.raises(RuntimeError, match="the plugin fails"):
+        handle(opened("http://127.0.0.1:1/"), "boom")
+
+
+def test_connections_are_kept_alive(opened: Any) -> None:
+    with tracker(status(200)) as server:
+        stage = opened(server.url)
+        for _ in range(5):
+            handle(stage)
+        assert (len(server.targets), server.connections) == (5, 1)
+
+
+def test_a_kept_connection_that_the_server_closed_is_opened_anew_without_a_failure(opened: Any) -> None:
+    def answer_and_close(connection: Connection) -> None:
+        connection.answer(200)
+        connection.close_after = True
+
+    with tracker(answer_and_close) as server:
+        stage = opened(server.url)
+        for _ in range(5):
+            assert handle(stage) == []
+        assert (len(server.targets), server.connections) == (5, 5)
+
+
+def endless_headers(connection: Connection) -> None:
+    connection.wfile.write(b"HTTP/1.1 200 X\r\n")
+    connection.dribble(b"a: b\r\n" * 100)
+
+
+@pytest.mark.parametrize(
+    ("answering", "reason"),
+    [
+        (status(400, b"req_id: missing\n"), r"HTTP 400: req_id: missing"),
+        (status(302, b"", "Location: https://new.example.org/"), r"HTTP 302 to https://new.example.org/, which is not"),
+        (status(204, b""), r"HTTP 204"),
+        (status(500), r"HTTP 500"),
+        (lambda connection: connection.wfile.write(b"no http\r\n\r\n"), r"BadStatusLine"),
+        (lambda connection: setattr(connection, "close_after", True), r"RemoteDisconnected"),
+        (Connection.stall, r"no answer in time"),
+        (lambda connection: connection.dribble(b"H"), r"no answer in time"),
+        (endless_headers, r"got more than \d+ headers"),
+    ],
+)
+def test_a_failure_is_retried_with_its_reason(opened: Any, answering: Any, reason: str) -> None:
+    with tracker(answering) as server, pytest.raises(Retry, match=reason):
+        handle(opened(server.url, timeout="500ms"))
+
+
+def test_a_tracker_that_is_not_there_is_a_failure(opened: Any) -> None:
+    with pytest.raises(Retry, match="Connection refused"):
+        handle(opened(f"http://127.0.0.1:{free_port()}/"))
+
+
+@pytest.mark.parametrize(
+    "answering",
+    [
+        lambda connection: (connection.wfile.write(b"HTTP/1.1 200 X\r\n\r\n"), connection.dribble(b"x" * 60_000)),
+        lambda connection: connection.answer(200, b"x" * 10_000_000),
+        lambda connection: connection.wfile.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"),
+    ],
+)
+def test_the_status_decides_whatever_the_body_is(opened: Any, answering: Any) -> None:
+    with tracker(answering) as server:
+        stage = opened(server.url, timeout="2s")
+        assert handle(stage) == handle(stage) == []
+        assert server.connections == 2
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(opened: Any) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with tracker(status(200)) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        with pytest.raises(Retry, match="CERTIFICATE_VERIFY_FAILED"):
+            handle(opened(server.url.replace("http", "https")))
+        assert server.targets == []
+
+
+def test_a_certificate_of_a_known_authority_is_accepted(opened: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with tracker(status(200)) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        stage = opened(server.url.replace("http", "https"))
+        assert handle(stage) == handle(stage) == []
+        assert (len(server.targets), server.connections) == (2, 1)
+
+
+def test_retry_after_is_the_delay_of_the_retry(opened: Any) -> None:
+    with tracker(status(503, b"", "Retry-After: 7")) as server, pytest.raises(Retry) as caught:
+        handle(opened(server.url))
+    assert caught.value.delay_s == 7.0
+
+
+def test_the_same_message_is_sent_as_the_same_bytes_again(opened: Any) -> None:
+    with tracker(in_turn(status(503), status(200))) as server:
+        stage = opened(server.url)
+        with pytest.raises(Retry):
+            handle(stage)
+        handle(stage)
+        handle(opened(server.url))
+        assert len(set(server.targets)) == 1
+
+
+def test_three_failures_in_a_row_open_the_circuit_and_a_success_closes_it(opened: Any) -> None:
+    with tracker(in_turn(status(503), status(503), status(503), status(503), status(200))) as server:
+        stage = opened(server.url, pauseonfail="200ms")
+        notes = stage.context.notes
+        assert notes["breaker"] == "closed"
+        for _ in range(2):
+            with pytest.raises(Retry):
+                handle(stage)
+        with pytest.raises(Unavailable) as opening:
+            handle(stage)
+        assert opening.value.pause_s == pytest.approx(0.2, abs=0.05)
+        assert notes["breaker"].startswith("open since")
+        with pytest.raises(Unavailable):  # without a request
+            handle(stage)
+        assert len(server.targets) == 3
+
+        wait_until(lambda: sent_or_unavailable(stage, server, 4))
+        assert notes["breaker"].startswith("open since"), "the request that tried has failed"
+        wait_until(lambda: sent_or_unavailable(stage, server, 5))
+        assert notes["breaker"] == "closed"
+
+
+def sent_or_unavailable(stage: OpenUrl, server: Tracker, requests: int) -> bool:
+    with suppress(Unavailable):
+        handle(stage)
+    return len(server.targets) >= requests
+
+
+def test_an_open_circuit_counts_no_try_of_a_message_except_for_what_may_be_its_own_fault(opened: Any) -> None:
+    with tracker(status(500)) as server:
+        stage = opened(server.url, pauseonfail="100ms")
+        for _ in range(3):
+            with pytest.raises(Retry):
+                handle(stage)
+        with pytest.raises(Unavailable):
+            handle(stage)
+        assert len(server.targets) == 3
+
+
+def test_answers_about_the_request_do_not_open_the_circuit(opened: Any) -> None:
+    with tracker(status(404)) as server:
+        stage = opened(server.url)
+        for _ in range(8):
+            with pytest.raises(Retry):
+                handle(stage)
+        assert stage.context.notes["breaker"] == "closed"
+
+
+def test_as_many_requests_are_in_flight_as_threads_call(opened: Any) -> None:
+    barrier = threading.Barrier(8, timeout=10)
+
+    def together(connection: Connection) -> None:
+        barrier.wait()
+        connection.answer(200)
+
+    with tracker(together) as server, ThreadPoolExecutor(8) as pool:
+        stage = opened(server.url)
+        assert list(pool.map(lambda number: handle(stage, f"line {number}"), range(32))) == [[]] * 32
+        assert (server.most_at_once, server.connections) == (8, 8)
+        stage.settle()
+        assert stage.context.counts == {"sent": 32, "status_200": 32}
+
+
+def test_the_rate_is_limited_over_all_threads(opened: Any) -> None:
+    with tracker(status(200)) as server, ThreadPoolExecutor(4) as pool:
+        stage = opened(server.url, ratelimit=50)
+        began = time.monotonic()
+        list(pool.map(lambda number: handle(stage), range(20)))
+        assert time.monotonic() - began >= 19 / 50
+        assert len(server.targets) == 20
+
+
+def test_waiting_for_the_rate_gives_way_when_the_process_is_to_stop(opened: Any) -> None:
+    with tracker(status(200)) as server:
+        stage = opened(server.url, ratelimit=0.001)
+        handle(stage)
+        stage.context.stopping = True
+        with pytest.raises(Unavailable, match="stopping"):
+            handle(stage)
+        assert len(server.targets) == 1
+
+
+def test_debug_logs_the_address_without_the_reader(opened: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with tracker(status(200)) as server:
+        handle(opened(server.url, debug="yes"))
+    assert "req_id=***" in caplog.text
+    assert "192.0.2.7" not in caplog.text
+
+
+def test_check_names_what_the_plugin_lacks_and_what_the_address_should_not_have(tmp_path: Path) -> None:
+    texts = {"repository_plugin": "string", "endpoint_url": "https://me:pw@example.org:0x/#a", "listento": "q"}
+    settings, faults = parse_settings(OpenUrl.Settings, texts)
+    assert not faults
+    found = [f"{option}: {words}" for option, words in OpenUrl.check(settings, RawConfigParser())]
+    assert found == [
+        "repository_plugin: string has no function parseline()",
+        "repository_plugin: string has no function get_openurl_params()",
+        "endpoint_url: a user name in the address is not sent; leave it out",
+        "endpoint_url: what is behind # is not sent (found #a); leave it out",
+        "endpoint_url: the port is no number from 0 to 65535",
+    ]
+
+
+def test_start_refuses_a_plugin_that_cannot_be_imported(tmp_path: Path) -> None:
+    stage = make(OpenUrl, tmp_path, repository_plugin="not_there", endpoint_url="http://x/", listento="q")
+    with pytest.raises(ConfigError, match=r"\[worker_test\] repository_plugin: cannot import not_there"):
+        stage.start()
+
+
+def test_the_plugins_own_options_are_known(tmp_path: Path, plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    assert OpenUrl.plugin_options({"repository_plugin": plugin})["site"] == "the site's address"
+    assert "rfr_id" in OpenUrl.plugin_options({"repository_plugin": "not_there"})
+
+
+def test_values_may_be_missing_or_several() -> None:
+    assert query_of({"a": None, "b": ["1", "2"], "c": "x y", "d": 3}) == "b=1&b=2&c=x+y&d=3"
+
+
+def test_masking_leaves_the_rest_alone() -> None:
+    assert mask("req_id=1.2.3.4&x=req_id&a=1") == "req_id=***&x=req_id&a=1"
+
+
+def test_check_passes_on_what_the_plugin_says_of_its_own_options() -> None:
+    config = RawConfigParser()
+    config.read_dict({"worker_x": {"repository_plugin": "plugins.accesslog"}, "accesslog": {"pattern": "("}})
+    texts = {"listento": "a", "repository_plugin": "plugins.accesslog", "endpoint_url": "http://127.0.0.1/"}
+    settings, _ = parse_settings(OpenUrl.Settings, texts)
+
+    [(option, words)] = OpenUrl.check(settings, config)
+
+    assert option == "repository_plugin"
+    assert words.startswith("[accesslog] pattern: ")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.logs.rotation import Entry, bases, oldest_first
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("access.log.1", ["access.log"]),
+        ("access.log.12.gz", ["access.log"]),
+        ("access.log.old", ["access.log"]),
+        ("access.log-20261122", ["access.log"]),
+        ("access.log-20261122-1795350245.xz", ["access.log"]),
+        ("access.log.2026-11-22_10:30.bz2", ["access.log"]),
+        ("access-20261122.log", ["access.log"]),
+        ("access.1.log.gz", ["access.log"]),
+        ("access.log", []),
+        ("access.log.gz", []),
+        ("error-404.log", []),
+        ("access.log.1.backup.2", ["access.log.1.backup"]),
+        ("host-192.0.2.1.log", ["host-192.0.2.log"]),
+    ],
+)
+def test_a_rotated_name_tells_the_live_one(name: str, expected: list[str]) -> None:
+    assert bases(name) == expected
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.log.10.gz", "a.log.9", "a.log.2", "a.log.1"],
+        ["a.log-20251231.gz", "a.log-20260101", "a.log-20260101-2", "a.log-20261122"],
+        ["a-2026-11-21.log", "a-2026-11-22.log"],
+    ],
+)
+def test_rotated_names_are_put_in_order_whatever_their_times_are(names: list[str]) -> None:
+    entries = [Entry(Path(name), 1, 1, 1, 0.0) for name in names]
+    assert oldest_first(reversed(entries)) == entries
+
+
+def test_numbers_and_dates_together_are_put_in_the_order_of_their_times() -> None:
+    entries = [Entry(Path(name), 1, 1, 1, time) for time, name in enumerate(["a.log.1", "a.log-20261122", "a.log.2"])]
+    assert oldest_first(reversed(entries)) == entries
