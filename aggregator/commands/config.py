@@ -1,0 +1,68 @@
+"""`config`: check it, build supervisord's files from it, list every option there is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from aggregator.commands import screen
+from aggregator.commands.invocation import Invocation, add_json, common_options
+from aggregator.errors import EXIT_OK, EXIT_USAGE, ConfigError
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declare `config check|build|reference`."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def action(name: str, words: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=words, description=f"{words}.", parents=[common_options()])
+
+    check = action("check", "Report everything that is wrong with the configuration; change nothing")
+    add_json(check)
+    check.set_defaults(run=_check)
+    build = action("build", "Write what supervisord reads; the same as create_supervisord_config.py")
+    build.add_argument("--dry-run", action="store_true", help="only print what would change")
+    build.add_argument("--check", action="store_true", help="the same, and exit with 1 when something would")
+    build.set_defaults(run=_build)
+    reference = action("reference", "List every option of every section and stage, with its default and meaning")
+    form = reference.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="as a Markdown page")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    reference.set_defaults(run=_reference)
+
+
+def _check(invocation: Invocation, args: argparse.Namespace) -> int:
+    try:
+        config = invocation.config()
+    except ConfigError as error:
+        if not args.json:
+            raise
+        screen.print_json({"ok": False, "problems": list(error.problems), "warnings": []})
+        return EXIT_USAGE
+    if args.json:
+        screen.print_json({"ok": True, "problems": [], "warnings": list(config.warnings)})
+        return EXIT_OK
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    queues = {*config.consumers, *config.producers}
+    invocation.say(f"{config.file}: fine; {len(config.programs)} programs, {len(queues)} queues")
+    return EXIT_OK
+
+
+def _build(invocation: Invocation, args: argparse.Namespace) -> int:
+    # imported here: supervisor's modules are needed by no other action
+    from aggregator.supervision.generator import generate
+
+    return generate(invocation.root, invocation.file, dry_run=args.dry_run, check=args.check, quiet=invocation.quiet)
+
+
+def _reference(invocation: Invocation, args: argparse.Namespace) -> int:
+    # imported here: it imports every stage
+    from aggregator.commands.reference import as_json, as_markdown, as_text, chapters
+
+    found = chapters(invocation.root)
+    if args.json:
+        screen.print_json(as_json(found))
+    else:
+        print("\n".join(as_markdown(found) if args.markdown else as_text(found)))
+    return EXIT_OK

@@ -1,0 +1,86 @@
+"""What the global options say, and what the commands open with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aggregator.errors import AggregatorError
+
+if TYPE_CHECKING:
+    from aggregator.config import Config
+    from aggregator.runtime.keys import Keys
+
+
+class Failed(AggregatorError):
+    """Say one line to the user and exit with 1."""
+
+
+class RedisFailed(Failed):
+    """Redis is away, or refuses us."""
+
+
+class Invocation:
+    """One call of the command line: which instance, which settings, how talkative."""
+
+    def __init__(self, root: str, settings: str | None, quiet: bool) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.file = Path(os.path.abspath(settings)) if settings else self.root / "loglines.cfg"
+        self.default_file = settings is None
+        self.quiet = quiet
+
+    def config(self) -> Config:
+        """Return the checked configuration. Raises ConfigError."""
+        # imported here: some commands need no configuration, and `work` must start quickly
+        from aggregator.config import load
+
+        if self.default_file and not self.file.exists():
+            raise Failed(
+                f"no loglines.cfg in {self.root}; name the instance's folder with -r DIR, "
+                "or make a new instance with `aggregator init DIR`"
+            )
+        return load(self.file, self.root)
+
+    def say(self, text: str = "") -> None:
+        """Print what is for the eye only, unless told to be quiet."""
+        if not self.quiet:
+            print(text)
+
+
+@contextmanager
+def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
+    """Open the Redis of a configuration. Raises RedisFailed with one clear line when it does not serve us."""
+    # imported here: 40 ms that most commands on configuration do not need
+    from aggregator.runtime.connection import AWAY, REFUSED, connect, mask
+    from aggregator.runtime.keys import Keys
+
+    place = mask(config.redis.url)
+    try:
+        with connect(config.redis.url, timeout_s=5.0) as client:
+            yield client, Keys(config.redis.namespace)
+    except REFUSED as error:
+        raise RedisFailed(f"Redis at {place} refuses us: {error}; check user and password in [redis]") from error
+    except AWAY as error:
+        if any(program.kind == "redis" for program in config.programs.values()):
+            advice = f"it runs while the instance does: aggregator -r {config.root} run"
+        else:
+            advice = f"start it, or correct [redis] in {config.file}"
+        raise RedisFailed(f"Redis at {place} is away: {str(error).rstrip('.')}; {advice}") from error
+
+
+def common_options() -> argparse.ArgumentParser:
+    """Return the options that every command takes, before and after its name."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("-r", "--root", metavar="DIR", help="the instance: its config, data, logs (default: here)")
+    parser.add_argument("-s", "--settings", metavar="FILE", help="its settings (default: DIR/loglines.cfg)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Give a listing its option --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")

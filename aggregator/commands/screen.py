@@ -1,0 +1,122 @@
+"""Tables, colours and numbers for people; JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TextIO
+
+_CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "grey": "90", "bold": "1"}
+NOTHING = "-"
+
+
+class Painted(NamedTuple):
+    """A piece of text and its colour; an empty colour leaves it as it is."""
+
+    text: str
+    colour: str
+
+
+class Column(NamedTuple):
+    """A column's head, and whether its cells end at the same place (numbers) rather than begin there."""
+
+    head: str
+    right: bool = False
+
+
+def colours_wanted(stream: TextIO) -> bool:
+    """True on a terminal, unless the user wants none (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, *, colours: bool) -> str:
+    """Return text with a terminal's colour around it."""
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colours and colour and text else text
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Painted]], *, colours: bool = False) -> str:
+    """Return rows below their heads, aligned; lines have no spaces at their end."""
+    painted = [[cell if isinstance(cell, Painted) else Painted(cell, "") for cell in row] for row in rows]
+    heads = [Painted(column.head, "bold") for column in columns]
+    widths = [max(len(line[i].text) for line in (heads, *painted)) for i in range(len(columns))]
+    lines = []
+    for line in (heads, *painted):
+        cells = []
+        for cell, column, width in zip(line, columns, widths, strict=True):
+            room = " " * (width - len(cell.text))
+            shown = paint(cell.text, cell.colour, colours=colours)
+            cells.append(room + shown if column.right else shown + room)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Return text that cannot move the cursor: messages come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return the beginning of a text on one line."""
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def amount(number: int) -> str:
+    """Return a count: 12,345."""
+    return f"{number:,}"
+
+
+def rate(per_second: float) -> str:
+    """Return messages a second with three digits that matter."""
+    if per_second == 0:
+        return "0"
+    return (
+        f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}" if per_second >= 1 else f"{per_second:.2f}"
+    )
+
+
+def age(seconds: float | None) -> str:
+    """Return a span of time in its two greatest units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{whole} s"
+
+
+def memory(kilobytes: int) -> str:
+    """Return resident memory: 31 MB."""
+    return f"{kilobytes / 1024:.0f} MB" if kilobytes else NOTHING
+
+
+class Progress:
+    """How far something long is: one line that moves on a terminal, nothing elsewhere."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what = what
+        self.total = total
+        self.done = 0
+        self._shown = sys.stderr.isatty() and total > 1000
+
+    def advance(self, by: int) -> None:
+        """Count what was done."""
+        self.done += by
+        if self._shown:
+            print(f"\r{self.what} {self.done:,} of {self.total:,}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,185 @@
+"""What an instance does at one moment: what supervisord says of its processes, and Redis of its workers and queues."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aggregator.commands.invocation import RedisFailed, redis_of
+from aggregator.commands.queues import every_account
+from aggregator.config import Config, Program
+from aggregator.feeds.overview import FeedFacts, look
+from aggregator.runtime.connection import warnings_about
+from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.ledger import Account
+from aggregator.runtime.roster import WorkerFacts, roster
+from aggregator.supervision import Control, ProcessState, SupervisorError
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a section: what supervisord knows of it, and what it says of itself; None = unknown."""
+
+    name: str
+    supervised: ProcessState | None
+    worker: WorkerFacts | None
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 when there is no process."""
+        if self.supervised is not None:
+            return self.supervised.pid
+        return self.worker.pid if self.worker is not None and self.worker.alive else 0
+
+    @property
+    def up_s(self) -> float | None:
+        """How long it has been running."""
+        seen = self.supervised
+        if seen is not None:
+            return float(seen.now - seen.started_at) if seen.pid else None
+        return self.worker.up_s if self.worker is not None and self.worker.alive else None
+
+    @property
+    def rss_kb(self) -> int:
+        """Its resident memory; 0 when there is no process, or the system does not tell."""
+        if self.worker is not None and self.worker.alive:
+            return self.worker.rss_kb
+        return _resident_kb(self.supervised.pid) if self.supervised is not None and self.supervised.pid else 0
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One section, as it runs. Rates in messages a second over the last minute."""
+
+    program: Program
+    enabled: bool
+    processes: tuple[Process, ...]
+    accounts: tuple[Account, ...]
+    """Its books: those of its queue, or for a source of each of its processes."""
+    rate: float | None
+    """What leaves its queue; for a source, what arrives in the queues it feeds."""
+    success_age_s: float | None
+    """How long ago it last committed; None = never."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance at one moment."""
+
+    config: Config
+    supervisor_error: str
+    """Why supervisord told nothing; empty when it did."""
+    redis_error: str
+    redis_warnings: tuple[str, ...]
+    sections: tuple[Section, ...]
+    accounts: tuple[Account, ...]
+    elsewhere: tuple[WorkerFacts, ...]
+    """Living workers that belong to none of the sections here: of other nodes, or of sections that are gone."""
+    workers: tuple[WorkerFacts, ...]
+    overdue: dict[str, int]
+    """For each queue how many delayed messages are due already."""
+    feeds: tuple[FeedFacts, ...] = ()
+    """The feeds, as `feeds list` shows them; none when Redis is away."""
+
+
+class _Redis(msgspec.Struct, frozen=True, kw_only=True):
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+    now: float = 0.0
+    workers: tuple[WorkerFacts, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    overdue: dict[str, int] = {}
+    feeds: tuple[FeedFacts, ...] = ()
+
+
+def take(config: Config) -> Snapshot:
+    """Look at everything once. Whatever is away is said in the snapshot."""
+    states, supervisor_error = _processes(config)
+    redis = _ask_redis(config)
+    sections = tuple(_section(config, program, states, redis) for program in config.programs.values())
+    ours = {process.worker.name for section in sections for process in section.processes if process.worker}
+    return Snapshot(
+        config=config,
+        supervisor_error=supervisor_error,
+        redis_error=redis.error,
+        redis_warnings=redis.warnings,
+        sections=sections,
+        accounts=redis.accounts,
+        elsewhere=tuple(worker for worker in redis.workers if worker.alive and worker.name not in ours),
+        workers=redis.workers,
+        overdue=redis.overdue,
+        feeds=redis.feeds,
+    )
+
+
+def _processes(config: Config) -> tuple[list[ProcessState], str]:
+    try:
+        return Control(config.instance.supervisor_socket).states(), ""
+    except SupervisorError as error:
+        return [], str(error)
+
+
+def _ask_redis(config: Config) -> _Redis:
+    feeds = config.feeds
+    try:
+        with redis_of(config) as (client, keys):
+            now, workers = roster(client, keys)
+            accounts = every_account(config, client, keys)
+            return _Redis(
+                warnings=tuple(warnings_about(client)),
+                now=now,
+                workers=tuple(workers),
+                accounts=tuple(accounts),
+                overdue={a.name: _overdue(client, keys, a.name, now) for a in accounts if a.delayed},
+                feeds=tuple(look(config, feeds, client, keys, now)) if feeds else (),
+            )
+    except RedisFailed as error:
+        return _Redis(error=str(error))
+
+
+def _overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
+    """Return how many messages of a queue wait for nothing but a worker, beside those that are ready."""
+    return int(client.llen(keys.returned(queue))) + int(client.zcount(keys.delayed(queue), "-inf", now))
+
+
+def _section(config: Config, program: Program, states: list[ProcessState], redis: _Redis) -> Section:
+    supervised = {state.name: state for state in states if state.program == program.section}
+    workers = {worker.name: worker for worker in redis.workers}
+    names = [f"{program.section}_{number}" for number in range(program.numprocs)]
+    names += [name for name in supervised if name not in names]
+    processes = tuple(
+        Process(name=name, supervised=supervised.get(name), worker=workers.get(f"{config.node}:{name}"))
+        for name in names
+    )
+    accounts = _accounts(config, program, redis.accounts)
+    committed = [account.last_commit for account in accounts if account.last_commit is not None]
+    return Section(
+        program=program,
+        enabled=os.path.lexists(config.instance.enabled / f"{program.section}.conf"),
+        processes=processes,
+        accounts=accounts,
+        rate=_rate(config, program, redis.accounts),
+        success_age_s=max(0.0, redis.now - max(committed)) if committed else None,
+    )
+
+
+def _accounts(config: Config, program: Program, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+    if program.listens is not None:
+        return tuple(account for account in accounts if account.name == resolve(program.listens, config.node))
+    own = {f"{config.node}:{program.section}_{number}" for number in range(program.numprocs)}
+    return tuple(account for account in accounts if account.name in own)
+
+
+def _rate(config: Config, program: Program, accounts: tuple[Account, ...]) -> float | None:
+    if program.listens is not None:
+        return next((a.rate_out for a in accounts if a.name == resolve(program.listens, config.node)), None)
+    fed = {resolve(queue, config.node) for queue in program.feeds}
+    return max((account.rate_in for account in accounts if account.name in fed), default=None)
+
+
+def _resident_kb(pid: int) -> int:
+    """Return the resident memory of a process that says nothing of itself; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except OSError:
+        return 0

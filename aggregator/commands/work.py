@@ -1,0 +1,92 @@
+"""`work`: one worker process; and the programs that supervisord runs beside the workers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from aggregator.commands.invocation import Invocation
+from aggregator.errors import EXIT_CONFIG, ConfigError
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Declare `work SECTION NUMBER`."""
+    parser.add_argument("section", metavar="SECTION", help="the section of loglines.cfg")
+    parser.add_argument("number", metavar="NUMBER", type=int, help="the number of the process, from 0")
+    parser.set_defaults(run=_work)
+
+
+def _work(invocation: Invocation, args: argparse.Namespace) -> int:
+    # imported here, as everything a worker does not need is left out: `demo` and `redis` need none of it
+    from aggregator.runtime.process import log_to_stdout
+
+    log_to_stdout()
+    try:
+        return _run(invocation, args.section, args.number)
+    except ConfigError as error:
+        # to standard output, where supervisord keeps the log of this process
+        for problem in error.problems:
+            print(problem, flush=True)
+        return EXIT_CONFIG
+
+
+def _run(invocation: Invocation, section: str, number: int) -> int:
+    from aggregator.config import load
+    from aggregator.runtime.process import make_worker
+    from aggregator.runtime.stage import Context
+
+    # plugins that a stage imports by name live in the instance
+    sys.path.insert(0, str(invocation.root))
+    config = load(invocation.file, invocation.root, only=section)
+    program = config.programs[section]
+    if program.stage_class is None:
+        raise ConfigError(f"{invocation.file} [{section}]: it has no stage; supervisord runs its command by itself")
+    context = Context(
+        section=section,
+        number=number,
+        node=config.node,
+        root=config.root,
+        config_parser=config.parser,
+        # read anew each time it is asked for
+        feeds=lambda: load(invocation.file, invocation.root, only=section).feed_table(),
+        store_settings=config.store,
+    )
+    limits = {target: limit for target in program.feeds if (limit := config.depth_limit(target)) is not None}
+    worker = make_worker(
+        program.stage_class,
+        program.settings,
+        context,
+        url=config.redis.url,
+        namespace=config.redis.namespace,
+        limits=limits,
+        patience_s=config.redis.patience,
+    )
+    return worker.run()
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Declare `demo replay|tracker|feeds ...`; the rest of the line is theirs."""
+    parser.add_argument("program", choices=("replay", "tracker", "feeds"), help="which of the demo's programs")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="its own options; --help shows them")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(invocation: Invocation, args: argparse.Namespace) -> int:
+    if args.program == "replay":
+        from aggregator.demo.replay import main
+    elif args.program == "feeds":
+        from aggregator.demo.feedserver import main
+    else:
+        from aggregator.demo.tracker import main
+    return main(args.rest)
+
+
+def add_redis(parser: argparse.ArgumentParser) -> None:
+    """Declare `redis`: the instance's own server."""
+    parser.set_defaults(run=_redis)
+
+
+def _redis(invocation: Invocation, args: argparse.Namespace) -> int:
+    from aggregator.supervision.redisserver import serve
+
+    serve(invocation.root)

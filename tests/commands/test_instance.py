@@ -1,0 +1,170 @@
+"""`aggregator init`, `run`, `enable`, `disable`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aggregator.cli import main
+from aggregator.commands.instance import greeting
+from aggregator.config import load
+from aggregator.supervision import build
+from tests.commands.conftest import PROJECT, Site
+from tests.instance import Instance
+from tests.servers import wait_until
+
+
+def test_init_makes_an_instance_whose_configuration_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "new"
+
+    code = main(["init", str(root)])
+
+    assert code == 0
+    assert load(root / "loglines.cfg", root).warnings == ()
+    assert {path.name for path in root.iterdir()} == {
+        "loglines.cfg", "workers_available", "workers_enabled", "plugins", "data", "logs", "run",
+    }  # fmt: skip
+    assert str(root / "loglines.cfg") in capsys.readouterr().out
+
+
+def test_init_makes_a_password_that_only_its_owner_reads_and_the_build_keeps(tmp_path: Path) -> None:
+    main(["-q", "init", str(tmp_path / "one")])
+    main(["-q", "init", str(tmp_path / "two")])
+    one, two = (tmp_path / name / "run" / "password" for name in ("one", "two"))
+    before = one.read_text()
+
+    build(load(tmp_path / "one" / "loglines.cfg", tmp_path / "one"))
+
+    assert one.stat().st_mode & 0o777 == 0o600
+    assert len(before.strip()) >= 16
+    assert one.read_text() == before != two.read_text()
+
+
+def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loglines.cfg").write_text("mine")
+
+    code = main(["init", str(tmp_path)])
+
+    assert code == 1
+    assert (tmp_path / "loglines.cfg").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["loglines.cfg"]
+    assert "is there already; nothing was changed" in capsys.readouterr().err
+
+
+def test_run_refuses_a_bad_configuration_before_anything_changes(site: Site) -> None:
+    site.configure("[worker_x]\nstage = brokr\n")
+
+    ran = site.run("run")
+
+    assert ran.code == 2
+    assert [path.name for path in site.root.iterdir()] == ["loglines.cfg"]
+
+
+def test_run_refuses_a_port_that_is_taken(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        site.configure(f"[supervisor]\nport = 127.0.0.1:{port}\n")
+
+        ran = site.run("run")
+
+    assert ran.code == 1
+    assert ran.err.startswith(f"aggregator: cannot listen on 127.0.0.1:{port} for the web pages: ")
+    assert [path.name for path in site.root.iterdir()] == ["loglines.cfg"]
+
+
+def test_the_greeting_says_where_things_are_and_shows_no_password(site: Site) -> None:
+    config = site.config()
+    build(config)
+
+    text = "\n".join(greeting(config))
+
+    assert "http://127.0.0.1:9001/" in text
+    assert f"user admin, password in {site.root}/run/password" in text
+    assert "logger_feed: tests.samplestages:Feeder" in text
+    assert "worker_keep: tests.samplestages:Keeper data/kept.log" in text
+    assert f"{site.root}/run/aggregator status" in text
+    assert "Ctrl-C" in text
+    assert (site.root / "run" / "password").read_text().strip() not in text
+
+
+def test_the_greeting_leaves_out_what_is_disabled(site: Site) -> None:
+    config = site.config()
+    build(config)
+    (site.root / "workers_enabled" / "worker_keep.conf").unlink()
+
+    assert "worker_keep" not in "\n".join(greeting(config))
+
+
+def test_disable_and_enable_move_the_link(site: Site) -> None:
+    build(site.config())
+    link = site.root / "workers_enabled" / "worker_keep.conf"
+
+    off = site.run("disable", "worker_keep")
+    gone = not os.path.lexists(link)
+    on = site.run("enable", "worker_keep")
+
+    assert (off.out, on.out) == ("worker_keep: disabled\n", "worker_keep: enabled\n")
+    assert gone and os.path.lexists(link)
+    assert site.run("enable", "worker_keep").out == "nothing to change\n"
+
+
+def test_an_unknown_name_is_refused_with_the_one_meant(site: Site) -> None:
+    build(site.config())
+
+    ran = site.run("disable", "worker_kep", "worker_copy")
+
+    assert ran.code == 2
+    assert "did you mean worker_keep?" in ran.err
+    assert os.path.lexists(site.root / "workers_enabled" / "worker_copy.conf")
+
+
+def test_the_generated_launcher_runs_commands_of_its_instance(site: Site, tmp_path: Path) -> None:
+    build(site.config())
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+    ran = subprocess.run(
+        [site.root / "run" / "aggregator", "queues"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("QUEUE")
+    assert sys.executable in (site.root / "run" / "aggregator").read_text()
+
+
+BROKER = """
+[worker_broker]
+stage = broker
+listento = lines
+fanout = kept
+[worker_sink]
+stage = logfile
+listento = kept
+logfile = data/kept.log
+"""
+
+
+def test_a_run_is_watched_switched_and_ended_from_the_command_line() -> None:
+    with Instance(BROKER) as instance:
+        instance.start()
+        wait_until(lambda: instance.cli("health").returncode == 0, 20, "everything is up")
+
+        again = instance.cli("run")
+        shown = instance.json("status")["sections"]
+        off = instance.cli("disable", "worker_sink")
+        disabled = instance.json("status")["sections"][-1]
+        on = instance.cli("enable", "worker_sink")
+        code = instance.stop()
+
+        assert (again.returncode, again.stdout) == (1, "")
+        assert "runs already" in again.stderr
+        assert [section["processes"][0]["state"] for section in shown] == ["RUNNING"] * 3
+        assert off.stdout == "worker_sink: disabled\nworker_sink: removed\n"
+        assert (disabled["enabled"], disabled["processes"][0]["state"]) == (False, None)
+        assert on.stdout == "worker_sink: enabled\nworker_sink: added\n"
+        assert code == 0

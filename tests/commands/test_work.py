@@ -1,0 +1,118 @@
+"""`aggregator work`: the process that supervisord runs, as a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.commands.conftest import PROJECT, Site
+from tests.runtime.desk import bodies
+from tests.servers import wait_until
+
+BROKER = """
+[worker_broker]
+stage = broker
+listento = lines
+fanout = kept, spare
+
+[worker_keep]
+stage = plugins.stages_of_mine:Nothing
+listento = kept
+maxdepth = 3
+"""
+
+
+def test_a_worker_works_until_told_to_stop_and_holds_back_at_its_targets_limit(site: Site) -> None:
+    site.configure(BROKER)
+    site.desk.push("lines", *bodies(5))
+    process = site.start("work", "worker_broker", "0")
+
+    try:
+        wait_until(lambda: len(site.desk.waiting("kept")) == 5)
+        site.desk.push("lines", *bodies(2))
+        wait_until(
+            lambda: b"held back" in site.desk.client.hget(site.desk.keys.worker("node:worker_broker_0"), "state")
+        )
+        waiting = site.desk.waiting("lines")
+    finally:
+        process.terminate()
+        out, err = process.communicate(timeout=10)
+
+    assert process.returncode == 0
+    assert waiting == bodies(2)
+    assert "start worker=node:worker_broker_0" in out
+    assert "stop worker=node:worker_broker_0 handled=5" in out
+    assert err == ""
+
+
+def test_a_stage_of_the_instances_own_plugins_is_run(site: Site) -> None:
+    plugins = site.root / "plugins"
+    plugins.mkdir()
+    (plugins / "__init__.py").touch()
+    (plugins / "stages_of_mine.py").write_text(
+        "from aggregator.runtime.stage import Drop, Stage\n"
+        "class Nothing(Stage):\n"
+        "    def handle(self, message):\n"
+        "        yield Drop('mine')\n"
+    )
+    site.configure(BROKER)
+    site.desk.push("kept", *bodies(3))
+    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_keep", "0"]
+    environment = {"PYTHONPATH": str(PROJECT)}
+    # not in the project's folder, which has plugins of its own
+    process = subprocess.Popen(command, cwd=site.root, env=environment, stdout=subprocess.DEVNULL)
+
+    try:
+        wait_until(lambda: site.desk.books("kept").dropped == {"mine": 3})
+    finally:
+        process.terminate()
+        process.wait(10)
+
+    assert process.returncode == 0
+
+
+def test_a_bad_section_is_exit_code_78_with_the_reason_in_the_log(site: Site) -> None:
+    site.configure("[worker_broker]\nstage = broker\nlistento = lines\n")
+
+    ran = site.run("work", "worker_broker", "0")
+
+    assert ran.code == 78
+    assert "fanout: missing" in ran.out
+
+
+def test_a_section_with_a_command_is_not_ours_to_run(site: Site) -> None:
+    site.configure("[worker_other]\ncommand = sleep 1\n")
+
+    ran = site.run("work", "worker_other", "0")
+
+    assert ran.code == 78
+    assert "has no stage" in ran.out
+
+
+LOOK = "import sys; from aggregator.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+
+
+def test_a_worker_imports_no_other_stage_and_no_command(site: Site) -> None:
+    site.configure(BROKER)
+    site.desk.push("lines", *bodies(1))
+    command = [sys.executable, "-c", LOOK, "-r", str(site.root), "work", "worker_broker", "0"]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+    try:
+        wait_until(lambda: site.desk.books("lines").out == 1)
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=10)
+
+    imported = set(out.splitlines()[-1].split())
+    ours = {name for name in imported if name.startswith(("aggregator.logs.", "aggregator.commands."))}
+    assert ours == {"aggregator.logs.broker", "aggregator.commands.invocation", "aggregator.commands.work"}
+    assert not imported & {"aggregator.supervision", "supervisor", "requests"}
+
+
+def test_the_demo_programs_are_behind_the_command_line() -> None:
+    for program in ("replay", "tracker"):
+        command = [sys.executable, "-m", "aggregator", "demo", program, "--help"]
+        ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=True)
+
+        assert f"aggregator demo {program}" in ran.stdout
