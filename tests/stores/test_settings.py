@@ -1,0 +1,101 @@
+"""What a section `[store_NAME]` may say."""
+
+from __future__ import annotations
+
+import pytest
+
+from aggregator.errors import ConfigError
+from aggregator.settings import parse_settings
+from aggregator.stores import open_configured, open_store
+from aggregator.stores.settings import Place, StoreSettings, parse_place
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("file:///srv/archive", Place("", "/srv/archive")),
+        ("file://localhost/srv/archive", Place("", "/srv/archive")),
+        ("file:///srv/my%20archive", Place("", "/srv/my archive")),
+        ("file:///srv/my archive", Place("", "/srv/my archive")),
+        ("s3://bucket", Place("bucket", "")),
+        ("s3://bucket/", Place("bucket", "")),
+        ("s3://bucket/a/b", Place("bucket", "a/b")),
+        (" s3://my.bucket-1/a/ ", Place("my.bucket-1", "a")),
+    ],
+)
+def test_a_url_names_a_folder_or_a_bucket_and_a_prefix(url: str, place: Place) -> None:
+    assert parse_place(url) == place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/srv/archive",
+        "file://srv/archive",
+        "file:///",
+        "s3://",
+        "s3:///prefix",
+        "s3://b",
+        "s3://bucket/../other",
+        "s3://bucket//prefix//x",
+        "s3://key:secret@bucket/prefix",
+        "s3://bucket/prefix?region=x",
+        "gs://bucket/prefix",
+        "http://host/bucket",
+    ],
+)
+def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
+    settings, faults = parse_settings(StoreSettings, {"url": url})
+
+    assert settings is None
+    assert "file:///an/absolute/path or s3://bucket/prefix" in faults[0].text
+    with pytest.raises(ConfigError, match="allowed: file:///an/absolute/path or s3://bucket/prefix"):
+        open_store(url)
+
+
+def test_a_section_reads_into_settings() -> None:
+    settings, faults = parse_settings(
+        StoreSettings,
+        {
+            "url": "s3://bucket/feeds",
+            "endpoint_url": "https://s3.example.org",
+            "region": "fr-par",
+            "access_key": "K",
+            "secret_key": "S",
+            "multipart": "100MB",
+            "timeout": "30s",
+        },
+    )
+
+    assert faults == []
+    assert settings == StoreSettings(
+        url="s3://bucket/feeds",
+        endpoint_url="https://s3.example.org",
+        region="fr-par",
+        access_key="K",
+        secret_key="S",
+        multipart=100 * 1024**2,
+        timeout=30.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"url": "file:///x", "endpoint_url": "http://h"}, "endpoint_url: means nothing to a folder"),
+        ({"url": "s3://bucket", "access_key": "K"}, "access_key: access_key and secret_key go together"),
+        ({"url": "s3://bucket", "secret_key": "S"}, "secret_key: access_key and secret_key go together"),
+        ({"url": "s3://bucket", "access_key": "K", "secret_key": "S", "profile": "p"}, "profile: access_key is given"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        open_configured(StoreSettings(**options))
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store("file:///x", region="r", access_key="K")
+
+    assert len(caught.value.problems) == 3
