@@ -1,0 +1,1 @@
+"""Feeds: download, filter, compress, archive, and getting the data out again."""

@@ -1,0 +1,241 @@
+"""The stage `compress`: the publications and ticks of each feed and period become one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from aggregator.errors import Reject
+from aggregator.feeds.arrivals import Arrival, check_arrival, period_of, records_of
+from aggregator.feeds.compression import Level
+from aggregator.feeds.faults import stage_wide
+from aggregator.feeds.layout import (
+    FORMATS,
+    BundleName,
+    BundlePeriod,
+    FeedFolders,
+    parse_feed_name,
+    read_stamp,
+    write_stamp,
+)
+from aggregator.feeds.messages import decode
+from aggregator.feeds.periods import PeriodFolder, Record, sync_folders
+from aggregator.feeds.revisions import Revision, build_revision, last_revision
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
+from aggregator.settings import Bounds, Doc, Duration, TargetQueue, choice
+
+REARMED = "/rearmed"
+"""The cursor with the hour in which periods were last looked through for one without a timer."""
+SET_BACK_S = 60.0
+"""By how much the clock may go back without anything being made of it."""
+PATIENCE = 10
+"""For how many times `grace` a period waits for publications that lie there and were not heard of."""
+
+
+class Period(msgspec.Struct):
+    """What is known of a feed and period that is open."""
+
+    revision: int
+    last_arrival: float
+    """In Unix seconds; of one that was open before this process started, its start."""
+
+
+class Compress(Stage):
+    """Bundle what was published and what became of every tick, one bundle a feed and period.
+
+    In: `feed`, `tick` (as in a manifest), `publication` (the file's name or ''), `published_ms` (Unix milliseconds or
+    null), `url`, `period_ms` (of the feed), `node`; or, for ticks missed in a row, `missed_from_ms` and `missed_to_ms`
+    in place of `tick`. To itself: `close` and `clear`, each with `feed` and `start`.
+    Out: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (from the instance's folder), `sha256`, `size`
+    (bytes), `contents_id`, `level`.
+    Effect: a bundle below `data/feeds/bundles`; the publications in it go once its message is on its way. A period
+    closes `grace` after both its end and its last arrival; what comes later makes another bundle, the next revision.
+    Errors: a body that is none of these is set aside; a full or read-only disk pauses the worker.
+    Source: docs/feeds.md.
+    """
+
+    exclusive = True
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        """What a section of this stage may say."""
+
+        pushto: Annotated[TargetQueue, Doc("the queue that bundles go to")]
+        grace: Annotated[Duration, Doc("how long after its end and its last arrival a period is closed"), Bounds(0)] = (
+            120.0
+        )
+        bundle: Annotated[BundlePeriod, Doc("how much time one bundle covers; `filter` must say the same")] = 3600
+        format: Annotated[str, choice(*FORMATS), Doc("how bundles are compressed")] = "zst"
+        level: Annotated[Level, choice("default", "small"), Doc("small takes more time for smaller bundles")] = (
+            "default"
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.folders = FeedFolders(context.path("data/feeds"))
+        self.periods: dict[tuple[str, int], Period] = {}
+        self._records: dict[tuple[str, int], list[Record]] = {}
+        self._unsynced: set[Path] = set()
+        self._now = context.clock()
+        self._cursors: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Learn which periods are open, and remove bundles that a killed process did not finish."""
+        now = self.context.clock()
+        for part in self.folders.bundles.rglob(".*.part"):
+            part.unlink(missing_ok=True)
+        for name, revision in self.context.cursors.items():
+            if name != REARMED:
+                feed, _, stamp = name.rpartition("/")
+                self.periods[feed, read_stamp(stamp)] = Period(int(revision), now)
+
+    def seed(self) -> Iterator[Send | Cursor]:
+        """Open what lies on the disk and nobody knows of, and close what should have been closed long ago."""
+        now = self.context.clock()
+        for feed, start in self._on_disk():
+            if (feed, start) in self.periods:
+                self._folder(feed, start).take_back(self.periods[feed, start].revision)
+            else:
+                revision = self._next_revision(feed, start)
+                self.periods[feed, start] = Period(revision, now)
+                yield Cursor(_cursor_name(feed, start), str(revision))
+                yield self._timer(feed, start)
+        hour = str(int(now // 3600))
+        if self.context.cursors.get(REARMED) != hour:
+            # A timer may have been dropped from the dead letters. A second one does no harm, but not at every start.
+            yield Cursor(REARMED, hour)
+            for feed, start in self.periods:
+                if now > start + self.settings.bundle + (PATIENCE + 1) * self.settings.grace:
+                    yield self._timer(feed, start)
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        """Take in a tick, close a period or clear one up."""
+        arrival = decode(message.raw, Arrival)
+        with stage_wide():
+            if arrival.close:
+                yield from self._close(*period_of(arrival.close), force=arrival.close.force)
+            elif arrival.clear:
+                self._folder(*period_of(arrival.clear)).clear(arrival.clear.revision)
+            else:
+                yield from self._take(check_arrival(arrival))
+        yield from self._watch_clock()
+
+    def _watch_clock(self) -> Iterator[Outcome]:
+        """Set new timers when the clock was set back: the old ones rest until it has caught up."""
+        before, self._now = self._now, self.context.clock()
+        if self._now < before - SET_BACK_S:
+            for feed, start in self.periods:
+                yield self._timer(feed, start)
+
+    def settle(self) -> Mapping[str, str]:
+        """Make the records of the ticks handled durable."""
+        with stage_wide():
+            for feed, start in list(self._records):
+                self._write(feed, start)
+            sync_folders(self._unsynced)
+            self._unsynced.clear()
+        cursors, self._cursors = self._cursors, {}
+        return cursors
+
+    def _take(self, arrival: Arrival) -> Iterator[Outcome]:
+        """Keep the records of a tick, and see that the periods it touches are open."""
+        period_s = self.settings.bundle
+        rows = records_of(arrival, self.context.node, period_s)
+        feed, starts = arrival.feed, dict.fromkeys(start for start, _ in rows)
+        # order: all that may fail, then what is remembered
+        try:
+            revisions = {
+                start: self._next_revision(feed, start) for start in starts if (feed, start) not in self.periods
+            }
+        except ValueError as error:
+            raise Reject(str(error)) from error
+        for start, record in rows:
+            self._records.setdefault((feed, start), []).append(record)
+        for start in starts:
+            if start in revisions:
+                self.periods[feed, start] = Period(revisions[start], self.context.clock())
+                self._cursors[_cursor_name(feed, start)] = str(revisions[start])
+                yield self._timer(feed, start)
+            else:
+                self.periods[feed, start].last_arrival = self.context.clock()
+
+    def _timer(self, feed: str, start: int, least_s: float = 0.0) -> Send:
+        delay_s = max(self._closes_at(start, self.periods[feed, start]) - self.context.clock(), least_s)
+        return Send(self.settings.listento, {"close": {"feed": feed, "start": write_stamp(start)}}, delay_s)
+
+    def _closes_at(self, start: int, period: Period) -> float:
+        """Return when a period may be closed, as far as is known now."""
+        now = self.context.clock()
+        # A clock that was set back must not keep a period open until it has caught up.
+        period.last_arrival = min(period.last_arrival, now)
+        # A feed may live in the future, by a wrong clock: nobody waits for the end of such a period.
+        ends_at = start + self.settings.bundle if start < now + self.settings.bundle else 0
+        return max(ends_at, period.last_arrival) + self.settings.grace
+
+    def _close(self, feed: str, start: int, *, force: bool) -> Iterator[Outcome]:
+        period = self.periods.get((feed, start))
+        if period is None:
+            return  # closed by an earlier timer
+        overdue_s = self.context.clock() - self._closes_at(start, period)
+        if not force and overdue_s < 0:
+            yield self._timer(feed, start)
+            return
+        self._write(feed, start)
+        in_flight = not force and overdue_s < PATIENCE * self.settings.grace and self._folder(feed, start).in_flight()
+        if in_flight:
+            # `filter` has laid it down and its message is still to come, or to come again
+            yield self._timer(feed, start, self.settings.grace)
+            return
+        built = self._build(feed, start, period.revision)
+        if built is not None:
+            yield Send(self.settings.pushto, built.message(self.context.root, self.settings.level))
+            clear = {"feed": feed, "start": write_stamp(start), "revision": period.revision}
+            # order: the bundle's message is committed, then its members go
+            yield Send(self.settings.listento, {"clear": clear})
+            self.context.count("bundles")
+            self.context.count("bundled_publications", built.publications)
+        del self.periods[feed, start]
+        self._cursors[_cursor_name(feed, start)] = ""
+
+    def _build(self, feed: str, start: int, revision: int) -> Revision | None:
+        name = BundleName(feed, start, self.settings.format)
+        return build_revision(self.folders, name, revision, self.settings.bundle, self.settings.level)
+
+    def _write(self, feed: str, start: int) -> None:
+        records = self._records.get((feed, start))
+        if records:
+            self._unsynced |= self._folder(feed, start).append(self.periods[feed, start].revision, records)
+            del self._records[feed, start]
+
+    def _next_revision(self, feed: str, start: int) -> int:
+        listed = self._folder(feed, start).last_listed()
+        return 1 + max(listed, last_revision(self.folders, feed, start))
+
+    def _folder(self, feed: str, start: int) -> PeriodFolder:
+        return PeriodFolder(self.folders.period(feed, start))
+
+    def _on_disk(self) -> Iterator[tuple[str, int]]:
+        """Yield the feeds and periods whose folders hold something."""
+        for feed_folder in _folders_in(self.folders.publications):
+            for folder in _folders_in(feed_folder):
+                with suppress(ValueError):
+                    start = read_stamp(folder.name)
+                    publications, ticks = PeriodFolder(folder).bundled(revision=1 << 62)
+                    if publications or ticks:
+                        yield parse_feed_name(feed_folder.name), start
+
+
+def _cursor_name(feed: str, start: int) -> str:
+    return f"{feed}/{write_stamp(start)}"
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    return []

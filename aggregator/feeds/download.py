@@ -1,0 +1,218 @@
+"""The stage that downloads feeds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from aggregator import __version__
+from aggregator.errors import Unavailable
+from aggregator.feeds import pace
+from aggregator.feeds.chains import Chains
+from aggregator.feeds.connections import Connections, Stopping
+from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.fetch import Failed, Fetcher, Request
+from aggregator.feeds.landing import Landing, remove_leftovers
+from aggregator.feeds.layout import FeedFolders
+from aggregator.feeds.manifest import Tick
+from aggregator.feeds.messages import DueTick, decode, encode
+from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread, validators_for, validators_of
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
+from aggregator.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
+from aggregator.tables import FEED
+
+MOST_KILLS = 3
+"""A tick whose worker vanished this often is not tried again."""
+LONGEST_ROW = 1_000_000
+"""Ticks missed in a row that one message tells of."""
+UNREAD_PERIOD_MS = 14_000
+"""How often a feed is told of whose configuration cannot be read."""
+
+_with = msgspec.structs.replace
+
+
+class Download(Stage):
+    """Download every feed at its planned times, each tick with one recorded outcome.
+
+    In: ticks that it sends to itself, one for each feed: `feed`, `planned_ms` (Unix milliseconds), and what is to be
+    remembered of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `kills`, `validators`).
+    Out: for each tick `feed`, `tick` (as in a manifest; outcome ok, not_modified, failed or late), `file` (the body,
+    from the instance's folder, or ''), `headers`, `final_url`, and the feed's `url` (secrets hidden), `period_ms`,
+    `extension`, `timestamp`, `format`, `stale_after_ms`; for ticks missed in a row `missed_from_ms` and `missed_to_ms`
+    in place of `tick`.
+    Effect: a file below `data/feeds/downloads`, durable before it is told of.
+    Errors: a download that fails is an outcome, not an error; a full disk pauses the worker.
+    Source: RFC 9110, RFC 9111; docs/feeds.md.
+    """
+
+    circulates = True
+    alone_from = 2
+    tables = (FEED,)
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        """What a section of this stage may say."""
+
+        listento: Annotated[ListenQueue, Doc("the queue in which ticks wait for their time")] = "ticks@node"
+        pushto: Annotated[TargetQueue, Doc("the queue that downloads go to")]
+        concurrency: Annotated[Integer, Doc("downloads at the same time in each process"), Bounds(1, 1000)] = 400
+        backoff: Annotated[Duration, Doc("the longest wait between two tries of a feed that keeps failing")] = 300.0
+        user_agent: Annotated[Text, Doc("how servers see us; say whom they may write to")] = f"aggregator/{__version__}"
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.folders = FeedFolders(context.path("data/feeds"))
+        self.fetcher = Fetcher(settings.user_agent, Connections(stopping=lambda: context.stopping))
+        self.chains = Chains(context)
+        self._outcomes: deque[str] = deque()
+
+    @classmethod
+    def check(cls, settings: Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        """Refuse a second section of this stage: each would download every feed."""
+        sections = [section for section in config.sections() if config[section].get("stage") == "download"]
+        if len(sections) > 1:
+            yield "stage", f"{' and '.join(sections)} would both download every feed; raise numprocs or concurrency"
+
+    def start(self) -> None:
+        """Say what is wrong with the feeds that cannot be downloaded."""
+        for fault in self.chains.table.faults:
+            self.context.log.error("feed_unread fault=%s", fault)
+
+    def seed(self) -> Iterator[Send | Cursor]:
+        """Begin with the feeds that are new."""
+        for outcome in self.chains.begin(self._now()):
+            yield self._due(outcome) if isinstance(outcome, DueTick) else outcome
+
+    def stop(self) -> None:
+        """Close what is kept open."""
+        self.fetcher.connections.close()
+
+    def settle(self) -> Mapping[str, str]:
+        """Return what the chains want to be remembered; files are durable already."""
+        while self._outcomes:
+            # here, as the books are kept by one thread
+            self.context.count(self._outcomes.popleft())
+        return self.chains.cursors(self._now())
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        due = decode(message.raw, DueTick)
+        feed = self.chains.feed(due.feed)
+        if feed is None:
+            yield from self._unknown(due)
+        elif not due.once and not self.chains.stands(due):
+            yield Drop("tick_superseded")
+        elif message.history and message.history.deliveries:
+            # As a message of its own, so that it takes its turn beside the others: what a killed worker held is handed
+            # out one by one, and one slow server would hold up all feeds.
+            remove_leftovers(*self._place(feed, due))
+            yield self._due(_with(due, kills=due.kills + message.history.deliveries))
+        else:
+            for outcome in self._tick(feed, due):
+                follows = isinstance(outcome, Send) and outcome.queue == self.settings.listento
+                if not (due.once and follows):
+                    yield outcome
+
+    def _unknown(self, due: DueTick) -> Iterator[Outcome]:
+        """End the chain of a feed that is no more; go on while the feed may be one that cannot be read just now."""
+        faults = self.chains.table.faults
+        if not faults:
+            self.chains.end(due.feed)
+            yield Drop("feed_removed")
+            return
+        yield Send(self.settings.pushto, encode(tell_unread(due, UNREAD_PERIOD_MS, faults[0])))
+        planned_ms = pace.next_after(max(due.planned_ms, self._now()), due.feed, UNREAD_PERIOD_MS)
+        yield self._due(_with(due, planned_ms=planned_ms))
+
+    def _tick(self, feed: Feed, due: DueTick) -> Iterator[Outcome]:
+        now_ms = self._now()
+        late_ms = now_ms - due.planned_ms
+        if late_ms >= feed.period_ms:
+            yield self._give_up(
+                feed, Tick(planned_ms=due.planned_ms, outcome="late", error=f"{late_ms / 1000:.1f} s late")
+            )
+            yield from self._missed(feed, due, now_ms)
+        elif due.kills >= MOST_KILLS:
+            error = f"its worker vanished {due.kills} times"
+            yield self._give_up(feed, Tick(planned_ms=due.planned_ms, outcome="failed", error=error))
+            yield self._next(feed, _with(due, kills=0))
+        elif due.wait_until_ms > due.planned_ms:
+            yield self._give_up(feed, Tick(planned_ms=due.planned_ms, outcome="failed", error=f"not tried: {due.why}"))
+            yield self._next(feed, _with(due, kills=0))
+        else:
+            yield from self._download(feed, due)
+
+    def _give_up(self, feed: Feed, tick: Tick) -> Send:
+        self._outcomes.append(tick.outcome)
+        return Send(self.settings.pushto, encode(tell(feed, tick=tick)))
+
+    def _missed(self, feed: Feed, due: DueTick, now_ms: int) -> Iterator[Outcome]:
+        """Tell of the ticks whose time went by, and go on with the one whose period this is."""
+        first = pace.next_after(due.planned_ms, feed.name, feed.period_ms)
+        current = pace.last_until(now_ms, feed.name, feed.period_ms)
+        while first < current:
+            last = min(current, first + LONGEST_ROW * feed.period_ms) - feed.period_ms
+            yield Send(self.settings.pushto, encode(tell(feed, missed_from_ms=first, missed_to_ms=last)))
+            first = last + feed.period_ms
+        yield self._due(_with(due, planned_ms=current, kills=0))
+
+    def _download(self, feed: Feed, due: DueTick) -> Iterator[Outcome]:
+        folder, stem = self._place(feed, due)
+        known = validators_for(feed, due)
+        etag, modified = (known.etag, known.modified) if known else ("", "")
+        request = Request(
+            feed.url, feed.headers, feed.timeout_s, feed.max_size, feed.allow_private, etag=etag, modified=modified
+        )
+        started_ms = self._now()
+        with Landing(folder, stem) as landing:
+            try:
+                answer = self.fetcher.fetch(request, landing.write)
+            except Stopping as error:
+                raise Unavailable("asked to stop: the tick goes back") from error
+            except Failed as error:
+                yield from self._failed(feed, due, started_ms, error)
+                return
+            file = ""
+            if answer.status != 304:
+                # the hash keeps apart what two processes bring that take each other for dead
+                kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}")
+                file = str(kept.relative_to(self.context.root))
+        self._outcomes.append("bodies" if file else "not_modified")
+        told = tell_answer(feed, due, (started_ms, self._now()), answer, file)
+        yield Send(self.settings.pushto, encode(told))
+        known = validators_of(feed, answer) if file else known
+        yield self._next(feed, _with(due, failures=0, wait_until_ms=0, why="", kills=0, validators=known))
+
+    def _failed(self, feed: Feed, due: DueTick, started_ms: int, error: Failed) -> Iterator[Outcome]:
+        now_ms = self._now()
+        self._outcomes.append("failed")
+        yield Send(self.settings.pushto, encode(tell_failure(feed, due, (started_ms, now_ms), error)))
+        failures = due.failures + 1
+        wait_ms = pace.backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))
+        why = f"{failures} failures in a row, the last: {error}"
+        if error.retry_after_s is not None:
+            wait_ms = int(min(error.retry_after_s, pace.LONGEST_RETRY_AFTER_S) * 1000)
+            why = f"the server asked for {error.retry_after_s:.0f} s of rest: {error}"
+        until_ms = now_ms + wait_ms if wait_ms else 0
+        yield self._next(feed, _with(due, failures=failures, wait_until_ms=until_ms, why=why[:300], kills=0))
+
+    def _place(self, feed: Feed, due: DueTick) -> tuple[Path, str]:
+        """Return the folder of a tick's body, and how the names of all its files begin."""
+        path = self.folders.download(feed.name, due.planned_ms, feed.extension)
+        return path.parent, path.name.removesuffix(f".{feed.extension}")
+
+    def _next(self, feed: Feed, due: DueTick) -> Send:
+        """Return the feed's next tick."""
+        return self._due(_with(due, planned_ms=pace.next_after(due.planned_ms, feed.name, feed.period_ms)))
+
+    def _due(self, due: DueTick) -> Send:
+        return Send(self.settings.listento, encode(due), delay_s=max(due.planned_ms - self._now(), 0) / 1000)
+
+    def _now(self) -> int:
+        return int(self.context.clock() * 1000)

@@ -1,0 +1,279 @@
+"""The stage that tells publications from repetitions and rubbish."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from aggregator.errors import Reject, Retry, Unavailable
+from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
+from aggregator.feeds.landing import sync_folder
+from aggregator.feeds.layout import (
+    BundlePeriod,
+    FeedFolders,
+    Publication,
+    parse_bundle_period,
+    parse_extension,
+    parse_feed_name,
+)
+from aggregator.feeds.manifest import Tick
+from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
+from aggregator.feeds.rejects import Rejects
+from aggregator.feeds.timestamps import Corrupt, Fetched, Reader, entity_hash, resolve
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
+from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
+
+
+class Filter(Stage):
+    """Name each publication by its timestamp, keep the same publication once, and set corrupt ones aside.
+
+    In: for each tick what `download` says of it.
+    Out: `feed`, `tick` (as in a manifest, with its final outcome), `publication` (the file's name or ''),
+    `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`; for ticks missed in a row `missed_from_ms`
+    and `missed_to_ms` in place of the tick.
+    Effect: the body moves below `data/feeds/publications`, or with its report below `data/feeds/rejected`, or goes when
+    the feed said the same before.
+    Errors: a timestamp plugin that cannot be imported is tried again, then the message is set aside; a full disk pauses
+    the worker.
+    Source: docs/feeds.md.
+    """
+
+    exclusive = True
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        """What a section of this stage may say."""
+
+        pushto: Annotated[TargetQueue, Doc("the queue that ticks and publications go to")]
+        bundle: Annotated[BundlePeriod, Doc("how much time one bundle covers; `compress` must say the same")] = 3600
+        rejected_age: Annotated[Duration, Doc("how long rejected bodies are kept"), Bounds(0)] = 30 * 86400.0
+        rejected_size: Annotated[Size, Doc("how much of them is kept, of each feed")] = 50 * 1024**2
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.folders = FeedFolders(context.path("data/feeds"))
+        self.rejects = Rejects(self.folders, settings.rejected_age, settings.rejected_size)
+        self._states: dict[str, FeedState] = {}
+        self._changed: set[str] = set()
+        self._unsynced: set[Path] = set()
+        self._readers: dict[str, Reader] = {}
+        self._frozen: set[str] = set()
+
+    def start(self) -> None:
+        """Remember what was decided."""
+        for name, text in self.context.cursors.items():
+            if name.startswith(CURSOR):
+                self._states[name.removeprefix(CURSOR)] = decode_state(text)
+
+    def settle(self) -> Mapping[str, str]:
+        """Make the new names durable, and remember what was decided."""
+        try:
+            for folder in list(self._unsynced):
+                if folder.is_dir():
+                    sync_folder(folder)
+                self._unsynced.discard(folder)
+        except OSError as error:
+            raise Unavailable(f"cannot write {self.folders.folder}: {error.strerror or error}") from error
+        changed, self._changed = self._changed, set()
+        return {f"{CURSOR}{feed}": encode_state(self._states[feed]) for feed in changed}
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        told = decode(message.raw, Downloaded)
+        node = self.context.node
+        if told.missed_from_ms is not None and told.missed_to_ms is not None:
+            yield Send(
+                self.settings.pushto,
+                encode(
+                    Missed(
+                        feed=told.feed,
+                        missed_from_ms=told.missed_from_ms,
+                        missed_to_ms=told.missed_to_ms,
+                        url=told.url,
+                        period_ms=told.period_ms,
+                        node=node,
+                    )
+                ),
+            )
+            return
+        if told.tick is None:
+            raise Reject("neither a tick nor a row of missed ones")
+        # a copy: nothing is remembered of a message that fails halfway
+        state = msgspec.structs.replace(self._states.get(told.feed, FeedState()))
+        try:
+            tick, publication = self._decide(told, told.tick, state)
+        except OSError as error:
+            raise Unavailable(f"cannot write {self.folders.folder}: {error.strerror or error}") from error
+        tick = self._note(told, tick, state)
+        self.context.count(tick.outcome)
+        filtered = Filtered(
+            feed=told.feed,
+            tick=tick,
+            publication=publication,
+            published_ms=tick.header_ms if publication else None,
+            url=told.url,
+            period_ms=told.period_ms,
+            node=node,
+        )
+        self._states[told.feed] = state
+        self._changed.add(told.feed)
+        yield Send(self.settings.pushto, encode(filtered))
+
+    def _decide(self, told: Downloaded, tick: Tick, state: FeedState) -> tuple[Tick, str]:
+        """Return the tick with its final outcome, and the name of the publication it brought."""
+        if tick.outcome != "ok":
+            return tick, ""
+        source = self._source(told)
+        known = state.known(tick.sha256)
+        if known is not None:
+            source.unlink(missing_ok=True)
+            state.see(known.content, _seen_ms(tick))
+            return _with(tick, outcome="same", header_ms=known.published_ms), ""
+        path = source if source.exists() else self._moved(told, tick)
+        if path is None:
+            return self._vanished(told, tick), ""
+        body = path.read_bytes()
+        try:
+            if hashlib.sha256(body).hexdigest() != tick.sha256:
+                raise Corrupt("the file is not what was downloaded")
+            published = self._reader(told.timestamp)(Fetched(body, told.headers, _seen_ms(tick) / 1000, path))
+        except Corrupt as error:
+            return self._reject(told, tick, path, str(error)), ""
+        return self._publish(told, tick, state, path, body, published)
+
+    def _publish(
+        self, told: Downloaded, tick: Tick, state: FeedState, path: Path, body: bytes, published: float
+    ) -> tuple[Tick, str]:
+        published_ms = round(published * 1000)
+        entities = _entities(told.format, body)
+        publication = self._name(told, tick, state, path, int(published))
+        target = self.folders.publication(publication, self.settings.bundle)
+        tick = _with(tick, entities=entities, header_ms=published_ms)
+        known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
+        now_ms = _seen_ms(tick)
+        flags = state.flags_of(published_ms, now_ms)
+        if path != target:
+            if target.exists():
+                # the same bytes came so long ago that only the disk remembers
+                path.unlink()
+                state.see(known.content, now_ms)
+                return _with(tick, outcome="same"), ""
+            self._move(path, target)
+        state.publish(known, len(body), now_ms)
+        state.see(known.content, now_ms)
+        return _with(tick, flags=flags), target.name
+
+    def _name(self, told: Downloaded, tick: Tick, state: FeedState, path: Path, second: int) -> Publication:
+        """Return the first of the possible names that is free, or is this body's own already."""
+        taken = state.is_taken(second, tick.sha256)
+        for variant in (*(() if taken else ("",)), tick.sha256[:8]):
+            publication = Publication(told.feed, second, told.extension, variant)
+            target = self.folders.publication(publication, self.settings.bundle)
+            if not target.exists() or filecmp.cmp(path, target, shallow=False):
+                return publication
+        return Publication(told.feed, second, told.extension, tick.sha256)
+
+    def _move(self, path: Path, target: Path) -> None:
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._unsynced |= {target.parent.parent, target.parent.parent.parent}
+        path.rename(target)
+        self._unsynced |= {target.parent, path.parent}
+
+    def _moved(self, told: Downloaded, tick: Tick) -> Path | None:
+        """Find the body of a message that is handled a second time, where the first time moved it."""
+        for folder in sorted((self.folders.publications / told.feed).glob("*"), reverse=True):
+            for path in folder.iterdir():
+                same_size = path.is_file() and path.stat().st_size == tick.size_bytes
+                if same_size and hashlib.sha256(path.read_bytes()).hexdigest() == tick.sha256:
+                    return path
+        return None
+
+    def _vanished(self, told: Downloaded, tick: Tick) -> Tick:
+        """Return the outcome of a tick whose body is not where it was put: rejected before, or removed by somebody."""
+        report = self.rejects.find(told.feed, tick.planned_ms, told.extension)
+        reason = str(report["reason"]) if report else "the downloaded file has gone"
+        return _with(tick, outcome="invalid", error=reason)
+
+    def _reject(self, told: Downloaded, tick: Tick, path: Path, reason: str) -> Tick:
+        reason = reason[:500]
+        report = {
+            "feed": told.feed,
+            "reason": reason,
+            "url": told.url,
+            "final_url": told.final_url,
+            "tick": tick,
+            "headers": dict(told.headers),
+        }
+        self.rejects.add(told.feed, tick.planned_ms, told.extension, path, report, self.context.clock())
+        return _with(tick, outcome="invalid", error=reason)
+
+    def _note(self, told: Downloaded, tick: Tick, state: FeedState) -> Tick:
+        """Keep what is shown of a feed, and flag one whose server answers with the same for too long."""
+        state.outcome, state.error, state.planned_ms = tick.outcome, tick.error, tick.planned_ms
+        if tick.outcome in ("ok", "same", "not_modified"):
+            state.answered_ms = tick.ended_ms or tick.planned_ms
+            if state.is_frozen(_seen_ms(tick), told.stale_after_ms):
+                tick = _with(tick, flags=(*tick.flags, "frozen"))
+        frozen = self._frozen | {told.feed} if "frozen" in tick.flags else self._frozen - {told.feed}
+        if frozen != self._frozen:
+            self._frozen = frozen
+            self.context.note("frozen", ", ".join(sorted(frozen)))
+        return tick
+
+    def _source(self, told: Downloaded) -> Path:
+        """Return where the body lies. Raises Reject when a message names another place."""
+        try:
+            parse_feed_name(told.feed)
+            parse_extension(told.extension)
+        except ValueError as error:
+            raise Reject(f"bad feed or extension (found {told.feed[:60]!r}, {told.extension[:20]!r})") from error
+        path = self.context.path(told.file)
+        if path.parent != self.folders.downloads / told.feed:
+            raise Reject(f"no file of this feed's downloads (found {told.file[:100]!r})")
+        return path
+
+    def _reader(self, timestamp: str) -> Reader:
+        if timestamp not in self._readers:
+            try:
+                self._readers[timestamp] = resolve(timestamp, self.context.root)
+            except ValueError as error:
+                raise Retry(f"timestamp: {error}") from error
+        return self._readers[timestamp]
+
+    @classmethod
+    def check(cls, settings: Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        """Compare with the section that makes the bundles."""
+        for section in config.sections():
+            options: Mapping[str, Any] = config[section]
+            if options.get("stage") == "compress" and options.get("listento", "").strip() == settings.pushto:
+                try:
+                    theirs = parse_bundle_period(options.get("bundle", "1h"))
+                except ValueError:
+                    continue
+                if theirs != settings.bundle:
+                    yield "bundle", f"[{section}] says {options.get('bundle', '1h')}; both must say the same"
+
+
+def _entities(format_name: str, body: bytes) -> str:
+    if format_name != "gtfs-realtime":
+        return ""
+    try:
+        return entity_hash(body)
+    except Corrupt:
+        return ""
+
+
+def _seen_ms(tick: Tick) -> int:
+    return tick.started_ms if tick.started_ms is not None else tick.planned_ms
+
+
+def _with(tick: Tick, **changes: Any) -> Tick:
+    return msgspec.structs.replace(tick, **changes)

@@ -1,0 +1,82 @@
+"""Put what is downloaded on the disk: under another name until it is whole and durable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from aggregator.errors import Unavailable
+
+
+class Landing:
+    """A file in the making; as a context manager it leaves nothing behind unless it was kept.
+
+    Every fault of the disk is Unavailable: it is nothing the feed could help.
+    """
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.folder = folder
+        self.stem = stem
+        self.part = folder / f"{stem}.{os.getpid()}.part"
+        self._file: BinaryIO | None = None
+
+    def write(self, piece: bytes) -> None:
+        """Add to it."""
+        try:
+            self._open().write(piece)
+        except OSError as error:
+            raise _full(self.part, error) from error
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.folder.parent)
+            self._file = open(self.part, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        return self._file
+
+    def keep(self, name: str) -> Path:
+        """Make it durable under its name, and return its path."""
+        path = self.folder / name
+        try:
+            file = self._open()
+            # order: the bytes, then the name, then the folder
+            os.fsync(file.fileno())
+            self.part.rename(path)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise _full(path, error) from error
+        return path
+
+    def __enter__(self) -> Landing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self.part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove what a killed process left of a file that is about to be made again."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name.startswith(stem):
+                path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _full(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(f"cannot write {path}: {error.strerror or error}")

@@ -1,0 +1,198 @@
+"""Where the data of feeds lies and what it is called, on this disk and in a store. All times are UTC.
+
+    downloads/NAME/NAME-yyyy-mm-ddThhmmss.mmmZ-HASH8.EXT        what a tick brought, named by when it was planned
+    publications/NAME/yyyy-mm-ddThhmmssZ/PUBLICATION            the folder is named by the start of its bundle
+    rejected/NAME/NAME-yyyy-mm-ddThhmmss.mmmZ.EXT, ….json       corrupt downloads; reason and headers
+    bundles/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT    in a store the same below PREFIX
+
+A PUBLICATION is `NAME-yyyy-mm-ddThhmmssZ.EXT`, by the second of its timestamp. Other bytes under the same timestamp lie
+beside it as `NAME-yyyy-mm-ddThhmmssZ-HASH8.EXT`, HASH8 being how their SHA-256 begins (all 64 digits should two begin
+alike).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from aggregator.feeds.dates import YEAR_10000
+from aggregator.settings import Kind, parse_duration
+
+DAY_S = 86_400
+FORMATS = ("zst", "bz2", "gz", "xz")
+
+MAX_NAME_BYTES = 120
+"""File names may have 255 bytes, and ours add a time, a hash, an extension and `.part`."""
+
+_STAMP = r"(\d{4}-\d\d-\d\dT\d{6}Z)"
+_EXTENSION = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.ASCII)
+_VARIANT = r"([0-9a-f]{8}|[0-9a-f]{64})"
+_PUBLICATION = re.compile(rf"(.+)-{_STAMP}(?:-{_VARIANT})?\.({_EXTENSION.pattern})", re.ASCII | re.DOTALL)
+_BUNDLE = re.compile(rf"(?:(.*)/)?(\d{{4}}-\d\d-\d\d)/(\d\d)/([^/]+)-{_STAMP}\.tar\.({'|'.join(FORMATS)})", re.ASCII)
+_MANIFEST = re.compile(rf"(.+)-{_STAMP}\.manifest\.([A-Za-z0-9_.-]{{1,80}})\.jsonl", re.ASCII | re.DOTALL)
+
+
+def parse_feed_name(text: str) -> str:
+    """Return a feed's name when files can bear it everywhere. Raises ValueError."""
+    name = unicodedata.normalize("NFC", text.strip())
+    safe = name.isprintable() and not re.search(r'[/\\:*?"<>|]', name) and name[:1] not in ("", ".", "-")
+    if not safe or name.endswith(".") or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        raise ValueError
+    return name
+
+
+def parse_extension(text: str) -> str:
+    """Return a file extension without its leading dot. Raises ValueError."""
+    extension = text.strip().removeprefix(".")
+    if len(extension) > 20 or not _EXTENSION.fullmatch(extension) or extension.split(".")[0] == "manifest":
+        raise ValueError
+    return extension
+
+
+def parse_bundle_period(text: str) -> int:
+    """Return the seconds that one bundle covers. Raises ValueError unless they divide a day."""
+    seconds = parse_duration(text)
+    if seconds < 60 or DAY_S % seconds:
+        raise ValueError
+    return int(seconds)
+
+
+def parse_prefix(text: str) -> str:
+    """Return what keys in a store begin with, without slashes around it. Raises ValueError."""
+    parts = text.strip().strip("/").split("/")
+    if parts != [""] and not all(part.strip(".") and part.isprintable() and "\\" not in part for part in parts):
+        raise ValueError
+    return "/".join(parts)
+
+
+FeedName = Annotated[
+    str,
+    Kind("feed name", parse_feed_name, f'at most {MAX_NAME_BYTES} bytes without / \\ : * ? " < > |, no . or - first'),
+]
+Extension = Annotated[str, Kind("extension", parse_extension, "letters, digits, _ and single dots, such as pb")]
+BundlePeriod = Annotated[
+    int, Kind("bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m")
+]
+KeyPrefix = Annotated[str, Kind("key prefix", parse_prefix, "names with single slashes between them")]
+
+
+def write_stamp(seconds: float) -> str:
+    """Return `yyyy-mm-ddThhmmssZ` for Unix seconds; fractions are cut off."""
+    return _utc(int(seconds)).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def read_stamp(text: str) -> int:
+    """Return the Unix seconds of `yyyy-mm-ddThhmmssZ`. Raises ValueError."""
+    return int(datetime.strptime(text, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp())
+
+
+def bundle_start(published_at: float, period_s: int) -> int:
+    """Return when the bundle begins that a publication belongs to."""
+    return int(published_at) // period_s * period_s
+
+
+class Publication(NamedTuple):
+    """One publication of a feed, as its file name says it."""
+
+    feed: str
+    published_at: int
+    extension: str
+    variant: str = ""
+    """How the hash begins of other bytes under the same timestamp."""
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file and of its member in a bundle."""
+        variant = f"-{self.variant}" if self.variant else ""
+        return f"{self.feed}-{write_stamp(self.published_at)}{variant}.{self.extension}"
+
+
+def parse_publication(file_name: str) -> Publication:
+    """Read a publication's file name. Raises ValueError when it is none."""
+    match = _PUBLICATION.fullmatch(file_name)
+    if not match or _MANIFEST.fullmatch(file_name):
+        raise ValueError(f"no publication's file name (found {file_name[:200]!r})")
+    return Publication(match[1], read_stamp(match[2]), match[4], match[3] or "")
+
+
+class BundleName(NamedTuple):
+    """One feed and period, and the format it is stored in."""
+
+    feed: str
+    start: int
+    format: str = "zst"
+
+    @property
+    def path(self) -> str:
+        """Its path below `bundles` and, with the prefix before it, its key in a store."""
+        moment = _utc(self.start)
+        return f"{moment:%Y-%m-%d/%H}/{self.feed}-{write_stamp(self.start)}.tar.{self.format}"
+
+    def key(self, prefix: str) -> str:
+        """Return its key in a store."""
+        return f"{prefix}/{self.path}" if prefix else self.path
+
+
+def parse_key(key: str) -> tuple[str, BundleName]:
+    """Return the prefix and the bundle that a store's key names. Raises ValueError when it names none."""
+    match = _BUNDLE.fullmatch(key)
+    name = BundleName(match[4], read_stamp(match[5]), match[6]) if match else None
+    if match is None or name is None or not key.endswith(name.path):
+        raise ValueError(f"no bundle's key (found {key[:200]!r})")
+    return match[1] or "", name
+
+
+def manifest_name(feed: str, start: int, node: str) -> str:
+    """Return the name of a node's manifest in a bundle: unlike any other even when many are unpacked together."""
+    return f"{feed}-{write_stamp(start)}.manifest.{node}.jsonl"
+
+
+def is_manifest_name(file_name: str) -> bool:
+    """True for the name of a manifest."""
+    return _MANIFEST.fullmatch(file_name) is not None
+
+
+class FeedFolders:
+    """The paths below the folder of an instance's feeds. Nothing here creates anything."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.downloads = folder / "downloads"
+        self.publications = folder / "publications"
+        self.rejected = folder / "rejected"
+        self.bundles = folder / "bundles"
+
+    def download(self, feed: str, planned_ms: int, extension: str) -> Path:
+        """Return the file of the tick planned for a moment, still without the hash of what came."""
+        return self.downloads / feed / _tick_name(feed, planned_ms, extension)
+
+    def reject(self, feed: str, planned_ms: int, extension: str) -> Path:
+        """Return the file of a corrupt download; its reason goes beside it, with `.json` added."""
+        return self.rejected / feed / _tick_name(feed, planned_ms, extension)
+
+    def period(self, feed: str, start: int) -> Path:
+        """Return the folder of the publications that make one bundle."""
+        return self.publications / feed / write_stamp(start)
+
+    def publication(self, publication: Publication, period_s: int) -> Path:
+        """Return the file of a publication."""
+        folder = self.period(publication.feed, bundle_start(publication.published_at, period_s))
+        return folder / publication.file_name
+
+    def bundle(self, name: BundleName) -> Path:
+        """Return the file of a bundle."""
+        return self.bundles / name.path
+
+
+def _tick_name(feed: str, planned_ms: int, extension: str) -> str:
+    stamp = write_stamp(planned_ms // 1000).removesuffix("Z")
+    return f"{feed}-{stamp}.{planned_ms % 1000:03d}Z.{extension}"
+
+
+def _utc(seconds: int) -> datetime:
+    if not 0 <= seconds < YEAR_10000:
+        raise ValueError(f"no time between 1970 and 9999 (found {seconds})")
+    return datetime.fromtimestamp(seconds, timezone.utc)

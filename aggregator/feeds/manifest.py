@@ -1,0 +1,153 @@
+"""What one node saw of one feed in one bundle's period: every tick with its outcome, failures included.
+
+A manifest is JSON lines: a header, then the ticks in the order in which they were planned. Equal contents are equal
+bytes. Uniting manifests is commutative, associative and idempotent, so nodes and revisions can meet in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import msgspec
+
+from aggregator.errors import AggregatorError
+from aggregator.feeds.layout import is_manifest_name, manifest_name, parse_feed_name, read_stamp
+
+Outcome = Literal["ok", "same", "not_modified", "invalid", "failed", "late", "missed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""In order of what they prove: should one tick have two outcomes, the first of them stands."""
+
+VERSION = 1
+
+
+class BadManifest(AggregatorError):
+    """Do not trust this manifest: it is not what we write."""
+
+
+class Tick(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One planned download. Times are Unix milliseconds; what is unknown is left out."""
+
+    planned_ms: int
+    outcome: Outcome
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    status: int | None = None
+    """The HTTP status; None when no answer came."""
+    wire_bytes: int | None = None
+    """What came over the wire, compressed as it was."""
+    size_bytes: int | None = None
+    sha256: str = ""
+    """Of the body; a publication with this hash is a member of the bundle."""
+    entities: str = ""
+    """The hash of the entities without their header, of GTFS-realtime."""
+    header_ms: int | None = None
+    """The timestamp that the feed itself gave."""
+    flags: tuple[str, ...] = ()
+    """What is odd about an outcome that is kept, such as `backwards` or `future`."""
+    error: str = ""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line: whose ticks these are."""
+
+    manifest: int = VERSION
+    feed: str
+    start: str
+    """When the period begins, `yyyy-mm-ddThhmmssZ`."""
+    node: str
+    period_s: int
+    tick_ms: int = 0
+    """The feed's own period; 0 when it is not known."""
+    url: str = ""
+    """With secrets masked."""
+    previous: str = ""
+    """The digest of this node's manifest of the period before, when there is one."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A header and its ticks, ordered by `planned_ms`, each of them once."""
+
+    header: Header
+    ticks: tuple[Tick, ...]
+
+    @property
+    def file_name(self) -> str:
+        """The name of its member in the bundle."""
+        return manifest_name(self.header.feed, read_stamp(self.header.start), self.header.node)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its bytes, for the next period's `previous`."""
+        return hashlib.sha256(encode_manifest(self)).hexdigest()
+
+    def outcomes(self) -> dict[Outcome, int]:
+        """Return how many ticks ended in each outcome, those that none ended in included."""
+        counts = Counter(tick.outcome for tick in self.ticks)
+        return {outcome: counts[outcome] for outcome in OUTCOMES}
+
+
+def make_manifest(header: Header, ticks: Iterable[Tick]) -> Manifest:
+    """Return the manifest of these ticks, put in order. Raises BadManifest when no file can bear the header's names."""
+    try:
+        name = manifest_name(parse_feed_name(header.feed), read_stamp(header.start), header.node)
+    except ValueError as error:
+        raise BadManifest(
+            f"bad feed or start in a manifest (found {header.feed[:80]!r}, {header.start[:80]!r})"
+        ) from error
+    if not is_manifest_name(name):
+        raise BadManifest(f"bad node in a manifest (found {header.node[:80]!r})")
+    return Manifest(header, _unite_ticks(ticks))
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the bytes of a manifest."""
+    return msgspec.json.Encoder().encode_lines([manifest.header, *manifest.ticks])
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Read a manifest; fields that we do not know are dropped. Raises BadManifest."""
+    head, _, tail = data.partition(b"\n")
+    try:
+        header = msgspec.json.decode(head, type=Header)
+        ticks = msgspec.json.Decoder(Tick).decode_lines(tail)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadManifest(f"no manifest: {error}") from error
+    if header.manifest != VERSION:
+        raise BadManifest(f"a manifest of version {header.manifest}; this program knows version {VERSION}")
+    return make_manifest(header, ticks)
+
+
+def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """Return one manifest a node, ordered by node. Raises BadManifest when they are not of one feed and period."""
+    united: dict[str, Manifest] = {}
+    subjects = set()
+    for manifest in manifests:
+        node = manifest.header.node
+        subjects.add((manifest.header.feed, manifest.header.start))
+        mine = united.get(node)
+        united[node] = _unite(mine, manifest) if mine else manifest
+    if len(subjects) > 1:
+        raise BadManifest(f"manifests of different bundles: {', '.join(sorted(map(' '.join, subjects))[:3])}")
+    return [united[node] for node in sorted(united)]
+
+
+def _unite(one: Manifest, other: Manifest) -> Manifest:
+    # The greater of two headers: any choice will do that is the same in every order.
+    header = max(one.header, other.header, key=msgspec.json.encode)
+    return Manifest(header, _unite_ticks((*one.ticks, *other.ticks)))
+
+
+def _unite_ticks(ticks: Iterable[Tick]) -> tuple[Tick, ...]:
+    best: dict[int, Tick] = {}
+    for tick in ticks:
+        rival = best.get(tick.planned_ms)
+        if rival is None or _rank(tick) < _rank(rival):
+            best[tick.planned_ms] = tick
+    return tuple(best[planned_ms] for planned_ms in sorted(best))
+
+
+def _rank(tick: Tick) -> tuple[int, bytes]:
+    return OUTCOMES.index(tick.outcome), msgspec.json.encode(tick)

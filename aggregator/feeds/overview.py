@@ -1,0 +1,85 @@
+"""How every feed is doing now, from what download and filter keep in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from aggregator.config import Config
+from aggregator.feeds.feedstate import CURSOR, FeedState, decode_state
+from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.messages import DueTick
+from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.message import read_entry
+
+_DAY_MS = 86_400_000
+
+Complaint = Literal["stale", "frozen"]
+
+
+class FeedFacts(NamedTuple):
+    """One feed now. Times are Unix milliseconds, 0 when there is none."""
+
+    feed: Feed
+    state: FeedState
+    begun_ms: int
+    """When it was downloaded for the first time under this configuration."""
+    due: DueTick | None
+    """Its next tick; None while that is under way, or nobody downloads it."""
+    now_ms: int
+
+    @property
+    def complaint(self) -> Complaint | None:
+        """`stale`: no answer for too long; `frozen`: the server answers, but always the same."""
+        limit_ms = round(self.feed.stale_after_s * 1000)
+        since_ms = self.state.answered_ms or self.begun_ms
+        if limit_ms and since_ms and self.now_ms - since_ms >= limit_ms:
+            return "stale"
+        return "frozen" if self.state.is_frozen(self.now_ms, limit_ms) else None
+
+    @property
+    def day_bytes(self) -> tuple[int, int]:
+        """The bytes of publications of today and of yesterday."""
+        today = self.now_ms // _DAY_MS
+        if self.state.day == today:
+            return self.state.day_bytes, self.state.last_day_bytes
+        return 0, self.state.day_bytes if self.state.day == today - 1 else 0
+
+
+def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now: float) -> list[FeedFacts]:
+    """Return the facts of all configured feeds, by name."""
+    states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter")}
+    begun = {name: int(text) for name, text in _cursors(config, client, keys, "download")}
+    due = {tick.feed: tick for tick in _due(config, client, keys)}
+    return [
+        FeedFacts(feed, states.get(name, FeedState()), begun.get(name, 0), due.get(name), int(now * 1000))
+        for name, feed in sorted(feeds.items())
+    ]
+
+
+def _cursors(config: Config, client: Any, keys: Keys, stage: str) -> Iterator[tuple[str, str]]:
+    """Yield what the sections of a stage remember of each feed."""
+    for program in config.programs.values():
+        if program.stage_name == stage:
+            for name, text in client.hgetall(keys.cursors(f"{config.node}:{program.section}")).items():
+                if name.startswith(CURSOR.encode()) and text:
+                    yield name.decode().removeprefix(CURSOR), text.decode()
+
+
+def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
+    """Yield the ticks that wait for their time, or for a worker."""
+    for program in config.programs.values():
+        if program.stage_name == "download" and program.listens:
+            queue = resolve(program.listens, config.node)
+            waiting: Iterable[bytes] = (
+                *client.zrange(keys.delayed(queue), 0, -1),
+                *client.lrange(keys.returned(queue), 0, -1),
+                *client.lrange(keys.queue(queue), 0, -1),
+            )
+            for entry in waiting:
+                try:
+                    yield msgspec.json.decode(read_entry(entry).raw, type=DueTick)
+                except msgspec.DecodeError:
+                    continue  # somebody else's message: the stage will reject it

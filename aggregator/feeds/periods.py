@@ -1,0 +1,181 @@
+"""What lies in the folder of one feed and period until it is bundled.
+
+    PUBLICATION          put there by `filter`
+    ticks.N.jsonl        the ticks that came while revision N was open: one record a line, appended, maybe twice
+    members.N.txt        what revision N was made of, a name a line: what may go once N is on its way
+
+A revision is what one bundle is made of; members that come after it make the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from aggregator.feeds.landing import sync_folder
+from aggregator.feeds.layout import parse_publication, write_stamp
+from aggregator.feeds.manifest import Header, Manifest, Tick, make_manifest
+
+_TICKS = re.compile(r"ticks\.(\d+)\.jsonl")
+_MEMBERS = re.compile(r"members\.(\d+)\.txt")
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One tick, or a row of missed ones, and what the manifest's header says of its feed; or a publication alone."""
+
+    node: str
+    url: str = ""
+    period_ms: int = 0
+    tick: Tick | None = None
+    missed_from_ms: int = 0
+    missed_to_ms: int = 0
+    """Inclusive; from there every `period_ms` a tick was missed."""
+    publication: str = ""
+    """The file here that its tick brought, be that a tick of this period or of another."""
+
+    def ticks(self) -> Iterator[Tick]:
+        """Yield the tick, or every one of the row."""
+        if self.tick is not None:
+            yield self.tick
+        elif self.missed_to_ms:
+            for planned_ms in range(self.missed_from_ms, self.missed_to_ms + 1, max(self.period_ms, 1)):
+                yield Tick(planned_ms=planned_ms, outcome="missed")
+
+
+class PeriodFolder:
+    """The files of one feed and period."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """Return the names of all files there; none when there is no folder."""
+        with suppress(FileNotFoundError):
+            return os.listdir(self.folder)
+        return []
+
+    def last_listed(self) -> int:
+        """Return the highest revision of which a list of members lies here."""
+        return max((int(match[1]) for name in self.names() if (match := _MEMBERS.fullmatch(name))), default=0)
+
+    def append(self, revision: int, records: Iterable[Record]) -> set[Path]:
+        """Append records durably. What a crash left half written at the end of the file does no harm.
+
+        Returns the folders that have new names; they are durable once `sync_folders` was called.
+        """
+        path = self.folder / f"ticks.{revision}.jsonl"
+        is_new = not path.exists()
+        if is_new:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        # A line break in front: a record must not continue one that a crash cut.
+        data = b"".join(b"\n" + msgspec.json.encode(record) for record in records) + b"\n"
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return {self.folder, self.folder.parent, self.folder.parent.parent} if is_new else set()
+
+    def bundled(self, revision: int) -> tuple[list[str], list[str]]:
+        """Return the names of the publications and of the files of ticks that make a revision.
+
+        Files of ticks of earlier revisions are those that a crash kept from being committed, or from being removed:
+        having them twice does no harm.
+        """
+        publications, ticks = [], []
+        for name in sorted(self.names()):
+            match = _TICKS.fullmatch(name)
+            if match and int(match[1]) <= revision:
+                ticks.append(name)
+            elif _is_publication(name):
+                publications.append(name)
+        return publications, ticks
+
+    def in_flight(self) -> set[str]:
+        """Return the names of publications that lie here and were not heard of yet."""
+        names = self.names()
+        heard = {record.publication for record in self.records(filter(_TICKS.fullmatch, names))}
+        for listing in filter(_MEMBERS.fullmatch, names):
+            heard.update((self.folder / listing).read_text(encoding="utf-8").splitlines())
+        return {name for name in names if _is_publication(name)} - heard
+
+    def records(self, names: Iterable[str]) -> Iterator[Record]:
+        """Yield the records in files of ticks. Lines cut by a crash are passed over: their messages come again."""
+        for name in names:
+            for line in (self.folder / name).read_bytes().splitlines():
+                with suppress(msgspec.DecodeError):
+                    yield msgspec.json.decode(line, type=Record)
+
+    def take_back(self, revision: int) -> None:
+        """Move the records of later revisions, which a crash kept from being committed, to this one."""
+        for name in self.names():
+            match = _TICKS.fullmatch(name)
+            if match and int(match[1]) > revision:
+                sync_folders(self.append(revision, self.records([name])))
+                (self.folder / name).unlink()
+
+    def list_members(self, revision: int, names: Iterable[str]) -> None:
+        """Write down what a revision is made of, before its bundle is on its way."""
+        path = self.folder / f"members.{revision}.txt"
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(f"{name}\n" for name in names)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_folders([self.folder])
+
+    def clear(self, revision: int) -> None:
+        """Remove what a revision was made of; doing it again does no harm."""
+        listing = self.folder / f"members.{revision}.txt"
+        with suppress(FileNotFoundError):
+            for name in listing.read_text(encoding="utf-8").splitlines():
+                (self.folder / name).unlink(missing_ok=True)
+            # order: the list goes last, so that a removal that was interrupted can be gone on with
+            listing.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Record]) -> list[Manifest]:
+    """Return a manifest for each node that records came from. The latest tick says what the feed's header is."""
+    last: dict[str, tuple[int, bytes, Record]] = {}
+    ticks: dict[str, list[Tick]] = {}
+    for record in records:
+        these = list(record.ticks())
+        if not these:
+            continue
+        ticks.setdefault(record.node, []).extend(these)
+        rank = (these[-1].planned_ms, msgspec.json.encode(record), record)
+        last[record.node] = max(last.get(record.node, rank), rank, key=lambda known: known[:2])
+    manifests = []
+    for node, mine in sorted(ticks.items()):
+        latest = last[node][2]
+        header = Header(
+            feed=feed,
+            start=write_stamp(start),
+            node=node,
+            period_s=period_s,
+            tick_ms=latest.period_ms,
+            url=latest.url,
+        )
+        manifests.append(make_manifest(header, mine))
+    return manifests
+
+
+def _is_publication(name: str) -> bool:
+    try:
+        parse_publication(name)
+    except ValueError:
+        return False
+    return True
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Make the names in folders durable."""
+    for folder in folders:
+        sync_folder(folder)

@@ -1,0 +1,91 @@
+"""What `download` tells of its ticks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.fetch import Answer, Failed
+from aggregator.feeds.manifest import Tick
+from aggregator.feeds.masking import mask_url
+from aggregator.feeds.messages import Downloaded, DueTick, Validators
+
+KEPT_HEADERS = (
+    "age", "cache-control", "content-encoding", "content-length", "content-type", "date", "etag", "expires",
+    "last-modified", "retry-after", "server", "via", "x-cache",
+)  # fmt: skip
+
+
+def tell(feed: Feed, **what: Any) -> Downloaded:
+    """Return a message about a feed: of a `tick`, or of a row of missed ones."""
+    return Downloaded(
+        feed=feed.name,
+        url=feed.shown_url,
+        period_ms=feed.period_ms,
+        extension=feed.extension,
+        timestamp=feed.timestamp,
+        format=feed.format,
+        stale_after_ms=round(feed.stale_after_s * 1000),
+        **what,
+    )
+
+
+def tell_answer(feed: Feed, due: DueTick, times: tuple[int, int], answer: Answer, file: str) -> Downloaded:
+    """Return what is told of an answer; `times` are its start and end, in Unix milliseconds."""
+    tick = Tick(planned_ms=due.planned_ms, outcome="not_modified", started_ms=times[0], ended_ms=times[1], status=304)
+    if file:
+        tick = msgspec.structs.replace(
+            tick,
+            outcome="ok",
+            status=answer.status,
+            wire_bytes=answer.wire_bytes,
+            size_bytes=answer.size_bytes,
+            sha256=answer.sha256,
+        )
+    headers = {name: answer.headers[name][:500] for name in KEPT_HEADERS if name in answer.headers}
+    final_url = "" if answer.url == feed.url else mask_url(answer.url)
+    return tell(feed, tick=tick, file=file, headers=headers, final_url=final_url)
+
+
+def tell_failure(feed: Feed, due: DueTick, times: tuple[int, int], error: Failed) -> Downloaded:
+    """Return what is told of a download that failed."""
+    tick = Tick(
+        planned_ms=due.planned_ms,
+        outcome="failed",
+        started_ms=times[0],
+        ended_ms=times[1],
+        status=error.status,
+        error=str(error),
+    )
+    return tell(feed, tick=tick)
+
+
+def tell_unread(due: DueTick, period_ms: int, reason: str) -> Downloaded:
+    """Return what is told of a tick whose feed's configuration cannot be read."""
+    tick = Tick(planned_ms=due.planned_ms, outcome="failed", error=f"its configuration cannot be read: {reason}"[:300])
+    return Downloaded(
+        feed=due.feed, url="", period_ms=period_ms, extension="bin", timestamp="none", format="other", tick=tick
+    )
+
+
+def validators_for(feed: Feed, due: DueTick) -> Validators | None:
+    """Return what to ask the feed's server with; nothing when it was learnt at another address."""
+    known = due.validators
+    return known if known is not None and known.url == _hash(feed.url) else None
+
+
+def validators_of(feed: Feed, answer: Answer) -> Validators | None:
+    """Return what to ask with the next time; nothing after an empty body, lest 304s keep it."""
+    etag, modified = answer.headers.get("etag", ""), answer.headers.get("last-modified", "")
+    if not answer.size_bytes or not (etag or modified):
+        return None
+    if len(etag) + len(modified) > 1000 or not (etag + modified).isprintable():
+        return None
+    return Validators(url=_hash(feed.url), etag=etag, modified=modified)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

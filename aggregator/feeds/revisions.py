@@ -1,0 +1,128 @@
+"""One revision of a bundle, from the folder of its period to a checked file among the bundles.
+
+    bundles/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.rN.tar.FORMAT
+
+Until revision N is committed it may be built again, and takes the place of what an earlier try left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aggregator.errors import Retry
+from aggregator.feeds.bundle import read_bundle, save_bundle
+from aggregator.feeds.compression import PIECE, Level
+from aggregator.feeds.layout import BundleName, FeedFolders, parse_key, write_stamp
+from aggregator.feeds.members import Body, file_body
+from aggregator.feeds.periods import PeriodFolder, make_manifests
+
+_REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+$")
+
+
+class Revision(NamedTuple):
+    """A bundle that was written, read back and found whole."""
+
+    path: Path
+    name: BundleName
+    number: int
+    size_bytes: int
+    sha256: str
+    contents_id: str
+    publications: int
+
+    def message(self, root: Path, level: Level) -> dict[str, Any]:
+        """Return what is said of it to those who are to archive it; `root` is the instance's folder."""
+        return {
+            "feed": self.name.feed,
+            "start": write_stamp(self.name.start),
+            "revision": self.number,
+            "file": str(self.path.relative_to(root)),
+            "sha256": self.sha256,
+            "size": self.size_bytes,
+            "contents_id": self.contents_id,
+            "level": level,
+        }
+
+
+def revision_path(folders: FeedFolders, name: BundleName, revision: int) -> Path:
+    """Return the file of a revision."""
+    path = folders.bundle(name)
+    stem = path.name.removesuffix(f".tar.{name.format}")
+    return path.with_name(f"{stem}.r{revision}.tar.{name.format}")
+
+
+def last_revision(folders: FeedFolders, feed: str, start: int) -> int:
+    """Return the highest revision that still lies among the bundles, in any format; 0 without one."""
+    stem = f"{feed}-{write_stamp(start)}"
+    with suppress(FileNotFoundError):
+        names = os.listdir(folders.bundle(BundleName(feed, start)).parent)
+        rests = (name.removeprefix(stem) for name in names if name.startswith(stem))
+        return max((int(match[1]) for rest in rests if (match := _REVISION.fullmatch(rest))), default=0)
+    return 0
+
+
+def build_revision(
+    folders: FeedFolders, name: BundleName, revision: int, period_s: int, level: Level
+) -> Revision | None:
+    """Bundle what lies in a period's folder, and read the bundle back. Returns None when there is nothing.
+
+    A bundle of this very revision that is there already is taken in: when Redis came back older than it was, its
+    members are gone and it is all there is.
+    """
+    folder = PeriodFolder(folders.period(name.feed, name.start))
+    path = revision_path(folders, name, revision)
+    publications, ticks = folder.bundled(revision)
+    bodies: list[Body] = [file_body(folder.folder / publication) for publication in publications]
+    manifests = make_manifests(name.feed, name.start, period_s, folder.records(ticks))
+    folders.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folders.folder) as spool:
+        if path.exists():
+            with path.open("rb") as file:
+                earlier = read_bundle(file, spool)
+            bodies += earlier.bodies
+            manifests += earlier.manifests
+        if not bodies and not manifests:
+            return None
+        # order: members listed, bundle written, its message committed, then what is listed goes
+        if publications or ticks:
+            folder.list_members(revision, [*publications, *ticks])
+        written = save_bundle(path, bodies, manifests, name.format, level)
+    built = read_revision(path, name, revision)
+    if (built.contents_id, built.sha256) != (written.contents_id, written.sha256):
+        raise Retry(f"{path.name}: what was read back is not what was written")
+    return built
+
+
+def read_revision(path: Path, name: BundleName, revision: int) -> Revision:
+    """Read a bundle. Raises BadBundle when it is damaged."""
+    with path.open("rb") as file:
+        contents = read_bundle(file)
+    size = path.stat().st_size
+    return Revision(path, name, revision, size, hash_file(path), contents.contents_id, len(contents.publications))
+
+
+def find_revisions(folders: FeedFolders) -> Iterator[tuple[Path, BundleName, int]]:
+    """Yield every bundle that lies here: its file, what it holds, and its number."""
+    for path in sorted(folders.bundles.rglob("*.tar.*")):
+        match = _REVISION.search(path.name)
+        with suppress(ValueError):
+            if match:
+                key = path.relative_to(folders.bundles).as_posix()
+                _, name = parse_key(key.replace(match[0], match[0].removeprefix(f".r{match[1]}")))
+                yield path, name, int(match[1])
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()

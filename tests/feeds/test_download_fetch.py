@@ -1,0 +1,565 @@
+"""One download from a server that may be slow, broken or hostile."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from aggregator.feeds.connections import Address, Connections, Stopping, is_public
+from aggregator.feeds.connections import resolve as system_resolve
+from aggregator.feeds.fetch import Answer, Failed, Fetcher, Request
+from tests.feeds.captures import subway_captures
+from tests.feeds.webserver import Talk, WebServer, body, dribble, packed, redirect, status
+
+CAPTURE = subway_captures()[0][1]
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Fetcher]:
+    fetcher = Fetcher("tests/1", Connections(resolve))
+    yield fetcher
+    fetcher.connections.close()
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Let names below .public.example look like hosts of the Internet, though they are this machine."""
+    if host.endswith(".public.example"):
+        return [Address(socket.AF_INET, ("127.0.0.1", port), True)]
+    return system_resolve(host, port)
+
+
+def fetch(fetcher: Fetcher, url: str, **options: object) -> tuple[Answer, bytes]:
+    pieces: list[bytes] = []
+    settings = {"headers": {}, "timeout_s": 5.0, "max_size": 10_000_000, **options}
+    answer = fetcher.fetch(Request(url, **settings), pieces.append)  # type: ignore[arg-type]
+    return answer, b"".join(pieces)
+
+
+def failure(fetcher: Fetcher, url: str, **options: object) -> Failed:
+    with pytest.raises(Failed) as raised:
+        fetch(fetcher, url, **options)
+    return raised.value
+
+
+def test_a_body_comes_whole_with_its_size_and_hash(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = body(CAPTURE, ETag='"1"')
+
+    answer, data = fetch(fetcher, f"{server.url}/feed")
+
+    assert data == CAPTURE
+    assert answer.status == 200
+    assert (answer.size_bytes, answer.wire_bytes) == (len(CAPTURE), len(CAPTURE))
+    assert answer.sha256 == hashlib.sha256(CAPTURE).hexdigest()
+    assert answer.headers["etag"] == '"1"'
+
+
+def test_it_says_who_asks_and_that_it_can_unpack(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = body(b"x")
+
+    fetch(fetcher, f"{server.url}/feed", headers={"x-api-key": "secret", "user-agent": "own/1"})
+
+    asked = server.last("/feed").headers
+    assert asked["host"] == f"127.0.0.1:{server.port}"
+    assert asked["accept-encoding"] == "gzip"
+    assert (asked["x-api-key"], asked["user-agent"]) == ("secret", "own/1")
+    fetch(fetcher, f"{server.url}/feed")
+    assert server.last("/feed").headers["user-agent"] == "tests/1"
+
+
+def test_a_login_in_the_address_is_sent_as_one(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = body(b"x")
+
+    fetch(fetcher, f"http://me:se%40cret@127.0.0.1:{server.port}/feed")
+
+    assert server.last("/feed").headers["authorization"] == "Basic bWU6c2VAY3JldA=="
+
+
+def test_a_connection_is_kept_and_used_again(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": packed(CAPTURE), "/b": status("304 Not Modified"), "/c": status("500 Oops")}
+
+    fetch(fetcher, f"{server.url}/a")
+    fetch(fetcher, f"{server.url}/b", etag='"1"')
+    failure(fetcher, f"{server.url}/c")
+    fetch(fetcher, f"{server.url}/a")
+
+    assert {asked.connection for asked in server.asked} == {1}
+
+
+def test_a_kept_connection_that_the_server_closed_is_replaced(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = body(b"x")
+    fetch(fetcher, f"{server.url}/feed")
+    server.drop_connections()
+
+    answer, _ = fetch(fetcher, f"{server.url}/feed")
+
+    assert answer.status == 200
+    assert server.last("/feed").connection == 2
+
+
+def test_a_kept_connection_that_is_closed_under_the_request_is_tried_anew_once(
+    server: WebServer, fetcher: Fetcher
+) -> None:
+    def first_time_only(talk: Talk) -> None:
+        if talk.asked.connection == 1 and server.count("/feed") > 1:
+            talk.cut()
+        talk.answer(b"x")
+
+    server.answers["/feed"] = first_time_only
+    fetch(fetcher, f"{server.url}/feed")
+
+    fetch(fetcher, f"{server.url}/feed")
+
+    assert [asked.connection for asked in server.asked] == [1, 1, 2]
+
+
+def test_a_server_that_closes_each_connection_is_asked_over_new_ones(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = lambda talk: (talk.answer(b"x", Connection="close"), talk.cut())
+
+    for _ in range(2):
+        assert fetch(fetcher, f"{server.url}/feed")[1] == b"x"
+
+    assert server.last("/feed").connection == 2
+
+
+def test_what_a_server_sends_unasked_is_not_taken_for_the_next_answer(server: WebServer, fetcher: Fetcher) -> None:
+    sent = threading.Event()
+
+    def twice(talk: Talk) -> None:
+        talk.answer(b"first")
+        talk.answer(b"smuggled")
+        sent.set()
+
+    server.answers |= {"/twice": twice, "/feed": body(b"second")}
+    fetch(fetcher, f"{server.url}/twice")
+    assert sent.wait(5)
+
+    assert fetch(fetcher, f"{server.url}/feed")[1] == b"second"
+
+
+def test_validators_are_asked_with_and_304_is_an_answer(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = status("304 Not Modified", ETag='"7"')
+
+    answer, data = fetch(fetcher, f"{server.url}/feed", etag='"7"', modified="Thu, 08 Feb 2024 12:59:15 GMT")
+
+    assert (answer.status, data) == (304, b"")
+    asked = server.last("/feed").headers
+    assert asked["if-none-match"] == '"7"'
+    assert asked["if-modified-since"] == "Thu, 08 Feb 2024 12:59:15 GMT"
+
+
+def test_304_without_a_question_is_a_failure(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = status("304 Not Modified")
+
+    assert failure(fetcher, f"{server.url}/feed").status == 304
+
+
+@pytest.mark.parametrize(
+    "line", ["404 Not Found", "500 Internal Server Error", "204 No Content", "206 Partial Content"]
+)
+def test_any_other_status_is_a_failure_that_names_it(server: WebServer, fetcher: Fetcher, line: str) -> None:
+    server.answers["/feed"] = status(line)
+
+    failed = failure(fetcher, f"{server.url}/feed")
+
+    assert str(failed) == f"HTTP {line}"
+    assert failed.status == int(line[:3])
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "expected"),
+    [
+        ("429 Too Many Requests", {"Retry-After": "30"}, 30),
+        ("503 Service Unavailable", {"Retry-After": "120"}, 120),
+        (
+            "503 Service Unavailable",
+            {"Date": "Thu, 08 Feb 2024 12:00:00 GMT", "Retry-After": "Thu, 08 Feb 2024 12:05:00 GMT"},
+            300,
+        ),
+        ("503 Service Unavailable", {"Retry-After": "soon"}, None),
+        ("404 Not Found", {"Retry-After": "30"}, None),
+    ],
+)
+def test_the_wish_to_be_left_alone_is_heard(
+    server: WebServer, fetcher: Fetcher, line: str, headers: dict[str, str], expected: float | None
+) -> None:
+    server.answers["/feed"] = status(line, **headers)
+
+    assert failure(fetcher, f"{server.url}/feed").retry_after_s == expected
+
+
+# Packing
+
+
+def test_gzip_is_unpacked_and_both_sizes_are_told(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = packed(CAPTURE)
+
+    answer, data = fetch(fetcher, f"{server.url}/feed")
+
+    assert data == CAPTURE
+    assert answer.wire_bytes == len(gzip.compress(CAPTURE)) < answer.size_bytes == len(CAPTURE)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, 131072, 1_000_000])
+def test_bodies_of_every_size_are_unpacked_whole(server: WebServer, fetcher: Fetcher, size: int) -> None:
+    server.answers["/feed"] = packed(b"a" * size)
+
+    assert fetch(fetcher, f"{server.url}/feed")[1] == b"a" * size
+
+
+def test_gzip_of_several_members_and_deflate_are_unpacked(server: WebServer, fetcher: Fetcher) -> None:
+    two = gzip.compress(b"one,") + gzip.compress(b"two")
+    server.answers["/two"] = body(two, Content_Encoding="gzip")
+    server.answers["/deflate"] = body(zlib.compress(b"three"), Content_Encoding="deflate")
+
+    assert fetch(fetcher, f"{server.url}/two")[1] == b"one,two"
+    assert fetch(fetcher, f"{server.url}/deflate")[1] == b"three"
+
+
+def test_a_gzip_bomb_is_refused_before_it_goes_off(server: WebServer, fetcher: Fetcher) -> None:
+    bomb = zlib.compressobj(9, wbits=31)
+    # 1 GB in 1 MB
+    server.answers["/bomb"] = body(
+        b"".join(bomb.compress(bytes(2**20)) for _ in range(1024)) + bomb.flush(), Content_Encoding="gzip"
+    )
+    written: list[int] = []
+
+    with pytest.raises(Failed, match="larger than max_size"):
+        fetcher.fetch(Request(f"{server.url}/bomb", {}, 20.0, 5_000_000), lambda piece: written.append(len(piece)))
+
+    assert sum(written) <= 5_000_000
+    assert max(written) <= 65536
+
+
+def test_a_packed_body_that_is_cut_or_not_packed_is_refused(server: WebServer, fetcher: Fetcher) -> None:
+    whole = gzip.compress(CAPTURE)
+    server.answers["/cut"] = body(whole[:-9], Content_Encoding="gzip")
+    server.answers["/plain"] = body(CAPTURE, Content_Encoding="gzip")
+    server.answers["/br"] = body(CAPTURE, Content_Encoding="br")
+
+    assert "the packed body has no end" in str(failure(fetcher, f"{server.url}/cut"))
+    assert "not packed as its headers say" in str(failure(fetcher, f"{server.url}/plain"))
+    assert "packed as 'br', which nobody asked for" in str(failure(fetcher, f"{server.url}/br"))
+
+
+# Size and time
+
+
+def test_a_body_that_is_announced_too_large_is_not_read(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = lambda talk: talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+
+    failed = failure(fetcher, f"{server.url}/feed")
+
+    assert str(failed) == "larger than max_size (1000000000000 bytes announced)"
+    assert failed.status == 200
+
+
+def test_a_body_without_an_end_is_refused_at_max_size(server: WebServer, fetcher: Fetcher) -> None:
+    def endless(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while True:
+            talk.send(bytes(65536))
+
+    server.answers["/feed"] = endless
+
+    assert "more than 10000000 bytes" in str(failure(fetcher, f"{server.url}/feed"))
+
+
+def test_a_body_that_is_shorter_than_announced_is_refused(server: WebServer, fetcher: Fetcher) -> None:
+    def short(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 60)
+        talk.cut()
+
+    server.answers["/feed"] = short
+
+    assert str(failure(fetcher, f"{server.url}/feed")) == "cut short: 40 bytes are missing"
+
+
+@pytest.mark.parametrize("sent", [b"5\r\nhello\r\n", b"5\r\nhel", b"", b"5\r\nhello\r\nzz\r\n"])
+def test_a_chunked_body_that_is_cut_is_refused(server: WebServer, fetcher: Fetcher, sent: bytes) -> None:
+    def cut(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + sent)
+        talk.cut()
+
+    server.answers["/feed"] = cut
+
+    assert str(failure(fetcher, f"{server.url}/feed")) == "the answer broke off"
+
+
+def test_a_chunked_body_comes_whole_and_its_connection_is_kept(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = lambda talk: talk.send(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\nX: y\r\n\r\n"
+    )
+
+    for _ in range(2):
+        assert fetch(fetcher, f"{server.url}/feed")[1] == b"hello world"
+
+    assert server.last("/feed").connection == 1
+
+
+@pytest.mark.parametrize("hang", ["before the answer", "in the headers", "in the body"])
+def test_a_server_that_says_nothing_is_left_when_the_time_is_over(
+    server: WebServer, fetcher: Fetcher, hang: str
+) -> None:
+    sent = {
+        "before the answer": b"",
+        "in the headers": b"HTTP/1.1 200 OK\r\nX: ",
+        "in the body": b"HTTP/1.1 200 OK\r\n\r\nx",
+    }
+    server.answers["/feed"] = lambda talk: (talk.send(sent[hang]), talk.hang())
+    began = time.monotonic()
+
+    failed = failure(fetcher, f"{server.url}/feed", timeout_s=0.5)
+
+    assert str(failed) == "no whole answer within 0.5 s"
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n"])
+def test_a_server_that_sends_a_byte_now_and_then_is_left_too(server: WebServer, fetcher: Fetcher, head: bytes) -> None:
+    def slowly(talk: Talk) -> None:
+        talk.send(head)
+        while not talk.stop.wait(0.05):
+            talk.send(b"x")
+
+    server.answers |= {"/head": slowly, "/body": dribble(bytes(1000), 0.05)}
+
+    for path in ("/head", "/body"):
+        began = time.monotonic()
+        assert "no whole answer" in str(failure(fetcher, f"{server.url}{path}", timeout_s=0.5))
+        assert time.monotonic() - began < 1.5
+
+
+def test_an_address_where_nobody_listens_is_named_as_that(fetcher: Fetcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    assert str(failure(fetcher, f"http://127.0.0.1:{port}/")) == "Connection refused"
+
+
+def test_a_host_that_does_not_exist_is_named_as_that(fetcher: Fetcher) -> None:
+    assert "the host's name cannot be resolved" in str(failure(fetcher, "http://nowhere.invalid/"))
+
+
+# Hostile answers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"".join(b"X-%d: y\r\n" % n for n in range(100_000)),
+        b"X: " + b"y" * 10_000_000 + b"\r\n",
+    ],
+    ids=["many", "long"],
+)
+def test_a_header_bomb_is_refused(server: WebServer, fetcher: Fetcher, head: bytes) -> None:
+    server.answers["/feed"] = lambda talk: talk.send(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+
+    assert str(failure(fetcher, f"{server.url}/feed")).startswith(("HTTPException: got more than", "LineTooLong"))
+
+
+@pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00\xff\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n", b"\r\n"])
+def test_what_is_no_http_is_refused(server: WebServer, fetcher: Fetcher, sent: bytes) -> None:
+    def nonsense(talk: Talk) -> None:
+        talk.send(sent)
+        talk.cut()
+
+    server.answers["/feed"] = nonsense
+
+    text = str(failure(fetcher, f"{server.url}/feed"))
+
+    assert text.startswith("BadStatusLine")
+    assert text.isprintable()
+
+
+def test_answers_that_only_promise_one_end_at_the_deadline(server: WebServer, fetcher: Fetcher) -> None:
+    def promise(talk: Talk) -> None:
+        while True:
+            talk.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    server.answers["/feed"] = promise
+
+    assert "no whole answer" in str(failure(fetcher, f"{server.url}/feed", timeout_s=0.5))
+
+
+# Redirects
+
+
+def test_redirects_are_followed_and_the_last_address_is_told(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": redirect("/b?x=1"), "/b?x=1": redirect(f"{server.url}/c", "308 Permanent Redirect")}
+    server.answers["/c"] = body(b"here")
+
+    answer, data = fetch(fetcher, f"{server.url}/a")
+
+    assert (data, answer.url) == (b"here", f"{server.url}/c")
+    assert {asked.connection for asked in server.asked} == {1}
+
+
+def test_a_circle_of_redirects_ends(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/a"] = redirect("/a")
+
+    assert str(failure(fetcher, f"{server.url}/a")) == "more than 5 redirects"
+    assert server.count("/a") == 6
+
+
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "data:text/plain,x"])
+def test_a_redirect_to_another_protocol_is_refused(server: WebServer, fetcher: Fetcher, to: str) -> None:
+    server.answers["/a"] = redirect(to)
+
+    assert "which is neither http nor https" in str(failure(fetcher, f"{server.url}/a"))
+
+
+def test_a_redirect_that_leads_nowhere_is_refused(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": status("302 Found"), "/b": redirect("http://:80/x"), "/c": redirect("http://[::1")}
+
+    assert str(failure(fetcher, f"{server.url}/a")) == "HTTP 302 without a Location"
+    for path in ("/b", "/c"):
+        assert failure(fetcher, f"{server.url}{path}").status == 302
+
+
+def test_the_headers_of_a_feed_go_to_its_own_server_only(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": redirect(f"http://other.public.example:{server.port}/b"), "/b": body(b"x")}
+    server.answers["/own"] = redirect("/b")
+    secret = {"x-api-key": "secret"}
+
+    fetch(fetcher, f"http://me:pw@one.public.example:{server.port}/a", headers=secret)
+
+    assert server.last("/a").headers["x-api-key"] == "secret"
+    assert not {"x-api-key", "authorization"} & server.last("/b").headers.keys()
+    fetch(fetcher, f"http://one.public.example:{server.port}/own", headers=secret)
+    assert server.last("/b").headers["x-api-key"] == "secret"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+def test_a_redirect_from_a_public_to_a_private_address_is_refused(
+    server: WebServer, fetcher: Fetcher, host: str
+) -> None:
+    server.answers |= {"/a": redirect(f"http://{host}:{server.port}/secret"), "/secret": body(b"secret")}
+
+    failed = failure(fetcher, f"http://one.public.example:{server.port}/a")
+
+    assert "is not a public address; allow_private = yes would follow" in str(failed)
+    assert server.count("/secret") == 0
+
+
+def test_it_is_refused_over_a_kept_connection_too(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": redirect(f"{server.url}/secret"), "/secret": body(b"secret")}
+    fetch(fetcher, f"{server.url}/secret")
+
+    failure(fetcher, f"http://one.public.example:{server.port}/a")
+
+    assert server.count("/secret") == 1
+
+
+def test_it_is_followed_when_the_feed_allows_it(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": redirect(f"{server.url}/b"), "/b": body(b"inside")}
+
+    assert fetch(fetcher, f"http://one.public.example:{server.port}/a", allow_private=True)[1] == b"inside"
+
+
+def test_a_feed_on_a_private_address_needs_no_permission(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers |= {"/a": redirect(f"http://localhost:{server.port}/b"), "/b": body(b"inside")}
+
+    assert fetch(fetcher, f"{server.url}/a")[1] == b"inside"
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True), ("2a00:1450:4001:800::200e", True), ("10.1.2.3", False), ("192.168.0.1", False),
+        ("127.0.0.1", False), ("169.254.169.254", False), ("0.0.0.0", False), ("100.64.0.1", False), ("::1", False),
+        ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:127.0.0.1", False), ("::ffff:8.8.8.8", True),
+        ("224.0.0.1", False), ("255.255.255.255", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+# Odd addresses
+
+
+def test_a_query_with_spaces_and_letters_is_encoded_and_codes_are_left(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/f%20e/%C3%A9?q=a%20b&r=%2F"] = body(b"x")
+
+    assert fetch(fetcher, f"{server.url}/f e/é?q=a b&r=%2F#part")[1] == b"x"
+
+
+def test_no_line_can_be_smuggled_into_the_request(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/a"] = lambda talk: talk.answer(b"", "302 Found", Location="/b%0d%0aX: y")
+    server.answers["/b%0d%0aX:%20y"] = body(b"x")
+
+    assert fetch(fetcher, f"{server.url}/a")[1] == b"x"
+    assert "x" not in server.last("/b%0d%0aX:%20y").headers
+
+
+def test_a_stopping_process_does_not_wait_for_a_server(server: WebServer) -> None:
+    stopping = threading.Event()
+    fetcher = Fetcher("tests/1", Connections(stopping=stopping.is_set))
+    server.answers["/feed"] = lambda talk: (stopping.set(), talk.hang())
+    began = time.monotonic()
+
+    with pytest.raises(Stopping):
+        fetch(fetcher, f"{server.url}/feed", timeout_s=30.0)
+
+    assert time.monotonic() - began < 5
+
+
+def test_https_is_checked(tmp_path_factory: pytest.TempPathFactory) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        served = threading.Thread(target=_serve_tls, args=(listener, context))
+        served.start()
+        fetcher = Fetcher("tests/1")
+
+        failed = failure(fetcher, f"https://127.0.0.1:{port}/")
+
+        served.join()
+    assert "certificate" in str(failed)
+
+
+def test_https_with_a_known_authority_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener, authority.cert_pem.tempfile() as file:
+        port = listener.getsockname()[1]
+        monkeypatch.setenv("SSL_CERT_FILE", os.fspath(file))
+        served = threading.Thread(target=_serve_tls, args=(listener, context))
+        served.start()
+        fetcher = Fetcher("tests/1")
+
+        _, data = fetch(fetcher, f"https://127.0.0.1:{port}/")
+
+        fetcher.connections.close()
+        served.join()
+    assert data == b"safe"
+
+
+def _serve_tls(listener: socket.socket, context: ssl.SSLContext) -> None:
+    sock, _ = listener.accept()
+    try:
+        with context.wrap_socket(sock, server_side=True) as safe:
+            safe.recv(1000)
+            safe.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsafe")
+            safe.recv(1)
+    except OSError:
+        sock.close()  # the other side did not trust us

@@ -1,0 +1,457 @@
+"""The stage `filter`: each publication once, under its own time; what is none is set aside with its reason."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from google.transit import gtfs_realtime_pb2
+
+from aggregator.errors import Reject, Retry, Unavailable
+from aggregator.feeds.feedstate import decode_state
+from aggregator.feeds.filter import Filter
+from aggregator.feeds.manifest import Tick
+from aggregator.feeds.messages import Missed
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import Send
+from tests.feeds.captures import capture, subway_captures
+from tests.feeds.filtering import NOW_MS, Filtering
+
+CAPTURES = [body for _, body in subway_captures()]
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Filtering:
+    return Filtering(tmp_path)
+
+
+def stamped(body: bytes, timestamp: int) -> bytes:
+    """Return a capture with another header timestamp."""
+    message: Any = gtfs_realtime_pb2.FeedMessage.FromString(body)  # type: ignore[attr-defined]
+    message.header.timestamp = timestamp
+    return bytes(message.SerializeToString())
+
+
+# Publications
+
+
+def test_a_publication_is_named_by_its_own_time_and_moves_into_its_hour(line: Filtering) -> None:
+    filtered = line.take(CAPTURES[0])
+
+    assert filtered.publication == "ace-2024-02-08T125915Z.pb"
+    assert filtered.published_ms == filtered.tick.header_ms == 1707397155000
+    assert filtered.tick.outcome == "ok"
+    folder = line.folders.publications / "ace" / "2024-02-08T120000Z"
+    assert (folder / filtered.publication).read_bytes() == CAPTURES[0]
+    assert line.downloads() == []
+
+
+def test_what_is_told_has_all_that_the_manifest_wants(line: Filtering) -> None:
+    filtered = line.take(CAPTURES[0])
+
+    assert (filtered.feed, filtered.url, filtered.period_ms, filtered.node) == (
+        "ace", "http://x.example/ace", 10_000, "here"
+    )  # fmt: skip
+    tick = filtered.tick
+    assert (tick.planned_ms, tick.started_ms, tick.ended_ms) == (NOW_MS + 10_000, NOW_MS + 10_005, NOW_MS + 10_090)
+    assert (tick.status, tick.size_bytes) == (200, len(CAPTURES[0]))
+    assert len(tick.sha256) == 64 and len(tick.entities) == 16
+
+
+def test_the_hour_is_as_long_as_the_bundle_says(tmp_path: Path) -> None:
+    line = Filtering(tmp_path, bundle="10m")
+
+    line.take(CAPTURES[0])
+
+    assert [path.name for path in (line.folders.publications / "ace").iterdir()] == ["2024-02-08T125000Z"]
+
+
+def test_the_same_bytes_are_one_publication(line: Filtering) -> None:
+    line.take(CAPTURES[0])
+
+    again = line.take(CAPTURES[0])
+
+    assert (again.tick.outcome, again.publication, again.published_ms) == ("same", "", None)
+    assert again.tick.header_ms == 1707397155000
+    assert len(line.publications()) == 1
+    assert line.downloads() == []
+
+
+def test_they_are_known_again_after_others_and_after_a_restart_and_when_the_file_is_archived(line: Filtering) -> None:
+    for body in CAPTURES[:6]:
+        line.take(body)
+    line.restart()
+    for path in line.folders.publications.rglob("*.pb"):
+        path.unlink()
+
+    assert line.take(CAPTURES[2]).tick.outcome == "same"
+
+
+def test_bytes_that_came_long_ago_are_known_by_the_file_that_is_still_there(line: Filtering) -> None:
+    old = line.take(CAPTURES[0])
+    for number in range(20):
+        line.take(stamped(CAPTURES[1], 1707397200 + number))
+
+    again = line.take(CAPTURES[0])
+
+    assert (again.tick.outcome, again.tick.header_ms) == ("same", old.tick.header_ms)
+    assert len(line.publications()) == 21
+
+
+def test_other_bytes_under_the_same_timestamp_are_kept_beside_it(line: Filtering) -> None:
+    one = capture("gtfsrt/nyct_subways_gtfs_rt.2024-03-19T00-35-46-04-00.pb")
+    other = capture("gtfsrt/nyct_subways_gtfs_rt.2024-03-19T00-35-49-04-00.pb")
+
+    first, second = line.take(one), line.take(other)
+
+    assert first.publication == "ace-2024-03-19T043546Z.pb"
+    assert second.publication == f"ace-2024-03-19T043546Z-{second.tick.sha256[:8]}.pb"
+    assert first.published_ms == second.published_ms
+    assert first.tick.entities != second.tick.entities
+    assert line.publications() == {first.publication: one, second.publication: other}
+    assert [line.take(body).tick.outcome for body in (one, other)] == ["same", "same"]
+
+
+def test_they_are_kept_apart_when_the_first_is_archived_already(line: Filtering) -> None:
+    first = line.take(stamped(CAPTURES[0], 1707397155))
+    for path in line.folders.publications.rglob("*.pb"):
+        path.unlink()
+
+    second = line.take(stamped(CAPTURES[1], 1707397155))
+
+    assert second.publication != first.publication
+    assert second.publication.startswith("ace-2024-02-08T125915Z-")
+
+
+def test_two_feeds_that_take_turns_under_one_name_are_both_kept(line: Filtering) -> None:
+    outcomes = [line.take(CAPTURES[turn % 2 + turn // 4]).tick for turn in range(12)]
+
+    assert len(line.publications()) == 4
+    assert [tick.outcome for tick in outcomes].count("ok") == 4
+
+
+def test_each_feed_has_publications_of_its_own(line: Filtering) -> None:
+    assert line.take(CAPTURES[0], feed="one").tick.outcome == "ok"
+    assert line.take(CAPTURES[0], feed="two").tick.outcome == "ok"
+    assert sorted(line.publications()) == ["one-2024-02-08T125915Z.pb", "two-2024-02-08T125915Z.pb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "timestamp", "extension"),
+    [
+        ("gbfs/station_status.json", "gbfs", "json"),
+        ("siri/sirilike-empty.xml", "siri", "xml"),
+        ("rss/pet_atom.xml", "rss", "xml"),
+        ("rss/encoding_ISO-8859-1.xml", "rss", "xml"),
+        ("gtfsrt/mbta-2023-05-22-vehiclepositions.pb", "gtfs-realtime", "pb"),
+        ("json/vehicle_position_1683740698.json", "json:/header/timestamp", "json"),
+    ],
+)
+def test_feeds_of_every_kind_are_named_by_their_own_time(
+    line: Filtering, name: str, timestamp: str, extension: str
+) -> None:
+    filtered = line.take(capture(name), timestamp=timestamp, extension=extension, format="other")
+
+    assert filtered.tick.outcome == "ok"
+    assert filtered.tick.entities == ""
+    assert filtered.publication.endswith(f"Z.{extension}")
+
+
+def test_a_feed_without_a_time_is_named_by_the_download(line: Filtering) -> None:
+    filtered = line.take(b"anything", timestamp="none", format="other", extension="txt")
+
+    assert filtered.publication == "ace-2027-01-15T080010Z.txt"
+    assert filtered.published_ms == NOW_MS + 10_005
+
+
+def test_a_feed_is_named_by_its_headers_when_told_so(line: Filtering) -> None:
+    headers = {"last-modified": "Thu, 08 Feb 2024 12:59:15 GMT"}
+
+    filtered = line.take(b"anything", timestamp="http", format="other", headers=headers)
+
+    assert filtered.publication == "ace-2024-02-08T125915Z.pb"
+
+
+def test_a_plugin_reads_the_file_itself(line: Filtering) -> None:
+    plugin = "from pathlib import Path\ndef read(path):\n    return int(Path(path).read_text())\n"
+    (line.root / "oddtimes.py").write_text(plugin)
+
+    assert (
+        line.take(b"1707397155", timestamp="oddtimes:read", format="other").publication == "ace-2024-02-08T125915Z.pb"
+    )
+    assert line.take(b"-1", timestamp="oddtimes:read", format="other").tick.outcome == "invalid"
+    assert "ValueError" in line.take(b"soon", timestamp="oddtimes:read", format="other").tick.error
+
+
+# What is odd
+
+
+def test_a_timestamp_that_goes_back_is_kept_and_flagged(line: Filtering) -> None:
+    for body in CAPTURES[:3]:
+        assert line.take(body).tick.flags == ()
+
+    filtered = line.take(stamped(CAPTURES[0], 1707397000))
+
+    assert (filtered.tick.outcome, filtered.tick.flags) == ("ok", ("backwards",))
+    assert filtered.publication in line.publications()
+
+
+def test_a_timestamp_far_in_the_future_is_kept_and_flagged_and_spoils_nothing_after_it(line: Filtering) -> None:
+    now = NOW_MS // 1000
+    future = line.take(stamped(CAPTURES[0], now + 4000))
+    soon = line.take(stamped(CAPTURES[1], now + 600))
+    usual = line.take(stamped(CAPTURES[2], now + 601))
+
+    assert (future.tick.outcome, future.tick.flags) == ("ok", ("future",))
+    assert (soon.tick.flags, usual.tick.flags) == ((), ())
+
+
+def test_the_same_entities_under_new_timestamps_are_publications_with_one_hash(line: Filtering) -> None:
+    ticks = [line.take(stamped(CAPTURES[0], 1707397155 + number)).tick for number in range(3)]
+
+    assert [tick.outcome for tick in ticks] == ["ok"] * 3
+    assert len({tick.entities for tick in ticks}) == 1
+    assert len({tick.sha256 for tick in ticks}) == 3
+
+
+@pytest.mark.parametrize("how", ["not_modified", "same", "new timestamps"])
+def test_a_feed_that_answers_but_does_not_change_for_too_long_is_flagged(line: Filtering, how: str) -> None:
+    def tick(number: int) -> Tick:
+        told = {"after_s": 60.0, "stale_after_ms": 300_000}
+        if how == "not_modified" and number:
+            return line.handle(line.no_body("not_modified", **told)).tick  # type: ignore[arg-type]
+        body = stamped(CAPTURES[0], 1707397155 + (number if how == "new timestamps" else 0))
+        return line.take(body, **told).tick
+
+    ticks = [tick(number) for number in range(8)]
+
+    assert ["frozen" in tick.flags for tick in ticks] == [False] * 5 + [True] * 3
+    assert line.stage.context.notes["frozen"] == "ace"
+    assert line.take(CAPTURES[1], stale_after_ms=300_000).tick.flags == ()
+    assert line.stage.context.notes["frozen"] == ""
+
+
+def test_a_feed_that_does_not_answer_is_not_called_frozen(line: Filtering) -> None:
+    line.take(CAPTURES[0])
+
+    assert line.handle(line.no_body("failed", after_s=9999, stale_after_ms=1000)).tick.flags == ()
+
+
+# What is no publication
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("13-truncated.pb", "no GTFS-realtime message"),
+        ("14-empty-file.pb", "an empty body"),
+        ("html-challenge-instead-of-pb.html", "(an HTML page)"),
+        ("derived-nyct-ace.pb.gz", "(a gzip file whose headers do not say so)"),
+        ("header-without-timestamp.pb", "without header.timestamp"),
+    ],
+)
+def test_a_bad_body_is_set_aside_with_its_reason_and_headers(line: Filtering, name: str, reason: str) -> None:
+    body = capture(f"gtfsrt-bad/{name}")
+
+    filtered = line.take(body, headers={"content-type": "text/html"}, final_url="http://x.example/challenge")
+
+    assert (filtered.tick.outcome, filtered.publication) == ("invalid", "")
+    assert reason in filtered.tick.error
+    rejected = line.rejected()
+    assert rejected["ace-2027-01-15T080010.000Z.pb"].read_bytes() == body
+    report = msgspec.json.decode(rejected["ace-2027-01-15T080010.000Z.pb.json"].read_bytes())
+    assert report["reason"] == filtered.tick.error
+    assert report["headers"] == {"content-type": "text/html"}
+    assert (report["url"], report["final_url"]) == ("http://x.example/ace", "http://x.example/challenge")
+    assert report["tick"]["sha256"] == filtered.tick.sha256
+    assert (line.publications(), line.downloads()) == ({}, [])
+
+
+@pytest.mark.parametrize("name", ["11-out-of-range-times.pb", "24-refresh-gap.pb", "25-header-went-back.pb"])
+def test_what_is_only_odd_is_kept(line: Filtering, name: str) -> None:
+    assert line.take(capture(f"gtfsrt-bad/{name}")).tick.outcome == "ok"
+
+
+def test_rejected_bodies_are_bounded_by_age(tmp_path: Path) -> None:
+    line = Filtering(tmp_path, rejected_age="1h")
+    line.take(b"old")
+    for path in line.rejected().values():
+        os.utime(path, (NOW_MS / 1000 - 3601, NOW_MS / 1000 - 3601))
+    line.restart()
+
+    line.take(b"new")
+
+    assert sorted(line.rejected()) == ["ace-2027-01-15T080020.000Z.pb", "ace-2027-01-15T080020.000Z.pb.json"]
+
+
+def test_rejected_bodies_are_bounded_by_size_for_each_feed(tmp_path: Path) -> None:
+    line = Filtering(tmp_path, rejected_size="100KB")
+    line.take(bytes(1000), feed="other")
+
+    for number in range(120):
+        line.take(bytes([number]) * 4000)
+
+    kept = [path for path in line.rejected().values() if path.parent.name == "ace"]
+    # one more look at the folder every 50 rejects
+    assert sum(path.stat().st_size for path in kept) < 100 * 1024 + 50 * 5000
+    assert any("080010" in name for name in line.rejected() if name.startswith("other"))
+    assert f"ace-{'2027-01-15T08'}" in max(path.name for path in kept)
+
+
+def test_a_file_that_changed_on_the_disk_is_no_publication(line: Filtering) -> None:
+    message = line.download(CAPTURES[0])
+    line.downloads()[0].write_bytes(CAPTURES[1])
+
+    assert line.handle(message).tick.error == "the file is not what was downloaded"
+
+
+def test_a_file_that_somebody_took_away_is_told_as_that(line: Filtering) -> None:
+    message = line.download(CAPTURES[0])
+    line.downloads()[0].unlink()
+
+    filtered = line.handle(message)
+
+    assert (filtered.tick.outcome, filtered.tick.error) == ("invalid", "the downloaded file has gone")
+
+
+# What goes through
+
+
+@pytest.mark.parametrize("outcome", ["failed", "late", "not_modified"])
+def test_a_tick_without_a_body_goes_on_as_it_is(line: Filtering, outcome: str) -> None:
+    filtered = line.handle(line.no_body(outcome))
+
+    assert (filtered.tick.planned_ms, filtered.tick.outcome, filtered.tick.flags) == (NOW_MS + 10_000, outcome, ())
+    assert (filtered.publication, filtered.published_ms) == ("", None)
+
+
+def test_a_row_of_missed_ticks_goes_on_as_it_is(line: Filtering) -> None:
+    [outcome] = list(line.stage.handle(line.message(None, missed_from_ms=1000, missed_to_ms=5000)))
+
+    assert isinstance(outcome, Send)
+    assert msgspec.json.decode(outcome.body, type=Missed) == Missed(  # type: ignore[arg-type]
+        feed="ace", missed_from_ms=1000, missed_to_ms=5000, url="http://x.example/ace", period_ms=10_000, node="here"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "/etc/passwd"},
+        {"file": "data/feeds/downloads/ace/../../../../loglines.cfg"},
+        {"file": "data/feeds/downloads/other/x.pb"},
+        {"feed": "../x", "file": "data/feeds/downloads/x.pb"},
+        {"extension": "../x"},
+        {"tick": None},
+    ],
+)
+def test_a_message_that_names_other_files_is_set_aside(line: Filtering, changes: dict[str, Any]) -> None:
+    told = msgspec.json.decode(line.download(CAPTURES[0]).raw) | changes
+    raw = msgspec.json.encode(told)
+
+    with pytest.raises(Reject):
+        list(line.stage.handle(Message(raw, raw)))
+
+
+def test_a_plugin_that_cannot_be_imported_is_tried_again(line: Filtering) -> None:
+    with pytest.raises(Retry, match=r"cannot import plugins\.nowhere"):
+        line.handle(line.download(b"x", timestamp="plugins.nowhere:read"))
+    assert len(line.downloads()) == 1
+
+
+def test_a_disk_that_takes_nothing_pauses_the_filter(line: Filtering) -> None:
+    message = line.download(CAPTURES[0])
+    line.folders.publications.write_text("a file where the folder belongs")
+
+    with pytest.raises(Unavailable, match="cannot write"):
+        line.handle(message)
+    line.folders.publications.unlink()
+    assert line.handle(message).tick.outcome == "ok"
+
+
+# Twice
+
+
+def _same_again(line: Filtering) -> Message:
+    line.take(CAPTURES[0])
+    return line.download(CAPTURES[0])
+
+
+def _variant(line: Filtering) -> Message:
+    line.take(stamped(CAPTURES[0], 1707397155))
+    return line.download(stamped(CAPTURES[1], 1707397155))
+
+
+CASES: dict[str, Callable[[Filtering], Message]] = {
+    "ok": lambda line: line.download(CAPTURES[0]),
+    "same": _same_again,
+    "other bytes": _variant,
+    "invalid": lambda line: line.download(b"<html>", headers={"date": "x"}),
+    "failed": lambda line: line.no_body("failed"),
+    "no time": lambda line: line.download(b"x", timestamp="none", format="other"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_message_whose_worker_was_killed_before_the_commit_comes_to_the_same_again(
+    line: Filtering, case: str
+) -> None:
+    message = CASES[case](line)
+    first = line.handle(message, commit=False)
+    files = {path: path.stat().st_mtime_ns for path in line.root.rglob("*") if path.is_file()}
+
+    line.restart()
+    second = line.handle(message)
+
+    assert second == first
+    assert {path: path.stat().st_mtime_ns for path in line.root.rglob("*") if path.is_file()} == files
+
+
+def test_a_filter_killed_at_random_decides_as_one_that_never_was(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    bodies = [chance.choice([*CAPTURES[:4], b"bad", stamped(CAPTURES[5], 1707397155)]) for _ in range(60)]
+    calm, troubled = Filtering(tmp_path / "calm"), Filtering(tmp_path / "troubled")
+    expected = [calm.take(body) for body in bodies]
+    results = []
+
+    for body in bodies:
+        message = troubled.download(body)
+        while chance.random() < 0.4:
+            troubled.handle(message, commit=False)
+            troubled.restart()
+        results.append(troubled.handle(message))
+
+    assert results == expected
+    assert troubled.publications() == calm.publications()
+
+
+def test_what_is_remembered_shows_how_a_feed_does(line: Filtering) -> None:
+    line.take(CAPTURES[0])
+    line.take(CAPTURES[1])
+    line.handle(line.no_body("failed"))
+
+    state = decode_state(line.cursors["feed:ace"])
+
+    assert (state.outcome, state.planned_ms) == ("failed", NOW_MS + 30_000)
+    assert state.answered_ms == NOW_MS + 20_090
+    assert state.published_ms == 1707397215000
+    assert state.day_bytes == len(CAPTURES[0]) + len(CAPTURES[1])
+
+
+# Configuration
+
+
+def test_a_bundle_length_other_than_that_of_compress_is_refused() -> None:
+    config = RawConfigParser()
+    config.read_dict({"worker_compress": {"stage": "compress", "listento": "out", "bundle": "10m"}})
+    settings = Filter.Settings(listento="in", pushto="out")
+
+    assert list(Filter.check(settings, config)) == [("bundle", "[worker_compress] says 10m; both must say the same")]
+    assert not list(Filter.check(msgspec.structs.replace(settings, bundle=600), config))
+    assert not list(Filter.check(msgspec.structs.replace(settings, pushto="elsewhere"), config))

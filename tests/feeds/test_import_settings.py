@@ -1,0 +1,130 @@
+"""The settings of the old realtime aggregator, turned into sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.config import Config, load
+from aggregator.feeds.oldsettings import BadSettings, Imported, import_settings
+
+OLD = """
+from google.transit import gtfs_realtime_pb2
+
+def timestamp_from_gtfs(path):
+    with open(path, "rb") as file:
+        feed = gtfs_realtime_pb2.FeedMessage.FromString(file.read())
+    return feed.header.timestamp or -1
+
+def first_line(path):
+    with open(path) as file:
+        return int(file.readline())
+
+url = "http://datamine.example/mta_esi.php?key=" + "abc123" + "&feed_id="
+feeds = [
+    ["1", url + "1", "gtfs", timestamp_from_gtfs],
+    ["ACE", url + "26", "gtfs", timestamp_from_gtfs],
+    ["text", "http://x.example/%(odd)s?token=other", "txt", first_line],
+]
+using_remote_storage = True
+boto3_client_settings = {
+    "service_name": "s3",
+    "region_name": "nyc3",
+    "endpoint_url": "https://nyc3.spaces.example",
+    "aws_access_key_id": "AK",
+    "aws_secret_access_key": "SK",
+}
+bucket = "my-bucket"
+global_prefix = "realtime-aggregator/"
+"""
+
+
+def convert(folder: Path, text: str) -> Imported:
+    file = folder / "remote_settings.py"
+    file.write_text(text)
+    return import_settings(file)
+
+
+def read_back(folder: Path, imported: Imported) -> Config:
+    (folder / "loglines.cfg").write_text(f"[redis]\nurl = redis://localhost/0\n{imported.text}")
+    return load(folder / "loglines.cfg", folder)
+
+
+def test_what_it_says_comes_back_from_the_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = convert(tmp_path, OLD)
+    (tmp_path / "oldplugins").mkdir()
+    for name, value in {
+        "FEED_KEY": "abc123", "FEED_TOKEN": "other", "STORE_ACCESS_KEY": "AK", "STORE_SECRET_KEY": "SK",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    text = imported.text.replace("plugins.remote_settings:", "remote_settings:")
+
+    config = read_back(tmp_path, imported._replace(text=text))
+
+    assert {name: (feed.url, feed.extension, feed.timestamp) for name, feed in config.feeds.items()} == {
+        "1": ("http://datamine.example/mta_esi.php?key=abc123&feed_id=1", "gtfs", "gtfs-realtime"),
+        "ACE": ("http://datamine.example/mta_esi.php?key=abc123&feed_id=26", "gtfs", "gtfs-realtime"),
+        "text": ("http://x.example/%(odd)s?token=other", "txt", "remote_settings:first_line"),
+    }
+    store = config.store("main")
+    assert store.url == "s3://my-bucket/realtime-aggregator"
+    assert (store.endpoint_url, store.region) == ("https://nyc3.spaces.example", "nyc3")
+    assert (store.access_key, store.secret_key) == ("AK", "SK")
+
+
+def test_no_secret_stands_in_the_sections(tmp_path: Path) -> None:
+    imported = convert(tmp_path, OLD)
+
+    assert not [secret for secret in ("abc123", "=other", "AK\n", "SK\n") if secret in imported.text]
+    assert list(imported.variables) == ["FEED_KEY", "FEED_TOKEN", "STORE_ACCESS_KEY", "STORE_SECRET_KEY"]
+    assert imported.variables["FEED_KEY"] == "key in the address of 1"
+
+
+def test_two_secrets_of_one_name_get_two_variables(tmp_path: Path) -> None:
+    feeds = ", ".join(f"['f{n}', 'http://x/?key=k{n % 2}', 'pb', timestamp_from_gtfs]" for n in range(3))
+    imported = convert(tmp_path, f"def timestamp_from_gtfs(path): pass\nfeeds = [{feeds}]\n")
+
+    assert [line.partition("ENV_")[2] for line in imported.text.splitlines() if "ENV_" in line] == [
+        "FEED_KEY)s", "FEED_KEY_2)s", "FEED_KEY)s"
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_taken_over_is_told(tmp_path: Path) -> None:
+    changed = (
+        OLD.replace('"text"', '"te/xt"').replace("aggregator/", "aggregator").replace('"s3",', '"s3", "verify": 0,')
+    )
+
+    notes = convert(tmp_path, changed).notes
+
+    assert notes == (
+        "the feed 'te/xt' is now called 'te_xt': files can bear that name everywhere",
+        "remote_settings.py has the function first_line that te/xt needs: copy it to plugins/remote_settings.py",
+        "the old keys began with 'realtime-aggregator' and no slash behind it: what is stored there is not found below "
+        "realtime-aggregator/, the prefix from now on",
+        "boto3_client_settings['verify'] is not taken over",
+    )
+
+
+def test_a_file_without_remote_storage_has_no_store(tmp_path: Path) -> None:
+    imported = convert(tmp_path, OLD.replace("using_remote_storage = True", "using_remote_storage = False"))
+
+    assert "[store_main]" not in imported.text
+    assert imported.notes[-1] == "it used no remote storage, so there is no section [store_main]"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import nowhere_at_all\n", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("x = 1\n", "no list `feeds` in it"),
+        ("feeds = [['a', 'http://x/']]\n", r"feeds: the 1\. is not \[name, url, extension, function\]"),
+        ("feeds = [['a', 'http://x/', 'pb', 7]]\n", "a: the fourth value is no function"),
+        ("feeds = [['a', 'http://x/', 'p/b', len]]\n", "bad extension 'p/b'"),
+        ("feeds = 2 * [['a', 'http://x/', 'pb', len]]\n", "two of the name 'a'"),
+        ("exit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(BadSettings, match=words):
+        convert(tmp_path, text)

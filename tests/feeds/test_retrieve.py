@@ -1,0 +1,333 @@
+"""What was archived comes back byte for byte, once, and only into the folder it was asked into."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from aggregator.errors import AggregatorError
+from aggregator.feeds.bundle import read_bundle
+from aggregator.feeds.catalogue import find_bundles
+from aggregator.feeds.retrieve import Layout, Retrieved, retrieve
+from aggregator.stores import open_store
+from aggregator.stores.store import Store
+from tests.feeds.archives import (
+    CAPTURES,
+    START,
+    folder_store,
+    manifest,
+    published,
+    store_bundle,
+    store_hour,
+    tick,
+    ticks_of,
+)
+from tests.feeds.bundles import MemoryBody
+from tests.stores.servers import S3Server
+
+PROJECT = Path(__file__).parents[2]
+STAMP = "2024-02-08T130000Z"
+
+
+def fetch(store: Store, folder: Path, layout: Layout = "folders") -> list[Retrieved]:
+    """Retrieve everything a store has."""
+    return sorted(retrieve(store, find_bundles(store, ""), folder, layout))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder, our own notes left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".retrieved" not in path.parts
+    }
+
+
+def bytes_of(bodies: Sequence[MemoryBody]) -> dict[str, bytes]:
+    return {body.name: body.data for body in bodies}
+
+
+def test_publications_and_manifests_come_into_a_folder_for_each_bundle(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+
+    (result,) = fetch(store, tmp_path / "out")
+
+    found = tree(tmp_path / "out")
+    papers = found.pop(f"nyct/{STAMP}/nyct-{STAMP}.manifest.node.jsonl")
+    assert found == {f"nyct/{STAMP}/{name}": data for name, data in bytes_of(published()).items()}
+    assert papers.count(b"\n") == 12
+    assert (result.files, result.is_new, result.problems) == (12, True, ())
+
+
+def test_publications_carry_their_time(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+
+    fetch(store, tmp_path / "out")
+
+    (path,) = (tmp_path / "out").rglob("*130115Z.pb")
+    assert path.stat().st_mtime == START + 75
+
+
+def test_flat_puts_all_feeds_into_one_folder(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    store_hour(store, "other")
+
+    fetch(store, tmp_path / "out", "flat")
+
+    found = {name for name in tree(tmp_path / "out") if "manifest" not in name}
+    assert found == {*bytes_of(published()), *bytes_of(published("other"))}
+
+
+def test_packed_keeps_the_bundle_as_it_is(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    key = store_hour(store)
+
+    fetch(store, tmp_path / "out", "packed")
+
+    assert tree(tmp_path / "out") == {key: store.get(key)[0]}
+
+
+def test_a_second_time_nothing_is_fetched(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    fetch(store, tmp_path / "out")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+
+    (result,) = fetch(store, tmp_path / "out")
+
+    assert (result.files, result.is_new) == (12, False)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"?" * path.stat().st_size)]
+)
+def test_what_was_lost_or_damaged_meanwhile_is_fetched_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    fetch(store, tmp_path / "out")
+    before = tree(tmp_path / "out")
+    damage(next((tmp_path / "out").rglob("*.pb")))
+
+    (result,) = fetch(store, tmp_path / "out")
+
+    assert result.is_new
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_later_revision_is_fetched_again(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_bundle(store, published()[:4], [manifest(ticks_of(published()[:4]))])
+    fetch(store, tmp_path / "out")
+    store_hour(store)
+
+    (result,) = fetch(store, tmp_path / "out")
+
+    assert (result.is_new, result.files) == (True, 12)
+    assert len(tree(tmp_path / "out")) == 12
+
+
+def test_several_objects_of_a_period_become_their_union(tmp_path: Path) -> None:
+    """One of the old program, one of ours, and one whose key names its contents; two bodies have one timestamp."""
+    store = folder_store(tmp_path)
+    ours = published()[:6]
+    rival = MemoryBody(ours[0].name, CAPTURES[7][1], ours[0].mtime)
+    store_bundle(store, ours, [manifest(ticks_of(ours))])
+    store_bundle(store, published()[5:9], format_name="bz2")
+    store_bundle(store, [rival, *published()[9:]], mark=".0123456789abcdef")
+
+    (result,) = fetch(store, tmp_path / "out", "flat")
+    fetch(store, tmp_path / "packed", "packed")
+
+    found = {name: data for name, data in tree(tmp_path / "out").items() if "manifest" not in name}
+    assert sorted(found.values()) == sorted([*(data for _, data in CAPTURES), rival.data])
+    assert result.files == 13
+    (packed,) = tree(tmp_path / "packed").values()
+    assert sorted(member.name for member in read_bundle(BytesIO(packed)).publications) == sorted(found)
+
+
+def test_an_archive_of_the_old_program_is_read(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    target = BytesIO()
+    with tarfile.open(fileobj=target, mode="w:bz2") as tar:
+        for at, data in CAPTURES:
+            member = tarfile.TarInfo(f"./nyct-{at}.pb")
+            member.size = len(data)
+            tar.addfile(member, BytesIO(data))
+    store.put(f"2024-02-08/13/nyct-{STAMP}.tar.bz2", target.getvalue())
+
+    (result,) = fetch(store, tmp_path / "out", "flat")
+
+    assert tree(tmp_path / "out") == {f"nyct-{at}.pb": data for at, data in CAPTURES}
+    assert result.problems == ()
+
+
+def test_a_publication_that_a_manifest_knows_and_the_bundle_lacks_is_a_problem_and_the_rest_comes(
+    tmp_path: Path,
+) -> None:
+    store = folder_store(tmp_path)
+    store_bundle(store, published()[1:], [manifest(ticks_of(published()))])
+
+    (result,) = fetch(store, tmp_path / "out")
+    (again,) = fetch(store, tmp_path / "out")
+
+    assert result.problems == again.problems
+    assert "no member has the hash" in result.problems[0]
+    assert (result.files, again.is_new) == (11, False)
+
+
+def test_a_damaged_bundle_leaves_nothing_and_the_others_come(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    key = store_hour(store)
+    data = bytearray(store.get(key)[0])
+    data[len(data) // 2] ^= 255
+    store.put(key, bytes(data))
+    store_hour(store, "other")
+
+    bad, good = fetch(store, tmp_path / "out")
+
+    assert (bad.archived.feed, bad.files) == ("nyct", 0)
+    assert bad.problems
+    assert good.files == 12
+    assert {name.split("/")[0] for name in tree(tmp_path / "out")} == {"other"}
+
+
+def evil_tar(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+    target = BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc/passwd"
+        tar.addfile(member, BytesIO(b""))
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        evil_tar("../escaped.pb"),
+        evil_tar("/tmp/escaped.pb"),
+        evil_tar("link.pb", tarfile.SYMTYPE),
+        evil_tar("link.pb", tarfile.LNKTYPE),
+    ],
+)
+def test_a_hostile_bundle_writes_nothing_anywhere(tmp_path: Path, data: bytes) -> None:
+    store = folder_store(tmp_path)
+    store.put(f"2024-02-08/13/nyct-{STAMP}.tar.gz", data)
+
+    (result,) = fetch(store, tmp_path / "a" / "out", "flat")
+
+    assert result.files == 0 and len(result.problems) == 1
+    assert tree(tmp_path / "a") == {}
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "nyct").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".retrieved").symlink_to(tmp_path / "elsewhere")
+
+    (result,) = fetch(store, tmp_path / "out")
+    with pytest.raises(AggregatorError, match="leads out of"):
+        fetch(store, tmp_path / "other")
+
+    assert "leads out of" in result.problems[0]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_in_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / published()[0].name).symlink_to(victim)
+
+    fetch(store, tmp_path / "out", "flat")
+
+    assert victim.read_bytes() == b"precious"
+    assert tree(tmp_path / "out")[published()[0].name] == published()[0].data
+
+
+def test_nothing_temporary_is_left_not_even_by_a_killed_one(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    store.put(f"2024-02-08/13/bad-{STAMP}.tar.zst", b"bad")
+    leftover = tmp_path / "out" / ".retrieved" / "work" / "x" / "0"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+
+    fetch(store, tmp_path / "out")
+
+    assert {path.name for path in (tmp_path / "out" / ".retrieved").iterdir()} == {"folders", "lock"}
+    assert list((tmp_path / "out").rglob("*.part")) == []
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    going = retrieve(store, find_bundles(store, ""), tmp_path / "out", "flat")
+    next(going)
+
+    with pytest.raises(AggregatorError, match="another `feeds retrieve` is at work"):
+        fetch(store, tmp_path / "out")
+    going.close()
+    assert fetch(store, tmp_path / "out")[0].files == 12
+
+
+def test_a_retrieval_that_is_killed_again_and_again_ends_whole(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    for number in range(12):
+        store_hour(store, f"feed{number}")
+    url = f"file://{tmp_path}/store"
+    command = [sys.executable, "-m", "aggregator", "-r", str(tmp_path), "feeds", "retrieve", "*", "--store", url]
+    command += ["--to", str(tmp_path / "out")]
+    for lines in (1, 4, 7, 10, 13):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+            assert process.stdout
+            # the next ones are on their way then
+            printed = [process.stdout.readline() for _ in range(lines)]
+            process.kill()
+
+    results = fetch(store, tmp_path / "out")
+
+    assert printed[-1].startswith("12 bundles in")
+    assert not any(result.is_new or result.problems for result in results)
+    assert len(tree(tmp_path / "out")) == 12 * 12
+
+
+def test_a_folder_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    (tmp_path / "out").write_bytes(b"a file")
+
+    with pytest.raises(OSError, match="Not a directory"):
+        fetch(store, tmp_path / "out")
+
+
+def test_many_bundles_come_from_s3_at_once(tmp_path: Path, moto: S3Server, prefix: str) -> None:
+    store = open_store(**moto.options(prefix))
+    for number in range(20):
+        store_bundle(store, [], [manifest([tick(1)], f"feed{number}")], feed=f"feed{number}")
+    store_hour(store)
+
+    results = fetch(store, tmp_path / "out", "flat")
+    again = fetch(store, tmp_path / "out", "flat")
+    store.close()
+
+    assert len(results) == 21 and all(result.is_new and not result.problems for result in results)
+    assert not any(result.is_new for result in again)
+    hashes = {hashlib.sha256(data).hexdigest() for data in tree(tmp_path / "out").values()}
+    assert hashes >= {body.member.sha256 for body in published()}

@@ -1,0 +1,195 @@
+"""Verifying finds what is wrong with what is stored, and nothing else."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from aggregator.feeds.bundle import write_bundle
+from aggregator.feeds.catalogue import find_bundles
+from aggregator.feeds.layout import Publication
+from aggregator.feeds.verify import Checked, Parser, broken_links, guessed_parser, known_parser, verify
+from aggregator.stores import open_store
+from aggregator.stores.store import Store
+from tests.feeds.archives import (
+    CAPTURES,
+    START,
+    folder_store,
+    manifest,
+    published,
+    store_bundle,
+    store_hour,
+    tick,
+    ticks_of,
+)
+from tests.feeds.bundles import MemoryBody
+from tests.feeds.captures import capture
+from tests.stores.servers import S3Server
+
+
+def check(store: Store, timestamp: str = "gtfs-realtime", root: Path = Path()) -> list[Checked]:
+    """Verify everything a store has."""
+    return list(verify(store, find_bundles(store, ""), lambda feed, extension: known_parser(timestamp, root)))
+
+
+def test_a_good_archive_has_no_findings(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    store_bundle(store, published()[:3], format_name="bz2")
+
+    (checked,) = check(store)
+
+    assert (checked.publications, checked.findings) == (14, ())
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    for format_name in ("zst", "gz", "bz2", "xz"):
+        key = store_bundle(store, published(), feed=format_name, format_name=format_name)
+        data = bytearray(store.get(key)[0])
+        data[len(data) // 2] ^= 1
+        store.put(key, bytes(data))
+
+    assert [len(one.findings) for one in check(store)] == [1, 1, 1, 1]
+
+
+def test_an_object_that_changed_in_s3_is_found(moto: S3Server, prefix: str) -> None:
+    store = open_store(**moto.options(prefix))
+    key = store_hour(store)
+    client = moto.client()
+    name = f"{prefix}/{key}"
+    recorded = client.head_object(Bucket="archive", Key=name)["Metadata"]
+    target = BytesIO()
+    write_bundle(target, published()[:4])
+    client.put_object(Bucket="archive", Key=name, Body=target.getvalue(), Metadata=recorded)
+
+    (checked,) = check(store)
+    client.close()
+    store.close()
+
+    assert "what came is not what was written" in checked.findings[0]
+
+
+def test_a_publication_that_is_missing_is_found(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_bundle(store, published()[1:], [manifest(ticks_of(published()))])
+
+    (checked,) = check(store)
+
+    assert len(checked.findings) == 1
+    assert f"no member has the hash {published()[0].member.sha256}" in checked.findings[0]
+
+
+def test_contents_of_another_feed_or_period_are_found(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    bodies = [*published()[:1], *published("other")[1:2], MemoryBody("nyct-2024-02-08T120000Z.pb", CAPTURES[2][1])]
+    store_bundle(store, bodies, [manifest([tick(1)])])
+    store_bundle(store, [], [manifest([], "mine")], feed="yours")
+
+    mixed, swapped = check(store)
+
+    lines = [line.partition(": ")[2] for line in mixed.findings]
+    assert "other-2024-02-08T130115Z.pb is of another feed" in lines
+    assert "nyct-2024-02-08T120000Z.pb is of another period" in lines
+    assert "nyct-2024-02-08T120000Z.pb says it is of 2024-02-08T130215Z" in lines
+    assert swapped.findings[0].endswith("mine-2024-02-08T130000Z.manifest.node.jsonl is of another bundle")
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "extension", "name", "finding"),
+    [
+        ("gtfs-realtime", "pb", "gtfsrt-bad/html-challenge-instead-of-pb.html", "cannot be read: no GTFS-realtime"),
+        ("gtfs-realtime", "pb", "gtfsrt-bad/14-empty-file.pb", "cannot be read: an empty body"),
+        ("gbfs", "json", "gtfsrt-bad/html-challenge-instead-of-pb.html", "cannot be read: no JSON"),
+        ("gbfs", "json", "gbfs/station_status.json", "says it is of 2025-07-02T062103Z"),
+        ("none", "json", "gbfs/station_status.json", ""),
+        ("http", "json", "gtfsrt-bad/14-empty-file.pb", ""),
+    ],
+)
+def test_publications_are_parsed_as_their_feed_says(
+    tmp_path: Path, timestamp: str, extension: str, name: str, finding: str
+) -> None:
+    store = folder_store(tmp_path)
+    body = MemoryBody(Publication("nyct", START, extension).file_name, capture(name))
+    store_bundle(store, [body])
+
+    (checked,) = check(store, timestamp)
+
+    assert [finding in line for line in checked.findings] == ([True] if finding else [])
+
+
+@pytest.mark.parametrize(
+    ("extension", "name", "is_bad"),
+    [
+        ("pb", "gtfsrt-bad/html-challenge-instead-of-pb.html", True),
+        ("json", "gbfs/station_status.json", False),
+        ("json", "siri/sirilike-empty.xml", True),
+        ("xml", "siri/sirilike-empty.xml", False),
+        ("XML", "gbfs/station_status.json", True),
+        ("txt", "gbfs/station_status.json", False),
+    ],
+)
+def test_a_feed_nobody_configured_is_parsed_by_its_extension(
+    tmp_path: Path, extension: str, name: str, is_bad: bool
+) -> None:
+    store = folder_store(tmp_path)
+    body = MemoryBody(Publication("nyct", START, extension).file_name, capture(name))
+    store_bundle(store, [body])
+
+    (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension))
+
+    assert bool(checked.findings) is is_bad
+
+
+def test_a_plugin_parses_again(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_bundle(store, [MemoryBody(Publication("nyct", START, "txt").file_name, str(START + 60).encode())])
+    (tmp_path / "plugins_of_verify.py").write_text(
+        "import pathlib\ndef stamp(path):\n    return int(pathlib.Path(path).read_text())\n"
+    )
+
+    (checked,) = check(store, "plugins_of_verify:stamp", tmp_path)
+
+    assert "says it is of 2024-02-08T130100Z" in checked.findings[0]
+
+
+def test_many_findings_of_one_bundle_are_summed_up(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    bodies = [MemoryBody(Publication("nyct", START + n, "pb").file_name, b"%d" % n) for n in range(50)]
+    store_bundle(store, bodies)
+
+    (checked,) = check(store)
+
+    assert len(checked.findings) == 21
+    assert checked.findings[-1].endswith("and 30 more")
+
+
+def test_an_object_that_went_after_the_listing_is_a_finding(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    key = store_hour(store)
+    bundles = find_bundles(store, "")
+    store.delete(key)
+
+    (checked,) = verify(store, bundles, lambda feed, extension: Parser(lambda fetched: 0, False))
+
+    assert "no object" in checked.findings[0]
+
+
+def test_a_manifest_that_follows_another_one_than_is_there_is_found(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    first = manifest([tick(1)])
+    second = manifest([], start=START + 3600, previous=first.digest)
+    for number, papers in enumerate((first, second)):
+        store_bundle(store, [], [papers], start=START + 3600 * number)
+    good = list(broken_links(check(store)))
+    store_bundle(store, [], [manifest([tick(1, "failed")])])
+
+    ((archived, words),) = broken_links(check(store))
+
+    assert good == []
+    assert (archived.start, words) == (
+        START + 3600,
+        "the manifest of node names another one as that of the period before",
+    )
