@@ -1,0 +1,50 @@
+"""How far long work on archived bundles is."""
+
+from __future__ import annotations
+
+import sys
+
+from aggregator.commands import screen
+
+_WIDTH = 24
+
+
+class Bar:
+    """A bar at the bottom of a terminal, with lines of results above it; elsewhere the lines alone."""
+
+    def __init__(self, what: str, total: int, total_bytes: int) -> None:
+        self.what = what
+        self.total = total
+        self.total_bytes = total_bytes
+        self.done = 0
+        self.done_bytes = 0
+        self._shown = sys.stderr.isatty()
+        self._draw()
+
+    def advance(self, size_bytes: int) -> None:
+        """Count one that is done."""
+        self.done += 1
+        self.done_bytes += size_bytes
+        self._draw()
+
+    def line(self, text: str, *, quiet: bool) -> None:
+        """Print a result above the bar, unless it may be left out."""
+        if quiet:
+            return
+        self.close()
+        print(text, flush=True)
+        self._draw()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        if not self._shown:
+            return
+        share = self.done_bytes / self.total_bytes if self.total_bytes else self.done / max(self.total, 1)
+        full = round(share * _WIDTH)
+        megabytes = f"{self.done_bytes / 1e6:,.1f} of {self.total_bytes / 1e6:,.1f} MB"
+        counts = f"{screen.amount(self.done)} of {screen.amount(self.total)} {self.what}, {megabytes}"
+        print(f"\r[{'#' * full}{'.' * (_WIDTH - full)}] {share:4.0%}  {counts}", end="", file=sys.stderr, flush=True)

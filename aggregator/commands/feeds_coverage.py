@@ -1,0 +1,184 @@
+"""`feeds coverage`: how complete is what was collected, hour by hour, and why not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+from aggregator.commands import screen
+from aggregator.commands.feeds_options import add_feeds_wanted, add_span, add_store, archive_of, read_span, wanted_by
+from aggregator.commands.invocation import Failed, Invocation, add_json
+from aggregator.commands.screen import Column, Painted
+from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
+from aggregator.feeds.catalogue import Span
+from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
+from aggregator.feeds.evidence import Evidence, gather
+from aggregator.feeds.heatmap import counts_of, percent, render
+from aggregator.feeds.layout import FeedFolders, write_stamp
+
+_DEFAULT_HOURS = 24
+_CAUSE_WIDTH = 70
+_COLUMNS = (
+    Column("FEED"),
+    Column("HOUR"),
+    Column("EXPECTED", True),
+    Column("OK", True),
+    Column("SAME", True),
+    Column("304", True),
+    Column("INVALID", True),
+    Column("FAILED", True),
+    Column("LATE", True),
+    Column("MISSED", True),
+    Column("UNRECORDED", True),
+    Column("PUBLISHED", True),
+    Column("COMPLETE", True),
+    Column("LONGEST GAP"),
+)
+
+
+def add_coverage(parser: argparse.ArgumentParser) -> None:
+    """Declare `feeds coverage`."""
+    add_feeds_wanted(parser)
+    add_span(parser)
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a heat map to this file too")
+    parser.add_argument("--min", metavar="PERCENT", type=_percent, help="exit with 1 when a feed is less complete")
+    add_store(parser)
+    add_json(parser)
+    parser.set_defaults(run=_coverage)
+
+
+def _percent(text: str) -> float:
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"needs a percentage from 0 to 100 (found {text!r})")
+    return number / 100
+
+
+def _coverage(invocation: Invocation, args: argparse.Namespace) -> int:
+    now = time.time()
+    this_hour = int(now) // HOUR_S * HOUR_S
+    span = read_span(args, this_hour - (_DEFAULT_HOURS - 1) * HOUR_S, this_hour + HOUR_S)
+    wanted = wanted_by(args.feeds)
+    folders = FeedFolders(invocation.root / "data" / "feeds")
+    with archive_of(invocation, args) as place:
+        periods = {name: feed.period_ms for name, feed in place.feeds.items() if wanted(name)}
+        evidence = gather(place.store, place.prefix, folders, span, wanted)
+        coverages = _measured(evidence, periods, span, now, strict=args.start is not None)
+    if args.html:
+        _write(args.html, coverages, span, now)
+    below = [feed.feed for feed in coverages if args.min is not None and (feed.completeness or 0.0) < args.min]
+    broken = any(feed.problems for feed in coverages)
+    if args.json:
+        screen.print_json({"ok": not below and not broken, "feeds": [_facts(feed) for feed in coverages]})
+    else:
+        _print(invocation, coverages, below, args)
+    return EXIT_CHECK_FAILED if below or broken else EXIT_OK
+
+
+def _measured(
+    evidence: Iterator[tuple[str, Evidence]], periods: Mapping[str, int], span: Span, now: float, *, strict: bool
+) -> list[Coverage]:
+    """Return the coverage of every feed, those of which nothing is known too; one by one, as evidence is large."""
+
+    def one(feed: str, known: Evidence) -> Coverage:
+        return measure(feed, known, span, now, tick_ms=periods.get(feed, 0), strict=strict)
+
+    found = {feed: one(feed, known) for feed, known in evidence}
+    found |= {feed: one(feed, Evidence([], {}, [])) for feed in periods if feed not in found}
+    return [found[feed] for feed in sorted(found)]
+
+
+def _write(path: Path, coverages: list[Coverage], span: Span, now: float) -> None:
+    title = f"Coverage of feeds, {_day(span.start)} to {_day(span.end)}"
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(render(coverages, title, now))
+        part.replace(path)
+    except OSError as error:
+        raise Failed(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _print(invocation: Invocation, coverages: list[Coverage], below: list[str], args: argparse.Namespace) -> None:
+    colours = screen.colours_wanted(sys.stdout)
+    rows = [row for coverage in coverages for row in _rows(coverage)]
+    if rows:
+        print(screen.table(_COLUMNS, rows, colours=colours))
+    else:
+        invocation.say("nothing is known of any feed in this time")
+    for coverage in coverages:
+        for problem in coverage.problems:
+            print(screen.paint(f"{coverage.feed}: {screen.one_line(problem, 400)}", "red", colours=colours))
+    for feed in below:
+        print(screen.paint(f"{feed}: less than {args.min * 100:g} % complete", "red", colours=colours))
+    if args.html:
+        invocation.say(f"the heat map is in {args.html}")
+
+
+def _rows(coverage: Coverage) -> Iterator[list[str | Painted]]:
+    for hour in coverage.hours:
+        counts = [screen.amount(count) if count else "" for count in counts_of(hour).values()]
+        yield [
+            coverage.feed,
+            f"{datetime.fromtimestamp(hour.start, timezone.utc):%Y-%m-%d %H:%M}",
+            screen.NOTHING if hour.expected is None else screen.amount(hour.expected),
+            *counts,
+            screen.amount(hour.publications),
+            _share(hour.completeness),
+            _gap_words(hour.gap),
+        ]
+    if len(coverage.hours) > 1:
+        blank = [""] * (len(_COLUMNS) - 4)
+        yield [coverage.feed, "in all", *blank, _share(coverage.completeness), _gap_words(coverage.gap)]
+
+
+def _share(share: float | None) -> Painted:
+    if share is None:
+        return Painted(screen.NOTHING, "grey")
+    return Painted(percent(share), "green" if share >= 0.99 else "yellow" if share >= 0.9 else "red")
+
+
+def _gap_words(gap: Gap | None) -> str:
+    return f"{screen.age(gap.seconds)}: {screen.one_line(gap.cause, _CAUSE_WIDTH)}" if gap else ""
+
+
+def _facts(coverage: Coverage) -> dict[str, object]:
+    return {
+        "feed": coverage.feed,
+        "completeness": coverage.completeness,
+        "longest_gap": _gap_facts(coverage.gap),
+        "problems": coverage.problems,
+        "hours": [_hour_facts(hour) for hour in coverage.hours],
+    }
+
+
+def _hour_facts(hour: Hour) -> dict[str, object]:
+    return {
+        "hour": write_stamp(hour.start),
+        "expected": hour.expected,
+        **counts_of(hour),
+        "publications": hour.publications,
+        "completeness": hour.completeness,
+        "longest_gap": _gap_facts(hour.gap),
+    }
+
+
+def _gap_facts(gap: Gap | None) -> dict[str, object] | None:
+    if gap is None:
+        return None
+    return {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "seconds": gap.seconds, "cause": gap.cause}
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M}"

@@ -1,0 +1,78 @@
+"""`feeds export`: archived GTFS-realtime as tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from aggregator.commands import screen
+from aggregator.commands.bar import Bar
+from aggregator.commands.feeds_options import (
+    Place,
+    add_feeds_wanted,
+    add_span,
+    add_store,
+    archive_of,
+    find,
+    given_span,
+)
+from aggregator.commands.invocation import Failed, Invocation, add_json
+from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
+from aggregator.feeds.catalogue import Archived
+from aggregator.feeds.export import Exported, Target, export
+from aggregator.feeds.rowfiles import FORMATS
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Declare `feeds export`."""
+    add_feeds_wanted(parser)
+    add_span(parser)
+    parser.add_argument("--format", choices=FORMATS, required=True, help="parquet needs the extra `export`")
+    words = "a file for all; or a folder (there already, or with a slash at its end) for a file of each feed and day"
+    parser.add_argument("--to", metavar="PATH", required=True, help=words)
+    add_store(parser)
+    add_json(parser)
+    parser.set_defaults(run=_export)
+
+
+def _export(invocation: Invocation, args: argparse.Namespace) -> int:
+    path = Path(args.to)
+    target = Target(path, args.format, is_folder=args.to.endswith("/") or path.is_dir())
+    span = given_span(args)
+    done: list[Exported] = []
+    with archive_of(invocation, args) as place:
+        bundles = _realtime(place, find(place, args.feeds, span))
+        bar = Bar("bundles", len(bundles), sum(bundle.size_bytes for bundle in bundles))
+        try:
+            for result in export(place.store, bundles, span, target):
+                done.append(result)
+                for problem in result.problems:
+                    bar.line(f"left out: {screen.one_line(problem, 400)}", quiet=args.json)
+                bar.advance(result.archived.size_bytes)
+        except OSError as error:
+            raise Failed(f"{error.filename or path}: {error.strerror or error}") from error
+        finally:
+            bar.close()
+    return _report(invocation, args, done)
+
+
+def _realtime(place: Place, bundles: list[Archived]) -> list[Archived]:
+    """Leave out feeds that are configured as something else than GTFS-realtime."""
+    other = {name for name, feed in place.feeds.items() if feed.format != "gtfs-realtime"}
+    kept = [bundle for bundle in bundles if bundle.feed not in other]
+    if not kept:
+        names = ", ".join(sorted({bundle.feed for bundle in bundles})) or "none"
+        raise Failed(f"no GTFS-realtime among the feeds (found {names}); `feeds retrieve` fetches them as they are")
+    return kept
+
+
+def _report(invocation: Invocation, args: argparse.Namespace, done: list[Exported]) -> int:
+    problems = [problem for result in done for problem in result.problems]
+    rows, publications = sum(result.rows for result in done), sum(result.publications for result in done)
+    if args.json:
+        facts = {"bundles": len(done), "publications": publications, "rows": rows, "problems": problems}
+        screen.print_json({"ok": not problems, "to": args.to, **facts})
+    else:
+        left_out = f"; {len(problems):,} could not be read" if problems else ""
+        invocation.say(f"{rows:,} rows of {publications:,} publications in {args.to}{left_out}")
+    return EXIT_CHECK_FAILED if problems else EXIT_OK

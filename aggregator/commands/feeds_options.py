@@ -1,0 +1,139 @@
+"""What the commands on archived feeds have in common: which store, which feeds, which time."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from aggregator.commands.invocation import Failed, Invocation
+from aggregator.config import Config
+from aggregator.feeds.catalogue import Archived, Span, find_bundles
+from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.layout import DAY_S, parse_prefix
+from aggregator.settings import meant
+from aggregator.stores import open_configured, open_store
+from aggregator.stores.store import Store
+
+_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H%M%S")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options that say where the archive is."""
+    words = "NAME of a section [store_NAME], or a URL; not needed when there is one section"
+    parser.add_argument("--store", metavar="NAME", help=words)
+    parser.add_argument(
+        "-p", "--prefix", metavar="PREFIX", type=_prefix, help="what the keys of the archive begin with"
+    )
+
+
+def add_feeds_wanted(parser: argparse.ArgumentParser) -> None:
+    """Give a command the feeds it is about, all when none is named."""
+    parser.add_argument(
+        "feeds", metavar="FEED", nargs="*", help="a feed's name, or a pattern such as 'mta*' (default: all)"
+    )
+
+
+def add_span(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Give a command the options that say which time."""
+    parser.add_argument(
+        "--start", metavar="TIME", type=read_time, required=required, help="UTC, such as 2026-11-01 or 2026-11-01T05:30"
+    )
+    parser.add_argument("--end", metavar="TIME", type=read_time, required=required, help="UTC, itself not included")
+
+
+def read_time(text: str) -> int:
+    """Return the Unix seconds of a time in UTC as people write it. Raises ArgumentTypeError."""
+    for form in _FORMS:
+        try:
+            moment = datetime.strptime(text.strip().removesuffix("Z"), form)
+        except ValueError:
+            continue
+        return int(moment.replace(tzinfo=timezone.utc).timestamp())
+    raise argparse.ArgumentTypeError(f"needs a time such as 2026-11-01T05 (found {text!r})")
+
+
+def read_span(args: argparse.Namespace, earliest: int, latest: int) -> Span:
+    """Return the time asked for; what was left out is from the earliest to the latest."""
+    span = Span(earliest if args.start is None else args.start, latest if args.end is None else args.end)
+    if span.start >= span.end:
+        raise Failed("--end must be later than --start")
+    return span
+
+
+def given_span(args: argparse.Namespace) -> Span | None:
+    """Return the time asked for; None when none was named, which means all there is."""
+    return None if args.start is None and args.end is None else read_span(args, 0, int(time.time()) + DAY_S)
+
+
+class Place(NamedTuple):
+    """Where an archive is, and what is configured about its feeds."""
+
+    store: Store
+    prefix: str
+    feeds: Mapping[str, Feed]
+    """Empty for an archive that is given by its URL where there is no instance."""
+
+
+@contextmanager
+def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Place]:
+    """Open the archive that a command names. Raises Failed when it is not clear which."""
+    named_by_url = bool(args.store and "://" in args.store)
+    config = None if named_by_url and not invocation.file.exists() else invocation.config()
+    if named_by_url:
+        store, prefix = open_store(args.store), ""
+    else:
+        store, prefix = _configured(config, args.store)
+    try:
+        yield Place(store, prefix if args.prefix is None else args.prefix, config.feeds if config else {})
+    finally:
+        store.close()
+
+
+def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
+    """Open the store of a name; without one, that of the section with `stage = archive`, or the only one there is."""
+    stores = config.stores if config else {}
+    archives = (
+        [program.settings for program in config.programs.values() if program.stage_name == "archive"] if config else []
+    )
+    prefixes = {settings.store: settings.prefix for settings in archives}
+    name = wanted.removeprefix("store_") if wanted else None
+    for names in (list(prefixes), list(stores)):
+        if name is None and len(names) == 1:
+            name = names[0]
+    there = ", ".join(stores) or "none"
+    if name is None:
+        raise Failed(f"which store? give --store NAME or --store URL; sections [store_NAME] there are: {there}")
+    if name not in stores:
+        raise Failed(f"no section [store_{name}]{meant(name, list(stores))}; there are: {there}")
+    return open_configured(stores[name]), prefixes.get(name, "")
+
+
+def find(place: Place, feeds: Sequence[str], span: Span | None) -> list[Archived]:
+    """Return the bundles of feeds, which may be patterns. Raises Failed when there are none of one of them."""
+    bundles = find_bundles(place.store, place.prefix, span, wanted_by(feeds))
+    held = sorted({bundle.feed for bundle in bundles})
+    for pattern in feeds:
+        if not fnmatch.filter(held, pattern):
+            known = sorted({bundle.feed for bundle in find_bundles(place.store, place.prefix, span)})
+            there = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "") or "nothing"
+            raise Failed(
+                f"nothing of {pattern!r} is there{meant(pattern, known)}; in this time the store holds: {there}"
+            )
+    return bundles
+
+
+def wanted_by(feeds: Sequence[str]) -> Callable[[str], bool]:
+    """Return what says whether a feed is meant by names and patterns; none of them mean every feed."""
+    return lambda feed: not feeds or any(fnmatch.fnmatchcase(feed, pattern) for pattern in feeds)
+
+
+def _prefix(text: str) -> str:
+    try:
+        return parse_prefix(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"needs names with single slashes between them (found {text!r})") from error

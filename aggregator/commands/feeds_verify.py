@@ -1,0 +1,85 @@
+"""`feeds verify`: read what is archived again, to the last byte."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from aggregator.commands import screen
+from aggregator.commands.bar import Bar
+from aggregator.commands.feeds_options import add_feeds_wanted, add_span, add_store, archive_of, find, given_span
+from aggregator.commands.invocation import Invocation, add_json
+from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
+from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.layout import write_stamp
+from aggregator.feeds.verify import Checked, Parser, broken_links, guessed_parser, known_parser, verify
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Declare `feeds verify`."""
+    add_feeds_wanted(parser)
+    add_span(parser)
+    add_store(parser)
+    add_json(parser)
+    parser.set_defaults(run=_verify)
+
+
+def _verify(invocation: Invocation, args: argparse.Namespace) -> int:
+    with archive_of(invocation, args) as place:
+        bundles = find(place, args.feeds, given_span(args))
+        bar = Bar("bundles", len(bundles), sum(bundle.size_bytes for bundle in bundles))
+        checked = []
+        findings: dict[tuple[str, int], list[str]] = {}
+        try:
+            for one in verify(place.store, bundles, _parsers(place.feeds, invocation.root)):
+                checked.append(one)
+                findings[one.archived.feed, one.archived.start] = [*one.findings]
+                for finding in one.findings:
+                    bar.line(_red(finding), quiet=args.json)
+                bar.advance(one.archived.size_bytes)
+        finally:
+            bar.close()
+    for archived, words in broken_links(checked):
+        findings[archived.feed, archived.start].append(words)
+        bar.line(_red(f"{archived.feed} {write_stamp(archived.start)}: {words}"), quiet=args.json)
+    bar.close()
+    return _report(invocation, args, checked, findings)
+
+
+def _report(
+    invocation: Invocation,
+    args: argparse.Namespace,
+    checked: list[Checked],
+    findings: Mapping[tuple[str, int], list[str]],
+) -> int:
+    bad = sum(bool(lines) for lines in findings.values())
+    if args.json:
+        facts = [
+            {
+                "feed": one.archived.feed,
+                "start": write_stamp(one.archived.start),
+                "keys": [info.key for info in one.archived.objects],
+                "publications": one.publications,
+                "findings": findings[one.archived.feed, one.archived.start],
+            }
+            for one in checked
+        ]
+        screen.print_json({"ok": not bad, "bundles": facts})
+    else:
+        publications = sum(one.publications for one in checked)
+        verdict = f"{bad:,} with findings" if bad else "all is well"
+        invocation.say(f"{len(checked):,} bundles with {publications:,} publications: {verdict}")
+    return EXIT_CHECK_FAILED if bad else EXIT_OK
+
+
+def _red(words: str) -> str:
+    return screen.paint(screen.one_line(words, 400), "red", colours=screen.colours_wanted(sys.stdout))
+
+
+def _parsers(feeds: Mapping[str, Feed], root: Path) -> Callable[[str, str], Parser | None]:
+    """Return what finds a feed's parser: by its configuration, else by the extension of its files."""
+    known = lru_cache(maxsize=None)(lambda timestamp: known_parser(timestamp, root))
+    return lambda feed, extension: known(feeds[feed].timestamp) if feed in feeds else guessed_parser(extension)

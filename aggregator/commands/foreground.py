@@ -1,0 +1,137 @@
+"""Run a stage in the foreground until there is nothing left for it to do, for those who start it from cron."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.config import Config, Program
+from aggregator.errors import Unavailable
+from aggregator.runtime.connection import connect
+from aggregator.runtime.consumer import ConsumerWorker
+from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.ledger import Account, read_account
+from aggregator.runtime.process import log_to_stdout
+from aggregator.runtime.queue import Claim, Identity, Queue
+from aggregator.runtime.roster import roster
+from aggregator.runtime.stage import Context
+
+PATIENCE_S = 30.0
+"""How long Redis may be away: cron starts us again."""
+SOON_S = 1.0
+"""What is due so soon is waited for."""
+
+
+class Drainer(ConsumerWorker):
+    """A worker that ends when its queue is empty, and gives up where another would wait."""
+
+    gave_up = ""
+
+    def give_up(self, reason: str) -> None:
+        """End, and remember why."""
+        self.gave_up = reason
+        self.stopping = self.context.stopping = True
+
+    def _wait(self, claim: Claim) -> None:
+        if claim.due_s is not None and claim.due_s < SOON_S:
+            super()._wait(claim)
+        else:
+            self.stopping = True
+
+    def _claim(self, known: int, want: int) -> Claim:
+        claim = super()._claim(known, want)
+        if claim.full and not claim.messages:
+            self.give_up(f"queue {claim.full} is full")
+        return claim
+
+    def _pause(self, error: Unavailable) -> None:
+        self.give_up(str(error))
+
+    def _settled(self, do: Callable[[], object]) -> bool:
+        try:
+            do()
+        except Unavailable as error:
+            self.give_up(str(error))
+            return False
+        return True
+
+
+class Foreground:
+    """The section of one stage, run by hand."""
+
+    def __init__(self, invocation: Invocation, stage_name: str) -> None:
+        self.invocation = invocation
+        self.config: Config = invocation.config()
+        self.program = _only(self.config, stage_name)
+        self.queue = resolve(self.program.listens or "", self.config.node)
+        sys.path.insert(0, str(invocation.root))
+        log_to_stdout(logging.WARNING)
+
+    def drain(self, settings: Any = None) -> int:
+        """Handle all that waits, with other settings than the section's if given. Returns how many messages.
+
+        Raises Failed when the section's own worker is at work, when something was set aside, and when the stage cannot
+        go on.
+        """
+        config, program = self.config, self.program
+        with redis_of(config) as (client, keys):
+            self.refuse_beside_another(client, keys)
+            dead = read_account(client, keys, self.queue).dead
+            settings = settings or program.settings
+            context = self.context()
+            limits = {name: limit for name in program.feeds if (limit := config.depth_limit(name)) is not None}
+            assert program.stage_class is not None
+            with connect(config.redis.url) as own:
+                identity = Identity(program.section, 0, config.node)
+                queue = Queue(own, keys, identity, program.listens, limits=limits, maxdeliveries=settings.maxdeliveries)
+                worker = Drainer(queue, program.stage_class(settings, context), context, patience_s=PATIENCE_S)
+                code = worker.run()
+            if worker.gave_up or code:
+                raise Failed(f"[{program.section}] {worker.gave_up or 'another has taken over, or Redis went away'}")
+            set_aside = read_account(client, keys, self.queue).dead - dead
+            if set_aside > 0:
+                raise Failed(f"{set_aside} set aside; see: aggregator dead list {self.queue}")
+            return worker.handled
+
+    def context(self) -> Context:
+        """Return where the stage runs."""
+        return Context(
+            section=self.program.section,
+            number=0,
+            node=self.config.node,
+            root=self.config.root,
+            config_parser=self.config.parser,
+            feeds=self.config.feed_table,
+            store_settings=self.config.store,
+        )
+
+    def account(self) -> Account:
+        """Return the books of the section's queue."""
+        with redis_of(self.config) as (client, keys):
+            return read_account(client, keys, self.queue)
+
+    def push(self, *bodies: bytes) -> None:
+        """Give the section messages."""
+        if bodies:
+            with redis_of(self.config) as (client, keys):
+                client.rpush(keys.queue(self.queue), *bodies)
+
+    def refuse_beside_another(self, client: Any, keys: Keys) -> None:
+        """Raise Failed while the section's own worker is at work."""
+        for worker in roster(client, keys).workers:
+            if (worker.node, worker.section) == (self.config.node, self.program.section) and worker.alive:
+                raise Failed(
+                    f"{worker.section}_{worker.number} is at work (process {worker.pid}) and does this by itself; "
+                    f"to do it by hand, first: aggregator disable {worker.section}"
+                )
+
+
+def _only(config: Config, stage_name: str) -> Program:
+    found = [program for program in config.programs.values() if program.stage_name == stage_name]
+    if len(found) != 1:
+        names = ", ".join(program.section for program in found) or "none"
+        raise Failed(f"{config.file} must have one section with stage = {stage_name} for this (found {names})")
+    return found[0]

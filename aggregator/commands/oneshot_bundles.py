@@ -1,0 +1,80 @@
+"""`compress` and `archive`: one run of a stage, for those who start it from cron."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import msgspec
+
+from aggregator.commands.foreground import Foreground
+from aggregator.commands.invocation import Invocation, redis_of
+from aggregator.feeds.compress import REARMED
+from aggregator.feeds.layout import FeedFolders, parse_prefix
+from aggregator.feeds.revisions import find_revisions, read_revision
+from aggregator.runtime.message import encode_body
+from aggregator.runtime.queue import Identity
+
+
+def add_compress(parser: argparse.ArgumentParser) -> None:
+    """Declare `compress [--all]`."""
+    parser.add_argument("--all", action="store_true", help="bundle the periods that are still open too")
+    parser.set_defaults(run=compress)
+
+
+def compress(invocation: Invocation, args: argparse.Namespace) -> int:
+    """Bundle what is due, or everything, and end."""
+    foreground = Foreground(invocation, "compress")
+    foreground.drain()
+    if args.all:
+        foreground.push(*(encode_body({"close": order}) for order in _open_periods(foreground)))
+        foreground.drain()
+    waiting = len(list(_open_periods(foreground)))
+    invocation.say(f"compress: done; {waiting} periods are open" + ("" if args.all else " (--all bundles them now)"))
+    return 0
+
+
+def _open_periods(foreground: Foreground) -> Iterator[dict[str, object]]:
+    owner = Identity(foreground.program.section, 0, foreground.config.node).owner
+    with redis_of(foreground.config) as (client, keys):
+        for name in client.hkeys(keys.cursors(owner)):
+            if name == REARMED.encode():
+                continue
+            feed, _, start = name.decode().rpartition("/")
+            yield {"feed": feed, "start": start, "force": True}
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """Declare `archive [-p PREFIX]`."""
+    parser.add_argument("-p", "--prefix", metavar="PREFIX", type=_prefix, help="what keys begin with, this time")
+    parser.set_defaults(run=archive)
+
+
+def _prefix(text: str) -> str:
+    try:
+        return parse_prefix(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"needs names with single slashes between them (found {text!r})") from None
+
+
+def archive(invocation: Invocation, args: argparse.Namespace) -> int:
+    """Store what is bundled, and end."""
+    foreground = Foreground(invocation, "archive")
+    settings = foreground.program.settings
+    if args.prefix is not None:
+        settings = msgspec.structs.replace(settings, prefix=args.prefix)
+    foreground.drain(settings)
+    account = foreground.account()
+    if not (account.ready or account.in_flight or account.delayed or account.dead):
+        # bundles that no message tells of: the Redis that had it was lost
+        foreground.push(*map(encode_body, _untold(foreground)))
+        foreground.drain(settings)
+    invocation.say(f"archive: done; {foreground.account().counts.get('stored', 0)} bundles stored so far")
+    return 0
+
+
+def _untold(foreground: Foreground) -> Iterator[dict[str, object]]:
+    """Yield the messages of all bundles on this disk."""
+    root = foreground.config.root
+    for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
+        yield read_revision(path, name, number).message(root, "default")

@@ -1,0 +1,85 @@
+"""`testrun`: every stage of feeds once, now, with a report: does this configuration collect what it should?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from aggregator.commands import oneshot_bundles, screen
+from aggregator.commands.foreground import Foreground
+from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.commands.oneshot import work_until
+from aggregator.commands.screen import Column, Painted
+from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
+from aggregator.feeds.messages import DueTick, encode
+from aggregator.feeds.overview import FeedFacts, look
+from aggregator.runtime.stage import Cursor, Send
+
+_COLUMNS = (Column("FEED"), Column("OUTCOME"), Column("PUBLISHED (UTC)"), Column("TODAY", True), Column(""))
+_GOOD = ("ok", "same", "not_modified")
+
+
+def add_testrun(parser: argparse.ArgumentParser) -> None:
+    """Declare `testrun`."""
+    parser.set_defaults(run=_testrun)
+
+
+def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
+    config = invocation.config()
+    feeds = config.feeds
+    if not feeds:
+        raise Failed("no feeds; a section [feed_NAME] makes one")
+    stages = [program.stage_name for program in config.programs.values()]
+    _download_once(invocation, list(feeds))
+    Foreground(invocation, "filter").drain()
+    with redis_of(config) as (client, keys):
+        facts = look(config, feeds, client, keys, time.time())
+    print(screen.table(_COLUMNS, [_row(one) for one in facts], colours=screen.colours_wanted(sys.stdout)))
+    bad = [one.feed.name for one in facts if one.state.outcome not in _GOOD]
+    print(f"{len(facts) - len(bad)} of {len(facts)} feeds answered with what they should")
+    if "compress" in stages:
+        oneshot_bundles.compress(invocation, argparse.Namespace(all=True))
+    if "archive" in stages:
+        oneshot_bundles.archive(invocation, argparse.Namespace(prefix=None))
+    return EXIT_CHECK_FAILED if bad else EXIT_OK
+
+
+def _download_once(invocation: Invocation, feeds: list[str]) -> None:
+    """Download each feed now, beside its planned times."""
+    foreground = Foreground(invocation, "download")
+    now_ms = int(time.time() * 1000)
+    foreground.push(*(encode(DueTick(feed=feed, planned_ms=now_ms, once=True)) for feed in feeds))
+
+    def is_done() -> bool:
+        account = foreground.account()
+        return not account.ready and not account.in_flight
+
+    work_until(foreground, _unseeded(foreground.program.stage_class), lambda _: is_done())
+
+
+def _unseeded(stage_class: Any) -> Any:
+    """Return a stage that begins nothing that would have to go on after the test."""
+
+    class Unseeded(stage_class):  # type: ignore[misc]
+        def seed(self) -> Iterator[Send | Cursor]:
+            return iter(())
+
+    return Unseeded
+
+
+def _row(facts: FeedFacts) -> list[str | Painted]:
+    state = facts.state
+    published = ""
+    if state.published_ms:
+        published = f"{datetime.fromtimestamp(state.published_ms / 1000, timezone.utc):%Y-%m-%d %H:%M:%S}"
+    return [
+        facts.feed.name,
+        Painted(state.outcome or "nothing", "green" if state.outcome in _GOOD else "red"),
+        published,
+        screen.amount(facts.day_bytes[0]),
+        screen.one_line(state.error, 80),
+    ]

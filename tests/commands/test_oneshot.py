@@ -1,0 +1,174 @@
+"""`download` and `filter` in the foreground, and `feeds import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import Site
+from tests.feeds.captures import subway_captures
+from tests.feeds.webserver import WebServer, body
+from tests.servers import wait_until
+
+CAPTURE = subway_captures()[0][1]
+
+FEEDS = """
+[feed_ace]
+url = {url}/ace
+extension = pb
+period = 300ms
+timestamp = gtfs-realtime
+[worker_download]
+stage = download
+pushto = fetched@node
+[worker_filter]
+stage = filter
+listento = fetched@node
+pushto = published@node
+"""
+
+
+def test_download_runs_for_a_while_and_filter_until_nothing_is_left(site: Site) -> None:
+    with WebServer() as server:
+        server.answers["/ace"] = body(CAPTURE)
+        site.configure(FEEDS.format(url=server.url))
+
+        download = site.start("download", "--duration", "2s")
+        out, err = download.communicate(timeout=30)
+
+    assert (download.returncode, err) == (0, "")
+    assert out.startswith("download: done; ") and out.endswith(" ticks\n")
+    filtering = site.start("filter")
+    out, err = filtering.communicate(timeout=30)
+    assert (filtering.returncode, err) == (0, "")
+    published = site.root / "data/feeds/publications/ace/2024-02-08T120000Z/ace-2024-02-08T125915Z.pb"
+    assert published.read_bytes() == CAPTURE
+    told = len(site.desk.waiting("published@node"))
+    assert out == f"filter: done; {told} ticks\n" and told >= 3
+    assert site.desk.waiting("fetched@node") == []
+
+
+def test_download_ends_by_itself_once_enough_was_handled(site: Site) -> None:
+    with WebServer() as server:
+        server.answers["/ace"] = body(CAPTURE)
+        site.configure(FEEDS.format(url=server.url))
+
+        download = site.start("download", "--limit", "3")
+        out, err = download.communicate(timeout=30)
+
+    assert (download.returncode, err) == (0, "")
+    assert int(out.split()[2]) >= 3
+
+
+def test_a_second_download_leaves_the_first_alone(site: Site) -> None:
+    with WebServer() as server:
+        server.answers["/ace"] = body(CAPTURE)
+        site.configure(FEEDS.format(url=server.url))
+        first = site.start("download")
+        try:
+            worker = site.desk.keys.worker("node:worker_download_0")
+            wait_until(lambda: site.desk.client.hget(worker, "beat_at"), 20)
+
+            second = site.run("download", "--duration", "1")
+
+            assert second.code == 1
+            assert "worker_download_0 is at work" in second.err
+            assert first.poll() is None
+        finally:
+            first.terminate()
+            first.communicate(timeout=30)
+    assert first.returncode == 0
+
+
+def test_a_duration_that_is_none_is_bad_usage(site: Site) -> None:
+    with pytest.raises(SystemExit) as raised:
+        site.run("download", "--duration", "long")
+    assert raised.value.code == 2
+
+
+def test_a_file_without_the_stage_is_told(site: Site) -> None:
+    ran = site.run("filter")
+
+    assert ran.code == 1
+    assert "must have one section with stage = filter" in ran.err
+
+
+def test_feeds_import_prints_sections_and_says_apart_what_is_left_to_do(site: Site, tmp_path: Path) -> None:
+    old = tmp_path / "remote_settings.py"
+    old.write_text("def gtfs_realtime(path): pass\nfeeds = [['a', 'http://x/?key=s3cret', 'gtfs', gtfs_realtime]]\n")
+
+    ran = site.run("feeds", "import", str(old))
+
+    assert (ran.code, ran.lines) == (
+        0,
+        ["[feed_a]", "url = http://x/?key=%(ENV_FEED_KEY)s", "extension = gtfs", "timestamp = gtfs-realtime"],
+    )
+    assert ran.err.splitlines() == [
+        "note: it used no remote storage, so there is no section [store_main]",
+        "secret: set the variable FEED_KEY to key in the address of a",
+    ]
+
+
+def test_feeds_import_refuses_another_file_in_one_line(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("x = 1\n")
+
+    ran = site.run("feeds", "import", str(tmp_path / "other.py"))
+
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "no list `feeds` in it" in ran.err
+
+
+ARCHIVE = """
+[feed_broken]
+url = {url}/broken
+extension = pb
+timestamp = gtfs-realtime
+[feed_gone]
+url = {url}/gone
+extension = pb
+[worker_compress]
+stage = compress
+listento = published@node
+pushto = bundled@node
+[worker_archive]
+stage = archive
+listento = bundled@node
+store = disk
+[store_disk]
+url = file://{root}/archive
+"""
+
+
+def test_testrun_takes_each_feed_all_the_way_once_and_reports(site: Site) -> None:
+    with WebServer() as server:
+        server.answers |= {"/ace": body(CAPTURE), "/broken": body(b"<html>")}
+        site.configure((FEEDS + ARCHIVE).format(url=server.url, root=site.root))
+
+        process = site.start("testrun")
+        out, err = process.communicate(timeout=50)
+
+    assert (process.returncode, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["FEED", "OUTCOME", "PUBLISHED", "(UTC)", "TODAY"]
+    assert lines[1].split() == ["ace", "ok", "2024-02-08", "12:59:15", "132,081"]
+    assert lines[2].split()[:2] == ["broken", "invalid"] and "no GTFS-realtime message" in lines[2]
+    assert lines[3].split()[:2] == ["gone", "failed"] and "HTTP 404 Not Found" in lines[3]
+    assert lines[4] == "1 of 3 feeds answered with what they should"
+    bundle = site.root / "archive/2024-02-08/12/ace-2024-02-08T120000Z.tar.zst"
+    assert bundle.stat().st_size > 10_000
+    assert [asked.path for asked in server.asked if asked.path == "/ace"] == ["/ace"]
+    # nothing goes on afterwards that would have to be accounted for
+    assert site.desk.client.zcard(site.desk.keys.delayed("ticks@node")) == 0
+
+
+def test_testrun_exits_with_0_when_all_feeds_answer(site: Site) -> None:
+    with WebServer() as server:
+        server.answers["/ace"] = body(CAPTURE)
+        site.configure(FEEDS.format(url=server.url))
+
+        process = site.start("testrun")
+        out, err = process.communicate(timeout=50)
+
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[-1] == "1 of 1 feeds answered with what they should"

@@ -1,0 +1,117 @@
+"""`aggregator compress` and `aggregator archive`: one run, as cron starts it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from aggregator.feeds.bundle import read_bundle
+from aggregator.runtime.message import encode_body
+from tests.commands.conftest import Site
+from tests.feeds.bundles import HOUR
+from tests.feeds.stepping import publish
+from tests.servers import free_port, wait_until
+
+BUNDLES = """
+[worker_compress]
+stage = compress
+listento = published@node
+pushto = bundled@node
+grace = 50ms
+
+[worker_archive]
+stage = archive
+listento = bundled@node
+store = local
+
+[store_local]
+url = file://{root}/archive
+"""
+
+
+@pytest.fixture
+def bundling(site: Site) -> Site:
+    """An instance with the two stages; none of them runs."""
+    site.configure(BUNDLES.format(root=site.root))
+    return site
+
+
+def archived(site: Site) -> list[Path]:
+    return sorted(path for path in (site.root / "archive").rglob("*.tar.*") if ".store" not in path.parts)
+
+
+def publications(path: Path) -> int:
+    with path.open("rb") as file:
+        return len(read_bundle(file).publications)
+
+
+def collect(site: Site, at: float) -> None:
+    site.desk.push("published@node", encode_body(publish(site.root, at, f"at {at}".encode(), node="node")))
+
+
+def test_what_is_over_is_bundled_and_stored(bundling: Site) -> None:
+    collect(bundling, HOUR + 1)
+    collect(bundling, HOUR + 2)
+
+    assert bundling.run("compress").code == 0
+    assert bundling.run("archive").code == 0
+    [path] = archived(bundling)
+    assert publications(path) == 2
+    assert all(bundling.desk.books(f"{queue}@node").balanced for queue in ("published", "bundled"))
+
+
+def test_an_open_period_waits_unless_all_are_asked_for(bundling: Site) -> None:
+    collect(bundling, time.time())
+
+    assert bundling.run("compress").lines == ["compress: done; 1 periods are open (--all bundles them now)"]
+    bundling.run("archive")
+    assert not archived(bundling)
+
+    assert bundling.run("compress", "--all").lines == ["compress: done; 0 periods are open"]
+    assert bundling.run("archive", "-p", "other/place").code == 0
+    [path] = archived(bundling)
+    assert path.is_relative_to(bundling.root / "archive/other/place")
+
+
+def test_bundles_that_redis_has_forgotten_are_stored(bundling: Site) -> None:
+    collect(bundling, HOUR + 1)
+    bundling.run("compress")
+    bundling.desk.client.delete(bundling.desk.keys.queue("bundled@node"))
+
+    assert bundling.run("archive").code == 0
+    assert len(archived(bundling)) == 1
+
+
+def test_a_worker_at_work_is_not_disturbed(bundling: Site) -> None:
+    process = bundling.start("work", "worker_compress", "0")
+    try:
+        wait_until(lambda: bundling.desk.client.hget(bundling.desk.keys.worker("node:worker_compress_0"), "beat_at"))
+        ran = bundling.run("compress")
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+    assert ran.code == 1 and "first: aggregator disable worker_compress" in ran.err
+
+
+def test_a_store_that_is_away_is_told_and_nothing_is_lost(bundling: Site) -> None:
+    collect(bundling, HOUR + 1)
+    bundling.run("compress")
+    nobody = f"s3://bucket\nendpoint_url = http://127.0.0.1:{free_port()}\naccess_key = a\nsecret_key = b"
+    bundling.configure(BUNDLES.format(root=bundling.root).replace(f"file://{bundling.root}/archive", nobody))
+
+    ran = bundling.run("archive")
+    assert ran.code == 1 and ran.err.startswith("aggregator: [worker_archive] ")
+
+    bundling.configure(BUNDLES.format(root=bundling.root))
+    assert bundling.run("archive").code == 0
+    assert len(archived(bundling)) == 1
+
+
+def test_what_was_set_aside_is_told(bundling: Site) -> None:
+    bundling.desk.push("published@node", b'{"feed":"../x"}')
+
+    ran = bundling.run("compress")
+    assert ran.code == 1 and "1 set aside; see: aggregator dead list published@node" in ran.err
