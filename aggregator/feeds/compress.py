@@ -69,7 +69,9 @@ class Compress(Stage):
             120.0
         )
         bundle: Annotated[BundlePeriod, Doc("how much time one bundle covers; `filter` must say the same")] = 3600
-        format: Annotated[str, choice(*FORMATS), Doc("how bundles are compressed")] = "zst"
+        format: Annotated[
+            str, choice(*FORMATS), Doc("how bundles are compressed; left out: zst, or xz where level = small")
+        ] = ""
         level: Annotated[Level, choice("default", "small"), Doc("small takes more time for smaller bundles")] = (
             "default"
         )
@@ -204,7 +206,9 @@ class Compress(Stage):
         self._cursors[_cursor_name(feed, start)] = ""
 
     def _build(self, feed: str, start: int, revision: int) -> Revision | None:
-        name = BundleName(feed, start, self.settings.format)
+        # zstd at its smallest takes the time of xz and is larger
+        usual = "xz" if self.settings.level == "small" else "zst"
+        name = BundleName(feed, start, self.settings.format or usual)
         return build_revision(self.folders, name, revision, self.settings.bundle, self.settings.level)
 
     def _write(self, feed: str, start: int) -> None:

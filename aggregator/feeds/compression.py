@@ -64,9 +64,10 @@ def new_compressor(format_name: str, level: Level, size_bytes: int, largest_byte
     if format_name == "zst":
         return _zstd_compressor(small, size_bytes, largest_bytes)
     if format_name == "xz":
-        # HC4 without look-ahead is the half of `xz -2`'s time that counts: 0.61 of the size in 0.18 of the time.
-        fast = {"id": lzma.FILTER_LZMA2, "dict_size": 1 << 23, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC4}
-        filters = [{"id": lzma.FILTER_LZMA2, "preset": 6}] if small else [{**fast, "nice_len": 64, "depth": 16}]
+        # Neither protocol buffers nor text are aligned to four bytes, which is what `pb` is for: 0.04 smaller without.
+        fields = {"id": lzma.FILTER_LZMA2, "pb": 0}
+        fast = {"dict_size": 1 << 23, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 128, "depth": 24}
+        filters = [{**fields, **({"preset": 6, "nice_len": 273} if small else fast)}]
         return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, filters=filters)
     if format_name == "bz2":
         return bz2.BZ2Compressor(9)

@@ -269,6 +269,14 @@ def test_bundles_of_a_minute_in_another_format(tmp_path: Path) -> None:
     assert len(held(tmp_path, stage.out)) == 4
 
 
+def test_small_bundles_are_xz_unless_told_otherwise(tmp_path: Path) -> None:
+    stage = compress(tmp_path, bundle="1m", grace="1s", level="small")
+    stage.push(publish(tmp_path, HOUR, b"body", period_s=60))
+    stage.run(until=HOUR + 200)
+
+    assert [message["file"][-10:] for message in stage.out] == [".r1.tar.xz"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

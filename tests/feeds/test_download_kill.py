@@ -166,8 +166,8 @@ def test_a_hung_and_a_dribbling_server_delay_nobody(site: Site) -> None:
     quick = [told.tick for told in site.told() if told.feed not in ("f0", "f1") and told.tick]
     assert {tick.outcome for tick in quick} == {"ok"}
     late = sorted(tick.started_ms - tick.planned_ms for tick in quick if tick.started_ms)
-    # a busy machine may be slow once; a hung server would show in most of them
-    assert late[len(late) // 2] < 100
+    # a busy machine may be slow once; waiting for a hung server, two seconds, would show in most of them
+    assert late[len(late) // 2] < 1000
     slow = [told.tick for told in site.told() if told.feed in ("f0", "f1") and told.tick]
     assert "no whole answer within 2 s" in {tick.error for tick in slow}
 
