@@ -15,7 +15,7 @@ from aggregator.commands.invocation import Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.feedtable import Feed
 from aggregator.feeds.layout import write_stamp
-from aggregator.feeds.verify import Checked, Parser, broken_links, guessed_parser, known_parser, verify
+from aggregator.feeds.verify import Checked, Parser, guessed_parser, known_parser, verify
 
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
@@ -32,30 +32,19 @@ def _verify(invocation: Invocation, args: argparse.Namespace) -> int:
         bundles = find(place, args.feeds, given_span(args))
         bar = Bar("bundles", len(bundles), sum(bundle.size_bytes for bundle in bundles))
         checked = []
-        findings: dict[tuple[str, int], list[str]] = {}
         try:
             for one in verify(place.store, bundles, _parsers(place.feeds, invocation.root)):
                 checked.append(one)
-                findings[one.archived.feed, one.archived.start] = [*one.findings]
                 for finding in one.findings:
                     bar.line(_red(finding), quiet=args.json)
                 bar.advance(one.archived.size_bytes)
         finally:
             bar.close()
-    for archived, words in broken_links(checked):
-        findings[archived.feed, archived.start].append(words)
-        bar.line(_red(f"{archived.feed} {write_stamp(archived.start)}: {words}"), quiet=args.json)
-    bar.close()
-    return _report(invocation, args, checked, findings)
+    return _report(invocation, args, checked)
 
 
-def _report(
-    invocation: Invocation,
-    args: argparse.Namespace,
-    checked: list[Checked],
-    findings: Mapping[tuple[str, int], list[str]],
-) -> int:
-    bad = sum(bool(lines) for lines in findings.values())
+def _report(invocation: Invocation, args: argparse.Namespace, checked: list[Checked]) -> int:
+    bad = sum(bool(one.findings) for one in checked)
     if args.json:
         facts = [
             {
@@ -63,7 +52,7 @@ def _report(
                 "start": write_stamp(one.archived.start),
                 "keys": [info.key for info in one.archived.objects],
                 "publications": one.publications,
-                "findings": findings[one.archived.feed, one.archived.start],
+                "findings": one.findings,
             }
             for one in checked
         ]

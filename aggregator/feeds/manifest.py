@@ -6,7 +6,6 @@ bytes. Uniting manifests is commutative, associative and idempotent, so nodes an
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -63,8 +62,6 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The feed's own period; 0 when it is not known."""
     url: str = ""
     """With secrets masked."""
-    previous: str = ""
-    """The digest of this node's manifest of the period before, when there is one."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -77,11 +74,6 @@ class Manifest(msgspec.Struct, frozen=True):
     def file_name(self) -> str:
         """The name of its member in the bundle."""
         return manifest_name(self.header.feed, read_stamp(self.header.start), self.header.node)
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its bytes, for the next period's `previous`."""
-        return hashlib.sha256(encode_manifest(self)).hexdigest()
 
     def outcomes(self) -> dict[Outcome, int]:
         """Return how many ticks ended in each outcome, those that none ended in included."""

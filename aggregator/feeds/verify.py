@@ -1,14 +1,13 @@
 """Read bundles in a store again, to the last byte, and say what is not as it should be.
 
 Looked at: the object's recorded hash and the compression's own checksum; that it is the bundle its key names; that
-every publication a manifest tells of is there; that publications can be parsed and carry the time of their name; and
-that each node's manifest is followed by one that knows it.
+every publication a manifest tells of is there; that publications can be parsed and carry the time of their name.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
 from aggregator.feeds.catalogue import READERS, Archived, open_bundle, read_current
 from aggregator.feeds.compression import PIECE
-from aggregator.feeds.layout import parse_publication, read_stamp, write_stamp
+from aggregator.feeds.layout import parse_publication, write_stamp
 from aggregator.feeds.members import SpooledBody
 from aggregator.feeds.timestamps import Corrupt, Fetched, Reader, read_gtfs_realtime, resolve
 from aggregator.feeds.xmltext import find_texts
@@ -35,17 +34,6 @@ class Checked(NamedTuple):
     archived: Archived
     publications: int
     findings: tuple[str, ...]
-    links: tuple[_Link, ...]
-
-
-class _Link(NamedTuple):
-    """A node's manifest in the chain of its manifests."""
-
-    node: str
-    start: int
-    period_s: int
-    digest: str
-    previous: str
 
 
 class Parser(NamedTuple):
@@ -68,23 +56,13 @@ def verify(
         try:
             return read_current(store, bundle, lambda current: _check(store, current, parser_of))
         except AggregatorError as error:
-            return Checked(bundle, 0, (str(error),), ())
+            return Checked(bundle, 0, (str(error),))
 
     readers = ThreadPoolExecutor(READERS)
     try:
         yield from readers.map(check, bundles)
     finally:
         readers.shutdown(cancel_futures=True)
-
-
-def broken_links(checked: Iterable[Checked]) -> Iterator[tuple[Archived, str]]:
-    """Yield manifests whose predecessor, of those that were checked, is not the one that they name."""
-    places = [(one.archived, link) for one in checked for link in one.links]
-    known = {(archived.feed, link.node, link.start + link.period_s): link.digest for archived, link in places}
-    for archived, link in places:
-        before = known.get((archived.feed, link.node, link.start))
-        if link.previous and before and link.previous != before:
-            yield archived, f"the manifest of {link.node} names another one as that of the period before"
 
 
 def known_parser(timestamp: str, root: Path) -> Parser | None:
@@ -99,7 +77,6 @@ def guessed_parser(extension: str) -> Parser | None:
 
 def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Parser | None]) -> Checked:
     findings: list[str] = []
-    links: dict[tuple[str, str], _Link] = {}
     publications = 0
     for info in archived.objects:
         try:
@@ -117,11 +94,10 @@ def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Par
             found = [str(error)]
         else:
             publications += len(contents.bodies)
-            links |= {(link.node, link.digest): link for link in _links(contents)}
         findings += [f"{info.key}: {line}" for line in found[:_MAX_FINDINGS]]
         if len(found) > _MAX_FINDINGS:
             findings.append(f"{info.key}: and {len(found) - _MAX_FINDINGS} more")
-    return Checked(archived, publications, tuple(findings), tuple(links.values()))
+    return Checked(archived, publications, tuple(findings))
 
 
 def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
@@ -159,12 +135,6 @@ def _unreadable(archived: Archived, body: SpooledBody, parser_of: Callable[[str,
     if parser.tells_time and int(moment) != publication.published_at:
         return f"{name} says it is of {write_stamp(moment)}"
     return ""
-
-
-def _links(contents: Contents) -> Iterator[_Link]:
-    for manifest in contents.manifests:
-        header = manifest.header
-        yield _Link(header.node, read_stamp(header.start), header.period_s, manifest.digest, header.previous)
 
 
 def _read_json(fetched: Fetched) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +9,10 @@ from hypothesis import strategies as st
 from aggregator.feeds.manifest import (
     OUTCOMES,
     BadManifest,
-    Header,
     Manifest,
     Tick,
     decode_manifest,
     encode_manifest,
-    make_manifest,
     unite_manifests,
 )
 from tests.feeds.bundles import HOUR, manifest
@@ -53,7 +49,7 @@ def test_a_manifest_is_lines_of_json_without_what_is_unknown() -> None:
     ]
     assert encode_manifest(manifest("n1", ticks)).decode() == (
         '{"manifest":1,"feed":"nyct","start":"2024-02-08T120000Z","node":"n1","period_s":3600,"tick_ms":14000,'
-        '"url":"","previous":""}\n'
+        '"url":""}\n'
         '{"planned_ms":1707393600000,"outcome":"ok","status":200,"size_bytes":3,"sha256":"ab"}\n'
         '{"planned_ms":1707393614000,"outcome":"failed","error":"no answer within 10 s"}\n'
     )
@@ -67,12 +63,6 @@ def test_the_outcome_that_proves_more_stands_for_a_tick_recorded_twice() -> None
 def test_every_outcome_is_counted() -> None:
     counted = manifest("n1", [Tick(planned_ms=n, outcome=o) for n, o in enumerate(("ok", "same", "ok"))]).outcomes()
     assert counted == {**dict.fromkeys(OUTCOMES, 0), "ok": 2, "same": 1}
-
-
-def test_a_manifest_names_the_one_before_it() -> None:
-    first = manifest("n1", [Tick(planned_ms=1, outcome="ok")])
-    header = Header(feed="nyct", start="2024-02-08T130000Z", node="n1", period_s=3600, previous=first.digest)
-    assert re.fullmatch("[0-9a-f]{64}", decode_manifest(encode_manifest(make_manifest(header, []))).header.previous)
 
 
 def test_nodes_are_kept_apart() -> None:

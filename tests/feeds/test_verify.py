@@ -10,7 +10,7 @@ import pytest
 from aggregator.feeds.bundle import write_bundle
 from aggregator.feeds.catalogue import find_bundles
 from aggregator.feeds.layout import Publication
-from aggregator.feeds.verify import Checked, Parser, broken_links, guessed_parser, known_parser, verify
+from aggregator.feeds.verify import Checked, Parser, guessed_parser, known_parser, verify
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.archives import (
@@ -175,21 +175,3 @@ def test_an_object_that_went_after_the_listing_is_a_finding(tmp_path: Path) -> N
     (checked,) = verify(store, bundles, lambda feed, extension: Parser(lambda fetched: 0, False))
 
     assert "no object" in checked.findings[0]
-
-
-def test_a_manifest_that_follows_another_one_than_is_there_is_found(tmp_path: Path) -> None:
-    store = folder_store(tmp_path)
-    first = manifest([tick(1)])
-    second = manifest([], start=START + 3600, previous=first.digest)
-    for number, papers in enumerate((first, second)):
-        store_bundle(store, [], [papers], start=START + 3600 * number)
-    good = list(broken_links(check(store)))
-    store_bundle(store, [], [manifest([tick(1, "failed")])])
-
-    ((archived, words),) = broken_links(check(store))
-
-    assert good == []
-    assert (archived.start, words) == (
-        START + 3600,
-        "the manifest of node names another one as that of the period before",
-    )
