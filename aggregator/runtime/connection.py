@@ -22,7 +22,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
-    ClusterDownError,
+    ClusterError,
     ConnectionError,
     NoPermissionError,
     NoScriptError,
@@ -58,8 +58,13 @@ _OPTIONS = {
 _KINDS = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
+class NoDatabase(AuthorizationError):
+    """The server has no database of this number."""
+
+
 class Unwritable(ConnectionError):
-    """The server answers, but takes no writes at the moment: a replica, a full disk, a script that does not end.
+    """The server answers, but takes no writes at the moment: a replica, a full disk, a script that does not end, a key
+    of ours that somebody made something else.
 
     A ConnectionError because redis-py closes the connection on one, and the next call then finds the new master.
     """
@@ -72,7 +77,8 @@ AWAY = (
     ReadOnlyError,
     OutOfMemoryError,
     TryAgainError,
-    ClusterDownError,
+    # CLUSTERDOWN, and a slot that moves faster than we can follow
+    ClusterError,
     # what the cluster client raises while no node answers, or a slot has no master yet
     RedisClusterException,
 )
@@ -84,11 +90,12 @@ REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 def refusal(error: Exception) -> ConfigError:
     """Return what one of `REFUSED` means for the user."""
-    return ConfigError(f"[redis] Redis refuses us: {error}; check the user and password of its url")
+    return ConfigError(f"[redis] Redis refuses us: {error}; check the user, password and database of its url")
 
 
 _UNWRITABLE = re.compile(
-    r"(READONLY|MISCONF|NOREPLICAS|UNBLOCKED|BUSY|MASTERDOWN) "
+    # MISTYPED is our own scripts' word
+    r"(READONLY|MISCONF|NOREPLICAS|UNBLOCKED|BUSY|MASTERDOWN|MISTYPED) "
     # Redis 6.2 wraps what a script ran into
     r"|ERR Error running script .*?@user_script: ?\d+: -(READONLY|MISCONF|NOREPLICAS|OOM) "
 )
@@ -300,6 +307,8 @@ class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
     @classmethod
     def parse_error(cls, response: str) -> Exception:
         """Return the exception for an error reply."""
+        if response.startswith("ERR DB index is out of range"):
+            return NoDatabase(response)
         if _UNWRITABLE.match(response):
             return Unwritable(response)
         return cast(Exception, super().parse_error(response))

@@ -11,7 +11,7 @@ key after {NS}:     type    meaning                                             
 ``flow:QUEUE``      zset    samples `second arrived taken`; score = second          the next sample
 ``worker:NAME``     hash    a worker: token, batch, beat, state, pid, …             nobody: the token only grows
 ``held:NAME``       list    what a worker has claimed and not committed             commit; Redis when empty
-``caught:NAME``     list    what came while a worker waited; claim takes it over    claim; Redis when empty
+``caught:Q:NAME``   list    what came while a worker waited; claim takes it over    claim; Redis when empty
 ``holders:QUEUE``   set     names of workers that may hold messages of a queue      nobody
 ``cursors:OWNER``   hash    positions committed with the work: name → text          the owning stage
 ``queues``          set     names of queues ever claimed from or pushed to          nobody
@@ -19,7 +19,7 @@ key after {NS}:     type    meaning                                             
 ``serial``          string  numbers histories and dead letters                      nobody
 ==================  ======  ======================================================  ============================
 
-QUEUE is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
+QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
 source its worker name. NAME is ``<node>:<section>_<number>``; OWNER is ``<node>:<section>``.
 """
 
@@ -67,9 +67,9 @@ class Keys:
         """Return the list of what a worker holds. Only fenced scripts write it."""
         return f"{self.prefix}held:{name}"
 
-    def caught(self, name: str) -> str:
+    def caught(self, queue: str, name: str) -> str:
         """Return the list a waiting worker's BLMOVE writes to. Any incarnation of the name may take from it."""
-        return f"{self.prefix}caught:{name}"
+        return f"{self.prefix}caught:{queue}:{name}"
 
     def holders(self, queue: str) -> str:
         """Return the set of workers that may hold messages of a queue."""

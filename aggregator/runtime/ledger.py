@@ -75,7 +75,7 @@ def read_account(client: Any, keys: Keys, name: str) -> Account:
     if ":" not in name:
         q = name
         names += [keys.queue(q), keys.returned(q), keys.delayed(q), keys.dead(q), keys.flow(q), keys.holders(q)]
-    reply = _ACCOUNT.run(client, names, [keys.held(""), keys.caught("")])
+    reply = _ACCOUNT.run(client, names, [keys.held(""), keys.caught(name, "")])
     now, flat = float(reply[0]), reply[1]
     books = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
     number = {field: int(value) for field, value in books.items() if field not in ("committed", "sampled")}

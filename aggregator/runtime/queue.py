@@ -7,9 +7,12 @@ incarnation that was superseded has no effect at all and raises Superseded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from redis.exceptions import OutOfMemoryError
 
 from aggregator.errors import CursorMoved, Superseded
 from aggregator.runtime.batch import Batch
@@ -17,6 +20,8 @@ from aggregator.runtime.connection import Script
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import Message, read_entry
 
+FULL_MEMORY_S = 0.2
+"""How often to look for messages in a Redis that cannot wait for them because its memory is full."""
 _LUA = Path(__file__).parent / "lua"
 
 # What a script consists of: files of functions, and the line that calls them. `turn` has the claim's keys and
@@ -28,6 +33,7 @@ _CALLS = {
         ("claim", "commit"),
         """local limits = tonumber(ARGV[1])
 local status = commit(9 + 3 * limits, 7 + limits)
+if type(status) == 'table' then return status end
 if status ~= 'ok' and status ~= 'again' then return {status, ''} end
 return claim(1, 2, limits)""",
     ),
@@ -109,7 +115,7 @@ class Queue:
         k, me, q = keys, identity.name, self.name
         self._commit_keys = [k.worker(me), k.books(self.account), k.cursors(identity.owner), k.serial, k.queues]
         if q:
-            self._claim_keys = [k.worker(me), k.held(me), k.caught(me), k.queue(q), k.returned(q), k.delayed(q)]
+            self._claim_keys = [k.worker(me), k.held(me), k.caught(q, me), k.queue(q), k.returned(q), k.delayed(q)]
             self._claim_keys += [k.books(q), k.flow(q), *self._limit_keys]
             self._commit_keys += [k.held(me), k.returned(q), k.delayed(q), k.dead(q)]
         else:
@@ -128,7 +134,7 @@ class Queue:
     def start(self, facts: Mapping[str, str | int]) -> int:
         """Begin a new incarnation, and put back what earlier ones held. Returns how many messages that was."""
         me, k = self.identity.name, self.keys
-        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.caught(me)]
+        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me)]
         pairs = [part for pair in facts.items() for part in pair]
         queue = self.name or ""
         token, back = self._run("start", keys, [me, queue, k.prefix, self.maxdeliveries, "queue", queue, *pairs])
@@ -157,9 +163,12 @@ class Queue:
     def wait(self, timeout_s: float) -> None:
         """Block until a message comes or the time is over; the next claim has it."""
         assert self.name is not None
-        self.client.blmove(
-            self.keys.queue(self.name), self.keys.caught(self.identity.name), max(timeout_s, 0.01), "LEFT", "RIGHT"
-        )
+        queue, caught = self.keys.queue(self.name), self.keys.caught(self.name, self.identity.name)
+        try:
+            self.client.blmove(queue, caught, max(timeout_s, 0.01), "LEFT", "RIGHT")
+        except OutOfMemoryError:
+            # a Redis at its maxmemory takes no BLMOVE, but our claims
+            time.sleep(min(timeout_s, FULL_MEMORY_S))
 
     def room(self) -> str:
         """Return the name of a target queue that is full, or nothing."""
@@ -220,7 +229,7 @@ class Queue:
         k, me = self.keys, self.identity.name
         keys = [k.worker(me)] + ([k.holders(self.name)] if self.name else [])
         pairs = [part for pair in facts.items() for part in pair]
-        reply = self._run("beat", keys, [self.token, k.worker(""), k.held(""), k.caught(""), *pairs])
+        reply = self._run("beat", keys, [self.token, k.worker(""), k.held(""), k.caught(self.name or "", ""), *pairs])
         if not reply[0]:
             raise Superseded(_why("superseded"))
         others = (Holding(reply[i].decode(), reply[i + 1], reply[i + 2]) for i in range(1, len(reply), 3))
@@ -230,13 +239,13 @@ class Queue:
         """Take over what a silent worker holds. Returns how many messages were put back, -1 when it lives."""
         assert self.name is not None
         k, q, other = self.keys, self.name, silent.name
-        keys = [k.worker(other), k.held(other), k.caught(other), k.queue(q), k.returned(q), k.dead(q), k.serial]
+        keys = [k.worker(other), k.held(other), k.caught(q, other), k.queue(q), k.returned(q), k.dead(q), k.serial]
         return int(self._run("recover", keys, [other, silent.token, silent.beat, self.maxdeliveries]))
 
     def leave(self) -> int:
         """End in good order. Returns how many messages went back untried."""
         k, me, q = self.keys, self.identity.name, self.name
-        keys = [k.worker(me)] + ([k.held(me), k.caught(me), k.queue(q), k.returned(q)] if q else [])
+        keys = [k.worker(me)] + ([k.held(me), k.caught(q, me), k.queue(q), k.returned(q)] if q else [])
         return int(self._run("leave", keys, [self.token]))
 
 

@@ -65,7 +65,7 @@ class Site:
         entries += self.desk.client.lrange(keys.returned("ticks@here"), 0, -1)
         for number in (0, 1):
             entries += self.desk.client.lrange(keys.held(f"here:worker_download_{number}"), 0, -1)
-            entries += self.desk.client.lrange(keys.caught(f"here:worker_download_{number}"), 0, -1)
+            entries += self.desk.client.lrange(keys.caught("ticks@here", f"here:worker_download_{number}"), 0, -1)
         return sorted(msgspec.json.decode(entry.rpartition(b"\n")[2])["feed"] for entry in entries)
 
 

@@ -5,6 +5,7 @@
 -- second of arrival of the oldest or '', {flow samples of the last minute}}.
 local t = now()
 if not KEYS[2] then return {string.format('%.3f', t), redis.call('HGETALL', KEYS[1])} end
+make_way(KEYS[1])
 sample(KEYS[1], KEYS[6], KEYS[2], t)
 local in_flight, caught = 0, 0
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[7])) do

@@ -3,6 +3,7 @@
 -- ARGV 1 token  2 what keys of workers, held and caught start with (3 values)  5... field, value of the worker's hash
 -- Returns {1 or 0 (superseded), then of each that has messages: name, token, beat}.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
+make_way(KEYS[1])
 redis.call('HINCRBY', KEYS[1], 'beat', 1)
 redis.call('HSET', KEYS[1], 'beat_at', string.format('%.3f', now()), unpack(ARGV, 5))
 local reply = {1}

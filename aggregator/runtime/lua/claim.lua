@@ -14,6 +14,9 @@ local function claim(k, a, limits)
   local known, want, alone_from = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
   local have = redis.call('LLEN', held)
   if stored[2] ~= ARGV[a + 1] or have < known then return {'rolledback', ''} end
+  local wrong = mistyped('list', caught, 'list', queue, 'list', returned, 'zset', delayed, 'hash', books, 'zset', flow)
+  if wrong then return wrong end
+  make_way(worker)
   local t = now()
 
   local function answer(status, reply)
@@ -24,7 +27,14 @@ local function claim(k, a, limits)
     return reply
   end
 
-  if have > known then return answer('ok', redis.call('LRANGE', held, known, -1)) end
+  local function is_suspect(entry)
+    return (split(entry).deliveries or 0) >= alone_from
+  end
+
+  if have > known then
+    local again = redis.call('LRANGE', held, known, -1)
+    return answer(#again == 1 and is_suspect(again[1]) and 'alone' or 'ok', again)
+  end
 
   local full = first_full(k + 8, a + 5, limits)
   if full > 0 then return answer('full ' .. full, {}) end
@@ -35,21 +45,21 @@ local function claim(k, a, limits)
     redis.call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
   end
 
-  local came_back = redis.call('LRANGE', returned, 0, want - 1)
-  if #came_back > 0 then
+  local first = redis.call('LINDEX', returned, 0)
+  if first and is_suspect(first) then
     -- One that lost a worker before goes alone, so that a poison message is found out and takes no other with it.
-    local harmless = 0
-    for _, entry in ipairs(came_back) do
-      local history = split(entry)
-      if (history.deliveries or 0) >= alone_from then break end
-      harmless = harmless + 1
-    end
-    if harmless == 0 and known > 0 then return answer('ok', {}) end
-    local count = math.max(harmless, 1)
-    push(held, came_back, 1, count)
-    redis.call('LTRIM', returned, count, -1)
-    for i = #came_back, count + 1, -1 do came_back[i] = nil end
-    return answer(harmless == 0 and 'alone' or 'ok', came_back)
+    if known > 0 then return answer('ok', {}) end
+    redis.call('LMOVE', returned, held, 'LEFT', 'RIGHT')
+    return answer('alone', {first})
+  end
+  if first then
+    local came_back = redis.call('LRANGE', returned, 0, want - 1)
+    local harmless = 1
+    while harmless < #came_back and not is_suspect(came_back[harmless + 1]) do harmless = harmless + 1 end
+    push(held, came_back, 1, harmless)
+    redis.call('LTRIM', returned, harmless, -1)
+    for i = #came_back, harmless + 1, -1 do came_back[i] = nil end
+    return answer('ok', came_back)
   end
 
   -- What was taken is answered as it was read: reading `held` back would copy every entry once more.

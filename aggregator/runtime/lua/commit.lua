@@ -34,6 +34,13 @@ local function commit(k, a)
   local entries = at
   if mode == 'these' then at = at + removed end
   if removed > 0 and redis.call('LLEN', held) < removed then return 'rolledback' end
+  if mode == 'these' then
+    local wanted = {}
+    for i = entries + 1, entries + removed do wanted[ARGV[i]] = (wanted[ARGV[i]] or 0) + 1 end
+    for entry, count in pairs(wanted) do
+      if #redis.call('LPOS', held, entry, 'COUNT', count) < count then return 'rolledback' end
+    end
+  end
   local increments = number()
   local increments_at = at
   at = at + 2 * increments
@@ -44,6 +51,15 @@ local function commit(k, a)
     local name, expected = ARGV[i], ARGV[i + 1]
     if expected ~= '*' and (redis.call('HGET', cursors, name) or '') ~= expected then return 'cursor ' .. name end
   end
+  local wrong = mistyped('hash', books, 'string', serials, 'set', queues)
+  if held ~= worker then wrong = wrong or mistyped('list', returned, 'zset', delayed, 'hash', dead) end
+  for target = k + 9, #KEYS, 4 do
+    wrong = wrong
+      or mistyped('list', KEYS[target], 'zset', KEYS[target + 1], 'hash', KEYS[target + 2], 'zset', KEYS[target + 3])
+  end
+  if wrong then return wrong end
+  -- What a source brings needs memory; what leaves `held` gives as much back.
+  if removed > 0 then make_way(worker) end
 
   local whole = mode == 'copy' and redis.call('LRANGE', held, 0, removed - 1)
   if removed > 0 and mode ~= 'these' then

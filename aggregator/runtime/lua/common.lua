@@ -10,6 +10,24 @@ local function serial(key)
   return redis.call('INCR', key)
 end
 
+-- A Redis at its maxmemory refuses a script's first command that may need memory, but none behind a write that needs
+-- none. What only moves messages must go on even then, or nothing would ever be freed.
+local function make_way(hash)
+  redis.call('HDEL', hash, '')
+end
+
+-- A script does not roll back, so a key that somebody made another type, which would stop it halfway, is found first.
+-- Arguments: type and key in turns. Returns an error to return, or nil.
+local function mistyped(...)
+  for i = 1, select('#', ...), 2 do
+    local kind, key = select(i, ...)
+    local found = redis.call('TYPE', key).ok
+    if found ~= kind and found ~= 'none' then
+      return redis.error_reply('MISTYPED the key ' .. key .. ' must be a ' .. kind .. ' and somebody made it a ' .. found)
+    end
+  end
+end
+
 -- unpack() of more than 7,999 values overflows Lua's C stack, so push in slices.
 local function push(key, list, first, last)
   local i = first

@@ -3,6 +3,7 @@
 -- ARGV 1 token
 -- Returns the number of messages put back.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+make_way(KEYS[1])
 redis.call('HSET', KEYS[1], 'state', 'stopped', 'beat_at', string.format('%.3f', now()))
 if not KEYS[2] then return 0 end
 local back = redis.call('LLEN', KEYS[2])

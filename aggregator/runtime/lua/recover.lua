@@ -5,5 +5,6 @@
 -- Returns the number of messages put back, or -1 when it lives.
 local seen = redis.call('HMGET', KEYS[1], 'token', 'beat')
 if (seen[1] or '') ~= ARGV[2] or (seen[2] or '') ~= ARGV[3] then return -1 end
+make_way(KEYS[1])
 redis.call('HINCRBY', KEYS[1], 'token', 1)
 return put_back(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], ARGV[1], tonumber(ARGV[4]))

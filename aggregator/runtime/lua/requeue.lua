@@ -3,6 +3,7 @@
 -- ARGV ids
 -- Returns how many there were.
 local moved = 0
+make_way(KEYS[1])
 for _, id in ipairs(ARGV) do
   local entry = redis.call('HGET', KEYS[1], id)
   if entry then
