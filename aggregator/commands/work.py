@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from aggregator.commands.invocation import Invocation
-from aggregator.errors import EXIT_CONFIG, ConfigError
+from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
 
 
 def add_work(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def add_work(parser: argparse.ArgumentParser) -> None:
 def _work(invocation: Invocation, args: argparse.Namespace) -> int:
     # imported here, as everything a worker does not need is left out: `demo` and `redis` need none of it
     from aggregator.runtime.process import log_to_stdout
+    from aggregator.runtime.worker import RedisAway
 
     log_to_stdout()
     try:
@@ -28,6 +29,8 @@ def _work(invocation: Invocation, args: argparse.Namespace) -> int:
         for problem in error.problems:
             print(problem, flush=True)
         return EXIT_CONFIG
+    except RedisAway:
+        return EXIT_AWAY
 
 
 def _run(invocation: Invocation, section: str, number: int) -> int:

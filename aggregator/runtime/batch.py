@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from aggregator.runtime.message import History, Message, encode_body, write_history
 from aggregator.runtime.stage import Drop, Outcome, Send
 
+LONGEST_DELAY_S = 100 * 365 * 86400.0
+
 
 class Batch:
     """Collect outcomes until they are committed in one step."""
@@ -30,8 +32,10 @@ class Batch:
         self.counts[name] = self.counts.get(name, 0) + by
 
     def send(self, outcome: Send) -> None:
-        """Take one result along."""
-        body = outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]
+        """Take one result along. Raises TypeError or ValueError, having taken nothing, when it cannot be sent."""
+        self._send(outcome, _body(outcome))
+
+    def _send(self, outcome: Send, body: bytes) -> None:
         if outcome.delay_s > 0:
             self.delayed.setdefault(outcome.queue, []).append((outcome.delay_s, body))
         else:
@@ -42,17 +46,22 @@ class Batch:
         self.sent += 1
 
     def handled(self, message: Message, outcomes: Iterable[Outcome]) -> None:
-        """Take the outcomes of a handled message. Raises TypeError for something that is no outcome."""
-        dropped = ""
+        """Take the outcomes of a handled message.
+
+        Raises TypeError or ValueError, having taken none of them, when one of them is no outcome or cannot be sent.
+        """
+        dropped, sends = "", []
         for outcome in outcomes:
             if type(outcome) is Send:
-                self.send(outcome)
-                if outcome.body is message.raw is message.entry and not outcome.delay_s:
-                    self._copy(outcome.queue)
+                sends.append((outcome, _body(outcome)))
             elif type(outcome) is Drop:
                 dropped = outcome.reason
             else:
                 raise TypeError(f"a stage yields Send or Drop, not {type(outcome).__name__}")
+        for send, body in sends:
+            self._send(send, body)
+            if body is message.raw is message.entry and not send.delay_s:
+                self._copy(send.queue)
         self.entries.append(message.entry)
         if dropped:
             self.count(f"dropped:{dropped}")
@@ -84,7 +93,9 @@ class Batch:
         self.back.append(message.entry)
 
     def close(self) -> None:
-        """Count what was done: whatever left `held` and went nowhere else by itself."""
+        """Count what was done: whatever left `held` and went nowhere else by itself. A source counts for itself."""
+        if not self.entries:
+            return
         dropped = sum(n for name, n in self.counts.items() if name.startswith("dropped:"))
         done = len(self.entries) - len(self.retries) - len(self.dead) - len(self.back) - dropped
         if done:
@@ -93,3 +104,10 @@ class Batch:
     def __bool__(self) -> bool:
         """True when there is anything to commit."""
         return bool(self.entries or self.sends or self.delayed or self.cursors or self.counts)
+
+
+def _body(outcome: Send) -> bytes:
+    """Return what is to be pushed. Raises TypeError or ValueError when it is no JSON, or its delay no time."""
+    if outcome.delay_s and not 0 < outcome.delay_s < LONGEST_DELAY_S:
+        raise ValueError(f"a message cannot be sent {outcome.delay_s} s later")
+    return outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]

@@ -41,9 +41,13 @@ class ConcurrentWorker(ConsumerWorker):
                 for message in claim.messages:
                     self._in_flight[self._pool.submit(self.handler.run, message)] = message
         if self._in_flight:
-            self._show("busy")
-            due_s = claim.due_s if claim is not None else None
-            self._collect(STATUS_S if due_s is None else min(due_s, STATUS_S))
+            patience_s = STATUS_S
+            if claim is None or not claim.full:
+                self._show("busy")
+                # what is due already was not handed out for a reason, which only time or a commit ends
+                if claim is not None and claim.due_s:
+                    patience_s = min(claim.due_s, STATUS_S)
+            self._collect(patience_s)
         elif claim is not None and not claim.full:
             self._show("idle")
             self._wait(claim)
@@ -57,8 +61,16 @@ class ConcurrentWorker(ConsumerWorker):
 
     def _loop(self) -> None:
         super()._loop()
+        self._give_back()
         while self._in_flight:
             self._collect()
+
+    def _give_back(self) -> None:
+        """Return what no thread has begun, so that the process ends after one round of messages at most."""
+        batch = Batch()
+        for future in [future for future in self._in_flight if future.cancel()]:
+            batch.put_back(self._in_flight.pop(future))
+        self._finish(batch, time.perf_counter(), partial(self.queue.commit, batch, prefix=False))
 
     def _collect(self, patience_s: float = STATUS_S) -> None:
         """Commit what is done within `patience_s`, which ends when a delayed message is due."""

@@ -26,6 +26,8 @@ class Handler:
             return list(self.stage.handle(message) or ())
         except Exception as error:  # noqa: BLE001 - the one place: it decides what becomes of this message only
             return error
+        except SystemExit as error:  # a plugin's sys.exit() is this message's fault, and no way to end the worker
+            return RuntimeError(f"sys.exit({error.code!r}) was called").with_traceback(error.__traceback__)
 
     def settle(self, batch: Batch, message: Message, result: list[Outcome] | Exception) -> Unavailable | None:
         """Enter the result of a message. Returns the error when the stage cannot go on for now."""
@@ -64,10 +66,10 @@ class Handler:
     def _delay(self, error: Exception, attempts: int) -> float:
         """Exponential backoff with a fifth of jitter either way, unless the other side named a time."""
         wished = error.delay_s if isinstance(error, Retry) else None
-        if wished is not None:
+        if wished is not None and wished >= 0:  # not so if it is no number
             return min(wished, self.settings.retrymax)
         backoff = self.settings.retrydelay * 2.0 ** min(attempts - 1, 30)
-        return min(backoff, self.settings.retrymax) * random.uniform(0.8, 1.2)
+        return min(backoff * random.uniform(0.8, 1.2), self.settings.retrymax)
 
 
 def _ascii(text: str, limit: int) -> str:

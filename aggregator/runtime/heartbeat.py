@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from redis.exceptions import RedisError
+
 from aggregator.errors import Superseded
 from aggregator.runtime.connection import AWAY
 from aggregator.runtime.queue import Holding, Queue
@@ -58,13 +60,16 @@ class Heartbeat(threading.Thread):
         self._log = log
         self._stop_event = threading.Event()
         self._parent = os.getppid()
+        self._orphaned = False
         self._watch = Watch()
 
     def run(self) -> None:
         """Beat, look after the siblings, notice when the supervisor is gone."""
         while not self._stop_event.wait(BEAT_S):
-            if os.getppid() != self._parent:
-                return self._lost("its supervisor is gone", False)
+            if os.getppid() != self._parent and not self._orphaned:
+                # it beats on: what is in hand is finished first
+                self._orphaned = True
+                self._lost("its supervisor is gone", False)
             try:
                 others = self._queue.beat(self._facts())
                 for silent in self._watch.silent(others, time.monotonic()):
@@ -75,6 +80,10 @@ class Heartbeat(threading.Thread):
                 self._watch.forget()
             except Superseded as error:
                 return self._lost(str(error), True)
+            except RedisError as error:
+                # a worker without a pulse would be taken for dead while it works
+                self._log("heartbeat error=%s", error)
+                self._watch.forget()
 
     def stop(self) -> None:
         """End the thread."""

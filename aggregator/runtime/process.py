@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from aggregator.runtime.connection import AWAY, REFUSED, connect, refusal, warni
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.queue import Identity, Queue
 from aggregator.runtime.stage import Context, Source, Stage
-from aggregator.runtime.worker import Worker
+from aggregator.runtime.worker import RedisAway, Worker
 
 
 def log_to_stdout(level: int = logging.INFO) -> None:
@@ -33,9 +34,9 @@ def make_worker(
 ) -> Worker:
     """Return the worker of one process. `limits` has the depth limit of each target queue that has one.
 
-    Raises ConfigError when the URL is wrong, or Redis refuses us.
+    Raises ConfigError when the URL is wrong, or Redis refuses us, and RedisAway when a cluster is away for longer.
     """
-    client = connect(url)
+    client = _connect(url, context, patience_s)
     _warn(client, context)
     identity = Identity(context.section, context.number, context.node)
     if issubclass(stage_class, Source):
@@ -61,6 +62,21 @@ def make_worker(
 
         return ConcurrentWorker(queue, stage, context, patience_s=patience_s)
     return ConsumerWorker(queue, stage, context, patience_s=patience_s)
+
+
+def _connect(url: str, context: Context, patience_s: float) -> Any:
+    """Return a client. That of a cluster asks it at once, so one that is away is waited for here."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return connect(url)
+        except REFUSED as error:
+            raise refusal(error) from error
+        except AWAY as error:
+            context.log.warning("redis_away reason=%s", error)
+            if time.monotonic() > end:
+                raise RedisAway(str(error)) from error
+            time.sleep(1.0)
 
 
 def _warn(client: Any, context: Context) -> None:

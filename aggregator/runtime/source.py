@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import partial
 
+from aggregator.errors import Unavailable
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.stage import Context, Cursor, Drop, Send, Source
@@ -25,32 +27,44 @@ class SourceWorker(Worker):
             self._stored = dict(self.context.cursors)
         if self._held_back():
             return
-        began, brought = time.perf_counter(), 0
-        batch = Batch()
-        for outcome in self.source.poll(self.context.clock()):
-            kind = type(outcome)
-            if kind is Send:
-                batch.send(outcome)  # type: ignore[arg-type]
-                brought += 1
-            elif kind is Cursor:
-                batch.cursors.append((outcome.name, self._stored.get(outcome.name, ""), outcome.value))  # type: ignore[union-attr]
-                if batch.sent >= self.source.settings.batch:
-                    began = self._store(batch, began)
-                    batch = Batch()
-                    if self.stopping or self._held_back():
-                        break  # what was polled but not covered by a cursor comes again
-            elif kind is Drop:
-                batch.count(f"dropped:{outcome.reason}")  # type: ignore[union-attr]
-                batch.count("in")
-                brought += 1
-            else:
-                raise TypeError(f"a source yields Send, Drop or Cursor, not {kind.__name__}")
-        self._store(batch, began)
+        try:
+            brought = self._poll()
+        except Unavailable as error:
+            self._show("waiting", str(error))
+            self.log.warning("unavailable pause_s=%.1f reason=%s", error.pause_s, error)
+            self._sleep(error.pause_s)
+            return
         if brought:
             self._show("busy")
         else:
             self._show("idle")
             self._sleep(self.source.settings.idletime)
+
+    def _poll(self) -> bool:
+        """Commit what a poll yields. Returns False when that was nothing."""
+        began, brought = time.perf_counter(), False
+        batch = Batch()
+        uncovered: list[object] = []
+        try:
+            for outcome in self.source.poll(self.context.clock()):
+                if type(outcome) is not Cursor:
+                    uncovered.append(outcome)
+                    continue
+                brought = brought or bool(uncovered)
+                _take(batch, uncovered)
+                uncovered.clear()
+                batch.cursors.append((outcome.name, self._stored.get(outcome.name, ""), outcome.value))
+                if batch.sent >= self.source.settings.batch:
+                    began = self._store(batch, began)
+                    batch = Batch()
+                    if self.stopping or self._held_back():
+                        return True  # what was polled but not covered by a cursor comes again
+        except Unavailable:
+            self._store(batch, began)
+            raise
+        _take(batch, uncovered)
+        self._store(batch, began)
+        return brought or bool(uncovered)
 
     def _store(self, batch: Batch, began: float) -> float:
         """Commit, and remember the positions. Returns the time from which the next work counts."""
@@ -69,3 +83,15 @@ class SourceWorker(Worker):
             self._show("held back", f"queue {full} is full")
             self._sleep(FULL_S)
         return bool(full)
+
+
+def _take(batch: Batch, outcomes: Iterable[object]) -> None:
+    """Take along what a source brought. Raises TypeError for something that is no outcome."""
+    for outcome in outcomes:
+        if type(outcome) is Send:
+            batch.send(outcome)
+        elif type(outcome) is Drop:
+            batch.count(f"dropped:{outcome.reason}")
+            batch.count("in")
+        else:
+            raise TypeError(f"a source yields Send, Drop or Cursor, not {type(outcome).__name__}")

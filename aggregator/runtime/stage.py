@@ -7,6 +7,7 @@ handles one message at a time and says what comes of it; nothing takes effect in
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from configparser import RawConfigParser
@@ -113,14 +114,30 @@ class Context:
         self.feeds = feeds
         self.store_settings = store_settings
         self.log = logging.getLogger(section)
-        self.counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._counting = threading.Lock()
         self.notes: dict[str, str] = {}
         self.stopping = False
         """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
 
     def count(self, name: str, by: int = 1) -> None:
-        """Add to a counter of this section; it reaches the books with the next commit."""
-        self.counts[name] = self.counts.get(name, 0) + by
+        """Add to a counter of this section; it reaches the books with the next commit. Safe to call from a thread."""
+        if not isinstance(by, int):
+            raise TypeError(f"counters count whole things (found {by!r} for {name})")
+        with self._counting:
+            self._counts[name] = self._counts.get(name, 0) + by
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted since the last commit."""
+        with self._counting:
+            return dict(self._counts)
+
+    def take_counts(self) -> dict[str, int]:
+        """Return what was counted since the last call."""
+        with self._counting:
+            counts, self._counts = self._counts, {}
+        return counts
 
     def note(self, name: str, text: str) -> None:
         """Show a fact of this worker in `aggregator status` (a breaker's state, a file's name)."""
@@ -207,6 +224,7 @@ class Source(_Component):
         """Yield what is new. Every `Cursor` covers what was yielded before it; the worker commits at cursors only.
 
         Ending without a `Send` tells the worker to look again after `idletime`. When a commit did not take effect
-        the worker exits, so a source may keep its position in memory.
+        the worker exits, so a source may keep its position in memory. Raise Unavailable to be called again after a
+        pause; what was yielded since the last `Cursor` is then forgotten.
         """
         raise NotImplementedError

@@ -142,9 +142,8 @@ class Worker:
 
     def _commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
         """Make a batch take effect by `commit`, with the counters of the stage; an empty one needs nothing."""
-        for name, by in self.context.counts.items():
+        for name, by in self.context.take_counts().items():
             batch.count(f"count:{name}", by)
-        self.context.counts.clear()
         batch.close()
         if not batch:
             return None
@@ -199,12 +198,12 @@ class Worker:
     def _facts(self) -> dict[str, str | int]:
         facts: dict[str, str | int] = {
             "state": self.state,
-            "reason": self.reason[:300].encode("ascii", "backslashreplace").decode(),
+            "reason": _ascii(self.reason[:300]),
             "since": f"{self.since:.3f}",
             "handled": self.handled,
             "rss_kb": _rss_kb(),
         }
-        facts.update({f"note:{name}": text for name, text in dict(self.context.notes).items()})
+        facts.update({f"note:{name}": _ascii(text) for name, text in dict(self.context.notes).items()})
         return facts
 
     def _summarise(self) -> None:
@@ -213,6 +212,11 @@ class Worker:
             rate = (self.handled - self._summary_from) / (now - self._summary_at + SUMMARY_S)
             self.log.info("summary handled=%d rate=%.1f/s state=%s", self.handled, rate, self.state)
             self._summary_at, self._summary_from = now + SUMMARY_S, self.handled
+
+
+def _ascii(text: str) -> str:
+    """Return a text without what Redis cannot be told, such as the odd bytes of a file's name."""
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _rss_kb() -> int:

@@ -130,6 +130,8 @@ def program_file(config: Config, program: Program, priority: int) -> str:
     lines = [f"; {MARK}"]
     if not settings.enabled:
         lines.append(NOT_ENABLED)
+    # A worker that ends unasked is started again whatever its exit code: a plugin may have called os._exit(0).
+    autorestart = settings.autorestart or ("unexpected" if program.kind == "command" else "true")
     lines += [
         f"[program:{program.section}]",
         f"command = {_command(config, program)}",
@@ -138,7 +140,7 @@ def program_file(config: Config, program: Program, priority: int) -> str:
         f"numprocs = {settings.numprocs}",
         f"priority = {priority}",
         f"autostart = {_word(settings.autostart)}",
-        f"autorestart = {settings.autorestart or ('true' if program.kind == 'redis' else 'unexpected')}",
+        f"autorestart = {autorestart}",
         f"exitcodes = {','.join(map(str, settings.exitcodes))}",
         f"startsecs = {math.ceil(settings.startsecs)}",
         f"startretries = {settings.startretries}",

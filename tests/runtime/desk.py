@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import simplejson
+
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, read_account
@@ -57,3 +59,14 @@ def forward(messages: list[Message], *targets: str) -> Batch:
 def raws(messages: list[Message]) -> list[bytes]:
     """Return the bodies of messages."""
     return [message.raw for message in messages]
+
+
+def order(what: str, **more: Any) -> bytes:
+    """Return a message that tells a stage of stages.py what to do."""
+    text: str = simplejson.dumps({"do": what, **more})
+    return text.encode()
+
+
+def state(desk: Desk, number: int = 0) -> str:
+    """Return what a worker process says it does."""
+    return (desk.client.hget(desk.keys.worker(f"node:stage_{number}"), "state") or b"").decode()

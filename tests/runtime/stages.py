@@ -11,7 +11,7 @@ from typing import Annotated
 
 import simplejson
 
-from aggregator.errors import EXIT_CONFIG, ConfigError, Reject, Retry, Unavailable
+from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError, Reject, Retry, Unavailable
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import log_to_stdout, make_worker
 from aggregator.runtime.stage import (
@@ -26,6 +26,7 @@ from aggregator.runtime.stage import (
     SourceSettings,
     Stage,
 )
+from aggregator.runtime.worker import RedisAway
 from aggregator.settings import Bounds, Doc, Integer, TargetQueue
 
 
@@ -39,12 +40,14 @@ class Obedient(Stage):
         order = message.body.get("do", "send")
         if order == "die":
             os._exit(3)
+        if order == "exit":
+            sys.exit()
         if order == "raise":
             raise KeyError("nothing under this name")
         if order == "reject":
             raise Reject("not wanted")
         if order == "retry":
-            raise Retry("come back", 0.05)
+            raise Retry("come back", message.body.get("delay_s", 0.05))
         if order == "wait-for-file" and not Path(message.body["file"]).exists():
             raise Unavailable("the file is not there", 0.2)
         if order == "slow":
@@ -53,6 +56,20 @@ class Obedient(Stage):
             yield Drop("told_to")
         elif order == "nonsense":
             yield "no outcome"  # type: ignore[misc]
+        elif order == "half":
+            yield Send(self.settings.pushto, {"good": 1})
+            yield Send(self.settings.pushto, {"bad": object()})
+        elif order == "never":
+            yield Send(self.settings.pushto, message.raw, delay_s=float("nan"))
+        elif order == "count":
+            for number in range(message.body["times"]):
+                self.context.count(f"counted_{number % 500}")
+            yield Send(self.settings.pushto, message.raw)
+        elif order == "count-half":
+            self.context.count("things", 0.5)  # type: ignore[arg-type]
+        elif order == "note":
+            self.context.note("file", "caf\udce9.log")
+            yield Send(self.settings.pushto, message.raw)
         else:
             yield Send(self.settings.pushto, message.raw)
 
@@ -113,6 +130,21 @@ class Counter(Source):
                 yield Cursor("next", str(self.next))
 
 
+class Hesitant(Counter):
+    """Bring nothing until the file `limit` is there; let every third number go."""
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        if not hasattr(self, "next"):
+            self.next = int(self.context.cursors.get("next", "0"))
+        while self.next < 30:
+            number = self.next
+            yield Drop("third") if number % 3 == 0 else Send(self.settings.pushto, {"n": number})
+            if number == 20 and not (self.context.root / "limit").exists():
+                raise Unavailable("the file is not there", 0.1)
+            self.next = number + 1
+            yield Cursor("next", str(self.next))
+
+
 def main(arguments: list[str]) -> int:
     """Run a worker: the one argument is JSON with stage, number, url, namespace, root and settings."""
     told = simplejson.loads(arguments[0])
@@ -127,6 +159,8 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(error)
         return EXIT_CONFIG
+    except RedisAway:
+        return EXIT_AWAY
 
 
 if __name__ == "__main__":

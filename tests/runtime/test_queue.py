@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis.client import Redis
 
 from aggregator.errors import Superseded
 from aggregator.runtime.batch import Batch
@@ -13,11 +12,6 @@ from aggregator.runtime.message import History
 from aggregator.runtime.stage import Send
 from tests.runtime.desk import Desk, bodies, forward, raws
 from tests.servers import wait_until
-
-
-@pytest.fixture
-def desk(redis_client: Redis, namespace: str) -> Desk:
-    return Desk(redis_client, namespace)
 
 
 def test_a_claim_takes_what_is_there_up_to_the_wanted_number_in_order(desk: Desk) -> None:

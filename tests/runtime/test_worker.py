@@ -4,61 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import simplejson
 
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
 from aggregator.runtime.connection import connect
-from tests.runtime.desk import Desk, bodies
+from tests.runtime.conftest import Start
+from tests.runtime.desk import Desk, bodies, order, state
 from tests.servers import RedisServer, alive, wait_until
-
-Start = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-def desk(redis_client: Any, namespace: str) -> Desk:
-    return Desk(redis_client, namespace)
-
-
-@pytest.fixture
-def start(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Start]:
-    """Start worker processes, and end them with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def run(stage: str = "Obedient", *, number: int = 0, **options: Any) -> subprocess.Popen[bytes]:
-        wrap = options.pop("wrap", [])
-        sends = {} if stage == "Sink" else {"pushto": "out"}
-        listens = {} if stage == "Counter" else {"listento": "in"}
-        told = {
-            "stage": stage, "number": number, "url": options.pop("url", redis_url), "namespace": namespace,
-            "root": str(tmp_path), "limit": options.pop("limit", 10**6), "patience_s": options.pop("patience_s", 600),
-            "settings": sends | listens | options,
-        }  # fmt: skip
-        command = [*wrap, sys.executable, "-m", "tests.runtime.stages", simplejson.dumps(told)]
-        with open(tmp_path / f"worker_{number}.log", "ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def order(what: str, **more: Any) -> bytes:
-    text: str = simplejson.dumps({"do": what, **more})
-    return text.encode()
-
-
-def state(desk: Desk, number: int = 0) -> str:
-    return (desk.client.hget(desk.keys.worker(f"node:stage_{number}"), "state") or b"").decode()
 
 
 def test_messages_go_through_and_the_books_balance(desk: Desk, start: Start) -> None:
