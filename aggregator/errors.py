@@ -27,23 +27,28 @@ class Reject(AggregatorError):
 class Retry(AggregatorError):
     """Try this message again later; after `maxtries` attempts it is set aside.
 
-    `delay_s` is the wish of the other side (a Retry-After); None leaves it to exponential backoff.
+    `delay_s` is the wish of the other side (a Retry-After); None leaves it to exponential backoff. With `counts`
+    false this attempt is none of the `maxtries`. `kept` is for the next try, which finds it as the message's `kept`.
     """
 
-    def __init__(self, reason: str, delay_s: float | None = None) -> None:
+    def __init__(self, reason: str, delay_s: float | None = None, *, counts: bool = True, kept: str = "") -> None:
         super().__init__(reason)
         self.delay_s = delay_s
+        self.counts = counts
+        self.kept = kept
 
 
 class Unavailable(AggregatorError):
     """Put the message back untried and take no other for `pause_s` seconds: what the stage needs is away.
 
-    Raised for faults that are no message's own (a full disk, a dead neighbour). The attempt does not count.
+    Raised for faults that are no message's own (a full disk, a dead neighbour). The attempt does not count. `kept` as
+    for Retry.
     """
 
-    def __init__(self, reason: str, pause_s: float = 5.0) -> None:
+    def __init__(self, reason: str, pause_s: float = 5.0, *, kept: str = "") -> None:
         super().__init__(reason)
         self.pause_s = pause_s
+        self.kept = kept
 
 
 class Superseded(AggregatorError):

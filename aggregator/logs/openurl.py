@@ -100,14 +100,18 @@ class OpenUrl(Stage):
         self._config = self.context.config_parser()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Ask the plugin, then the tracker."""
-        _ = message.body  # raises Reject for what no plugin could read
-        terms = self._plugin.parseline(message.raw.decode())
-        params = self._plugin.get_openurl_params(self._config, self.context.section, terms) if terms else None
-        if not params:
+        """Ask the plugin, then the tracker; what was sent before is sent as it was then."""
+        query = message.kept or self._query(message)
+        if not query:
             yield Send(self.settings.other_queue, message.raw) if self.settings.other_queue else Drop("not_eligible")
             return
-        self._send(query_of(params))
+        self._pace.wait()
+        self._breaker.admit()
+        try:
+            self._send(query)
+        except (Retry, Unavailable) as error:
+            error.kept = query
+            raise
         if self.settings.success_queue:
             yield Send(self.settings.success_queue, message.raw)
 
@@ -123,10 +127,15 @@ class OpenUrl(Stage):
         """Close the connections."""
         self._endpoint.close()
 
+    def _query(self, message: Message) -> str:
+        """Return what to send of a message; empty when it is not eligible."""
+        _ = message.body  # raises Reject for what no plugin could read
+        terms = self._plugin.parseline(message.raw.decode())
+        params = self._plugin.get_openurl_params(self._config, self.context.section, terms) if terms else None
+        return query_of(params) if params else ""
+
     def _send(self, query: str) -> None:
         """Get one query to the tracker. Raises Retry or Unavailable."""
-        self._pace.wait()
-        self._breaker.admit()
         try:
             answer = self._endpoint.get(query)
         except Unanswered as error:
@@ -158,12 +167,14 @@ class OpenUrl(Stage):
     def _fail(self, reason: str, retry_after_s: float | None, *, about_request: bool) -> NoReturn:
         """Count a failure against the tracker.
 
-        While it is down, messages go back untried. Only where this message may itself be the trouble its try counts,
-        or it would be the one that is tried after each pause for ever.
+        While it is down, messages go back untried. One that may itself be the trouble goes behind the others, or it
+        would be the one that is tried after each pause for ever; its tries count while others come through.
         """
         pause_s = self._breaker.failed(reason, retry_after_s or 0.0)
-        if pause_s is None or about_request:
+        if pause_s is None:
             raise Retry(reason, retry_after_s)
+        if about_request:
+            raise Retry(reason, pause_s, counts=False)
         raise Unavailable(reason, pause_s)
 
     def _count(self, name: str) -> None:

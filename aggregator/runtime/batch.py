@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from aggregator.runtime.message import History, Message, encode_body, write_history
 from aggregator.runtime.stage import Drop, Outcome, Send
 
@@ -23,7 +25,8 @@ class Batch:
         """Name, value expected to be there (None: whatever), new value (None: forget it)."""
         self.retries: list[tuple[float, bytes, bytes]] = []
         self.dead: list[tuple[bytes, bytes]] = []
-        self.back: list[bytes] = []
+        self.back: list[tuple[bytes, bytes]] = []
+        """A header that is new, or nothing, and the rest."""
         self.sent = 0
         self._copies: dict[str, int] = {}
 
@@ -87,10 +90,14 @@ class Batch:
         self.dead.append((write_history(history), message.raw))
         self.count("died")
 
-    def put_back(self, message: Message) -> None:
-        """Return a message untried."""
+    def put_back(self, message: Message, kept: str = "") -> None:
+        """Return a message untried; `kept` is what the stage wants to find again."""
         self.entries.append(message.entry)
-        self.back.append(message.entry)
+        if kept in ("", message.kept):
+            self.back.append((b"", message.entry))
+        else:
+            history = msgspec.structs.replace(message.history or History(), kept=kept)
+            self.back.append((write_history(history), message.raw))
 
     def close(self) -> None:
         """Count what was done: whatever left `held` and went nowhere else by itself. A source counts for itself."""

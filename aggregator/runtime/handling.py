@@ -38,11 +38,11 @@ class Handler:
             except (TypeError, ValueError) as error:  # no outcome, or a body that is no JSON
                 result = error
         if isinstance(result, Unavailable):
-            batch.put_back(message)
+            batch.put_back(message, result.kept)
             return result
         history = self._failed(message, result)
-        attempts = history.attempts
-        if isinstance(result, Reject) or attempts >= self.settings.maxtries:
+        attempts, counts = history.attempts, not isinstance(result, Retry) or result.counts
+        if isinstance(result, Reject) or (counts and attempts >= self.settings.maxtries):
             history.worker, history.died = self.worker, self.context.clock()
             batch.set_aside(message, history)
             self.context.log.error("dead attempts=%d error=%s", attempts, history.error)
@@ -57,10 +57,11 @@ class Handler:
         known = isinstance(error, Reject | Retry)
         return History(
             id=before.id,
-            attempts=before.attempts + 1,
+            attempts=before.attempts + (not isinstance(error, Retry) or error.counts),
             first=before.first or self.context.clock(),
             error=_ascii(str(error) if known else f"{type(error).__name__}: {error}", 500),
             trace="" if known else _ascii("".join(traceback.format_exception(error)), 4000),
+            kept=error.kept if isinstance(error, Retry) and error.kept else before.kept,
         )
 
     def _delay(self, error: Exception, attempts: int) -> float:
@@ -68,7 +69,7 @@ class Handler:
         wished = error.delay_s if isinstance(error, Retry) else None
         if wished is not None and wished >= 0:  # not so if it is no number
             return min(wished, self.settings.retrymax)
-        backoff = self.settings.retrydelay * 2.0 ** min(attempts - 1, 30)
+        backoff = self.settings.retrydelay * 2.0 ** min(max(attempts - 1, 0), 30)
         return min(backoff * random.uniform(0.8, 1.2), self.settings.retrymax)
 
 

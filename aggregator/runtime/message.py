@@ -34,6 +34,8 @@ class History(msgspec.Struct, omit_defaults=True):
     """The worker that set it aside."""
     died: float = 0.0
     """When it was set aside."""
+    kept: str = ""
+    """What the stage wants to find again at its next try."""
 
 
 class Message(msgspec.Struct, gc=False):
@@ -55,6 +57,11 @@ class Message(msgspec.Struct, gc=False):
     def attempts(self) -> int:
         """How often this message was tried before."""
         return self.history.attempts if self.history else 0
+
+    @property
+    def kept(self) -> str:
+        """What the stage kept for this try at the one before; empty when there was none."""
+        return self.history.kept if self.history else ""
 
     def text(self, key: str) -> str:
         """Return the text under a key of the body. Raises Reject when it is missing or no text."""

@@ -209,7 +209,7 @@ class Queue:
             args += [name, "*" if expected is None else expected, value or ""]
         args += [len(batch.retries), *(part for retry in batch.retries for part in retry)]
         args += [len(batch.dead), *(part for letter in batch.dead for part in letter)]
-        args += [len(batch.back), *batch.back]
+        args += [len(batch.back), *(part for returned in batch.back for part in returned)]
         for target in batch.sends.keys() | batch.delayed.keys():
             queue, target_keys = self._target(target)
             keys += target_keys

@@ -18,7 +18,7 @@ import trustme
 
 from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.logs.openurl import OpenUrl, mask, query_of
-from aggregator.runtime.message import Message
+from aggregator.runtime.message import History, Message
 from aggregator.runtime.stage import Drop, Outcome, Send
 from aggregator.settings import parse_settings
 from tests.logs.driving import make
@@ -253,15 +253,57 @@ def sent_or_unavailable(stage: OpenUrl, server: Tracker, requests: int) -> bool:
     return len(server.targets) >= requests
 
 
-def test_an_open_circuit_counts_no_try_of_a_message_except_for_what_may_be_its_own_fault(opened: Any) -> None:
+def test_a_message_that_may_be_the_trouble_goes_behind_the_others_and_counts_until_the_circuit_opens(
+    opened: Any,
+) -> None:
     with tracker(status(500)) as server:
         stage = opened(server.url, pauseonfail="100ms")
+        counted = []
         for _ in range(3):
-            with pytest.raises(Retry):
+            with pytest.raises(Retry) as retry:
                 handle(stage)
+            counted.append(retry.value.counts)
+        assert counted == [True, True, False]
         with pytest.raises(Unavailable):
             handle(stage)
         assert len(server.targets) == 3
+
+
+def test_what_was_sent_is_sent_again_as_it_was_whatever_the_plugin_says_by_then(opened: Any) -> None:
+    with tracker(in_turn(status(503), status(503), status(503), status(200))) as server:
+        stage = opened(server.url, pauseonfail="100ms")
+        first = message()
+        with pytest.raises(Retry) as retry:
+            list(stage.handle(first))
+        stage._config.set(stage.context.section, "rfr_id", "changed.example")
+        again = Message(first.raw, first.raw, History(id=1, kept=retry.value.kept))
+
+        for kind in (Retry, Unavailable):
+            with pytest.raises(kind) as kept:
+                list(stage.handle(again))
+            assert kept.value.kept == retry.value.kept
+        wait_until(lambda: sent_or_unavailable_again(stage, again))
+
+        assert len(server.targets) == 4 and len(set(server.targets)) == 1
+
+
+def sent_or_unavailable_again(stage: OpenUrl, again: Message) -> bool:
+    try:
+        list(stage.handle(again))
+    except Unavailable:
+        return False
+    return True
+
+
+def test_what_was_never_sent_is_asked_of_the_plugin_when_it_is(opened: Any) -> None:
+    with tracker(status(503)) as server:
+        stage = opened(server.url)
+        for _ in range(3):
+            with pytest.raises((Retry, Unavailable)):
+                handle(stage)
+        with pytest.raises(Unavailable) as untried:
+            handle(stage)
+        assert (untried.value.kept, len(server.targets)) == ("", 3)
 
 
 def test_answers_about_the_request_do_not_open_the_circuit(opened: Any) -> None:

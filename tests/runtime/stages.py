@@ -50,6 +50,10 @@ class Obedient(Stage):
             raise Retry("come back", message.body.get("delay_s", 0.05))
         if order == "wait-for-file" and not Path(message.body["file"]).exists():
             raise Unavailable("the file is not there", 0.2)
+        if order == "keep" and message.kept != "kept":
+            if message.body["pause"]:
+                raise Unavailable("away for once", 0.05, kept="kept")
+            raise Retry("once more", 0, kept="kept")
         if order == "slow":
             time.sleep(message.body["seconds"])
         if order == "drop":

@@ -45,6 +45,32 @@ def test_a_retry_whose_time_is_no_number_waits_as_usual(desk: Desk, start: Start
     assert desk.books().balanced
 
 
+@pytest.mark.parametrize("stage", ["Obedient", "ObedientThreads"])
+@pytest.mark.parametrize("pause", [True, False])
+def test_what_a_stage_kept_is_there_at_the_next_try(desk: Desk, start: Start, stage: str, pause: bool) -> None:
+    desk.push("in", order("keep", pause=pause), *bodies(3))
+
+    start(stage)
+
+    wait_until(lambda: desk.books().out == 4)
+    assert sorted(desk.waiting("out")) == sorted([order("keep", pause=pause), *bodies(3)])
+    assert desk.books().balanced
+
+
+def test_what_a_stage_kept_outlives_a_killed_worker(desk: Desk) -> None:
+    desk.push("in", *bodies(1))
+    worker = desk.worker()
+    batch = Batch()
+    batch.put_back(worker.claim(0, 1).messages[0], 'a="ü/\\"'.encode().hex())
+    worker.commit(batch, prefix=True)
+    worker.claim(0, 1)
+
+    [message] = desk.worker().claim(0, 1).messages
+
+    assert message.history is not None
+    assert (message.raw, message.kept, message.history.deliveries) == (bodies(1)[0], 'a="ü/\\"'.encode().hex(), 1)
+
+
 def test_counters_may_be_counted_from_many_threads(desk: Desk, start: Start) -> None:
     desk.push("in", *[order("count", times=3000)] * 100)
 

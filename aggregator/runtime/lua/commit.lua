@@ -8,7 +8,7 @@
 --      n, n × (cursor, expected value or '*', new value or '')
 --      n, n × (delay, header, body) to try again later
 --      n, n × (header, body) to set aside
---      n, n × entry to put back untried
+--      n, n × (header or '', entry or body) to put back untried
 --      per target: name, n, n × body (n = -1: all that leave, as they are), n, n × (delay, body)
 -- Returns ok | again (already done) | superseded | rolledback | cursor NAME (it was not what the source thought).
 local function commit(k, a)
@@ -98,8 +98,10 @@ local function commit(k, a)
     redis.call('HSET', dead, string.match(letter, '"id":(%d+)'), letter)
   end
   local back = number()
-  for i = at + back, at + 1, -1 do redis.call('LPUSH', returned, ARGV[i]) end
-  at = at + back
+  for i = at + 2 * back - 1, at + 1, -2 do
+    redis.call('LPUSH', returned, ARGV[i] == '' and ARGV[i + 1] or entry(ARGV[i], ARGV[i + 1]))
+  end
+  at = at + 2 * back
 
   k = k + 9
   local first_target = k
