@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from configparser import RawConfigParser
+from configparser import ConfigParser, RawConfigParser
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -295,7 +295,8 @@ class _Loader:
 
 
 def _parser(texts: Texts) -> RawConfigParser:
-    parser = RawConfigParser(default_section="")
+    # what plugins of PIRUS2 were given; values are filled in already
+    parser = ConfigParser(default_section="", interpolation=None)
     for section, options in texts.items():
         parser.add_section(section)
         for option, text in options.items():
