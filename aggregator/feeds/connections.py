@@ -15,8 +15,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from http.client import HTTPResponse
 from typing import Any, NamedTuple
+
+from aggregator.feeds.framing import Response
 
 IDLE_S = 120.0
 """How long an unused connection is kept."""
@@ -78,13 +79,13 @@ class Connection:
         self.used = False
         self.idle_since = 0.0
 
-    def get(self, target: str, headers: Sequence[tuple[str, str]], deadline: float) -> HTTPResponse:
+    def get(self, target: str, headers: Sequence[tuple[str, str]], deadline: float) -> Response:
         """Send a request and return the answer as far as its headers."""
         self.deadline = deadline
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
         self._arm()
         self.sock.sendall("\r\n".join(lines).encode("latin-1"))
-        response = HTTPResponse(self, method="GET")  # type: ignore[arg-type]
+        response = Response(self, method="GET")  # type: ignore[arg-type]
         response.begin()
         return response
 

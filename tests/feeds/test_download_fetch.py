@@ -397,6 +397,25 @@ def test_answers_that_only_promise_one_end_at_the_deadline(server: WebServer, fe
     assert "no whole answer" in str(failure(fetcher, f"{server.url}/feed", timeout_s=0.5))
 
 
+@pytest.mark.parametrize("line", ["100 Continue", "102 Processing", "103 Early Hints", "199 Anything"])
+def test_what_comes_before_an_answer_is_not_taken_for_one(server: WebServer, fetcher: Fetcher, line: str) -> None:
+    def early(talk: Talk) -> None:
+        talk.send(f"HTTP/1.1 {line}\r\nLink: </x>; rel=preload\r\n\r\n".encode())
+        talk.answer(talk.asked.path.encode())
+
+    server.answers |= {"/one": early, "/two": early}
+
+    assert fetch(fetcher, f"{server.url}/one")[1] == b"/one"
+    assert fetch(fetcher, f"{server.url}/two")[1] == b"/two"
+    assert server.last("/two").connection == 1
+
+
+def test_a_change_of_the_protocol_is_refused(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = lambda talk: talk.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nx")
+
+    assert str(failure(fetcher, f"{server.url}/feed")) == "HTTP 101: another protocol, which nobody asked for"
+
+
 # Redirects
 
 
