@@ -5,9 +5,13 @@ Source: RFC 9112, sections 6 and 7.1; RFC 9110, section 15.2.
 
 from __future__ import annotations
 
+import re
 from http.client import HTTPResponse
 
 from aggregator.feeds.body import Broken
+
+LONGEST_LINE = 4096
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;.*)?\r?\n")
 
 
 class Response(HTTPResponse):
@@ -22,3 +26,14 @@ class Response(HTTPResponse):
             # the standard library goes past 100 alone, and takes any other for an answer without a body
             self.headers = None  # type: ignore[assignment]
             super().begin()
+
+    def _read_next_chunk_size(self) -> int:
+        """Return how long the next chunk is, in place of the standard library's, which reads up to the end for `-1`.
+
+        Raises ValueError, which the caller takes for a cut body.
+        """
+        line = self.fp.readline(LONGEST_LINE)
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise ValueError(f"no size of a chunk (found {line[:20]!r})")
+        return int(match[1], 16)

@@ -416,6 +416,21 @@ def test_a_change_of_the_protocol_is_refused(server: WebServer, fetcher: Fetcher
     assert str(failure(fetcher, f"{server.url}/feed")) == "HTTP 101: another protocol, which nobody asked for"
 
 
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"+5", b"0x5", b"1_0", b"", b"f" * 16, b"5" + b" " * 5000])
+def test_a_chunk_of_a_size_that_is_none_is_refused(server: WebServer, fetcher: Fetcher, size: bytes) -> None:
+    def answer(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nhello\r\n0\r\n\r\n")
+        talk.hang()
+
+    server.answers["/feed"] = answer
+    written: list[bytes] = []
+
+    with pytest.raises(Failed, match="the answer broke off"):
+        fetcher.fetch(Request(f"{server.url}/feed", {}, 5.0, 3), written.append)
+
+    assert written == []
+
+
 # Redirects
 
 
