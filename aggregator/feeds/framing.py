@@ -11,6 +11,7 @@ from http.client import HTTPResponse
 from aggregator.feeds.body import Broken
 
 LONGEST_LINE = 4096
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;.*)?\r?\n")
 
 
@@ -26,6 +27,26 @@ class Response(HTTPResponse):
             # the standard library goes past 100 alone, and takes any other for an answer without a body
             self.headers = None  # type: ignore[assignment]
             super().begin()
+        if self.status not in (204, 304):
+            self._settle_end()
+
+    def _settle_end(self) -> None:
+        """Take the length as it is announced. Raises Broken when that can be understood in two ways."""
+        codings = [coding for coding in self._listed("transfer-encoding") if coding.lower() != "identity"]
+        if codings and not (self.chunked and len(codings) == 1):
+            raise Broken(f"Transfer-Encoding {', '.join(codings)[:40]!r}; only chunked can be read")
+        lengths = set(self._listed("content-length"))
+        if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
+            raise Broken(f"Content-Length {', '.join(sorted(lengths))[:40]!r}; it must be one number")
+        if self.chunked:
+            # chunked counts; but who says both may have meant the other
+            self.will_close |= bool(lengths)
+        elif lengths:
+            self.length = int(lengths.pop())
+
+    def _listed(self, name: str) -> list[str]:
+        """Return the values of a header that may stand there several times, or have several."""
+        return [value.strip() for line in self.headers.get_all(name, ()) for value in line.split(",")]
 
     def _read_next_chunk_size(self) -> int:
         """Return how long the next chunk is, in place of the standard library's, which reads up to the end for `-1`.

@@ -431,6 +431,55 @@ def test_a_chunk_of_a_size_that_is_none_is_refused(server: WebServer, fetcher: F
     assert written == []
 
 
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ("Transfer-Encoding: gzip, chunked", "Transfer-Encoding 'gzip, chunked'; only chunked can be read"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip", "Transfer-Encoding 'chunked, gzip'; only"),
+        ("Transfer-Encoding: chunked, chunked", "Transfer-Encoding 'chunked, chunked'; only"),
+        ("Content-Length: 5\r\nContent-Length: 3", "Content-Length '3, 5'; it must be one number"),
+        ("Content-Length: 5x", "Content-Length '5x'; it must be one number"),
+        ("Content-Length: +5", "Content-Length '+5'; it must be one number"),
+        ("Content-Length: -5", "Content-Length '-5'; it must be one number"),
+    ],
+)
+def test_an_end_that_can_be_understood_in_two_ways_is_refused(
+    server: WebServer, fetcher: Fetcher, headers: str, words: str
+) -> None:
+    def answer(talk: Talk) -> None:
+        talk.send(f"HTTP/1.1 200 OK\r\nConnection: close\r\n{headers}\r\n\r\n5\r\nhello\r\n0\r\n\r\n".encode())
+        talk.cut()
+
+    server.answers["/feed"] = answer
+
+    assert words in str(failure(fetcher, f"{server.url}/feed"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Content-Length: 5, 5",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Transfer-Encoding: identity\r\nContent-Length: 5",
+    ],
+)
+def test_what_says_one_end_in_more_words_is_taken(server: WebServer, fetcher: Fetcher, headers: str) -> None:
+    server.answers["/feed"] = lambda talk: talk.send(f"HTTP/1.1 200 OK\r\n{headers}\r\n\r\nhello".encode())
+
+    assert fetch(fetcher, f"{server.url}/feed")[1] == b"hello"
+
+
+def test_a_connection_is_not_kept_when_a_chunked_body_has_a_length_too(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/feed"] = lambda talk: talk.send(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    )
+
+    for _ in range(2):
+        assert fetch(fetcher, f"{server.url}/feed")[1] == b"hello"
+
+    assert server.last("/feed").connection == 2
+
+
 # Redirects
 
 
