@@ -25,7 +25,10 @@ class Landing:
     def write(self, piece: bytes) -> None:
         """Add to it."""
         try:
-            self._open().write(piece)
+            file, left = self._open(), memoryview(piece)
+            while left:
+                # the last bytes that a disk has room for are a short write, and no error yet
+                left = left[file.write(left) :]
         except OSError as error:
             raise _full(self.part, error) from error
 
