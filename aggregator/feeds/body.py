@@ -23,6 +23,8 @@ class Body(NamedTuple):
     """As it came, packed or not."""
     size_bytes: int
     sha256: str
+    has_end: bool
+    """True when the answer said where its body ends; without that a cut one looks whole."""
 
 
 def read_body(response: HTTPResponse, encoding: str, max_size: int, write: Callable[[bytes], object]) -> Body:
@@ -36,15 +38,17 @@ def read_body(response: HTTPResponse, encoding: str, max_size: int, write: Calla
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise Broken(f"packed as {encoding[:40]!r}, which nobody asked for")
-    packed = _Wire(response, max_size)
+    is_packed = encoding not in ("", "identity")
+    has_end = is_packed or response.chunked or response.length is not None
+    wire = _Wire(response, max_size)
     digest, size = hashlib.sha256(), 0
-    for piece in _unpack(packed.pieces()) if encoding not in ("", "identity") else packed.pieces():
+    for piece in _unpack(wire.pieces()) if is_packed else wire.pieces():
         size += len(piece)
         if size > max_size:
             raise Broken(f"larger than max_size (more than {max_size} bytes)")
         digest.update(piece)
         write(piece)
-    return Body(packed.read, size, digest.hexdigest())
+    return Body(wire.read, size, digest.hexdigest(), has_end)
 
 
 class _Wire:

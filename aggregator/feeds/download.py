@@ -21,7 +21,8 @@ from aggregator.feeds.landing import Landing, remove_leftovers
 from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.messages import DueTick, decode, encode
-from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread, validators_for, validators_of
+from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread
+from aggregator.feeds.validators import validators_for, validators_of
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text

@@ -49,6 +49,8 @@ class Answer(NamedTuple):
     wire_bytes: int = 0
     size_bytes: int = 0
     sha256: str = ""
+    has_end: bool = True
+    """False when nothing but the end of the connection said where the body ends: it may be cut."""
 
 
 class Failed(Exception):

@@ -17,7 +17,7 @@ class Validators(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What the last whole answer said of itself, to be asked whether there is something newer."""
 
     url: str
-    """A hash of the address it belongs to."""
+    """A hash of the source it belongs to: the address, and what the configuration says of it."""
     etag: str = ""
     modified: str = ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ from aggregator.feeds.feedtable import Feed
 from aggregator.feeds.fetch import Answer, Failed
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.masking import mask_url
-from aggregator.feeds.messages import Downloaded, DueTick, Validators
+from aggregator.feeds.messages import Downloaded, DueTick
 
 KEPT_HEADERS = (
     "age", "cache-control", "content-encoding", "content-length", "content-type", "date", "etag", "expires",
@@ -69,23 +68,3 @@ def tell_unread(due: DueTick, period_ms: int, reason: str) -> Downloaded:
     return Downloaded(
         feed=due.feed, url="", period_ms=period_ms, extension="bin", timestamp="none", format="other", tick=tick
     )
-
-
-def validators_for(feed: Feed, due: DueTick) -> Validators | None:
-    """Return what to ask the feed's server with; nothing when it was learnt at another address."""
-    known = due.validators
-    return known if known is not None and known.url == _hash(feed.url) else None
-
-
-def validators_of(feed: Feed, answer: Answer) -> Validators | None:
-    """Return what to ask with the next time; nothing after an empty body, lest 304s keep it."""
-    etag, modified = answer.headers.get("etag", ""), answer.headers.get("last-modified", "")
-    if not answer.size_bytes or not (etag or modified):
-        return None
-    if len(etag) + len(modified) > 1000 or not (etag + modified).isprintable():
-        return None
-    return Validators(url=_hash(feed.url), etag=etag, modified=modified)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from aggregator.errors import Reject, Unavailable
@@ -17,7 +20,7 @@ from aggregator.runtime.message import Message
 from aggregator.tables import FeedTable
 from tests.feeds.captures import subway_captures
 from tests.feeds.downloading import NOW, RUNNING, Downloading, make
-from tests.feeds.webserver import WebServer, body, status
+from tests.feeds.webserver import Answer, WebServer, body, status
 
 CAPTURE = subway_captures()[0][1]
 
@@ -83,15 +86,63 @@ def test_validators_travel_with_the_tick_and_are_asked_with(server: WebServer, l
     assert third.validators == second.validators
 
 
-def test_validators_of_another_address_are_not_asked_with(server: WebServer, line: Downloading) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"url": "{}/moved"}, {"timestamp": "http"}, {"extension": "bin"}, {"headers": {"x-api-key": "new"}}],
+    ids=str,
+)
+def test_validators_of_another_source_are_not_asked_with(
+    server: WebServer, line: Downloading, change: dict[str, Any]
+) -> None:
+    server.answers["/moved"] = server.answers["/feed"]
     _, second = line.handle_at_its_time(line.seed()[0])
-    server.answers["/moved"] = body(CAPTURE)
-    line.stage.chains.table = FeedTable({"ace": make("ace", f"{server.url}/moved")}, (), ())
+    if "url" in change:
+        change = {"url": change["url"].format(server.url)}
+    changed = msgspec.structs.replace(line.table.feeds["ace"], **change)
+    line.stage.chains.table = FeedTable({"ace": changed}, (), ())
 
-    told, _ = line.handle_at_its_time(second)
+    told, third = line.handle_at_its_time(second)
 
     assert told.tick.outcome == "ok"
-    assert "if-none-match" not in server.last("/moved").headers
+    assert "if-none-match" not in server.asked[-1].headers
+    assert third.validators and third.validators != second.validators
+
+
+def test_a_body_without_an_end_of_its_own_is_not_what_is_asked_about_the_next_time(
+    server: WebServer, line: Downloading
+) -> None:
+    def until_closed(data: bytes, header: str = "") -> Answer:
+        head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nETag: 1\r\n{header}\r\n".encode()
+        return lambda talk: (talk.send(head + data), talk.cut())
+
+    kept = {}
+    for what, answer in {
+        "perhaps cut": until_closed(CAPTURE),
+        "packed": until_closed(gzip.compress(CAPTURE), "Content-Encoding: gzip\r\n"),
+        "in chunks": until_closed(b"1\r\nx\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n"),
+        "of a length": until_closed(b"x", "Content-Length: 1\r\n"),
+    }.items():
+        server.answers["/feed"] = answer
+        line.now += 10
+        told, following, _ = line.handle(DueTick(feed="ace", planned_ms=int(line.now * 1000), chain=1))
+        assert told[0].tick and told[0].tick.outcome == "ok"
+        assert following
+        kept[what] = following.validators is not None
+
+    assert kept == {"perhaps cut": False, "packed": True, "in chunks": True, "of a length": True}
+
+
+@pytest.mark.parametrize(
+    ("etag", "is_kept"), [("e" * 1000, True), ("e" * 1001, False), ("a\tb", False), ("\xa0", False), ("\xe9", True)]
+)
+def test_validators_that_are_long_or_cannot_be_printed_are_not_kept(
+    server: WebServer, line: Downloading, etag: str, is_kept: bool
+) -> None:
+    server.answers["/feed"] = body(CAPTURE, ETag=f"{etag}")
+
+    _, second = line.handle_at_its_time(line.seed()[0])
+
+    assert (second.validators is not None) is is_kept
 
 
 def test_an_empty_body_is_not_what_is_asked_about_the_next_time(server: WebServer, line: Downloading) -> None:
