@@ -38,6 +38,8 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
     outcome: str = ""
     """The last tick's outcome, and its error."""
     error: str = ""
+    refused: str = ""
+    """Why the last body that came was invalid; empty when it was good."""
     planned_ms: int = 0
     """When that tick was planned."""
     answered_ms: int = 0

@@ -111,6 +111,8 @@ class Filter(Stage):
             tick, publication = self._decide(told, told.tick, state)
         except OSError as error:
             raise Unavailable(f"cannot write {self.folders.folder}: {error.strerror or error}") from error
+        if told.tick.outcome == "ok":
+            state.refused = tick.error if tick.outcome == "invalid" else ""
         tick = self._note(told, tick, state)
         self.context.count(tick.outcome)
         filtered = Filtered(
@@ -128,6 +130,8 @@ class Filter(Stage):
 
     def _decide(self, told: Downloaded, tick: Tick, state: FeedState) -> tuple[Tick, str]:
         """Return the tick with its final outcome, and the name of the publication it brought."""
+        if tick.outcome == "not_modified" and state.refused:
+            return _with(tick, outcome="invalid", error=f"not modified since: {state.refused}"[:500]), ""
         if tick.outcome != "ok":
             return tick, ""
         source = self._source(told)

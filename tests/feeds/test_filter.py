@@ -273,6 +273,18 @@ def test_a_bad_body_is_set_aside_with_its_reason_and_headers(line: Filtering, na
     assert (line.publications(), line.downloads()) == ({}, [])
 
 
+def test_what_is_not_modified_since_a_bad_body_is_as_bad(line: Filtering) -> None:
+    reason = line.take(capture("gtfsrt-bad/13-truncated.pb")).tick.error
+    line.restart()
+
+    ticks = [line.handle(line.no_body(outcome)).tick for outcome in ("not_modified", "failed", "not_modified")]
+
+    since = ("invalid", f"not modified since: {reason}")
+    assert [(tick.outcome, tick.error) for tick in ticks] == [since, ("failed", ""), since]
+    line.take(CAPTURES[0])
+    assert line.handle(line.no_body("not_modified")).tick.outcome == "not_modified"
+
+
 @pytest.mark.parametrize("name", ["11-out-of-range-times.pb", "24-refresh-gap.pb", "25-header-went-back.pb"])
 def test_what_is_only_odd_is_kept(line: Filtering, name: str) -> None:
     assert line.take(capture(f"gtfsrt-bad/{name}")).tick.outcome == "ok"
