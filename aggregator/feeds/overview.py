@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from aggregator.config import Config
+from aggregator.feeds.chains import read_begun
 from aggregator.feeds.feedstate import CURSOR, FeedState, decode_state
 from aggregator.feeds.feedtable import Feed
 from aggregator.feeds.messages import DueTick
@@ -51,7 +52,7 @@ class FeedFacts(NamedTuple):
 def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now: float) -> list[FeedFacts]:
     """Return the facts of all configured feeds, by name."""
     states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter")}
-    begun = {name: int(text) for name, text in _cursors(config, client, keys, "download")}
+    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download")}
     due = {tick.feed: tick for tick in _due(config, client, keys)}
     return [
         FeedFacts(feed, states.get(name, FeedState()), begun.get(name, 0), due.get(name), int(now * 1000))

@@ -353,6 +353,41 @@ def test_a_feed_that_is_new_in_the_configuration_gets_a_tick_of_its_own(tmp_path
     assert [tick.feed for tick in after.seed()] == ["new"]
 
 
+def test_a_feed_whose_period_gets_shorter_does_not_wait_for_the_tick_of_the_longer_one(
+    server: WebServer, tmp_path: Path
+) -> None:
+    before = Downloading(tmp_path, make("ace", f"{server.url}/feed", period="7d"))
+    _, waiting = before.handle_at_its_time(before.seed()[0])
+    after = Downloading(tmp_path, make("ace", f"{server.url}/feed", period="10s"), cursors=before.cursors)
+    after.now = before.now + 60
+
+    [tick] = after.seed()
+
+    assert tick.planned_ms < (after.now + 10) * 1000
+    assert after.handle(waiting)[2] == "tick_superseded"
+    assert after.handle_at_its_time(tick)[0].tick.outcome == "ok"
+    assert after.seed() == []
+
+
+def test_a_feed_whose_period_gets_longer_goes_on_with_its_tick(tmp_path: Path) -> None:
+    before = Downloading(tmp_path, make("ace", "http://127.0.0.1:1/", period="10s"))
+    before.seed()
+    longer = Downloading(tmp_path, make("ace", "http://127.0.0.1:1/", period="7d"), cursors=before.cursors)
+    assert longer.seed() == []
+
+    again = Downloading(tmp_path, make("ace", "http://127.0.0.1:1/", period="10s"), cursors=longer.cursors)
+
+    assert [tick.feed for tick in again.seed()] == ["ace"]
+
+
+def test_a_chain_whose_period_was_not_noted_goes_on(tmp_path: Path) -> None:
+    begun_ms = int(NOW * 1000) - 1_000_000
+    line = Downloading(tmp_path, make("ace", "http://127.0.0.1:1/"), cursors={"feed:ace": str(begun_ms)})
+
+    assert line.seed() == []
+    assert line.cursors["feed:ace"] == f"{begun_ms} 10000"
+
+
 def test_a_feed_that_left_the_configuration_ends_and_is_forgotten(line: Downloading) -> None:
     line.seed()
 
