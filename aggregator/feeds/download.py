@@ -22,7 +22,7 @@ from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.messages import DueTick, decode, encode
 from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread
-from aggregator.feeds.validators import validators_for, validators_of
+from aggregator.feeds.validators import source_of, validators_for, validators_of
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
@@ -42,7 +42,7 @@ class Download(Stage):
     """Download every feed at its planned times, each tick with one recorded outcome.
 
     In: ticks that it sends to itself, one for each feed: `feed`, `planned_ms` (Unix milliseconds), and what is to be
-    remembered of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `kills`, `validators`).
+    remembered of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `failing`, `kills`, `validators`).
     Out: for each tick `feed`, `tick` (as in a manifest; outcome ok, not_modified, failed or late), `file` (the body,
     from the instance's folder, or ''), `headers`, `final_url`, and the feed's `url` (secrets hidden), `period_ms`,
     `extension`, `timestamp`, `format`, `stale_after_ms`; for ticks missed in a row `missed_from_ms` and `missed_to_ms`
@@ -115,6 +115,8 @@ class Download(Stage):
             remove_leftovers(*self._place(feed, due))
             yield self._due(_with(due, kills=due.kills + message.history.deliveries))
         else:
+            if due.failing and due.failing != source_of(feed):
+                due = _with(due, failures=0, wait_until_ms=0, why="", failing="")
             for outcome in self._tick(feed, due):
                 follows = isinstance(outcome, Send) and outcome.queue == self.settings.listento
                 if not (due.once and follows):
@@ -188,7 +190,7 @@ class Download(Stage):
         told = tell_answer(feed, due, (started_ms, self._now()), answer, file)
         yield Send(self.settings.pushto, encode(told))
         known = validators_of(feed, answer) if file else known
-        yield self._next(feed, _with(due, failures=0, wait_until_ms=0, why="", kills=0, validators=known))
+        yield self._next(feed, _with(due, failures=0, wait_until_ms=0, why="", failing="", kills=0, validators=known))
 
     def _failed(self, feed: Feed, due: DueTick, started_ms: int, error: Failed) -> Iterator[Outcome]:
         now_ms = self._now()
@@ -201,7 +203,8 @@ class Download(Stage):
             wait_ms = int(min(error.retry_after_s, pace.LONGEST_RETRY_AFTER_S) * 1000)
             why = f"the server asked for {error.retry_after_s:.0f} s of rest: {error}"
         until_ms = now_ms + wait_ms if wait_ms else 0
-        yield self._next(feed, _with(due, failures=failures, wait_until_ms=until_ms, why=why[:300], kills=0))
+        failed = _with(due, failures=failures, wait_until_ms=until_ms, why=why[:300], failing=source_of(feed), kills=0)
+        yield self._next(feed, failed)
 
     def _place(self, feed: Feed, due: DueTick) -> tuple[Path, str]:
         """Return the folder of a tick's body, and how the names of all its files begin."""

@@ -35,6 +35,8 @@ class DueTick(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Ticks planned before this are not tried."""
     why: str = ""
     """Why they are not."""
+    failing: str = ""
+    """A hash of the source that these three are about."""
     kills: int = 0
     """How often a worker vanished while it held this tick."""
     validators: Validators | None = None

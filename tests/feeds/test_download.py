@@ -243,6 +243,24 @@ def test_no_server_can_have_itself_left_alone_for_ever(server: WebServer, line: 
     assert following.wait_until_ms <= (line.now + 86_400) * 1000
 
 
+@pytest.mark.parametrize("change", [{"url": "{}/moved"}, {"headers": {"x-api-key": "new"}}], ids=str)
+def test_a_feed_that_gets_another_source_does_not_pay_for_the_old_one(
+    server: WebServer, line: Downloading, change: dict[str, Any]
+) -> None:
+    server.answers |= {"/moved": body(CAPTURE), "/feed": status("429 Too Many Requests", Retry_After="86400")}
+    _, tick = line.handle_at_its_time(line.seed()[0])
+    server.answers["/feed"] = body(CAPTURE)
+    if "url" in change:
+        change = {"url": change["url"].format(server.url)}
+    changed = msgspec.structs.replace(line.table.feeds["ace"], **change)
+    line.stage.chains.table = FeedTable({"ace": changed}, (), ())
+
+    told, following = line.handle_at_its_time(tick)
+
+    assert told.tick.outcome == "ok"
+    assert (following.failures, following.why, following.failing) == (0, "", "")
+
+
 def test_half_a_body_leaves_nothing_on_the_disk(server: WebServer, line: Downloading) -> None:
     server.answers["/feed"] = lambda talk: (
         talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(70_000)), talk.cut()
