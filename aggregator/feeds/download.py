@@ -199,8 +199,9 @@ class Download(Stage):
         failures = due.failures + 1
         wait_ms = pace.backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))
         why = f"{failures} failures in a row, the last: {error}"
-        if error.retry_after_s is not None:
-            wait_ms = int(min(error.retry_after_s, pace.LONGEST_RETRY_AFTER_S) * 1000)
+        asked_ms = int(min(error.retry_after_s or 0.0, pace.LONGEST_RETRY_AFTER_S) * 1000)
+        if asked_ms > wait_ms:
+            wait_ms = asked_ms
             why = f"the server asked for {error.retry_after_s:.0f} s of rest: {error}"
         until_ms = now_ms + wait_ms if wait_ms else 0
         failed = _with(due, failures=failures, wait_until_ms=until_ms, why=why[:300], failing=source_of(feed), kills=0)

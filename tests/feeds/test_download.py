@@ -235,6 +235,19 @@ def test_a_server_that_asks_to_be_left_alone_is(server: WebServer, line: Downloa
     assert outcomes[5][0] == 429
 
 
+@pytest.mark.parametrize("retry_after", ["0", "1"])
+def test_a_short_rest_that_is_asked_for_does_not_replace_the_long_one_of_a_feed_that_keeps_failing(
+    server: WebServer, line: Downloading, retry_after: str
+) -> None:
+    server.answers["/feed"] = status("503 Service Unavailable", Retry_After=retry_after)
+    [tick] = line.seed()
+
+    for _ in range(60):
+        _, tick = line.handle_at_its_time(tick)
+
+    assert server.count("/feed") == 7
+
+
 def test_no_server_can_have_itself_left_alone_for_ever(server: WebServer, line: Downloading) -> None:
     server.answers["/feed"] = status("503 Service Unavailable", Retry_After="999999999")
 
