@@ -127,13 +127,13 @@ class _Download:
         path = quote(parts.path or "/", safe=_RESERVED)
         target = f"{path}?{quote(parts.query, safe=_RESERVED)}" if parts.query else path
         try:
-            response = connection.get(target, self._headers(origin, parts), self.deadline)
+            response = connection.get(target, self._headers(origin), self.deadline)
         except BaseException:
             connection.close()
             raise
         return _Exchange(self.fetcher.connections, origin, connection, response)
 
-    def _headers(self, origin: Origin, parts: SplitResult) -> list[tuple[str, str]]:
+    def _headers(self, origin: Origin) -> list[tuple[str, str]]:
         usual_port = {"http": 80, "https": 443}[origin.scheme]
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         headers = {
@@ -147,10 +147,9 @@ class _Download:
         if self.request.modified:
             headers["if-modified-since"] = self.request.modified
         home = urlsplit(self.request.url)
-        if home.hostname == parts.hostname and (home.scheme == parts.scheme or parts.scheme == "https"):
-            login = (home.username, home.password)
-            if login[0] is not None:
-                text = f"{unquote(login[0])}:{unquote(login[1] or '')}"
+        if _is_at_home(_origin(home), origin):
+            if home.username is not None:
+                text = f"{unquote(home.username)}:{unquote(home.password or '')}"
                 headers["authorization"] = f"Basic {base64.b64encode(text.encode()).decode()}"
             headers |= self.request.headers
         return list(headers.items())
@@ -212,6 +211,12 @@ def _origin(parts: SplitResult) -> Origin:
     if not host or not host.isprintable() or " " in host:
         raise ValueError("a URL without a host")
     return Origin(parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80))
+
+
+def _is_at_home(home: Origin, origin: Origin) -> bool:
+    """True for the feed's own server, also when it sends us on from http to https, on the usual ports of both."""
+    upgraded = Origin("https", home.host, 443) if (home.scheme, home.port) == ("http", 80) else home
+    return origin in (home, upgraded)
 
 
 def _next_url(url: str, response: HTTPResponse) -> str:

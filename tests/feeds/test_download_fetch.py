@@ -528,6 +528,37 @@ def test_the_headers_of_a_feed_go_to_its_own_server_only(server: WebServer, fetc
     assert server.last("/b").headers["x-api-key"] == "secret"
 
 
+def test_secrets_do_not_go_to_another_port_of_the_host(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/b"] = body(b"x")
+    with WebServer() as home:
+        home.answers["/a"] = redirect(f"{server.url}/b")
+
+        fetch(fetcher, f"http://me:pw@127.0.0.1:{home.port}/a", headers={"x-api-key": "secret"})
+
+    assert not {"x-api-key", "authorization"} & server.last("/b").headers.keys()
+
+
+def test_secrets_go_on_from_http_to_https_and_never_back(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("safe.example").configure_cert(context)
+    server.answers |= {"/up": redirect("https://safe.example/end"), "/end": body(b"open")}
+    with WebServer(tls=context) as safe, authority.cert_pem.tempfile() as file:
+        monkeypatch.setenv("SSL_CERT_FILE", os.fspath(file))
+        safe.answers |= {"/down": redirect("http://safe.example/end"), "/end": body(b"safe")}
+        ports = {80: server.port, 443: safe.port}
+        fetcher = Fetcher("tests/1", Connections(lambda _, port: system_resolve("127.0.0.1", ports[port])))
+        secret = {"x-api-key": "secret"}
+
+        up = fetch(fetcher, "http://safe.example/up", headers=secret)[1]
+        down = fetch(fetcher, "https://safe.example/down", headers=secret)[1]
+
+        fetcher.connections.close()
+        assert (up, down) == (b"safe", b"open")
+        assert safe.last("/end").headers["x-api-key"] == "secret"
+    assert "x-api-key" not in server.last("/end").headers
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 def test_a_redirect_from_a_public_to_a_private_address_is_refused(
     server: WebServer, fetcher: Fetcher, host: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -88,12 +89,13 @@ def dribble(data: bytes, pause_s: float) -> Answer:
 
 
 class WebServer:
-    """The server; as a context manager it is started and stopped."""
+    """The server; as a context manager it is started and stopped. With `tls` it speaks https."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._listener = socket.create_server((host, 0), backlog=500)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://{host}:{self.port}"
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}"
         self.answers: dict[str, Answer] = {}
         self.asked: list[Asked] = []
         self.delay_s = 0.0
@@ -151,6 +153,10 @@ class WebServer:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:
+            if self._tls is not None:
+                self._open.discard(sock)
+                sock = self._tls.wrap_socket(sock, server_side=True)
+                self._open.add(sock)
             with sock, sock.makefile("rb") as incoming:
                 while line := incoming.readline():
                     path = line.split()[1].decode()
