@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 SECRET_PARAMETER = re.compile(
-    r"([?&;][^=&;#]*(?:key|token|secret|passw|pwd|auth|sig|credential|app_?id|client|subscription)[^=&;#]*=)[^&;#]*",
+    r"([?&;#][^=&;#]*(?:key|token|secret|pass(?!enger)|pwd|(?<![a-z])pw(?![a-z])|auth|bearer|jwt|session|sig"
+    r"|credential|app_?id|client|subscription)[^=&;#]*=)[^&;#]*",
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(r"%\(ENV_\w+\)s")

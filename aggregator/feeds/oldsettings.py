@@ -97,7 +97,7 @@ class _Importer:
         for match in SECRET_PARAMETER.finditer(url):
             secret = url[match.end(1) : match.end()]
             written += _escaped(url[at : match.end(1)])
-            parameter = re.split(r"[?&;]", match[1])[-1].rstrip("=")
+            parameter = re.split(r"[?&;#]", match[1])[-1].rstrip("=")
             written += f"%(ENV_{self._variable(secret, parameter, feed)})s" if secret else ""
             at = match.end()
         return written + _escaped(url[at:])
