@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
 from aggregator import placeholders
 from aggregator.feeds.layout import MAX_NAME_BYTES, Extension, parse_feed_name
-from aggregator.feeds.masking import mask_url
+from aggregator.feeds.masking import mask_bad_url, mask_url
 from aggregator.feeds.timestamps import resolve
 from aggregator.ini import Document, Problem
 from aggregator.programs import unknown
@@ -103,6 +104,7 @@ class Reader:
 
     def read_section(self, name: str, section: str, texts: Mapping[str, str], raw: Mapping[str, str]) -> None:
         """Take in a section `[feed_NAME]`."""
+        self.document.veiled[section, "url"] = mask_bad_url(raw.get("url", ""))
         faults = list(self._read(name, texts, raw, f"[{section}] in line {self.document.line_of(section)}"))
         for option, text in faults:
             self.document.fault(section, option, text)
@@ -155,10 +157,12 @@ class Reader:
             if missing:
                 self._fault_row(shown, line, column, f"missing environment variable {', '.join(missing)}")
                 return
+        veiled = {column: text for column, text in raw.items() if "%(ENV_" in text}
+        veiled["url"] = mask_bad_url(raw.get("url", ""))
         name = texts.pop("id", "")
         for option, text in self._read(name, texts, raw, f"{shown}:{line}"):
-            if option is not None and "%(ENV_" in raw.get(option, ""):
-                text = re.sub(r"found (['\"]).*\1", f"found {shorten(raw[option])}", text)
+            if option in veiled:
+                text = _veil(text, veiled[option])
             self._fault_row(shown, line, option or "id", text)
 
     def _read(
@@ -180,6 +184,7 @@ class Reader:
             if option not in known and not option.startswith(HEADER_PREFIX)
         ]
         if settings is not None:
+            more += [("url", text) for text in _fault_of_host(settings.url)]
             more += [("timestamp", text) for text in self._fault_of_timestamp(settings.timestamp)]
         if name in self._places:
             more.append((None, f"a second feed {name}; the first one is {self._places[name]}"))
@@ -227,6 +232,20 @@ def make_feed(name: str, settings: FeedSettings, headers: Mapping[str, str], wri
         allow_private=settings.allow_private,
         headers=headers,
     )
+
+
+def _veil(text: str, shown: str) -> str:
+    """Return a fault with another value in place of the one that was found."""
+    return re.sub(r"found (['\"]).*\1", lambda _: f"found {shorten(shown)}", text)
+
+
+def _fault_of_host(url: str) -> list[str]:
+    fault = [f"bad host or port (found {shorten(url)}); / ? # @ in a login are written as %2F %3F %23 %40"]
+    try:
+        parts = urlsplit(url)
+        return [] if parts.hostname and parts.port != 0 else fault
+    except ValueError:
+        return fault  # the error's own words would show what stands there, perhaps a part of a password
 
 
 def _format_of(timestamp: str) -> str:

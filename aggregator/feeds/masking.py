@@ -20,3 +20,12 @@ def mask_url(url: str) -> str:
     url = re.sub(r"^(\w+://)[^/?#]*@", r"\1***@", url)
     url = SECRET_PARAMETER.sub(r"\1***", url)
     return _VARIABLE.sub("***", url)
+
+
+def mask_bad_url(text: str) -> str:
+    """Return what should be an address, and need not be one, with all hidden that may be a login or a secret's value.
+
+    Names of variables stay, as one of them may be what is wrong.
+    """
+    text = re.sub(r"^([\w\s+.-]*:?/*).*@", r"\1***@", text, flags=re.DOTALL)
+    return SECRET_PARAMETER.sub(r"\1***", text)

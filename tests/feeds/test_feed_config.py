@@ -243,6 +243,28 @@ def test_a_secret_in_a_bad_value_is_not_told(tmp_path: Path, monkeypatch: pytest
     assert "found '%(ENV_CSV_URL)s'" in fault
 
 
+BAD_URLS = {
+    "htp://joe:s3cret@h/a": "htp://***@h/a",
+    "http:/joe:s3cret@h/a": "http:/***@h/a",
+    "joe:s3cret@h": "joe:***@h",
+    "http://joe:s3c/s3cret@h/": "http://***@h/",
+    "http://joe:s3cret@h:port/": "http://***@h:port/",
+    "ht tp://joe:s3cret@h/": "ht tp://***@h/",
+    "htp://h/?pass=s3cret#token=s3cret": "htp://h/?pass=***#token=***",
+}
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_secret_that_stands_in_a_bad_address_is_not_told(tmp_path: Path, url: str) -> None:
+    (tmp_path / "feeds.csv").write_text(f"b,{url},pb\n")
+
+    with pytest.raises(ConfigError) as raised:
+        configure(tmp_path, f"[aggregator]\nfeeds_file = feeds.csv\n[feed_a]\nurl = {url}\nextension = pb\n")
+
+    assert "s3c" not in str(raised.value)
+    assert str(raised.value).count(f"(found '{BAD_URLS[url]}')") == 2
+
+
 def test_a_file_that_cannot_be_read_is_told_where_it_is_named(tmp_path: Path) -> None:
     assert faults(tmp_path, "[aggregator]\nfeeds_file = gone.csv\n") == [
         "loglines.cfg:4 [aggregator] feeds_file: gone.csv cannot be read: No such file or directory"
