@@ -7,7 +7,6 @@ for each read, as usual, would let a server that sends a byte now and then go on
 from __future__ import annotations
 
 import io
-import ipaddress
 import select
 import socket
 import ssl
@@ -15,8 +14,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from aggregator.feeds.addresses import Resolve, resolve
 from aggregator.feeds.framing import Response
 
 IDLE_S = 120.0
@@ -25,18 +25,6 @@ MOST_IDLE = 512
 """How many are kept in all; each costs a file descriptor."""
 LOOK_S = 1.0
 """How often a thread that waits for a server looks whether the process is to end."""
-
-
-class Address(NamedTuple):
-    """One place a host's name stands for."""
-
-    family: int
-    sockaddr: tuple[Any, ...]
-    public: bool
-    """False for private networks, this machine, link-local addresses and the like."""
-
-
-Resolve = Callable[[str, int], Sequence[Address]]
 
 
 class Stopping(Exception):
@@ -53,19 +41,6 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
-
-
-def resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host, as the system has them."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [Address(family, sockaddr, is_public(str(sockaddr[0]))) for family, _, _, _, sockaddr in found]
-
-
-def is_public(address: str) -> bool:
-    """True for an address anybody in the Internet could reach."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return bool((mapped or ip).is_global and not ip.is_multicast)
 
 
 class Connection:

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from aggregator.feeds.connections import Address, Connections, Stopping, is_public
-from aggregator.feeds.connections import resolve as system_resolve
+from aggregator.feeds.addresses import Address, is_public
+from aggregator.feeds.addresses import resolve as system_resolve
+from aggregator.feeds.connections import Connections, Stopping
 from aggregator.feeds.fetch import Answer, Failed, Fetcher, Request
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import Talk, WebServer, body, dribble, packed, redirect, status
@@ -598,7 +599,10 @@ def test_a_feed_on_a_private_address_needs_no_permission(server: WebServer, fetc
         ("8.8.8.8", True), ("2a00:1450:4001:800::200e", True), ("10.1.2.3", False), ("192.168.0.1", False),
         ("127.0.0.1", False), ("169.254.169.254", False), ("0.0.0.0", False), ("100.64.0.1", False), ("::1", False),
         ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:127.0.0.1", False), ("::ffff:8.8.8.8", True),
-        ("224.0.0.1", False), ("255.255.255.255", False),
+        ("224.0.0.1", False), ("255.255.255.255", False), ("64:ff9b::7f00:1", False), ("64:ff9b::808:808", True),
+        ("64:ff9b:1::808:808", False), ("2002:7f00:1::", False), ("2002:808:808::1", True), ("fec0::1", False),
+        ("::127.0.0.1", False), ("::ffff:0:7f00:1", False), ("::ffff:0:808:808", True), ("::", False),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False), ("ff0e::1", False),
     ],
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, public: bool) -> None:
