@@ -17,18 +17,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from aggregator.feeds.addresses import Resolve, resolve
+from aggregator.feeds.dialing import LOOK_S, Stopping, connect, secure
 from aggregator.feeds.framing import Response
 
 IDLE_S = 120.0
 """How long an unused connection is kept."""
 MOST_IDLE = 512
 """How many are kept in all; each costs a file descriptor."""
-LOOK_S = 1.0
-"""How often a thread that waits for a server looks whether the process is to end."""
-
-
-class Stopping(Exception):
-    """The process is to end: whoever waits for a server gives up."""
 
 
 class Refused(Exception):
@@ -113,9 +108,15 @@ class _Incoming(io.RawIOBase):
 class Connections:
     """Open connections, and keep those that can be used again. Safe to use from several threads."""
 
-    def __init__(self, resolve: Resolve = resolve, stopping: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        resolve: Resolve = resolve,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._resolve = resolve
         self._stopping = stopping
+        self._clock = clock
         self._idle: OrderedDict[Connection, Origin] = OrderedDict()
         self._by_origin: dict[Origin, list[Connection]] = {}
         self._lock = threading.Lock()
@@ -132,14 +133,14 @@ class Connections:
                 del self._idle[connection]
                 if not kept:
                     del self._by_origin[origin]
-            fresh = time.monotonic() - connection.idle_since < IDLE_S
+            fresh = self._clock() - connection.idle_since < IDLE_S
             if fresh and (connection.public or not public_only) and connection.is_quiet():
                 return connection
             connection.close()
 
     def give(self, origin: Origin, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end."""
-        connection.used, connection.idle_since = True, time.monotonic()
+        connection.used, connection.idle_since = True, self._clock()
         with self._lock:
             self._idle[connection] = origin
             self._by_origin.setdefault(origin, []).append(connection)
@@ -165,18 +166,14 @@ class Connections:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            # an address that swallows everything must leave time for the next
+            until = time.monotonic() + left_s / (len(allowed) - number)
             try:
-                # an address that swallows everything must leave time for the next
-                sock.settimeout(left_s / (len(allowed) - number))
-                sock.connect(address.sockaddr)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock = connect(address, until, self._stopping)
                 if origin.scheme == "https":
-                    sock.settimeout(max(deadline - time.monotonic(), 0.001))
-                    sock = self._context().wrap_socket(sock, server_hostname=origin.host)
+                    sock = secure(sock, self._context(), origin.host, deadline, self._stopping)
                 return Connection(sock, address.public, self._stopping)
             except OSError:
-                sock.close()
                 if number == len(allowed) - 1:
                     raise
         raise AssertionError("unreachable: the last address returns or raises")

@@ -14,7 +14,8 @@ from aggregator import __version__
 from aggregator.errors import Unavailable
 from aggregator.feeds import pace
 from aggregator.feeds.chains import Chains
-from aggregator.feeds.connections import Connections, Stopping
+from aggregator.feeds.connections import Connections
+from aggregator.feeds.dialing import Stopping
 from aggregator.feeds.feedtable import Feed
 from aggregator.feeds.fetch import Failed, Fetcher, Request
 from aggregator.feeds.landing import Landing, remove_leftovers

@@ -5,19 +5,22 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import select
 import socket
 import ssl
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import trustme
 
 from aggregator.feeds.addresses import Address, is_public
 from aggregator.feeds.addresses import resolve as system_resolve
-from aggregator.feeds.connections import Connections, Stopping
+from aggregator.feeds.connections import IDLE_S, Connections
+from aggregator.feeds.dialing import Stopping
 from aggregator.feeds.fetch import Answer, Failed, Fetcher, Request
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import Talk, WebServer, body, dribble, packed, redirect, status
@@ -136,6 +139,19 @@ def test_a_server_that_closes_each_connection_is_asked_over_new_ones(server: Web
         assert fetch(fetcher, f"{server.url}/feed")[1] == b"x"
 
     assert server.last("/feed").connection == 2
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(server: WebServer) -> None:
+    now = [1000.0]
+    fetcher = Fetcher("tests/1", Connections(clock=lambda: now[0]))
+    server.answers["/feed"] = body(b"x")
+
+    for pause_s in (0.0, IDLE_S - 0.1, IDLE_S):
+        now[0] += pause_s
+        fetch(fetcher, f"{server.url}/feed")
+
+    fetcher.connections.close()
+    assert [asked.connection for asked in server.asked] == [1, 1, 2]
 
 
 def test_what_a_server_sends_unasked_is_not_taken_for_the_next_answer(server: WebServer, fetcher: Fetcher) -> None:
@@ -636,6 +652,43 @@ def test_a_stopping_process_does_not_wait_for_a_server(server: WebServer) -> Non
         fetch(fetcher, f"{server.url}/feed", timeout_s=30.0)
 
     assert time.monotonic() - began < 5
+
+
+def test_it_does_not_wait_for_a_handshake_either() -> None:
+    stopping = threading.Event()
+
+    def take_the_hello() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.recv(1)
+            stopping.set()
+            ended.wait(30)
+
+    ended = threading.Event()
+    fetcher = Fetcher("tests/1", Connections(stopping=stopping.is_set))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        served = threading.Thread(target=take_the_hello)
+        served.start()
+
+        with pytest.raises(Stopping):
+            fetch(fetcher, f"https://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=20.0)
+
+        ended.set()
+        served.join()
+
+
+def test_it_does_not_wait_for_a_connection_either() -> None:
+    looks = iter([False, True])
+    fetcher = Fetcher("tests/1", Connections(stopping=lambda: next(looks)))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):  # nobody accepts them, so that another gets no answer
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        assert not select.select([], [sock], [], 0)[1]
+
+        with pytest.raises(Stopping):
+            fetch(fetcher, f"http://127.0.0.1:{full.getsockname()[1]}/", timeout_s=20.0)
 
 
 def test_https_is_checked(tmp_path_factory: pytest.TempPathFactory) -> None:
