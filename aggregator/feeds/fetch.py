@@ -20,6 +20,8 @@ from aggregator.feeds.dates import read_moment
 MOST_REDIRECTS = 5
 DRAIN_BYTES = 64 * 1024
 """The body of an answer that is no publication is read this far, to keep the connection; a longer one ends it."""
+DRAIN_S = 1.0
+"""And not for longer than this."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RESERVED = "!#$%&'()*+,/:;=?@[]~"
 """What a path and query keep as it is; all else is percent-encoded."""
@@ -182,9 +184,12 @@ class _Exchange:
         self.done = False
 
     def drain(self) -> None:
-        """Read the rest of an answer nobody wants, if that is short."""
+        """Read the rest of an answer nobody wants, if that is short and comes soon; it is told of anyway."""
         length = self.response.length
-        if length is not None and length <= DRAIN_BYTES and not self.response.chunked:
+        if length is None or length > DRAIN_BYTES or self.response.chunked:
+            return
+        self.connection.deadline = min(self.connection.deadline, time.monotonic() + DRAIN_S)
+        with suppress(OSError, HTTPException):
             self.response.read()
             self.done = True
 
@@ -235,10 +240,14 @@ def _retry_after(status: int, headers: Mapping[str, str]) -> float | None:
     if text.isdecimal() and text.isascii():
         return float(text[:9])
     try:
-        server_now = read_moment(headers["date"]) if "date" in headers else time.time()
-        return max(read_moment(text) - server_now, 0.0)
+        until = read_moment(text)
     except ValueError:
         return None
+    try:
+        server_now = read_moment(headers.get("date", ""))
+    except ValueError:
+        server_now = time.time()
+    return max(until - server_now, 0.0)
 
 
 def _words(error: Exception) -> str:

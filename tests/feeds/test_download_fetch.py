@@ -11,8 +11,9 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from email.utils import formatdate
 
 import pytest
 import trustme
@@ -21,7 +22,7 @@ from aggregator.feeds.addresses import Address, is_public
 from aggregator.feeds.addresses import resolve as system_resolve
 from aggregator.feeds.connections import IDLE_S, Connections
 from aggregator.feeds.dialing import Stopping
-from aggregator.feeds.fetch import Answer, Failed, Fetcher, Request
+from aggregator.feeds.fetch import DRAIN_BYTES, Answer, Failed, Fetcher, Request
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import Talk, WebServer, body, dribble, packed, redirect, status
 
@@ -218,6 +219,53 @@ def test_the_wish_to_be_left_alone_is_heard(
     server.answers["/feed"] = status(line, **headers)
 
     assert failure(fetcher, f"{server.url}/feed").retry_after_s == expected
+
+
+@pytest.mark.parametrize("date", ["", "Date: yesterday\r\n"])
+def test_a_moment_until_which_to_be_left_alone_needs_no_date_beside_it(
+    server: WebServer, fetcher: Fetcher, date: str
+) -> None:
+    until = formatdate(time.time() + 3600, usegmt=True)
+    head = f"HTTP/1.1 503 Away\r\n{date}Retry-After: {until}\r\nContent-Length: 0\r\n\r\n"
+    server.answers["/feed"] = lambda talk: talk.send(head.encode())
+
+    retry_after_s = failure(fetcher, f"{server.url}/feed").retry_after_s
+
+    assert retry_after_s and 3000 < retry_after_s <= 3600
+
+
+@pytest.mark.parametrize("then", [Talk.cut, Talk.hang])
+def test_it_is_heard_when_the_page_that_comes_with_it_is_cut_or_hangs(
+    server: WebServer, fetcher: Fetcher, then: Callable[[Talk], None]
+) -> None:
+    head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\nContent-Length: 100\r\n\r\n"
+    server.answers["/feed"] = lambda talk: (talk.send(head + b"<html>"), then(talk))
+
+    failed = failure(fetcher, f"{server.url}/feed")
+
+    assert (str(failed), failed.status, failed.retry_after_s) == ("HTTP 429 Too Many Requests", 429, 30)
+
+
+@pytest.mark.parametrize("then", [Talk.cut, Talk.hang])
+def test_a_redirect_is_followed_when_the_page_that_comes_with_it_is_cut_or_hangs(
+    server: WebServer, fetcher: Fetcher, then: Callable[[Talk], None]
+) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 100\r\n\r\n"
+    server.answers |= {"/a": lambda talk: (talk.send(head + b"<html>"), then(talk)), "/b": body(b"here")}
+
+    assert fetch(fetcher, f"{server.url}/a")[1] == b"here"
+
+
+@pytest.mark.parametrize(("size", "connection"), [(DRAIN_BYTES, 1), (DRAIN_BYTES + 1, 2)])
+def test_a_page_that_comes_with_a_failure_is_read_when_it_is_short(
+    server: WebServer, fetcher: Fetcher, size: int, connection: int
+) -> None:
+    server.answers |= {"/a": lambda talk: talk.answer(bytes(size), "404 Not Found"), "/b": body(b"x")}
+    failure(fetcher, f"{server.url}/a")
+
+    fetch(fetcher, f"{server.url}/b")
+
+    assert server.last("/b").connection == connection
 
 
 # Packing
