@@ -170,6 +170,23 @@ def test_what_a_server_sends_unasked_is_not_taken_for_the_next_answer(server: We
     assert fetch(fetcher, f"{server.url}/feed")[1] == b"second"
 
 
+def test_it_is_not_taken_either_when_it_comes_later(server: WebServer, fetcher: Fetcher) -> None:
+    heard, sent = threading.Event(), threading.Event()
+
+    def twice(talk: Talk) -> None:
+        talk.answer(b"first")
+        heard.wait(5)
+        talk.answer(b"smuggled")
+        sent.set()
+
+    server.answers |= {"/twice": twice, "/feed": body(b"second")}
+    fetch(fetcher, f"{server.url}/twice")
+    heard.set()
+    assert sent.wait(5)
+
+    assert fetch(fetcher, f"{server.url}/feed")[1] == b"second"
+
+
 def test_validators_are_asked_with_and_304_is_an_answer(server: WebServer, fetcher: Fetcher) -> None:
     server.answers["/feed"] = status("304 Not Modified", ETag='"7"')
 
@@ -309,6 +326,17 @@ def test_a_gzip_bomb_is_refused_before_it_goes_off(server: WebServer, fetcher: F
 
     assert sum(written) <= 5_000_000
     assert max(written) <= 65536
+
+
+def test_a_packed_body_of_nothing_without_an_end_is_refused_at_max_size(server: WebServer, fetcher: Fetcher) -> None:
+    def endless(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\n\r\n")
+        while True:
+            talk.send(gzip.compress(b"") * 1000)
+
+    server.answers["/feed"] = endless
+
+    assert "larger than max_size" in str(failure(fetcher, f"{server.url}/feed", max_size=200_000))
 
 
 def test_a_packed_body_that_is_cut_or_not_packed_is_refused(server: WebServer, fetcher: Fetcher) -> None:
@@ -633,6 +661,23 @@ def test_a_redirect_from_a_public_to_a_private_address_is_refused(
     failed = failure(fetcher, f"http://one.public.example:{server.port}/a")
 
     assert "is not a public address; allow_private = yes would follow" in str(failed)
+    assert server.count("/secret") == 0
+
+
+def test_it_is_refused_after_further_redirects_too(server: WebServer) -> None:
+    where = {"one.public.example": True, "two.public.example": True, "inside.example": False}
+    fetcher = Fetcher(
+        "tests/1", Connections(lambda host, _: [Address(socket.AF_INET, ("127.0.0.1", server.port), where[host])])
+    )
+    server.answers |= {
+        "/public": redirect("http://two.public.example/more"), "/more": redirect("http://inside.example/secret"),
+        "/inside": redirect("http://one.public.example/more"), "/secret": body(b"secret"),
+    }  # fmt: skip
+
+    for begin in ("http://one.public.example/public", "http://inside.example/inside"):
+        assert "is not a public address" in str(failure(fetcher, begin))
+
+    fetcher.connections.close()
     assert server.count("/secret") == 0
 
 
