@@ -14,10 +14,11 @@ from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Failed, Invocation, redis_of
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
-from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.feeds.messages import DueTick, encode
+from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
+from aggregator.feeds.messages import DueTick, decode, encode
 from aggregator.feeds.overview import FeedFacts, look
-from aggregator.runtime.stage import Cursor, Send
+from aggregator.runtime.message import Message
+from aggregator.runtime.stage import Cursor, Outcome, Send
 
 _COLUMNS = (Column("FEED"), Column("OUTCOME"), Column("PUBLISHED (UTC)"), Column("TODAY", True), Column(""))
 _GOOD = ("ok", "same", "not_modified")
@@ -53,22 +54,30 @@ def _download_once(invocation: Invocation, feeds: list[str]) -> None:
     foreground = Foreground(invocation, "download")
     now_ms = int(time.time() * 1000)
     foreground.push(*(encode(DueTick(feed=feed, planned_ms=now_ms, once=True)) for feed in feeds))
-
-    def is_done() -> bool:
-        account = foreground.account()
-        return not account.ready and not account.in_flight
-
-    work_until(foreground, _unseeded(foreground.program.stage_class), lambda _: is_done())
+    # not until the queue rests: the planned ticks of feeds that are under way go on in it
+    waiting = set(feeds)
+    work_until(foreground, _for_once(foreground.program.stage_class, now_ms, waiting), lambda _: not waiting)
 
 
-def _unseeded(stage_class: Any) -> Any:
-    """Return a stage that begins nothing that would have to go on after the test."""
+def _for_once(stage_class: Any, planned_ms: int, waiting: set[str]) -> Any:
+    """Return a stage that begins nothing that would have to go on after the test, and takes feeds off `waiting`."""
 
-    class Unseeded(stage_class):  # type: ignore[misc]
+    class ForOnce(stage_class):  # type: ignore[misc]
         def seed(self) -> Iterator[Send | Cursor]:
             return iter(())
 
-    return Unseeded
+        def handle(self, message: Message) -> Iterator[Outcome]:
+            due, comes_again = decode(message.raw, DueTick), False
+            try:
+                yield from super().handle(message)
+            except Unavailable:
+                comes_again = True
+                raise
+            finally:
+                if due.once and due.planned_ms == planned_ms and not comes_again:
+                    waiting.discard(due.feed)
+
+    return ForOnce
 
 
 def _row(facts: FeedFacts) -> list[str | Painted]:

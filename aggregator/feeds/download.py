@@ -137,7 +137,7 @@ class Download(Stage):
     def _tick(self, feed: Feed, due: DueTick) -> Iterator[Outcome]:
         now_ms = self._now()
         late_ms = now_ms - due.planned_ms
-        if late_ms >= feed.period_ms:
+        if late_ms >= feed.period_ms and not due.once:
             yield self._give_up(
                 feed, Tick(planned_ms=due.planned_ms, outcome="late", error=f"{late_ms / 1000:.1f} s late")
             )

@@ -172,3 +172,20 @@ def test_testrun_exits_with_0_when_all_feeds_answer(site: Site) -> None:
 
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "1 of 1 feeds answered with what they should"
+
+
+def test_testrun_ends_though_feeds_that_are_under_way_go_on_in_it(site: Site) -> None:
+    feeds = "".join(f"[feed_f{n}]\nurl = {{url}}/ace\nextension = pb\nperiod = 300ms\n" for n in range(10))
+    with WebServer() as server:
+        server.answers["/ace"] = body(CAPTURE)
+        server.delay_s = 0.25
+        site.configure((feeds + FEEDS).format(url=server.url))
+        site.start("download", "--duration", "1s").communicate(timeout=30)
+
+        process = site.start("testrun")
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[-1] == "11 of 11 feeds answered with what they should"
+    account = site.desk.books("ticks@node")
+    assert account.delayed + account.ready == 11

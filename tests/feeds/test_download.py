@@ -545,6 +545,13 @@ def test_a_download_beside_the_planned_ones_is_followed_by_none(server: WebServe
         assert (following, dropped) == (None, "")
 
 
+def test_a_download_beside_the_planned_ones_is_never_late(server: WebServer, line: Downloading) -> None:
+    told, following, _ = line.handle(DueTick(feed="ace", planned_ms=int(line.now * 1000) - 60_000, once=True))
+
+    assert [one.tick.outcome for one in told if one.tick] == ["ok"]
+    assert following is None
+
+
 def test_the_books_count_what_became_of_ticks(server: WebServer, line: Downloading) -> None:
     _, tick = line.handle_at_its_time(line.seed()[0])
     server.answers["/feed"] = status("500 Oops")
