@@ -77,6 +77,9 @@ class SourceWorker(Worker):
             self._stored[name] = value or ""
         return now
 
+    def _handled_in(self, batch: Batch) -> int:
+        return batch.sent
+
     def _held_back(self) -> bool:
         full = self._call(self.queue.room)
         if full:

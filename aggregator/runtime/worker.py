@@ -149,8 +149,12 @@ class Worker:
             return None
         batch.count("busy_us", int(busy_s * 1e6))
         result = self._call(commit)
-        self.handled += len(batch.entries) or batch.sent
+        self.handled += self._handled_in(batch)
         return result
+
+    def _handled_in(self, batch: Batch) -> int:
+        """Return how many messages a batch is done with; what only begins, or goes back untried, is none."""
+        return len(batch.entries) - len(batch.back)
 
     def _show(self, state: str, reason: str = "") -> None:
         if (state, reason) != (self.state, self.reason):

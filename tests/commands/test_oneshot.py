@@ -61,6 +61,19 @@ def test_download_ends_by_itself_once_enough_was_handled(site: Site) -> None:
     assert int(out.split()[2]) >= 3
 
 
+def test_new_feeds_do_not_count_as_ticks_before_they_are_downloaded(site: Site) -> None:
+    # the first of them comes after 0.4 s, and the last after 9
+    feeds = "".join(f"[feed_f{n}]\nurl = {{url}}/f{n}\nextension = pb\nperiod = 7d\n" for n in range(8))
+    with WebServer() as server:
+        site.configure((feeds + FEEDS.replace("300ms", "7d")).format(url=server.url))
+
+        download = site.start("download", "--limit", "2")
+        out, err = download.communicate(timeout=30)
+
+    assert (download.returncode, err) == (0, "")
+    assert 2 <= int(out.split()[2]) <= len(server.asked)
+
+
 def test_a_second_download_leaves_the_first_alone(site: Site) -> None:
     with WebServer() as server:
         server.answers["/ace"] = body(CAPTURE)
