@@ -118,6 +118,8 @@ class Download(Stage):
         else:
             if due.failing and due.failing != source_of(feed):
                 due = _with(due, failures=0, wait_until_ms=0, why="", failing="")
+            if not due.once:
+                self.chains.see(due.feed, self._now())
             for outcome in self._tick(feed, due):
                 follows = isinstance(outcome, Send) and outcome.queue == self.settings.listento
                 if not (due.once and follows):
@@ -130,6 +132,7 @@ class Download(Stage):
             self.chains.end(due.feed)
             yield Drop("feed_removed")
             return
+        self.chains.see(due.feed, self._now())
         yield Send(self.settings.pushto, encode(tell_unread(due, UNREAD_PERIOD_MS, faults[0])))
         planned_ms = pace.next_after(max(due.planned_ms, self._now()), due.feed, UNREAD_PERIOD_MS)
         yield self._due(_with(due, planned_ms=planned_ms))

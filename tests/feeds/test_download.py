@@ -419,13 +419,53 @@ def test_a_chain_whose_period_was_not_noted_goes_on(tmp_path: Path) -> None:
     assert line.cursors["feed:ace"] == f"{begun_ms} 10000"
 
 
+def test_a_feed_whose_tick_was_lost_begins_anew_and_tells_what_it_missed(server: WebServer, tmp_path: Path) -> None:
+    feeds = [make(name, f"{server.url}/feed", period="10m") for name in ("ace", "lost")]
+    before = Downloading(tmp_path, *feeds)
+    ace, lost = before.seed()
+    _, lost = before.handle_at_its_time(lost)
+    while ace.planned_ms < lost.planned_ms + 4 * 3_600_000:
+        _, ace = before.handle_at_its_time(ace)
+    after = Downloading(tmp_path, *feeds, cursors=before.cursors)
+    after.now = before.now + 1
+
+    [tick] = after.seed()
+
+    assert (tick.feed, tick.planned_ms) == ("lost", lost.planned_ms)
+    told, following, _ = after.handle(tick)
+    assert told[0].tick and told[0].tick.outcome == "late"
+    assert told[1].missed_from_ms == lost.planned_ms + 600_000
+    assert following and following.planned_ms == (told[1].missed_to_ms or 0) + 600_000
+    assert after.seed() == []
+
+
+def test_a_machine_that_was_off_has_lost_no_tick(server: WebServer, tmp_path: Path) -> None:
+    before = Downloading(tmp_path, make("ace", f"{server.url}/feed"))
+    before.handle_at_its_time(before.seed()[0])
+    after = Downloading(tmp_path, make("ace", f"{server.url}/feed"), cursors=before.cursors)
+    after.now = NOW + 86_400
+
+    assert after.seed() == []
+
+
+def test_a_sign_of_life_is_noted_twice_an_hour(server: WebServer, tmp_path: Path) -> None:
+    line = Downloading(tmp_path, make("ace", f"{server.url}/feed", period="1m"))
+    [tick] = line.seed()
+    noted = set()
+    while line.now < NOW + 7200:
+        _, tick = line.handle_at_its_time(tick)
+        noted.add(line.cursors["seen:ace"])
+
+    assert len(noted) == 5
+
+
 def test_a_feed_that_left_the_configuration_ends_and_is_forgotten(line: Downloading) -> None:
     line.seed()
 
     told, following, dropped = line.handle(DueTick(feed="gone", planned_ms=int(NOW * 1000), chain=1))
 
     assert (told, following, dropped) == ([], None, "feed_removed")
-    assert line.cursors["feed:gone"] == ""
+    assert (line.cursors["feed:gone"], line.cursors["seen:gone"]) == ("", "")
 
 
 def test_a_tick_of_a_feed_that_only_the_file_knows_is_taken(
@@ -449,7 +489,7 @@ def test_a_feed_whose_configuration_has_a_fault_goes_on_and_says_so(line: Downlo
     assert told[0].tick and told[0].tick.outcome == "failed"
     assert told[0].tick.error == "its configuration cannot be read: loglines.cfg:7 [feed_ace] url: bad URL"
     assert following and following.planned_ms > NOW * 1000
-    assert (dropped, line.cursors) == ("", {"clock": str(int(NOW * 1000))})
+    assert (dropped, line.cursors) == ("", {"clock": str(int(NOW * 1000)), "seen:ace": str(int(NOW * 1000))})
 
 
 def test_of_two_chains_of_a_feed_the_younger_goes_on(line: Downloading) -> None:
