@@ -155,9 +155,11 @@ class Filter(Stage):
     def _publish(
         self, told: Downloaded, tick: Tick, state: FeedState, path: Path, body: bytes, published: float
     ) -> tuple[Tick, str]:
-        published_ms = round(published * 1000)
+        second = int(published)
+        # a fraction that rounds up must not tell of another second, and so of another period, than the file's name
+        published_ms = min(round(published * 1000), second * 1000 + 999)
         entities = _entities(told.format, body)
-        publication = self._name(told, tick, state, path, int(published))
+        publication = self._name(told, tick, state, path, second)
         target = self.folders.publication(publication, self.settings.bundle)
         tick = _with(tick, entities=entities, header_ms=published_ms)
         known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])

@@ -178,6 +178,16 @@ def test_a_feed_is_named_by_its_headers_when_told_so(line: Filtering) -> None:
     assert filtered.publication == "ace-2024-02-08T125915Z.pb"
 
 
+def test_a_time_just_before_the_full_hour_is_told_within_the_hour_it_is_kept_in(line: Filtering) -> None:
+    body = b'{"t": "2024-02-08T12:59:59.9997Z"}'
+
+    filtered = line.take(body, timestamp="json:/t", format="json", extension="json")
+
+    assert filtered.publication == "ace-2024-02-08T125959Z.json"
+    assert filtered.published_ms == filtered.tick.header_ms == 1707397199999
+    assert (line.folders.publications / "ace" / "2024-02-08T120000Z" / filtered.publication).exists()
+
+
 def test_a_plugin_reads_the_file_itself(line: Filtering) -> None:
     plugin = "from pathlib import Path\ndef read(path):\n    return int(Path(path).read_text())\n"
     (line.root / "oddtimes.py").write_text(plugin)
