@@ -82,6 +82,7 @@ class Compress(Stage):
         super().__init__(settings, context)
         self.folders = FeedFolders(context.path("data/feeds"))
         self.periods: dict[tuple[str, int], Period] = {}
+        self._unknown: dict[tuple[str, int], int] = {}
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._unsynced: set[Path] = set()
         self._now = context.clock()
@@ -90,24 +91,28 @@ class Compress(Stage):
     def start(self) -> None:
         """Learn which periods are open, and remove bundles that a killed process did not finish."""
         now = self.context.clock()
-        for part in self.folders.bundles.rglob(".*.part"):
-            part.unlink(missing_ok=True)
+        with stage_wide():
+            for part in self.folders.bundles.rglob(".*.part"):
+                part.unlink(missing_ok=True)
         for name, revision in self.context.cursors.items():
             if name != REARMED:
                 feed, _, stamp = name.rpartition("/")
                 self.periods[feed, read_stamp(stamp)] = Period(int(revision), now)
+        with stage_wide():
+            self._unknown = {}
+            for feed, start in self._on_disk():
+                if (feed, start) in self.periods:
+                    self._folder(feed, start).take_back(self.periods[feed, start].revision)
+                else:
+                    self._unknown[feed, start] = self._next_revision(feed, start)
 
     def seed(self) -> Iterator[Send | Cursor]:
         """Open what lies on the disk and nobody knows of, and close what should have been closed long ago."""
         now = self.context.clock()
-        for feed, start in self._on_disk():
-            if (feed, start) in self.periods:
-                self._folder(feed, start).take_back(self.periods[feed, start].revision)
-            else:
-                revision = self._next_revision(feed, start)
-                self.periods[feed, start] = Period(revision, now)
-                yield Cursor(_cursor_name(feed, start), str(revision))
-                yield self._timer(feed, start)
+        for (feed, start), revision in self._unknown.items():
+            self.periods[feed, start] = Period(revision, now)
+            yield Cursor(_cursor_name(feed, start), str(revision))
+            yield self._timer(feed, start)
         hour = str(int(now // 3600))
         if self.context.cursors.get(REARMED) != hour:
             # A timer may have been dropped from the dead letters. A second one does no harm, but not at every start.

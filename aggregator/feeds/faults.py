@@ -9,15 +9,19 @@ from contextlib import contextmanager
 from aggregator.errors import Unavailable
 
 PAUSE_S = 10.0
-_EVERYONES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
 @contextmanager
 def stage_wide() -> Iterator[None]:
-    """Turn a full, read-only or broken disk into Unavailable: the stage waits, no message is set aside."""
+    """Turn what the disk refuses into Unavailable: the stage waits, no message is set aside.
+
+    Be it full, read-only, broken or somebody else's: none of it is a message's own fault, but a name that no file can
+    bear.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _EVERYONES:
+        if error.errno == errno.ENAMETOOLONG:
             raise
-        raise Unavailable(f"{error.filename or 'disk'}: {error.strerror}", PAUSE_S) from error
+        place = error.filename2 or error.filename or "disk"
+        raise Unavailable(f"{place}: {error.strerror or error}", PAUSE_S) from error

@@ -286,6 +286,30 @@ def test_a_bundle_that_changed_on_this_disk_is_not_stored(tmp_path: Path) -> Non
         stage.step()
 
 
+def test_a_bundle_that_cannot_be_read_pauses_the_worker_and_says_which(tmp_path: Path) -> None:
+    stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
+    message = local_bundle(stage.root, subway_bodies())
+    path = stage.root / message["file"]
+    path.rename(tmp_path / "before")
+    path.mkdir()
+    stage.push(message)
+    with pytest.raises(Unavailable, match=path.name):
+        stage.step()
+
+    path.rmdir()
+    (tmp_path / "before").rename(path)
+    stage.run()
+    assert local_files(stage.root) == []
+
+
+def test_a_bundle_whose_name_no_file_can_bear_does_not_pause_the_worker(tmp_path: Path) -> None:
+    stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
+    stage.push({**local_bundle(stage.root, subway_bodies()), "file": f"data/feeds/bundles/{'n' * 300}"})
+
+    with pytest.raises((Reject, OSError)):
+        stage.step()
+
+
 def test_a_missing_bundle_is_taken_for_stored_only_if_the_store_has_its_period(tmp_path: Path) -> None:
     stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
     message = local_bundle(stage.root, subway_bodies())

@@ -337,6 +337,35 @@ def test_a_disk_that_is_full_while_a_bundle_is_written_keeps_its_members(tmp_pat
     assert len(held(tmp_path, stage.out)) == 1 and files(tmp_path) == []
 
 
+def test_a_folder_that_cannot_be_written_pauses_the_worker_and_says_which(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    in_the_way = tmp_path / "data/feeds/publications" / FEED
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the folder belongs")
+    stage.push(failed(HOUR + 1))
+    with pytest.raises(Unavailable, match=f"publications/{FEED}"):
+        stage.step()
+
+    in_the_way.unlink()
+    stage.run(until=HOUR + 4000)
+    assert [message["feed"] for message in stage.out] == [FEED]
+
+
+def test_a_folder_that_cannot_be_written_keeps_the_worker_from_starting_until_it_can(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    stage.push(failed(HOUR + 1))
+    stage.run()
+    ticks = tmp_path / "data/feeds/publications" / FEED / write_stamp(HOUR) / "ticks.2.jsonl"
+    ticks.mkdir()
+    with pytest.raises(Unavailable, match=r"ticks\.2\.jsonl"):
+        stage.restart()
+
+    ticks.rmdir()
+    stage.restart()
+    stage.run(until=HOUR + 4000)
+    assert [message["feed"] for message in stage.out] == [FEED]
+
+
 def test_thousands_of_feeds_take_few_files_and_little_memory(tmp_path: Path) -> None:
     stage = compress(tmp_path)
     descriptors = len(os.listdir("/proc/self/fd"))
