@@ -6,12 +6,15 @@ import filecmp
 import hashlib
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from aggregator.errors import Reject, Retry, Unavailable
+from aggregator.errors import Reject, Retry
+from aggregator.feeds.bodies import Bodies
+from aggregator.feeds.faults import stage_wide
 from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
 from aggregator.feeds.landing import sync_folder
 from aggregator.feeds.layout import (
@@ -39,7 +42,7 @@ class Filter(Stage):
     `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`; for ticks missed in a row `missed_from_ms`
     and `missed_to_ms` in place of the tick.
     Effect: the body moves below `data/feeds/publications`, or with its report below `data/feeds/rejected`, or goes when
-    the feed said the same before.
+    the feed said the same before; until that is committed it can be found where it was.
     Errors: a timestamp plugin that cannot be imported is tried again, then the message is set aside; a full disk pauses
     the worker.
     Source: docs/feeds.md.
@@ -61,6 +64,7 @@ class Filter(Stage):
         super().__init__(settings, context)
         self.folders = FeedFolders(context.path("data/feeds"))
         self.rejects = Rejects(self.folders, settings.rejected_age, settings.rejected_size)
+        self.bodies = Bodies(self.folders)
         self._states: dict[str, FeedState] = {}
         self._changed: set[str] = set()
         self._unsynced: set[Path] = set()
@@ -72,16 +76,22 @@ class Filter(Stage):
         for name, text in self.context.cursors.items():
             if name.startswith(CURSOR):
                 self._states[name.removeprefix(CURSOR)] = decode_state(text)
+        with stage_wide():
+            self.bodies.clean({feed: state.planned_ms for feed, state in self._states.items()})
+
+    def stop(self) -> None:
+        """Remove the bodies that nobody will ask for again."""
+        with suppress(OSError):
+            self.bodies.clear()
 
     def settle(self) -> Mapping[str, str]:
         """Make the new names durable, and remember what was decided."""
-        try:
+        with stage_wide():
             for folder in list(self._unsynced):
                 if folder.is_dir():
                     sync_folder(folder)
                 self._unsynced.discard(folder)
-        except OSError as error:
-            raise Unavailable(f"cannot write {self.folders.folder}: {error.strerror or error}") from error
+        self.bodies.settle()
         changed, self._changed = self._changed, set()
         return {f"{CURSOR}{feed}": encode_state(self._states[feed]) for feed in changed}
 
@@ -107,10 +117,10 @@ class Filter(Stage):
             raise Reject("neither a tick nor a row of missed ones")
         # a copy: nothing is remembered of a message that fails halfway
         state = msgspec.structs.replace(self._states.get(told.feed, FeedState()))
-        try:
+        with stage_wide():
+            # a message comes after the commit of those before it
+            self.bodies.clear()
             tick, publication = self._decide(told, told.tick, state)
-        except OSError as error:
-            raise Unavailable(f"cannot write {self.folders.folder}: {error.strerror or error}") from error
         if told.tick.outcome == "ok":
             state.refused = tick.error if tick.outcome == "invalid" else ""
         tick = self._note(told, tick, state)
@@ -140,7 +150,7 @@ class Filter(Stage):
             source.unlink(missing_ok=True)
             state.see(known.content, _seen_ms(tick))
             return _with(tick, outcome="same", header_ms=known.published_ms), ""
-        path = source if source.exists() else self._moved(told, tick)
+        path = self.bodies.find(source) or self._published(told, tick)
         if path is None:
             return self._vanished(told, tick), ""
         body = path.read_bytes()
@@ -165,13 +175,12 @@ class Filter(Stage):
         known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
         now_ms = _seen_ms(tick)
         flags = state.flags_of(published_ms, now_ms)
-        if path != target:
-            if target.exists():
-                # the same bytes came so long ago that only the disk remembers
-                path.unlink()
-                state.see(known.content, now_ms)
-                return _with(tick, outcome="same"), ""
-            self._move(path, target)
+        if self.bodies.has(path) and target.exists() and not target.samefile(path):
+            # the same bytes came so long ago that only the disk remembers
+            self.bodies.decide(path)
+            state.see(known.content, now_ms)
+            return _with(tick, outcome="same"), ""
+        self._lay_down(path, target)
         state.publish(known, len(body), now_ms)
         state.see(known.content, now_ms)
         return _with(tick, flags=flags), target.name
@@ -186,20 +195,19 @@ class Filter(Stage):
                 return publication
         return Publication(told.feed, second, told.extension, tick.sha256)
 
-    def _move(self, path: Path, target: Path) -> None:
+    def _lay_down(self, path: Path, target: Path) -> None:
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             self._unsynced |= {target.parent.parent, target.parent.parent.parent}
-        path.rename(target)
-        self._unsynced |= {target.parent, path.parent}
+        self.bodies.publish(path, target)
+        self._unsynced.add(target.parent)
 
-    def _moved(self, told: Downloaded, tick: Tick) -> Path | None:
-        """Find the body of a message that is handled a second time, where the first time moved it."""
-        for folder in sorted((self.folders.publications / told.feed).glob("*"), reverse=True):
-            for path in folder.iterdir():
-                same_size = path.is_file() and path.stat().st_size == tick.size_bytes
-                if same_size and hashlib.sha256(path.read_bytes()).hexdigest() == tick.sha256:
-                    return path
+    def _published(self, told: Downloaded, tick: Tick) -> Path | None:
+        """Find a body that was committed before, among the publications: Redis came back older than it was."""
+        for path in sorted((self.folders.publications / told.feed).glob("*/*"), reverse=True):
+            same_size = path.is_file() and path.stat().st_size == tick.size_bytes
+            if same_size and hashlib.sha256(path.read_bytes()).hexdigest() == tick.sha256:
+                return path
         return None
 
     def _vanished(self, told: Downloaded, tick: Tick) -> Tick:

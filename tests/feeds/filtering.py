@@ -46,6 +46,10 @@ class Filtering:
         """End as a killed process does, and start from what was committed."""
         self.stage = self._start()
 
+    def stop(self) -> None:
+        """End as a process does that is told to."""
+        self.stage.stop()
+
     def download(self, body: bytes, *, feed: str = "ace", after_s: float = 10.0, **changes: Any) -> Message:
         """Put a body where a download lands, and return what is told of it."""
         self.planned_ms += int(after_s * 1000)
@@ -103,4 +107,8 @@ class Filtering:
 
     def downloads(self) -> list[Path]:
         """Return the bodies that wait for the filter."""
-        return [path for path in self.folders.downloads.rglob("*") if path.is_file()]
+        return [path for path in self.folders.downloads.rglob("[!.]*") if path.is_file()]
+
+    def decided(self) -> list[Path]:
+        """Return the bodies that are kept because their messages might come again."""
+        return [path for path in self.folders.downloads.rglob(".*") if path.is_file()]

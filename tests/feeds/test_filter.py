@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Callable
@@ -391,7 +392,7 @@ def test_a_disk_that_takes_nothing_pauses_the_filter(line: Filtering) -> None:
     message = line.download(CAPTURES[0])
     line.folders.publications.write_text("a file where the folder belongs")
 
-    with pytest.raises(Unavailable, match="cannot write"):
+    with pytest.raises(Unavailable, match="data/feeds/publications"):
         line.handle(message)
     line.folders.publications.unlink()
     assert line.handle(message).tick.outcome == "ok"
@@ -433,6 +434,73 @@ def test_a_message_whose_worker_was_killed_before_the_commit_comes_to_the_same_a
 
     assert second == first
     assert {path: path.stat().st_mtime_ns for path in line.root.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("case", ["ok", "other bytes", "no time"])
+def test_a_message_that_comes_again_after_its_publication_was_bundled_brings_it_again(
+    line: Filtering, case: str
+) -> None:
+    message = CASES[case](line)
+    first = line.handle(message, commit=False)
+    bodies = line.publications()
+    for path in line.folders.publications.rglob("*.pb"):
+        path.unlink()
+
+    line.restart()
+    second = line.handle(message)
+
+    assert (second, second.tick.outcome) == (first, "ok")
+    assert line.publications() == {first.publication: bodies[first.publication]}
+
+
+def test_bytes_known_by_an_old_file_are_the_same_also_when_their_message_comes_again(line: Filtering) -> None:
+    line.take(CAPTURES[0])
+    for number in range(20):
+        line.take(stamped(CAPTURES[1], 1707397200 + number))
+    message = line.download(CAPTURES[0])
+
+    outcomes = [line.handle(message, commit=False).tick.outcome]
+    line.restart()
+    outcomes.append(line.handle(message).tick.outcome)
+
+    assert outcomes == ["same", "same"]
+
+
+def test_a_message_that_comes_again_though_it_was_committed_finds_its_publication(line: Filtering) -> None:
+    message = line.download(CAPTURES[0])
+    cursors = dict(line.cursors)
+    first = line.handle(message)
+    line.stop()
+
+    line.cursors = cursors
+    line.restart()
+    (line.folders.publications / "ace" / "a stray file").touch()
+
+    assert line.handle(message) == first
+    assert list(line.publications()).count(first.publication) == 1
+
+
+def test_a_body_is_kept_until_what_was_decided_on_it_is_committed(line: Filtering) -> None:
+    line.take(CAPTURES[0])
+    first = line.decided()
+    line.take(CAPTURES[1])
+    second = line.decided()
+    line.stop()
+
+    assert [path.name.startswith(".ace-2027-01-15T0800") for path in first + second] == [True, True]
+    assert first != second and line.decided() == []
+
+
+def test_what_a_killed_filter_kept_goes_at_the_next_start_but_not_what_was_not_committed(line: Filtering) -> None:
+    line.take(CAPTURES[0])
+    line.handle(line.download(CAPTURES[1]), commit=False)
+    other = line.download(CAPTURES[2])
+    line.restart()
+
+    assert [path.name for path in line.decided()] == [
+        f".ace-2027-01-15T080020.000Z-{hashlib.sha256(CAPTURES[1]).hexdigest()[:8]}.pb"
+    ]
+    assert line.handle(other).tick.outcome == "ok"
 
 
 def test_a_filter_killed_at_random_decides_as_one_that_never_was(tmp_path: Path) -> None:
