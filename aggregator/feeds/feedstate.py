@@ -52,9 +52,12 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
     last_day_bytes: int = 0
     """The same of the day before."""
 
-    def known(self, sha256: str) -> Known | None:
-        """Return the publication with these bytes, if it came not long ago."""
-        return next((known for known in self.recent if known.sha == sha256[:16]), None)
+    def known(self, sha256: str, *, tells_time: bool) -> Known | None:
+        """Return the publication with these bytes, if it came not long ago.
+
+        Of a feed that does not tell its time only the latest is looked at: older bytes may be true once more.
+        """
+        return next((known for known in self.recent[0 if tells_time else -1 :] if known.sha == sha256[:16]), None)
 
     def is_taken(self, second: int, sha256: str) -> bool:
         """True when other bytes had the same timestamp, by the second."""

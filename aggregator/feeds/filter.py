@@ -28,7 +28,7 @@ from aggregator.feeds.layout import (
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
 from aggregator.feeds.rejects import Rejects
-from aggregator.feeds.timestamps import Corrupt, Fetched, Reader, entity_hash, resolve
+from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, entity_hash, resolve
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
@@ -145,7 +145,7 @@ class Filter(Stage):
         if tick.outcome != "ok":
             return tick, ""
         source = self._source(told)
-        known = state.known(tick.sha256)
+        known = state.known(tick.sha256, tells_time=told.timestamp not in CLOCKLESS)
         if known is not None:
             source.unlink(missing_ok=True)
             state.see(known.content, _seen_ms(tick))

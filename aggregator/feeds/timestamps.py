@@ -39,6 +39,8 @@ class Fetched(NamedTuple):
 
 Reader = Callable[[Fetched], int | float]
 
+CLOCKLESS = ("http", "none")
+"""Those that do not look into the body."""
 BUILTIN = ("gtfs-realtime", "gbfs", "siri", "json:/POINTER", "xml:PATH", "rss", "http", "none")
 
 

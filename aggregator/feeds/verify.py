@@ -20,7 +20,7 @@ from aggregator.feeds.catalogue import READERS, Archived, open_bundle, read_curr
 from aggregator.feeds.compression import PIECE
 from aggregator.feeds.layout import parse_publication, write_stamp
 from aggregator.feeds.members import SpooledBody
-from aggregator.feeds.timestamps import Corrupt, Fetched, Reader, read_gtfs_realtime, resolve
+from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, read_gtfs_realtime, resolve
 from aggregator.feeds.xmltext import find_texts
 from aggregator.stores.store import Conflict, NotFound, Store
 
@@ -67,7 +67,7 @@ def verify(
 
 def known_parser(timestamp: str, root: Path) -> Parser | None:
     """Return the parser for a feed's `timestamp` option; None for those that do not look into the body."""
-    return None if timestamp in ("http", "none") else Parser(resolve(timestamp, root), True)
+    return None if timestamp in CLOCKLESS else Parser(resolve(timestamp, root), True)
 
 
 def guessed_parser(extension: str) -> Parser | None:

@@ -189,6 +189,32 @@ def test_a_time_just_before_the_full_hour_is_told_within_the_hour_it_is_kept_in(
     assert (line.folders.publications / "ace" / "2024-02-08T120000Z" / filtered.publication).exists()
 
 
+def test_a_feed_without_a_time_that_goes_back_to_what_it_was_says_something_new(line: Filtering) -> None:
+    ticks = [line.take(body, timestamp="none", format="other").tick for body in (b"on", b"off", b"on", b"on", b"off")]
+
+    assert [tick.outcome for tick in ticks] == ["ok", "ok", "ok", "same", "ok"]
+    assert ticks[3].header_ms == ticks[2].header_ms
+    assert list(line.publications().values()).count(b"on") == 2
+
+
+def test_a_feed_named_by_its_headers_that_goes_back_says_something_new_when_they_do(line: Filtering) -> None:
+    times = [f"Thu, 08 Feb 2024 12:59:{second} GMT" for second in (15, 25, 35, 35, 15)]
+
+    ticks = [
+        line.take(body, timestamp="http", format="other", headers={"last-modified": time}).tick
+        for body, time in zip((b"on", b"off", b"on", b"off", b"on"), times, strict=True)
+    ]
+
+    # the fourth is other bytes under the third's time, the fifth is the first once more
+    assert [tick.outcome for tick in ticks] == ["ok", "ok", "ok", "ok", "same"]
+    assert sorted(line.publications()) == [
+        "ace-2024-02-08T125915Z.pb",
+        "ace-2024-02-08T125925Z.pb",
+        f"ace-2024-02-08T125935Z-{ticks[3].sha256[:8]}.pb",
+        "ace-2024-02-08T125935Z.pb",
+    ]
+
+
 def test_a_plugin_reads_the_file_itself(line: Filtering) -> None:
     plugin = "from pathlib import Path\ndef read(path):\n    return int(Path(path).read_text())\n"
     (line.root / "oddtimes.py").write_text(plugin)
@@ -411,6 +437,12 @@ def _variant(line: Filtering) -> Message:
     return line.download(stamped(CAPTURES[1], 1707397155))
 
 
+def _toggled(line: Filtering) -> Message:
+    for body in (b"on", b"off"):
+        line.take(body, timestamp="none", format="other")
+    return line.download(b"on", timestamp="none", format="other")
+
+
 CASES: dict[str, Callable[[Filtering], Message]] = {
     "ok": lambda line: line.download(CAPTURES[0]),
     "same": _same_again,
@@ -418,6 +450,7 @@ CASES: dict[str, Callable[[Filtering], Message]] = {
     "invalid": lambda line: line.download(b"<html>", headers={"date": "x"}),
     "failed": lambda line: line.no_body("failed"),
     "no time": lambda line: line.download(b"x", timestamp="none", format="other"),
+    "no time, as before": _toggled,
 }
 
 
@@ -436,7 +469,7 @@ def test_a_message_whose_worker_was_killed_before_the_commit_comes_to_the_same_a
     assert {path: path.stat().st_mtime_ns for path in line.root.rglob("*") if path.is_file()} == files
 
 
-@pytest.mark.parametrize("case", ["ok", "other bytes", "no time"])
+@pytest.mark.parametrize("case", ["ok", "other bytes", "no time", "no time, as before"])
 def test_a_message_that_comes_again_after_its_publication_was_bundled_brings_it_again(
     line: Filtering, case: str
 ) -> None:
