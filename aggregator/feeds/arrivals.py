@@ -56,23 +56,36 @@ def check_arrival(arrival: Arrival) -> Arrival:
 
 def records_of(arrival: Arrival, node: str, period_s: int) -> list[tuple[int, Record]]:
     """Return the records of a message by the start of the period they belong to."""
-    source = {"node": arrival.node or node, "url": arrival.url, "period_ms": arrival.period_ms}
-    if arrival.tick is not None:
-        start = bundle_start(arrival.tick.planned_ms // 1000, period_s)
-        if not arrival.publication or arrival.published_ms is None:
-            return [(start, Record(tick=arrival.tick, **source))]  # type: ignore[arg-type]
-        published = bundle_start(arrival.published_ms // 1000, period_s)
-        if published == start:
-            return [(start, Record(tick=arrival.tick, publication=arrival.publication, **source))]  # type: ignore[arg-type]
-        alone = Record(node=arrival.node or node, publication=arrival.publication)
-        return [(start, Record(tick=arrival.tick, **source)), (published, alone)]  # type: ignore[arg-type]
-    assert arrival.missed_from_ms is not None and arrival.missed_to_ms is not None
+    is_published = arrival.tick is not None and arrival.published_ms is not None
+    record = Record(
+        node=arrival.node or node,
+        url=arrival.url,
+        period_ms=arrival.period_ms,
+        tick=arrival.tick,
+        missed_from_ms=0 if arrival.tick else arrival.missed_from_ms or 0,
+        missed_to_ms=0 if arrival.tick else arrival.missed_to_ms or 0,
+        publication=arrival.publication if is_published else "",
+    )
+    return parts_of(record, arrival.published_ms // 1000 if arrival.published_ms is not None else None, period_s)
+
+
+def parts_of(record: Record, published_at: int | None, period_s: int) -> list[tuple[int, Record]]:
+    """Return a record by the start of the period it belongs to, in parts when it belongs to several."""
+    published = bundle_start(published_at, period_s) if record.publication and published_at is not None else None
+    if record.tick is not None:
+        start = bundle_start(record.tick.planned_ms // 1000, period_s)
+        if published in (None, start):
+            return [(start, record)]
+        alone = Record(node=record.node, publication=record.publication)
+        return [(start, msgspec.structs.replace(record, publication="")), (published, alone)]
+    if not record.missed_to_ms:
+        return [(published, record)] if published is not None else []
     rows = []
-    at, step = arrival.missed_from_ms, arrival.period_ms
-    while at <= arrival.missed_to_ms:
+    at, step = record.missed_from_ms, max(record.period_ms, 1)
+    while at <= record.missed_to_ms:
         start = bundle_start(at // 1000, period_s)
-        last_ms = min(arrival.missed_to_ms, (start + period_s) * 1000 - 1)
-        rows.append((start, Record(missed_from_ms=at, missed_to_ms=last_ms, **source)))  # type: ignore[arg-type]
+        last_ms = min(record.missed_to_ms, (start + period_s) * 1000 - 1)
+        rows.append((start, msgspec.structs.replace(record, missed_from_ms=at, missed_to_ms=last_ms)))
         at += ((last_ms - at) // step + 1) * step
     return rows
 

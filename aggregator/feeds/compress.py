@@ -24,6 +24,7 @@ from aggregator.feeds.layout import (
 )
 from aggregator.feeds.messages import decode
 from aggregator.feeds.periods import PeriodFolder, Record, sync_folders
+from aggregator.feeds.refiling import Refiling
 from aggregator.feeds.revisions import Revision, build_revision, last_revision
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
@@ -84,6 +85,7 @@ class Compress(Stage):
         self.periods: dict[tuple[str, int], Period] = {}
         self._unknown: dict[tuple[str, int], int] = {}
         self._records: dict[tuple[str, int], list[Record]] = {}
+        self._refiled: set[tuple[str, int]] = set()
         self._unsynced: set[Path] = set()
         self._now = context.clock()
         self._cursors: dict[str, str] = {}
@@ -165,12 +167,16 @@ class Compress(Stage):
         for start, record in rows:
             self._records.setdefault((feed, start), []).append(record)
         for start in starts:
-            if start in revisions:
-                self.periods[feed, start] = Period(revisions[start], self.context.clock())
-                self._cursors[_cursor_name(feed, start)] = str(revisions[start])
-                yield self._timer(feed, start)
-            else:
-                self.periods[feed, start].last_arrival = self.context.clock()
+            yield from self._open(feed, start, revisions.get(start))
+
+    def _open(self, feed: str, start: int, revision: int | None) -> Iterator[Outcome]:
+        """Open a period as a revision, or note that something more came of one that is open."""
+        if revision is None:
+            self.periods[feed, start].last_arrival = self.context.clock()
+            return
+        self.periods[feed, start] = Period(revision, self.context.clock())
+        self._cursors[_cursor_name(feed, start)] = str(revision)
+        yield self._timer(feed, start)
 
     def _timer(self, feed: str, start: int, least_s: float = 0.0) -> Send:
         delay_s = max(self._closes_at(start, self.periods[feed, start]) - self.context.clock(), least_s)
@@ -190,10 +196,12 @@ class Compress(Stage):
         if period is None:
             return  # closed by an earlier timer
         overdue_s = self.context.clock() - self._closes_at(start, period)
-        if not force and overdue_s < 0:
+        is_period = start % self.settings.bundle == 0
+        if not force and overdue_s < 0 and is_period:
             yield self._timer(feed, start)
             return
         self._write(feed, start)
+        yield from self._refile(feed, start, period.revision)
         in_flight = not force and overdue_s < PATIENCE * self.settings.grace and self._folder(feed, start).in_flight()
         if in_flight:
             # `filter` has laid it down and its message is still to come, or to come again
@@ -209,6 +217,21 @@ class Compress(Stage):
             self.context.count("bundled_publications", built.publications)
         del self.periods[feed, start]
         self._cursors[_cursor_name(feed, start)] = ""
+
+    def _refile(self, feed: str, start: int, revision: int) -> Iterator[Outcome]:
+        """Move what came while bundles had another length to the periods it belongs to now."""
+        refiling = Refiling(self.folders, feed, start, self.settings.bundle, revision)
+        strays = refiling.find()
+        # remembered until they are opened: a move that fails halfway is gone on with
+        self._refiled |= {(feed, home) for home in strays.starts}
+        refiling.move(strays, {home: self._revision_of(feed, home) for home in strays.starts})
+        for period in sorted(self._refiled):
+            yield from self._open(*period, None if period in self.periods else self._next_revision(*period))
+        self._refiled.clear()
+
+    def _revision_of(self, feed: str, start: int) -> int:
+        period = self.periods.get((feed, start))
+        return period.revision if period else self._next_revision(feed, start)
 
     def _build(self, feed: str, start: int, revision: int) -> Revision | None:
         # zstd at its smallest takes the time of xz and is larger

@@ -127,8 +127,8 @@ def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def _unite(one: Manifest, other: Manifest) -> Manifest:
-    # The greater of two headers: any choice will do that is the same in every order.
-    header = max(one.header, other.header, key=msgspec.json.encode)
+    # The header of the longer period, which has the ticks of both; else any choice that is the same in every order.
+    header = max(one.header, other.header, key=lambda header: (header.period_s, msgspec.json.encode(header)))
     return Manifest(header, _unite_ticks((*one.ticks, *other.ticks)))
 
 

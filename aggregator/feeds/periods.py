@@ -118,16 +118,19 @@ class PeriodFolder:
                 sync_folders(self.append(revision, self.records([name])))
                 (self.folder / name).unlink()
 
+    def replace_records(self, revision: int, records: list[Record]) -> None:
+        """Let these be all the records of a revision, and of those before it."""
+        _, ticks = self.bundled(revision)
+        path = self.folder / f"ticks.{revision}.jsonl"
+        if records:
+            _write_durably(path, [msgspec.json.encode(record) + b"\n" for record in records])
+        for name in ticks:
+            if name != path.name or not records:
+                (self.folder / name).unlink(missing_ok=True)
+
     def list_members(self, revision: int, names: Iterable[str]) -> None:
         """Write down what a revision is made of, before its bundle is on its way."""
-        path = self.folder / f"members.{revision}.txt"
-        part = path.with_name(f".{path.name}.part")
-        with part.open("w", encoding="utf-8") as file:
-            file.writelines(f"{name}\n" for name in names)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        sync_folders([self.folder])
+        _write_durably(self.folder / f"members.{revision}.txt", [f"{name}\n".encode() for name in names])
 
     def clear(self, revision: int) -> None:
         """Remove what a revision was made of; doing it again does no harm."""
@@ -165,6 +168,21 @@ def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Recor
         )
         manifests.append(make_manifest(header, mine))
     return manifests
+
+
+def published_at(record: Record) -> int | None:
+    """Return the time in the name of a record's publication."""
+    return parse_publication(record.publication).published_at if _is_publication(record.publication) else None
+
+
+def _write_durably(path: Path, lines: Iterable[bytes]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folders([path.parent])
 
 
 def _is_publication(name: str) -> bool:

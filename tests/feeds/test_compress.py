@@ -11,7 +11,7 @@ import pytest
 
 from aggregator.errors import Reject, Unavailable
 from aggregator.feeds.compress import REARMED, Compress
-from aggregator.feeds.layout import write_stamp
+from aggregator.feeds.layout import read_stamp, write_stamp
 from aggregator.runtime.message import Message, encode_body
 from tests.feeds.bundles import HOUR
 from tests.feeds.captures import subway_captures
@@ -335,6 +335,88 @@ def test_a_disk_that_is_full_while_a_bundle_is_written_keeps_its_members(tmp_pat
 
     stage.run(until=HOUR + 4000)
     assert len(held(tmp_path, stage.out)) == 1 and files(tmp_path) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [("1h", "10m"), ("10m", "1h")])
+def test_another_length_of_bundles_is_true_of_what_was_open_before(tmp_path: Path, before: str, after: str) -> None:
+    seconds = {"1h": 3600, "10m": 600}
+    stage = compress(tmp_path, bundle=before)
+    for minute in (1, 11, 59):
+        at, ahead = HOUR + 60 * minute, HOUR + 60 * minute + 700
+        stage.push(publish(tmp_path, at, b"body %d" % minute, period_s=seconds[before]))
+        stage.push(publish(tmp_path, ahead, b"ahead %d" % minute, planned=at + 30, period_s=seconds[before]))
+    row = {**failed(0), "missed_from_ms": (HOUR + 720) * 1000, "missed_to_ms": (HOUR + 1260) * 1000}
+    del row["tick"]
+    stage.push(row)
+    stage.step()
+
+    stage.options["bundle"] = after
+    stage.restart()
+    stage.run(until=HOUR + 3 * 3600)
+
+    names, ticks = set(), set()
+    for message, contents in bundles_of(tmp_path, stage.out):
+        start, end = read_stamp(message["start"]), read_stamp(message["start"]) + seconds[after]
+        assert start % seconds[after] == 0
+        assert all(start <= member.mtime < end for member in contents.publications)
+        for manifest in contents.manifests:
+            assert manifest.header.period_s == seconds[after]
+            assert all(start * 1000 <= tick.planned_ms < end * 1000 for tick in manifest.ticks)
+            ticks |= {(tick.planned_ms, tick.outcome) for tick in manifest.ticks}
+        names |= {member.name for member in contents.publications}
+    assert len(names) == 6 and sorted(outcome for _, outcome in ticks) == ["missed"] * 10 + ["ok"] * 6
+    assert files(tmp_path) == [] and list(stage.cursors) == [REARMED]
+
+
+def test_a_kill_while_periods_are_changed_loses_nothing(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    stage.push(publish(tmp_path, HOUR + 1, b"one"), publish(tmp_path, HOUR + 3599, b"two"))
+    stage.step()
+    stage.options["bundle"] = "10m"
+    stage.restart()
+    stage.now = HOUR + 3720
+    stage.step(commit=False)
+    stage.restart()
+    stage.run(until=HOUR + 8000)
+
+    ticks = {tick.planned_ms for _, c in bundles_of(tmp_path, stage.out) for m in c.manifests for tick in m.ticks}
+    assert len(set(held(tmp_path, stage.out))) == 2 and len(ticks) == 2
+    assert files(tmp_path) == []
+
+
+def test_periods_to_which_a_change_was_interrupted_are_opened_all_the_same(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    stage.push(failed(HOUR + 1))
+    published = [publish(tmp_path, HOUR + 1210, b"one"), publish(tmp_path, HOUR + 3599, b"two")]
+    stage.step()
+    stage.options["bundle"] = "10m"
+    stage.restart()
+    folder = tmp_path / "data/feeds/publications" / FEED / write_stamp(HOUR + 3000)
+    plain = published[1]["publication"]
+    variant = plain.replace(".pb", f"-{published[1]['tick']['sha256'][:8]}.pb")
+    for name in (plain, variant):
+        (folder / name).mkdir(parents=True)
+    stage.now = HOUR + 3720
+    with pytest.raises(Unavailable, match="directory"):
+        stage.step()
+
+    for name in (plain, variant):
+        (folder / name).rmdir()
+    stage.run(until=HOUR + 9000)
+    assert len(held(tmp_path, stage.out)) == 2 and files(tmp_path) == []
+
+
+def test_other_bytes_under_one_name_are_both_kept_when_periods_change(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    stage.push(publish(tmp_path, HOUR + 3599, b"one"))
+    stage.step()
+    stage.options["bundle"] = "10m"
+    stage.restart()
+    stage.push(publish(tmp_path, HOUR + 3599, b"two", period_s=600))
+    stage.run(until=HOUR + 8000)
+
+    bodies = {member.sha256 for _, c in bundles_of(tmp_path, stage.out) for member in c.publications}
+    assert len(bodies) == 2
 
 
 def test_a_folder_that_cannot_be_written_pauses_the_worker_and_says_which(tmp_path: Path) -> None:
