@@ -237,7 +237,8 @@ class Compress(Stage):
         # zstd at its smallest takes the time of xz and is larger
         usual = "xz" if self.settings.level == "small" else "zst"
         name = BundleName(feed, start, self.settings.format or usual)
-        return build_revision(self.folders, name, revision, self.settings.bundle, self.settings.level)
+        settings = self.settings
+        return build_revision(self.folders, name, revision, settings.bundle, settings.level, self.context.log)
 
     def _write(self, feed: str, start: int) -> None:
         records = self._records.get((feed, start))

@@ -8,17 +8,18 @@ Until revision N is committed it may be built again, and takes the place of what
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from aggregator.errors import Retry
-from aggregator.feeds.bundle import read_bundle, save_bundle
-from aggregator.feeds.compression import PIECE, Level
+from aggregator.feeds.bundle import Contents, Written, read_bundle, save_bundle
+from aggregator.feeds.compression import PIECE, BadBundle, Level
 from aggregator.feeds.layout import BundleName, FeedFolders, parse_key, write_stamp
 from aggregator.feeds.members import Body, file_body
 from aggregator.feeds.periods import PeriodFolder, make_manifests
@@ -69,12 +70,12 @@ def last_revision(folders: FeedFolders, feed: str, start: int) -> int:
 
 
 def build_revision(
-    folders: FeedFolders, name: BundleName, revision: int, period_s: int, level: Level
+    folders: FeedFolders, name: BundleName, revision: int, period_s: int, level: Level, log: logging.Logger
 ) -> Revision | None:
     """Bundle what lies in a period's folder, and read the bundle back. Returns None when there is nothing.
 
     A bundle of this very revision that is there already is taken in: when Redis came back older than it was, its
-    members are gone and it is all there is.
+    members are gone and it is all there is. If it is damaged, it is put aside as `….damaged`.
     """
     folder = PeriodFolder(folders.period(name.feed, name.start))
     path = revision_path(folders, name, revision)
@@ -83,9 +84,8 @@ def build_revision(
     manifests = make_manifests(name.feed, name.start, period_s, folder.records(ticks))
     folders.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folders.folder) as spool:
-        if path.exists():
-            with path.open("rb") as file:
-                earlier = read_bundle(file, spool)
+        earlier = _read_earlier(path, spool, log)
+        if earlier:
             bodies += earlier.bodies
             manifests += earlier.manifests
         if not bodies and not manifests:
@@ -94,6 +94,25 @@ def build_revision(
         if publications or ticks:
             folder.list_members(revision, [*publications, *ticks])
         written = save_bundle(path, bodies, manifests, name.format, level)
+    return read_back(path, name, revision, written)
+
+
+def _read_earlier(path: Path, spool: BinaryIO, log: logging.Logger) -> Contents | None:
+    """Return what an earlier try left, if it is whole."""
+    try:
+        with path.open("rb") as file:
+            return read_bundle(file, spool)
+    except FileNotFoundError:
+        return None
+    except BadBundle as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        log.warning("damaged bundle=%s reason=%s: made again; it is kept as %s", path.name, error, aside.name)
+        return None
+
+
+def read_back(path: Path, name: BundleName, revision: int, written: Written) -> Revision:
+    """Read the bundle that was just written. Raises Retry when it is another, and BadBundle when it is damaged."""
     built = read_revision(path, name, revision)
     if (built.contents_id, built.sha256) != (written.contents_id, written.sha256):
         raise Retry(f"{path.name}: what was read back is not what was written")
