@@ -61,10 +61,10 @@ class Bodies:
     def clean(self, last_planned_ms: Mapping[str, int]) -> None:
         """Remove what a killed process left, given the last tick of each feed that was committed."""
         for path in self.folders.downloads.glob("*/.*"):
-            feed = path.parent.name
-            if feed in last_planned_ms:
+            feed, name = path.parent.name, path.name.removeprefix(".")
+            if feed in last_planned_ms and name.startswith(f"{feed}-") and path.is_file():
                 after = self.folders.download(feed, last_planned_ms[feed] + 1, "").name
-                if path.name.removeprefix(".") < after:
+                if name < after:
                     path.unlink(missing_ok=True)
 
 

@@ -91,6 +91,7 @@ class Filter(Stage):
                 if folder.is_dir():
                     sync_folder(folder)
                 self._unsynced.discard(folder)
+            self.rejects.sweep(self.context.clock())
         self.bodies.settle()
         changed, self._changed = self._changed, set()
         return {f"{CURSOR}{feed}": encode_state(self._states[feed]) for feed in changed}

@@ -91,7 +91,7 @@ class PeriodFolder:
             match = _TICKS.fullmatch(name)
             if match and int(match[1]) <= revision:
                 ticks.append(name)
-            elif _is_publication(name):
+            elif self._has_publication(name):
                 publications.append(name)
         return publications, ticks
 
@@ -101,7 +101,10 @@ class PeriodFolder:
         heard = {record.publication for record in self.records(filter(_TICKS.fullmatch, names))}
         for listing in filter(_MEMBERS.fullmatch, names):
             heard.update((self.folder / listing).read_text(encoding="utf-8").splitlines())
-        return {name for name in names if _is_publication(name)} - heard
+        return {name for name in names if self._has_publication(name)} - heard
+
+    def _has_publication(self, name: str) -> bool:
+        return _is_publication(name) and (self.folder / name).is_file()
 
     def records(self, names: Iterable[str]) -> Iterator[Record]:
         """Yield the records in files of ticks. Lines cut by a crash are passed over: their messages come again."""

@@ -530,6 +530,22 @@ def test_a_folder_that_cannot_be_written_keeps_the_worker_from_starting_until_it
     assert [message["feed"] for message in stage.out] == [FEED]
 
 
+def test_stray_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    stage.push(publish(tmp_path, HOUR + 1, b"one"))
+    stage.run(until=HOUR + 100)
+    publications = tmp_path / "data/feeds/publications"
+    folder = publications / FEED / write_stamp(HOUR)
+    (folder / f"{FEED}-{write_stamp(HOUR + 5)}.pb").mkdir()
+    for stray in (folder / "notes.txt", publications / FEED / "a file", publications / "a file"):
+        stray.touch()
+    stage.restart()
+    stage.run(until=HOUR + 4000)
+
+    assert len(held(tmp_path, stage.out)) == 1
+    assert files(tmp_path) == ["a file", "a file", "notes.txt"]
+
+
 def test_thousands_of_feeds_take_few_files_and_little_memory(tmp_path: Path) -> None:
     stage = compress(tmp_path)
     descriptors = len(os.listdir("/proc/self/fd"))

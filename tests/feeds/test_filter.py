@@ -327,30 +327,64 @@ def test_what_is_only_odd_is_kept(line: Filtering, name: str) -> None:
     assert line.take(capture(f"gtfsrt-bad/{name}")).tick.outcome == "ok"
 
 
-def test_rejected_bodies_are_bounded_by_age(tmp_path: Path) -> None:
+def test_rejected_bodies_are_bounded_by_age_also_of_a_feed_that_sends_no_more(tmp_path: Path) -> None:
     line = Filtering(tmp_path, rejected_age="1h")
-    line.take(b"old")
-    for path in line.rejected().values():
-        os.utime(path, (NOW_MS / 1000 - 3601, NOW_MS / 1000 - 3601))
-    line.restart()
-
+    line.take(b"old", feed="once")
+    line.take(CAPTURES[0], after_s=3000)
     line.take(b"new")
 
-    assert sorted(line.rejected()) == ["ace-2027-01-15T080020.000Z.pb", "ace-2027-01-15T080020.000Z.pb.json"]
+    line.take(CAPTURES[1], after_s=601)
+    assert sorted(line.rejected()) == ["ace-2027-01-15T085020.000Z.pb", "ace-2027-01-15T085020.000Z.pb.json"]
 
 
 def test_rejected_bodies_are_bounded_by_size_for_each_feed(tmp_path: Path) -> None:
     line = Filtering(tmp_path, rejected_size="100KB")
     line.take(bytes(1000), feed="other")
-
-    for number in range(120):
+    for number in range(10):
         line.take(bytes([number]) * 4000)
+    line.restart()
 
-    kept = [path for path in line.rejected().values() if path.parent.name == "ace"]
-    # one more look at the folder every 50 rejects
-    assert sum(path.stat().st_size for path in kept) < 100 * 1024 + 50 * 5000
+    sizes = []
+    for number in range(10, 130):
+        line.take(bytes([number]) * 4000)
+        kept = [path for path in line.rejected().values() if path.parent.name == "ace"]
+        sizes.append(sum(path.stat().st_size for path in kept))
+
+    assert max(sizes) <= 100 * 1024 and min(sizes[20:]) > 80 * 1024
+    assert max(path.name for path in kept) == "ace-2027-01-15T082150.000Z.pb.json"
     assert any("080010" in name for name in line.rejected() if name.startswith("other"))
-    assert f"ace-{'2027-01-15T08'}" in max(path.name for path in kept)
+
+
+def test_of_a_rejected_body_that_is_larger_than_the_bound_the_report_is_kept(tmp_path: Path) -> None:
+    line = Filtering(tmp_path, rejected_size="10KB")
+
+    line.take(bytes(11_000))
+
+    assert list(line.rejected()) == ["ace-2027-01-15T080010.000Z.pb.json"]
+
+
+def test_a_stray_file_or_folder_among_the_rejected_is_passed_over(tmp_path: Path) -> None:
+    line = Filtering(tmp_path, rejected_size="10KB", rejected_age="1h")
+    (line.folders.rejected / "ace" / "a folder").mkdir(parents=True)
+    (line.folders.rejected / "a file").touch()
+
+    for number in range(10):
+        line.take(bytes([number]) * 4000, after_s=3000)
+
+    assert {"ace-2027-01-15T162000.000Z.pb", "a file"} < set(line.rejected())
+
+
+def test_a_body_stays_where_it_was_until_the_report_on_it_is_written(line: Filtering) -> None:
+    message = line.download(b"rubbish")
+    part = line.folders.rejected / "ace" / f"ace-2027-01-15T080010.000Z.pb.{os.getpid()}.part"
+    part.parent.mkdir(parents=True)
+    part.symlink_to("/dev/full")
+    with pytest.raises(Unavailable, match="No space left"):
+        line.handle(message)
+    assert [path.read_bytes() for path in line.downloads()] == [b"rubbish"]
+
+    assert line.handle(message).tick.outcome == "invalid"
+    assert len(line.rejected()) == 2
 
 
 def test_a_file_that_changed_on_the_disk_is_no_publication(line: Filtering) -> None:
@@ -528,10 +562,13 @@ def test_what_a_killed_filter_kept_goes_at_the_next_start_but_not_what_was_not_c
     line.take(CAPTURES[0])
     line.handle(line.download(CAPTURES[1]), commit=False)
     other = line.download(CAPTURES[2])
+    (line.folders.downloads / "ace" / ".ace-1999-snapshots").mkdir()
+    (line.folders.downloads / "ace" / ".directory").touch()
     line.restart()
 
-    assert [path.name for path in line.decided()] == [
-        f".ace-2027-01-15T080020.000Z-{hashlib.sha256(CAPTURES[1]).hexdigest()[:8]}.pb"
+    assert sorted(path.name for path in line.decided()) == [
+        f".ace-2027-01-15T080020.000Z-{hashlib.sha256(CAPTURES[1]).hexdigest()[:8]}.pb",
+        ".directory",
     ]
     assert line.handle(other).tick.outcome == "ok"
 
