@@ -22,7 +22,10 @@ class Found:
         self.texts: list[tuple[tuple[str, ...], str]] = []
         self._wanted = wanted
         self._path: list[str] = []
-        self._open: list[tuple[int, list[str]]] = []
+        self._open: list[tuple[int, int, int]] = []
+        """Of the wanted elements that are open: depth, and how many pieces and characters came before each."""
+        self._pieces: list[str] = []
+        self._length = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """Go into an element; its attributes are found as `@name` below it."""
@@ -34,18 +37,23 @@ class Found:
             if self._wanted(path):
                 self.texts.append((tuple(path), value))
         if self._wanted(self._path):
-            self._open.append((len(self._path), []))
+            self._open.append((len(self._path), len(self._pieces), self._length))
 
     def text(self, text: str) -> None:
-        """Take a piece of text for every wanted element that is open."""
-        for _, pieces in self._open:
-            if sum(map(len, pieces)) < MAX_TEXT:
-                pieces.append(text)
+        """Take a piece of text for all wanted elements that are open, unless the innermost, and so each, has enough."""
+        if self._open and self._length - self._open[-1][2] < MAX_TEXT:
+            self._pieces.append(text[:MAX_TEXT])
+            self._length += len(text)
 
     def end(self, _name: str) -> None:
         """Leave an element."""
         if self._open and self._open[-1][0] == len(self._path):
-            self.texts.append((tuple(self._path), "".join(self._open.pop()[1])))
+            _, first, _ = self._open.pop()
+            # no piece is empty
+            text = "".join(self._pieces[first : first + MAX_TEXT])[:MAX_TEXT]
+            self.texts.append((tuple(self._path), text))
+            if not self._open:
+                self._pieces.clear()
         self._path.pop()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from aggregator.feeds.dates import read_moment
 from aggregator.feeds.timestamps import Corrupt, Fetched, entity_hash, resolve
+from aggregator.feeds.xmltext import MAX_TEXT, find_texts, path_matcher
 from tests.feeds.captures import capture, subway_captures
 
 SUBWAY = "gtfsrt/1707397157.ace.pb"
@@ -124,6 +126,32 @@ def test_a_json_pointer_goes_through_lists_and_escaped_names() -> None:
 def test_an_xml_path_finds_attributes_and_ignores_namespaces() -> None:
     body = b'<n:root xmlns:n="u"><n:vehicle/><n:lastTime n:time="1751437263500"/></n:root>'
     assert read("xml:lastTime/@time", body) == 1751437263.5
+
+
+@pytest.mark.parametrize("depth", [1, 400])
+def test_a_text_in_half_a_million_pieces_is_read_as_quickly_as_any(depth: int) -> None:
+    # each piece used to cost as much as all those before it: half an hour
+    body = b"<date>" * depth + b"1751437263" + b" <b/>" * 500_000 + b"</date>" * depth
+
+    assert read("xml:date", body) == 1751437263
+
+
+def test_of_a_text_no_more_is_kept_than_a_date_could_need() -> None:
+    texts = find_texts(b"<a><t>12" + b"<t>x</t>" * 3 + b"3" * 4 * MAX_TEXT + b"</t><t>45</t></a>", path_matcher("t"))
+
+    assert [text for _, text in texts] == ["x", "x", "x", ("12xxx" + "3" * MAX_TEXT)[:MAX_TEXT], "45"]
+
+
+def test_a_text_of_megabytes_takes_no_memory() -> None:
+    body = b"<t>" + b"3333<b/>" * 300_000 + b"</t>"
+
+    tracemalloc.start()
+    [(_, text)] = find_texts(body, path_matcher("t"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert text == "3" * MAX_TEXT
+    assert peak < 2 * len(body)
 
 
 def test_an_empty_line_before_the_xml_declaration_is_forgiven() -> None:
