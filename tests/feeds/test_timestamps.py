@@ -75,6 +75,9 @@ def test_a_cut_gtfs_realtime_body_is_corrupt_though_its_header_is_whole(cut: int
         read("gtfs-realtime", capture(SUBWAY)[:-cut])
 
 
+NO_ZONES = ("CET", "BST", "JST", "AEST", "AST", "A", "GMT+0100", "+2", "somewhere", "GMT GMT")
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -92,6 +95,17 @@ def test_a_cut_gtfs_realtime_body_is_corrupt_though_its_header_is_whole(cut: int
         ("Wed, 02 Jul 2025 06:21:03 GMT", 1751437263),
         ("Wed, 02 Jul 2025 08:21:03 +0200", 1751437263),
         ("\n  2025-07-02T06:21:03Z\n", 1751437263),
+        ("Wed, 02 Jul 2025 06:21:03", 1751437263),
+        ("Wed, 02 Jul 2025 06:21:03 Z", 1751437263),
+        ("Wed, 02 Jul 2025 06:21:03 UT", 1751437263),
+        ("02 Jul 2025 06:21:03 utc", 1751437263),
+        ("Wed, 02 Jul 2025 06:21:03 -0000", 1751437263),
+        ("Wed, 02 Jul 2025 08:21:03 +02:00", 1751437263),
+        ("Wed, 02 Jul 2025 08:21:03 +0200 (CEST)", 1751437263),
+        ("Wed, 02 Jul 2025 06:21 GMT", 1751437260),
+        ("Wednesday, 02-Jul-25 06:21:03 GMT", 1751437263),
+        ("Wed Jul  2 06:21:03 2025", 1751437263),
+        ("Wed Jul  2 06:21:03 UTC 2025", 1751437263),
     ],
 )
 def test_every_way_of_writing_a_moment_is_read(value: object, expected: float) -> None:
@@ -99,9 +113,29 @@ def test_every_way_of_writing_a_moment_is_read(value: object, expected: float) -
 
 
 @pytest.mark.parametrize(
+    ("zone", "hours"),
+    [*(("EST", -5), ("EDT", -4), ("CST", -6), ("CDT", -5)), *(("MST", -7), ("MDT", -6), ("PST", -8), ("pdt", -7))],
+)
+def test_the_zones_of_the_us_are_known_by_name(zone: str, hours: int) -> None:
+    assert read_moment(f"Wed, 02 Jul 2025 06:21:03 {zone}") == 1751437263 - hours * 3600
+
+
+def test_a_zone_that_is_not_known_is_named_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match=r"no known zone \(found 'CET'\); known: UT UTC GMT Z EST .* PDT, \+hhmm"):
+        read_moment("Wed, 02 Jul 2025 06:21:03 CET")
+
+
+@pytest.mark.parametrize(
     "value",
     [
         *(None, True, [], {}, "", "soon", 0, -1, "-1", 10**30, 10**400, float("nan"), float("inf")),
+        *(f"Wed, 02 Jul 2025 06:21:03 {zone}" for zone in NO_ZONES),
+        *(
+            "Wed Jul  2 06:21:03 CET 2025",
+            "Wednesday, 02-Jul-25 06:21:03 JST",
+            "Wed, 02 Jul 2025 06.21.03 CET",
+            "Wed, 02 Jul 2025 06:21:03 +9999",
+        ),
         *("2025-02-30T00:00:00Z", "2025-07-02T06:21:61Z", "2025-07-02T25:00Z", "1969-12-31T23:59:59Z"),
     ],
 )
