@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle import Contents, read_bundle
 from aggregator.feeds.catalogue import Archived, Span, open_bundle, read_current, read_manifests
-from aggregator.feeds.dates import YEAR_10000
+from aggregator.feeds.dates import read_moment
 from aggregator.feeds.entities import Decoder
 from aggregator.feeds.layout import parse_publication
 from aggregator.feeds.manifest import Manifest
@@ -169,5 +169,8 @@ def _time_of(body: SpooledBody) -> int:
         return body.member.mtime
 
 
-def _moment_ms(seconds: int | None) -> int | None:
-    return seconds * 1000 if seconds is not None and 0 < seconds < YEAR_10000 else None
+def _moment_ms(timestamp: int | None) -> int | None:
+    try:
+        return round(read_moment(timestamp) * 1000)
+    except ValueError:  # none, or an impossible one
+        return None

@@ -67,6 +67,7 @@ def resolve(name: str, root: Path) -> Reader:
 def read_gtfs_realtime(fetched: Fetched) -> int | float:
     """Return the header's timestamp; the whole message is parsed, as a cut one often has a good header.
 
+    Seconds, says the specification; some producers write milliseconds or microseconds.
     Parsing takes 0.44 ms for 130 KB, the header alone 1 µs. Whether every entity has its required fields is not asked
     (another 0.5 ms): an archive keeps what a producer forgot.
     """
@@ -82,7 +83,7 @@ def read_gtfs_realtime(fetched: Fetched) -> int | float:
         raise Corrupt(f"no GTFS-realtime message: {error}{_looks_like(fetched.body)}") from error
     if not message.header.HasField("timestamp"):
         raise Corrupt("a GTFS-realtime message without header.timestamp")
-    return _moment(lambda: check_moment(message.header.timestamp), "header.timestamp")
+    return _moment(lambda: read_moment(message.header.timestamp), "header.timestamp")
 
 
 def read_gbfs(fetched: Fetched) -> int | float:

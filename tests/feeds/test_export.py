@@ -90,6 +90,16 @@ def test_a_row_says_where_and_when_it_comes_from(tmp_path: Path) -> None:
     }
 
 
+def test_a_header_in_milliseconds_is_the_moment_it_means(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    body = message(entity(), timestamp=1707397215250)
+    store_bundle(store, [MemoryBody(published()[0].name, body)])
+
+    run(store, tmp_path / "out.jsonl", "jsonl")
+
+    assert read(tmp_path / "out.jsonl")[0]["header_at"] == "2024-02-08T13:00:15.250Z"
+
+
 def test_what_was_fetched_in_the_next_hour_has_its_fetch_time_too(tmp_path: Path) -> None:
     store = folder_store(tmp_path)
     bodies = published()

@@ -6,8 +6,10 @@ import re
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.transit import gtfs_realtime_pb2
 
 from aggregator.feeds.dates import read_moment
 from aggregator.feeds.timestamps import Corrupt, Fetched, entity_hash, resolve
@@ -144,6 +146,14 @@ def test_what_is_no_moment_is_refused_and_never_replaced_by_now(value: object) -
         read_moment(value)
 
 
+@pytest.mark.parametrize("factor", [1, 1000, 1_000_000])
+def test_a_gtfs_realtime_header_may_be_in_milliseconds_or_microseconds(factor: int) -> None:
+    message: Any = gtfs_realtime_pb2.FeedMessage.FromString(capture(SUBWAY))  # type: ignore[attr-defined]
+    message.header.timestamp *= factor
+
+    assert read("gtfs-realtime", message.SerializeToString()) == 1707397155
+
+
 def test_gbfs_3_writes_its_time_as_text() -> None:
     assert read("gbfs", b'{"last_updated":"2025-07-02T06:21:03Z","ttl":0}') == 1751437263
 
@@ -277,9 +287,7 @@ def test_a_wrong_timestamp_option_is_explained(name: str, words: str) -> None:
 
 
 def test_the_entity_hash_ignores_the_header_and_nothing_else() -> None:
-    from google.transit import gtfs_realtime_pb2
-
-    message = gtfs_realtime_pb2.FeedMessage()
+    message: Any = gtfs_realtime_pb2.FeedMessage()  # type: ignore[attr-defined]
     message.ParseFromString(capture(SUBWAY))
     message.header.timestamp += 30
     later = message.SerializeToString()
