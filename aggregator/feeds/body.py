@@ -6,9 +6,11 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
+from itertools import chain
 from typing import NamedTuple
 
 PIECE = 64 * 1024
+_GZIP = b"\x1f\x8b\x08"
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -27,9 +29,12 @@ class Body(NamedTuple):
     """True when the answer said where its body ends; without that a cut one looks whole."""
 
 
-def read_body(response: HTTPResponse, encoding: str, max_size: int, write: Callable[[bytes], object]) -> Body:
+def read_body(
+    response: HTTPResponse, encoding: str, max_size: int, write: Callable[[bytes], object], *, keep_gzip: bool = False
+) -> Body:
     """Pass a body on, unpacked, in pieces that are small whatever it was packed from.
 
+    A body that is gzip though no header says so is unpacked too, but with `keep_gzip`.
     Raises Broken for one that is larger than `max_size`, cut, or packed in a way nobody asked for; memory holds no
     more than two pieces of it.
     """
@@ -42,7 +47,8 @@ def read_body(response: HTTPResponse, encoding: str, max_size: int, write: Calla
     has_end = is_packed or response.chunked or response.length is not None
     wire = _Wire(response, max_size)
     digest, size = hashlib.sha256(), 0
-    for piece in _unpack(wire.pieces()) if is_packed else wire.pieces():
+    pieces = _unpack(wire.pieces()) if is_packed else _unpack_gzip(wire.pieces(), keep_gzip)
+    for piece in pieces:
         size += len(piece)
         if size > max_size:
             raise Broken(f"larger than max_size (more than {max_size} bytes)")
@@ -70,6 +76,13 @@ class _Wire:
             raise Broken(f"cut short: {self.response.length} bytes are missing")
 
 
+def _unpack_gzip(pieces: Iterator[bytes], keep_gzip: bool) -> Iterator[bytes]:
+    """Yield a body of which no header says that it is packed: some servers hand out packed files as they are."""
+    first = next(pieces, b"")
+    whole = chain([first] if first else [], pieces)
+    yield from _unpack(whole) if first.startswith(_GZIP) and not keep_gzip else whole
+
+
 def _unpack(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield what is packed as gzip, in one member or several, or as zlib."""
     stream, came = zlib.decompressobj(_GZIP_OR_ZLIB), False
@@ -78,6 +91,10 @@ def _unpack(pieces: Iterator[bytes]) -> Iterator[bytes]:
             came, more = True, True
             while more:
                 if stream.eof:
+                    # zeros behind the end are padding
+                    piece = piece.lstrip(b"\0")
+                    if not piece:
+                        break
                     stream = zlib.decompressobj(_GZIP_OR_ZLIB)
                 unpacked = stream.decompress(piece, PIECE)
                 if unpacked:

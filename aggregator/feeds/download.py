@@ -174,8 +174,9 @@ class Download(Stage):
         known = validators_for(feed, due)
         etag, modified = (known.etag, known.modified) if known else ("", "")
         request = Request(
-            feed.url, feed.headers, feed.timeout_s, feed.max_size, feed.allow_private, etag=etag, modified=modified
-        )
+            feed.url, feed.headers, feed.timeout_s, feed.max_size, feed.allow_private, etag=etag, modified=modified,
+            keep_gzip=feed.extension.lower().endswith("gz"),
+        )  # fmt: skip
         started_ms = self._now()
         with Landing(folder, stem) as landing:
             try:

@@ -38,6 +38,8 @@ class Request(NamedTuple):
     allow_private: bool = False
     etag: str = ""
     modified: str = ""
+    keep_gzip: bool = False
+    """Leave a body packed that is gzip without its headers saying so."""
 
 
 class Answer(NamedTuple):
@@ -166,7 +168,8 @@ class _Download:
             exchange.drain()
             reason = f"HTTP {response.status} {_printable(response.reason)}".rstrip()
             raise Failed(reason, response.status, _retry_after(response.status, headers))
-        body = read_body(response, headers.get("content-encoding", ""), self.request.max_size, self.write)
+        encoding, keep = headers.get("content-encoding", ""), self.request.keep_gzip
+        body = read_body(response, encoding, self.request.max_size, self.write, keep_gzip=keep)
         exchange.done = True
         return Answer(response.status, headers, url, *body)
 

@@ -63,6 +63,21 @@ def test_a_body_lands_on_the_disk_and_all_about_it_is_told(server: WebServer, li
     assert not list(line.root.rglob("*.part"))
 
 
+@pytest.mark.parametrize("extension", ["pb", "pb.gz"])
+def test_a_gzip_file_is_kept_as_it_is_where_the_extension_says_so(
+    server: WebServer, tmp_path: Path, extension: str
+) -> None:
+    server.answers["/packed"] = body(gzip.compress(CAPTURE))
+    line = Downloading(tmp_path, make("ace", f"{server.url}/packed", extension=extension))
+    [tick] = line.seed()
+
+    told, _ = line.handle_at_its_time(tick)
+
+    data = (line.root / told.file).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == told.tick.sha256
+    assert data == (CAPTURE if extension == "pb" else gzip.compress(CAPTURE))
+
+
 def test_each_tick_brings_the_next_and_no_delay_shifts_the_grid(line: Downloading) -> None:
     [tick] = line.seed()
     planned = []

@@ -23,7 +23,7 @@ from aggregator.feeds.addresses import resolve as system_resolve
 from aggregator.feeds.connections import IDLE_S, Connections
 from aggregator.feeds.dialing import Stopping
 from aggregator.feeds.fetch import DRAIN_BYTES, Answer, Failed, Fetcher, Request
-from tests.feeds.captures import subway_captures
+from tests.feeds.captures import capture, subway_captures
 from tests.feeds.webserver import Talk, WebServer, body, dribble, packed, redirect, status
 
 CAPTURE = subway_captures()[0][1]
@@ -311,6 +311,35 @@ def test_gzip_of_several_members_and_deflate_are_unpacked(server: WebServer, fet
 
     assert fetch(fetcher, f"{server.url}/two")[1] == b"one,two"
     assert fetch(fetcher, f"{server.url}/deflate")[1] == b"three"
+
+
+def test_gzip_that_no_header_tells_of_is_unpacked_unless_it_is_wanted(server: WebServer, fetcher: Fetcher) -> None:
+    file = capture("gtfsrt-bad/derived-nyct-ace.pb.gz")
+    server.answers["/feed"] = body(file)
+
+    answer, pieces = fetch(fetcher, f"{server.url}/feed")
+    kept, as_they_came = fetch(fetcher, f"{server.url}/feed", keep_gzip=True)
+
+    assert pieces == gzip.decompress(file) and answer.size_bytes == len(pieces) > answer.wire_bytes == len(file)
+    assert as_they_came == file and kept.size_bytes == len(file)
+
+
+@pytest.mark.parametrize("padding", [1, 511, 200_000])
+@pytest.mark.parametrize("headers", [{}, {"Content_Encoding": "gzip"}])
+def test_zeros_behind_the_end_of_gzip_are_padding(
+    server: WebServer, fetcher: Fetcher, padding: int, headers: dict[str, str]
+) -> None:
+    server.answers["/feed"] = body(gzip.compress(b"one") + bytes(padding), **headers)
+
+    assert fetch(fetcher, f"{server.url}/feed")[1] == b"one"
+
+
+def test_gzip_that_no_header_tells_of_is_bounded_and_must_be_whole(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/bomb"] = body(gzip.compress(bytes(6_000_000)))
+    server.answers["/cut"] = body(gzip.compress(CAPTURE)[:-9])
+
+    assert "larger than max_size" in str(failure(fetcher, f"{server.url}/bomb", max_size=5_000_000))
+    assert "the packed body has no end" in str(failure(fetcher, f"{server.url}/cut"))
 
 
 def test_a_gzip_bomb_is_refused_before_it_goes_off(server: WebServer, fetcher: Fetcher) -> None:
