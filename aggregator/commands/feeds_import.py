@@ -12,7 +12,7 @@ from aggregator.feeds.oldsettings import import_settings
 
 def add_import(parser: argparse.ArgumentParser) -> None:
     """Declare `feeds import FILE`."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="its remote_settings.py; the file is run")
+    parser.add_argument("file", metavar="FILE", type=Path, help="its remote_settings.py, which is read and not run")
     parser.set_defaults(run=_import)
 
 

@@ -116,15 +116,76 @@ def test_a_file_without_remote_storage_has_no_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("import nowhere_at_all\n", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("import nowhere_at_all\n", "no list `feeds` in it"),
         ("x = 1\n", "no list `feeds` in it"),
+        (f"feeds = {'(' * 5000}\n", "cannot be read"),
+        (f"feeds = {' + '.join(['[1]'] * 5000)}\n", "cannot be read"),
+        ('feeds = "{".format()\n', "cannot be read"),
+        ("feeds = [\n", "cannot be read: .*line 1"),
+        ("a = 1\nfeeds = sorted(b)\n", "line 2: `feeds` is computed; write the list out"),
         ("feeds = [['a', 'http://x/']]\n", r"feeds: the 1\. is not \[name, url, extension, function\]"),
         ("feeds = [['a', 'http://x/', 'pb', 7]]\n", "a: the fourth value is no function"),
         ("feeds = [['a', 'http://x/', 'p/b', len]]\n", "bad extension 'p/b'"),
-        ("feeds = 2 * [['a', 'http://x/', 'pb', len]]\n", "two of the name 'a'"),
-        ("exit(3)\n", "SystemExit: 3"),
+        ("feeds = [['a', 'http://x/', 'pb', len]] + [['a', 'http://x/', 'pb', len]]\n", "two of the name 'a'"),
+        ("exit(3)\n", "no list `feeds` in it"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(BadSettings, match=words):
         convert(tmp_path, text)
+
+
+BY_HAND = """
+import os
+from other import gtfs_rt
+long: str = "0123456789abcdefghij"
+base = "http://%s.example/%%20/" % "one"
+feeds = [
+    ["login", f"https://joe:hunter2@{'x'}.example/100%/a", "pb", gtfs_rt],
+    ["token", "https://" + "tok@x.example/{}?x={y}".format("path", y=long) + "&z=short", "pb", gtfs_rt],
+    ["env", base + os.environ["PLACE"] + "?key=" + os.getenv("THE_KEY"), "pb", gtfs_rt],
+    ["computed", open("/etc/hostname").read(), "pb", gtfs_rt],
+    make_feed("last"),
+]
+for feed in feeds:
+    feed[1] += "?x"
+using_remote_storage = True
+bucket = "100%%"
+global_prefix = "%(here)s/"
+boto3_client_settings = {"aws_access_key_id": os.environ.get("AK"), "endpoint_url": find()}
+"""
+
+
+def test_the_file_is_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    feeds = "feeds = [['a', 'http://x/', 'pb', gtfs_rt]]"
+
+    imported = convert(tmp_path, f"open({str(mark)!r}, 'w')\n{feeds}\nx = open({str(mark)!r}, 'w')\n")
+
+    assert "[feed_a]" in imported.text and not mark.exists()
+
+
+def test_what_cannot_be_read_is_to_be_set_by_hand(tmp_path: Path) -> None:
+    imported = convert(tmp_path, BY_HAND)
+
+    assert "[feed_computed]\n# url =\nextension = pb\n" in imported.text
+    assert imported.notes == (
+        "line 13 computes something: set by hand",
+        "line 10 computes url of computed: set by hand",
+        "line 11 computes the 5. feed: set by hand",
+        "line 18 computes endpoint_url: set by hand",
+    )
+
+
+def test_logins_long_values_and_variables_of_the_environment_become_variables(tmp_path: Path) -> None:
+    imported = convert(tmp_path, BY_HAND)
+
+    assert [line for line in imported.text.splitlines() if line.startswith(("url", "access"))] == [
+        "url = https://joe:%(ENV_FEED_PASSWORD)s@x.example/100%/a",
+        "url = https://%(ENV_FEED_LOGIN)s@x.example/path?x=%(ENV_FEED_X)s&z=short",
+        "url = http://one.example/%20/%(ENV_PLACE)s?key=%(ENV_THE_KEY)s",
+        "url = s3://100%%%%/%%(here)s",
+        "access_key = %(ENV_AK)s",
+    ]
+    assert imported.variables["FEED_PASSWORD"] == "PASSWORD in the address of login"
+    assert set(imported.variables) == {"FEED_PASSWORD", "FEED_LOGIN", "FEED_X", "PLACE", "THE_KEY", "AK"}
