@@ -103,6 +103,7 @@ def test_bytes_that_came_long_ago_are_known_by_the_file_that_is_still_there(line
 
     assert (again.tick.outcome, again.tick.header_ms) == ("same", old.tick.header_ms)
     assert len(line.publications()) == 21
+    assert decode_state(line.cursors["feed:ace"]).changed_ms == again.tick.started_ms
 
 
 def test_other_bytes_under_the_same_timestamp_are_kept_beside_it(line: Filtering) -> None:
@@ -272,6 +273,15 @@ def test_a_feed_that_answers_but_does_not_change_for_too_long_is_flagged(line: F
     assert line.stage.context.notes["frozen"] == "ace"
     assert line.take(CAPTURES[1], stale_after_ms=300_000).tick.flags == ()
     assert line.stage.context.notes["frozen"] == ""
+
+
+def test_a_feed_that_goes_back_to_what_it_said_before_has_changed(line: Filtering) -> None:
+    bodies = [CAPTURES[0], CAPTURES[1], CAPTURES[0], CAPTURES[0], CAPTURES[0]]
+
+    ticks = [line.take(body, after_s=60.0, stale_after_ms=100_000).tick for body in bodies]
+
+    assert [tick.outcome for tick in ticks] == ["ok", "ok", "same", "same", "same"]
+    assert ["frozen" in tick.flags for tick in ticks] == [False, False, False, False, True]
 
 
 def test_a_feed_that_does_not_answer_is_not_called_frozen(line: Filtering) -> None:
@@ -602,6 +612,19 @@ def test_what_is_remembered_shows_how_a_feed_does(line: Filtering) -> None:
     assert state.answered_ms == NOW_MS + 20_090
     assert state.published_ms == 1707397215000
     assert state.day_bytes == len(CAPTURES[0]) + len(CAPTURES[1])
+
+
+@pytest.mark.parametrize(("days", "yesterday"), [(1, 1), (2, 0), (30, 0)])
+def test_yesterday_is_the_day_before_and_not_the_last_on_which_something_came(
+    line: Filtering, days: int, yesterday: int
+) -> None:
+    line.take(CAPTURES[0])
+    line.take(CAPTURES[1], after_s=86_400.0 * days)
+
+    state = decode_state(line.cursors["feed:ace"])
+
+    assert state.day_bytes == len(CAPTURES[1])
+    assert state.last_day_bytes == yesterday * len(CAPTURES[0])
 
 
 # Configuration
