@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from aggregator.feeds.compression import BadBundle, Decompressed, Level, compressed, new_compressor
+from aggregator.feeds.compression import PIECE, BadBundle, Decompressed, Level, compressed, new_compressor
 from aggregator.feeds.layout import is_manifest_name, read_stamp
 from aggregator.feeds.manifest import BadManifest, Manifest, decode_manifest, encode_manifest, unite_manifests
 from aggregator.feeds.members import Body, Member, SpooledBody, arrange, contents_id
@@ -166,7 +166,11 @@ def check_contents(contents: Contents) -> list[str]:
 
 def _tar_pieces(papers: Sequence[tuple[Member, bytes]], arranged: Sequence[tuple[Member, Body]]) -> Iterator[bytes]:
     for member, data in papers:
-        yield tar_header(member.name, member.size_bytes, member.mtime) + data + padding(member.size_bytes)
+        yield tar_header(member.name, member.size_bytes, member.mtime)
+        # in pieces: a day of ticks is large
+        for at in range(0, len(data), PIECE):
+            yield data[at : at + PIECE]
+        yield padding(member.size_bytes)
     for member, body in arranged:
         yield tar_header(member.name, member.size_bytes, member.mtime)
         digest, size = hashlib.sha256(), 0
@@ -196,7 +200,9 @@ def _manifest_member(manifest: Manifest) -> Member:
 def _read_manifest(entry: TarMember) -> tuple[Member, Manifest]:
     if entry.size > MAX_MANIFEST:
         raise BadBundle(f"a manifest of {entry.size} bytes")
-    data = b"".join(entry.pieces())
+    data = bytearray()
+    for piece in entry.pieces():
+        data += piece
     try:
         manifest = decode_manifest(data)
     except BadManifest as error:

@@ -99,12 +99,12 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return msgspec.json.Encoder().encode_lines([manifest.header, *manifest.ticks])
 
 
-def decode_manifest(data: bytes) -> Manifest:
+def decode_manifest(data: bytes | bytearray) -> Manifest:
     """Read a manifest; fields that we do not know are dropped. Raises BadManifest."""
-    head, _, tail = data.partition(b"\n")
+    end = data.find(b"\n") + 1 or len(data)
     try:
-        header = msgspec.json.decode(head, type=Header)
-        ticks = msgspec.json.Decoder(Tick).decode_lines(tail)
+        header = msgspec.json.decode(data[:end], type=Header)
+        ticks = msgspec.json.Decoder(Tick).decode_lines(memoryview(data)[end:])
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadManifest(f"no manifest: {error}") from error
     if header.manifest != VERSION:

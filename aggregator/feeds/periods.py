@@ -108,10 +108,12 @@ class PeriodFolder:
 
     def records(self, names: Iterable[str]) -> Iterator[Record]:
         """Yield the records in files of ticks. Lines cut by a crash are passed over: their messages come again."""
+        decoder = msgspec.json.Decoder(Record)
         for name in names:
-            for line in (self.folder / name).read_bytes().splitlines():
-                with suppress(msgspec.DecodeError):
-                    yield msgspec.json.decode(line, type=Record)
+            with (self.folder / name).open("rb") as file:
+                for line in file:
+                    with suppress(msgspec.DecodeError):
+                        yield decoder.decode(line)
 
     def take_back(self, revision: int) -> None:
         """Move the records of later revisions, which a crash kept from being committed, to this one."""

@@ -77,8 +77,16 @@ def build_revision(
     A bundle of this very revision that is there already is taken in: when Redis came back older than it was, its
     members are gone and it is all there is. If it is damaged, it is put aside as `….damaged`.
     """
-    folder = PeriodFolder(folders.period(name.feed, name.start))
     path = revision_path(folders, name, revision)
+    written = _write(folders, path, name, revision, period_s, level, log)
+    return read_back(path, name, revision, written) if written else None
+
+
+def _write(
+    folders: FeedFolders, path: Path, name: BundleName, revision: int, period_s: int, level: Level, log: logging.Logger
+) -> Written | None:
+    # a function of its own: nothing of this is in memory when the bundle is read back
+    folder = PeriodFolder(folders.period(name.feed, name.start))
     publications, ticks = folder.bundled(revision)
     bodies: list[Body] = [file_body(folder.folder / publication) for publication in publications]
     manifests = make_manifests(name.feed, name.start, period_s, folder.records(ticks))
@@ -93,8 +101,7 @@ def build_revision(
         # order: members listed, bundle written, its message committed, then what is listed goes
         if publications or ticks:
             folder.list_members(revision, [*publications, *ticks])
-        written = save_bundle(path, bodies, manifests, name.format, level)
-    return read_back(path, name, revision, written)
+        return save_bundle(path, bodies, manifests, name.format, level)
 
 
 def _read_earlier(path: Path, spool: BinaryIO, log: logging.Logger) -> Contents | None:

@@ -562,6 +562,25 @@ def test_thousands_of_feeds_take_few_files_and_little_memory(tmp_path: Path) -> 
     assert size < 10 * 1024**2  # with what this test keeps for Redis
 
 
+def test_a_period_of_many_ticks_takes_less_than_a_kilobyte_for_each_of_them(tmp_path: Path) -> None:
+    ticks = 20_000
+    stage = compress(tmp_path)
+    template = {"outcome": "same", "status": 200, "size_bytes": 1, "sha256": "0" * 64, "header_ms": HOUR * 1000}
+    for first in range(0, ticks, 1000):
+        same = [{**template, "planned_ms": HOUR * 1000 + n * 180} for n in range(first, first + 1000)]
+        stage.push(*({**failed(HOUR), "tick": tick} for tick in same))
+        stage.run()
+    stage.now = HOUR + 3720
+
+    tracemalloc.start()
+    stage.run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(stage.out) == 1
+    assert peak < 800 * ticks
+
+
 def test_what_a_killed_process_did_not_finish_is_removed_at_the_next_start(tmp_path: Path) -> None:
     part = tmp_path / "data/feeds/bundles/2024-02-08/12" / f".{FEED}.r1.tar.zst.4711.part"
     part.parent.mkdir(parents=True)
