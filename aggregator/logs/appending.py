@@ -9,17 +9,11 @@ import msgspec
 
 from aggregator.errors import Unavailable
 from aggregator.logs.lockfile import LockFile
+from aggregator.logs.takeback import FirstWrite, Place, place_in, take_back
 from aggregator.runtime.stage import Context
 
-
-class Committed(msgspec.Struct):
-    """How long the file was at the last commit.
-
-    The device is not kept: it may have another number after a restart of the machine, the folder stays the same.
-    """
-
-    ino: int
-    size: int
+_NOTED = 64
+"""So many of the first bytes written are noted."""
 
 
 class AppendedFile:
@@ -36,8 +30,9 @@ class AppendedFile:
         """The length up to which everything is known to be whole."""
         self._dirty = False
         """True when a write failed and what it left may still be there."""
+        self._generation = 0
         self._fresh = True
-        """True until the first write to the file just opened."""
+        """True until the first write of a generation."""
 
     def acquire(self, committed: str | None) -> None:
         """Lock the file, and take back what was written but never committed. Raises Unavailable."""
@@ -66,37 +61,16 @@ class AppendedFile:
             self._write(data)
         except OSError as error:
             raise Unavailable(f"cannot write {self.path}: {error.strerror or error}") from error
-        return msgspec.json.encode(Committed(self._ino, self._size)).decode()
-
-    # What a crash left
+        return msgspec.json.encode(place_in(self._fd, self._generation, self._size)).decode()
 
     def _take_back(self, committed: str | None) -> None:
-        last = msgspec.json.decode(committed, type=Committed) if committed else None
-        if last is not None:
-            self._truncate(self._find(last.ino), last.size)
+        last = msgspec.json.decode(committed, type=Place) if committed else Place()
         first = self._lock.read()
-        if first.ino and (last is None or last.ino != first.ino):
-            # No commit of this file is known. Behind its first write there is another only if the first was committed:
-            # then Redis has forgotten it, and all lines are kept.
-            path = self._find(first.ino)
-            if path is not None and path.stat().st_size <= first.end:
-                self._truncate(path, first.size)
-        self._lock.write(first.ino, first.size, first.end)
-
-    def _find(self, ino: int) -> Path | None:
-        """Return the file of this inode: the path's own, or one in its folder that was renamed since."""
-        if _inode(self.path) == ino:
-            return self.path
-        with os.scandir(self.path.parent) as entries:
-            return next((Path(entry.path) for entry in entries if entry.inode() == ino and entry.is_file()), None)
-
-    def _truncate(self, path: Path | None, size: int) -> None:
-        left_over = path.stat().st_size - size if path is not None else 0
-        if path is not None and left_over > 0:
-            with path.open("r+b") as file:
-                file.truncate(size)
-                os.fsync(file.fileno())
+        for path, left_over in take_back(self.path, last, first):
             self._context.log.warning("taken_back path=%s bytes=%d: written but not committed", path, left_over)
+        self._generation = max(last.generation, first.place.generation)
+        first.pid = os.getpid()
+        self._lock.write(first)
 
     # Writing
 
@@ -107,7 +81,7 @@ class AppendedFile:
             return
         self._close()
         # O_APPEND: whoever truncates the file at this moment leaves no hole in it
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, self._mode)
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, self._mode)
         facts = os.fstat(fd)
         self._fd, self._ino, self._size, self._fresh = fd, facts.st_ino, facts.st_size, True
         if not found:
@@ -119,8 +93,10 @@ class AppendedFile:
         self._clean()
         self._notice_others()
         if self._fresh:
-            # order: note the write, then write: no cursor is of this file yet, and a crash may come before the commit
-            self._lock.write(self._ino, self._size, self._size + len(data))
+            # order: note the write, then write: no cursor is of this generation yet, and a crash may come before it
+            self._generation += 1
+            place = place_in(self._fd, self._generation, self._size)
+            self._lock.write(FirstWrite(os.getpid(), place, self._size + len(data), data[:_NOTED]))
         self._dirty = True
         try:
             _write_all(self._fd, data)
@@ -132,10 +108,10 @@ class AppendedFile:
         self._dirty = self._fresh = False
 
     def _clean(self) -> None:
-        """Take back what a failed write left."""
-        if self._dirty:
+        """Take back what a failed write left, unless somebody truncated the file below it meanwhile."""
+        if self._dirty and os.fstat(self._fd).st_size > self._size:
             os.ftruncate(self._fd, self._size)
-            self._dirty = False
+        self._dirty = False
 
     def _notice_others(self) -> None:
         found = os.fstat(self._fd).st_size
@@ -145,6 +121,7 @@ class AppendedFile:
             )
         elif found < self._size:
             self._context.log.info("truncated path=%s from=%d to=%d: by somebody else", self.path, self._size, found)
+            self._fresh = True
         self._size = found
 
     def _close(self) -> None:

@@ -8,18 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-_LENGTH = 128
+from aggregator.logs.takeback import FirstWrite
 
-
-class FirstWrite(msgspec.Struct):
-    """The first write to a file after it was opened: it was committed only if a cursor or a second write says so."""
-
-    pid: int
-    ino: int = 0
-    size: int = 0
-    """The file's length before it."""
-    end: int = 0
-    """And after it."""
+_LENGTH = 512
 
 
 class LockFile:
@@ -49,9 +40,9 @@ class LockFile:
         """Return what the last writer noted."""
         return _read(self._fd)
 
-    def write(self, ino: int, size: int, end: int) -> None:
+    def write(self, first: FirstWrite) -> None:
         """Note a first write, durably, before it is made."""
-        text = msgspec.json.encode(FirstWrite(os.getpid(), ino, size, end)) + b"\n"
+        text = msgspec.json.encode(first) + b"\n"
         # one short write over the old text: what is torn by a crash reads as nothing
         os.pwrite(self._fd, text.ljust(_LENGTH), 0)
         os.fsync(self._fd)
@@ -65,4 +56,4 @@ def _read(fd: int) -> FirstWrite:
     try:
         return msgspec.json.decode(os.pread(fd, _LENGTH, 0), type=FirstWrite)
     except msgspec.DecodeError:
-        return FirstWrite(0)
+        return FirstWrite()

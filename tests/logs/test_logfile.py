@@ -247,6 +247,85 @@ def test_a_file_truncated_by_others_goes_on_at_its_actual_end(writing: Writing) 
     assert b"\0" not in writing.path.read_bytes()
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_the_first_write_to_a_successor_is_taken_back_though_it_has_the_inode(writing: Writing, count: int) -> None:
+    writing.handle("a", "b")
+    writing.commit()
+    writing.path.unlink()  # its inode is free from the next write on, and given to the successor more often than not
+    writing.handle(*"n" * count)
+    writing.settle()
+    writing.crash()
+    assert writing.lines() == []
+
+
+@pytest.mark.parametrize("text", ["c", "c" * 100])
+def test_the_first_write_after_a_truncation_by_others_is_taken_back(writing: Writing, text: str) -> None:
+    writing.handle("a" * 20)
+    writing.commit()
+    os.truncate(writing.path, 0)
+    writing.handle(text)
+    writing.settle()
+    writing.crash()
+    assert writing.lines() == []
+
+
+def test_a_first_write_of_which_only_a_part_is_there_is_taken_back(writing: Writing) -> None:
+    writing.handle("a" * 100)
+    writing.settle()
+    writing.stage.stop()
+    os.truncate(writing.path, 10)
+    writing.start()
+    assert writing.path.read_bytes() == b""
+
+
+def test_lines_of_a_file_that_was_only_begun_alike_are_kept(writing: Writing) -> None:
+    writing.handle("a")
+    writing.settle()
+    writing.stage.stop()
+    with writing.path.open("r+b") as file:
+        file.write(b"B")
+    writing.start()
+    assert writing.path.read_bytes() == b'B"logline": "a"}\n'
+
+
+@pytest.mark.parametrize("name", ["articles.log", "articles.log.1", "important.csv"])
+def test_a_file_of_others_that_got_the_inode_is_left_alone(writing: Writing, name: str) -> None:
+    writing.handle("a")
+    writing.commit()
+    writing.stage.stop()
+    other = writing.path.rename(writing.path.with_name(name))
+    other.write_text("precious\n" * 100)  # the same inode, whatever the file system hands out
+    writing.start()
+    assert other.read_text() == "precious\n" * 100
+
+
+def test_a_file_that_was_renamed_to_a_name_of_another_kind_is_left_alone(writing: Writing) -> None:
+    writing.handle("a")
+    writing.commit()
+    writing.stage.stop()
+    merged = writing.path.rename(writing.path.with_name("merged.log"))
+    with merged.open("a") as file:
+        file.write('{"logline": "merged"}\n')
+    writing.start()
+    assert writing.lines(merged) == ["a", "merged"]
+
+
+def test_a_cursor_and_a_lock_file_of_an_older_form_take_nothing_back(writing: Writing) -> None:
+    writing.handle("a", "b")
+    writing.commit()
+    writing.stage.stop()
+    inode = writing.path.stat().st_ino
+    writing.cursors["out/articles.log"] = f'{{"ino":{inode},"size":5}}'
+    writing.path.with_name(".articles.log.lock").write_text(f'{{"pid":1,"ino":{inode},"size":0,"end":99}}\n'.ljust(128))
+    writing.start()
+    writing.handle("c")
+    writing.commit()
+    writing.handle("d")
+    writing.settle()
+    writing.crash()
+    assert writing.lines() == ["a", "b", "c"]
+
+
 def test_what_somebody_else_appended_is_kept_and_told(writing: Writing, caplog: pytest.LogCaptureFixture) -> None:
     writing.handle("a")
     writing.commit()
