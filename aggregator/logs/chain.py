@@ -16,10 +16,10 @@ from typing import NamedTuple
 from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
-from aggregator.logs.openfile import OpenFile, key_of, open_file
+from aggregator.logs.openfile import OpenFile, open_file
 from aggregator.logs.position import Position
 from aggregator.logs.recognise import locate, named_by, unknown, untaken
-from aggregator.logs.rotation import BeingRenamed, Entry, Folders, open_entry
+from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 from aggregator.runtime.stage import Context
 
 MTIME_SLACK_S = 3600.0
@@ -168,14 +168,13 @@ class Chain:
 
     def _take_stock(self, file: OpenFile | None, now: float) -> tuple[Followed | None, list[Entry]]:
         """Return the followed file that the path names now, if it is one of ours, and the rotated logs that are new."""
-        beside, rotated = self._folders.beside(self.path), self._folders.rotated(self.path)
-        if beside is None or rotated is None or (file is not None and not self._path.names(file)):
+        beside = self._folders.beside(self.path)
+        if beside is None or (file is not None and not self._path.names(file)):
             raise BeingRenamed
-        if file is not None:  # a hard link to it with a rotated name is no other file
-            rotated = [entry for entry in rotated if entry.key != key_of(file)]
+        rotated = beside.rotated
         for each in untaken(self._files, file, rotated, self._folders):
             self._drop(each)
-        self._locate(beside, rotated, now)
+        self._locate(beside, now)
         live = named_by(self._files, file)
         if not self._seen_before:
             return live, rotated if file is not None else []
@@ -183,13 +182,12 @@ class Chain:
             return live, []  # nothing was rotated since it was found
         return live, unknown(self._files, rotated, self._latest - MTIME_SLACK_S, self._folders)
 
-    def _locate(self, beside: list[Entry], rotated: list[Entry], now: float) -> None:
+    def _locate(self, beside: Beside, now: float) -> None:
         for each in self._files:
             if each.file is not None and not each.intact():
                 self._context.log.info("truncated path=%s read=%d", self.name, each.position.offset)
                 each.release()
-        own = [entry for entry in beside if entry.path in (self.path, Path(os.path.realpath(self.path)))]
-        for each in locate(self._files, beside, [*rotated, *own], self._folders):
+        for each in locate(self._files, beside, self._folders):
             if not each.position.gone:
                 self._context.log.info(
                     "gone path=%s serial=%d read=%d", self.name, each.position.serial, each.position.offset

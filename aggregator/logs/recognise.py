@@ -11,29 +11,23 @@ from collections.abc import Iterable, Sequence
 from aggregator.logs.followed import Followed
 from aggregator.logs.openfile import OpenFile, key_of
 from aggregator.logs.position import HEAD_BYTES
-from aggregator.logs.rotation import BeingRenamed, Entry, Folders, open_entry
+from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 
 
-def locate(
-    files: Sequence[Followed], beside: Iterable[Entry], likely: Sequence[Entry], folders: Folders
-) -> list[Followed]:
-    """Find every file that is not open, and open those that may have more lines. Returns those that are nowhere.
-
-    `beside` is what the folder holds under any name, `likely` the rotated logs, oldest first, and the path's own file.
-    """
-    by_key = {entry.key: entry for entry in beside}
+def locate(files: Sequence[Followed], beside: Beside, folders: Folders) -> list[Followed]:
+    """Find every file that is not open, and open those that may have more lines. Returns those that are nowhere."""
     claimed = {each.key for each in files if each.file is not None}
     homeless = []
     for each in files:
         if each.file is not None:
             continue
-        entry = by_key.get(each.key)
+        entry = beside.find(each.key)
         if entry is not None and entry.key not in claimed and _is_same(each, entry, folders):
             claimed.add(entry.key)
             _settle(each, entry)
         else:
             homeless.append(each)
-    lost = []
+    lost, likely = [], [*beside.rotated, *beside.own]
     for each in homeless:
         found = next((entry for entry in likely if entry.key not in claimed and _is_twin(each, entry, folders)), None)
         if found is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -89,11 +90,42 @@ def open_entry(entry: Entry) -> OpenFile:
     return file
 
 
+class Listing:
+    """What a folder held at one moment."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.by_key = {entry.key: entry for entry in entries}
+        self.by_name = {entry.path.name: entry for entry in entries}
+        self.rotated: dict[str, list[Entry]] = defaultdict(list)
+        """The rotated logs of each live one.
+
+        A compressed file beside the plain one it comes from is left out: its compressor is still at it.
+        """
+        for name, entry in self.by_name.items():
+            if not (entry.compressed and entry.path.stem in self.by_name):
+                for base in bases(name):
+                    self.rotated[base].append(entry)
+
+
+class Beside(NamedTuple):
+    """What stands beside a live log, and beside what it links to."""
+
+    listings: list[Listing]
+    own: list[Entry]
+    """The path itself, and what it links to."""
+    rotated: list[Entry]
+    """Oldest first, each file once."""
+
+    def find(self, key: tuple[int, int]) -> Entry | None:
+        """Return the file of this device and inode, whatever its name is."""
+        return next((listing.by_key[key] for listing in self.listings if key in listing.by_key), None)
+
+
 class Folders:
     """What folders hold at one moment; every folder is read once until `forget`."""
 
     def __init__(self) -> None:
-        self._listed: dict[Path, list[Entry] | None] = {}
+        self._listed: dict[Path, Listing | None] = {}
         self._heads: dict[tuple[int, int, int, float, int], bytes] = {}
 
     def forget(self) -> None:
@@ -102,21 +134,28 @@ class Folders:
         if len(self._heads) > 10_000:
             self._heads.clear()
 
-    def beside(self, live: Path) -> list[Entry] | None:
-        """Return the regular files beside a log, and beside what it links to, as two looks agree on.
+    def beside(self, live: Path) -> Beside | None:
+        """Return the files beside a log, as two looks agree on.
 
         None when files are being renamed right now: a file may be missed or met twice then.
         """
-        found: list[Entry] = []
-        for folder in _folders(live):
+        target = Path(os.path.realpath(live))
+        found = Beside([], [], [])
+        for folder, names in _folders(live, target).items():
             if folder not in self._listed:
                 before, after = _list(folder), _list(folder)
-                self._listed[folder] = after if before is not None and _names(before) == _names(after) else None
-            entries = self._listed[folder]
-            if entries is None:
+                agreed = before is not None and after is not None and _names(before) == _names(after)
+                self._listed[folder] = Listing(after) if agreed and after is not None else None
+            listing = self._listed[folder]
+            if listing is None:
                 return None
-            found += entries
-        return found
+            found.listings.append(listing)
+            found.own.extend(listing.by_name[name] for name in names if name in listing.by_name)
+            found.rotated.extend(entry for name in (live.name, target.name) for entry in listing.rotated.get(name, ()))
+        each_once = {entry.key: entry for entry in sorted(found.rotated, key=lambda entry: entry.path, reverse=True)}
+        for entry in found.own:
+            each_once.pop(entry.key, None)
+        return found._replace(rotated=oldest_first(each_once.values()))
 
     def unchanged(self, live: Path) -> bool:
         """True when every name still belongs to the same file as `beside` said.
@@ -124,24 +163,10 @@ class Folders:
         Inodes are handed out again at once: a file opened by name may be another that has both name and inode by now,
         but then its neighbours have moved.
         """
-        return all(_names(_list(folder)) == _names(self._listed[folder]) for folder in _folders(live))
-
-    def rotated(self, live: Path) -> list[Entry] | None:
-        """Return the rotated logs of a live one, oldest first; None while files are being renamed.
-
-        A compressed file beside the plain one it comes from is left out: its compressor is still at it.
-        """
-        entries = self.beside(live)
-        if entries is None:
-            return None
-        names = {entry.path.name for entry in entries}
-        linked = Path(os.path.realpath(live)).name
-        return oldest_first(
-            entry
-            for entry in entries
-            if {live.name, linked} & set(bases(entry.path.name))
-            and entry.path.name != linked
-            and not (entry.compressed and entry.path.stem in names)
+        return all(
+            _names(_list(folder)) == _names(listing.by_name.values())
+            for folder in _folders(live, Path(os.path.realpath(live)))
+            if (listing := self._listed[folder]) is not None
         )
 
     def head(self, entry: Entry, start: int = 0) -> bytes:
@@ -178,9 +203,15 @@ def _list(folder: Path) -> list[Entry] | None:
     return found
 
 
-def _names(entries: list[Entry] | None) -> set[tuple[Path, int, int]] | None:
+def _names(entries: Iterable[Entry] | None) -> set[tuple[Path, int, int]] | None:
     return None if entries is None else {(entry.path, *entry.key) for entry in entries}
 
 
-def _folders(live: Path) -> set[Path]:
-    return {live.parent, Path(os.path.realpath(live)).parent}
+def _folders(live: Path, target: Path) -> dict[Path, list[str]]:
+    """Return the folders that a log and what it links to stand in, each by its real path, with their names there."""
+    folder = Path(os.path.realpath(live.parent))
+    return (
+        {folder: [live.name, target.name]}
+        if folder == target.parent
+        else {folder: [live.name], target.parent: [target.name]}
+    )

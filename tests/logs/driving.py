@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +23,17 @@ def real_lines() -> list[str]:
     """Return the lines of the access log that comes with the demo, without their ends."""
     packed = files("aggregator.demo").joinpath("access.log.gz").read_bytes()
     return gzip.decompress(packed).decode("utf-8", "backslashreplace").splitlines()
+
+
+@contextmanager
+def descriptors(most: int) -> Iterator[None]:
+    """Let no more than so many files be open; with 0 none can be opened, not even by root."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def make(stage: type[_Component], root: Path, cursors: dict[str, str] | None = None, **options: Any) -> _Component:

@@ -16,7 +16,7 @@ import pytest
 from aggregator.logs.tail import Tail
 from aggregator.runtime.message import encode_body
 from aggregator.runtime.stage import Cursor, Send
-from tests.logs.driving import Tailing, make, real_lines
+from tests.logs.driving import Tailing, descriptors, make, real_lines
 
 
 def write(path: Path, *lines: str) -> None:
@@ -232,6 +232,35 @@ def test_dated_rotations_while_away_are_read_oldest_first(tmp_path: Path, log: P
         write(log, *numbered(day * 10, day * 10 + 10))
     tailing.restart()
     assert tailing.drain() == numbered(0, 60)
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_rotated_files_of_a_folder_that_a_link_leads_to_are_read_once(tmp_path: Path, restart: bool) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    log = tmp_path / "real/access.log"
+    write(log, *numbered(0, 10))
+    tailing = Tailing(tmp_path, logfile="link/access.log")
+    tailing.drain()
+    log.rename(log.with_name("access.log.2"))
+    write(log.with_name("access.log.1"), *numbered(10, 20))
+    write(log, *numbered(20, 30))
+    if restart:
+        tailing.restart()
+    assert tailing.drain() == numbered(0, 30)
+
+
+def test_a_rotated_file_with_two_names_is_read_once(tmp_path: Path, log: Path) -> None:
+    write(log, *numbered(0, 10))
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    log.rename(log.with_name("access.log.2"))
+    write(log.with_name("access.log.1"), *numbered(10, 20))
+    log.with_name("access.log-20261126").hardlink_to(log.with_name("access.log.1"))
+    write(log, *numbered(20, 30))
+    log.with_name("access.log.old").hardlink_to(log)
+    tailing.restart()
+    assert tailing.drain() == numbered(0, 30)
 
 
 def test_a_rotated_file_that_is_removed_at_once_is_finished_by_a_running_tail(tmp_path: Path, log: Path) -> None:
@@ -471,6 +500,20 @@ def test_a_glob_takes_rotated_files_as_what_they_are(tmp_path: Path) -> None:
     tailing.restart()
     tailing.drain()
     assert sorted(tailing.lines) == ["a.log 1", "a.log 2", "b.log 1", "b.log 2", "error-404.log 1"]
+
+
+def test_thousands_of_files_in_a_folder_are_no_burden(tmp_path: Path) -> None:
+    for number in range(2000):
+        write(tmp_path / f"{number}.access.log", str(number))
+    with descriptors(3000):
+        tailing = Tailing(tmp_path, logfile="*.access.log")
+        assert len(tailing.drain()) == 2000
+        for number in range(0, 2000, 2):
+            (tmp_path / f"{number}.access.log").unlink()
+        tailing.restart()
+        # each look would take a minute if it listed the folder for each file
+        assert len(tailing.drain()) == 2000
+        tailing.tail.stop()
 
 
 def test_daily_files_of_a_glob_are_each_read_whole(tmp_path: Path) -> None:
