@@ -17,7 +17,7 @@ from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
 from aggregator.logs.openfile import OpenFile, open_file
-from aggregator.logs.position import Position
+from aggregator.logs.position import Position, text_of
 from aggregator.logs.recognise import locate, named_by, unknown, untaken
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 from aggregator.runtime.stage import Context
@@ -39,7 +39,7 @@ class FirstSight(NamedTuple):
 
 
 class Chain:
-    """Follow one path; `name` is what its positions and the log call it."""
+    """Follow one path; `name` is what its positions and the log call it, as text."""
 
     def __init__(
         self, path: Path, name: str, folders: Folders, context: Context, positions: Iterable[Position] = ()
@@ -201,7 +201,9 @@ class Chain:
             try:
                 found.append(open_entry(entry))
             except PermissionError as error:
-                self._context.log.warning("unreadable path=%s reason=%s: left out", entry.path, error.strerror)
+                self._context.log.warning(
+                    "unreadable path=%s reason=%s: left out", text_of(str(entry.path)), error.strerror
+                )
             else:
                 opened.callback(found[-1].close)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 
 import msgspec
@@ -10,9 +11,24 @@ HEAD_BYTES = 256
 """How many of the first bytes make up a file's fingerprint: enough to hold the time of a log's first line."""
 
 
+_ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
+
+
 def fingerprint(head: bytes) -> str:
     """Return the hash of a file's first bytes."""
     return blake2b(head, digest_size=16).hexdigest()
+
+
+def text_of(name: str) -> str:
+    """Return a file's name as text that can be stored and shown: bytes that are no UTF-8 become `\\xff`."""
+    return name.replace("\\", "\\\\").encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def name_of(text: str) -> str:
+    """Return the name that `text_of` made a text of."""
+    return _ESCAPED.sub(
+        lambda match: bytes.fromhex(match[1]).decode(errors="surrogateescape") if match[1] else "\\", text
+    )
 
 
 class Position(msgspec.Struct, omit_defaults=True):
@@ -23,7 +39,7 @@ class Position(msgspec.Struct, omit_defaults=True):
     """
 
     path: str
-    """The configured or matched path that named the file when it was live."""
+    """The configured or matched path that named the file when it was live, as text."""
     serial: int
     """Grows with every file the path names: the order in which they are read."""
     dev: int = 0

@@ -14,7 +14,7 @@ from aggregator.logs.chain import Chain, FirstSight
 from aggregator.logs.followed import Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.pattern import Pattern
-from aggregator.logs.position import Position, load_position
+from aggregator.logs.position import Position, load_position, name_of, text_of
 from aggregator.logs.rotation import Folders
 from aggregator.runtime.stage import Context, Cursor, Send, Source, SourceOutcome, SourceSettings
 from aggregator.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
@@ -72,7 +72,7 @@ class Tail(Source):
         for name, text in cursors.items():
             if not name.startswith(_SINCE):
                 position = load_position(text)
-                positions.setdefault(position.path, []).append(position)
+                positions.setdefault(name_of(position.path), []).append(position)
         for name, known in positions.items():
             if any(pattern.covers(name) for pattern in self._patterns):
                 self._chains[name] = self._chain(name, known)
@@ -144,14 +144,14 @@ class Tail(Source):
         for chain in chains:
             yield from _changes(chain)
             if pattern.is_glob and chain.empty:
-                del self._chains[chain.name]
+                del self._chains[name_of(chain.name)]
         if first and not any(chain.unsure for chain in chains):
             pattern.since = now
             # order: the positions first; a first look that was not seen through is done again
             yield Cursor(_SINCE + pattern.text, repr(now))
 
     def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
-        return Chain(self.context.path(name), name, self._folders, self.context, positions)
+        return Chain(self.context.path(name), text_of(name), self._folders, self.context, positions)
 
     def _is_followed(self, name: str) -> bool:
         """True for a file that is followed under another name: a link to it, or a rotated one that the glob matches."""

@@ -527,6 +527,23 @@ def test_daily_files_of_a_glob_are_each_read_whole(tmp_path: Path) -> None:
     assert tailing.drain() == expected
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9.log", b"caf\\xe9.log", b"a\\\\b.log", "caf\u00e9.log".encode()])
+def test_a_file_name_of_any_bytes_can_be_stored(tmp_path: Path, name: bytes) -> None:
+    log = tmp_path / os.fsdecode(name)
+    write(log, "a")
+    tailing = Tailing(tmp_path, logfile="*.log")
+    tailing.drain()
+    assert "".join([*tailing.cursors, *tailing.cursors.values(), *tailing.tail.context.notes.values()]).encode()
+    write(log, "b")
+    tailing.restart()
+    assert tailing.drain() == ["a", "b"]
+    log.unlink()
+    tailing.drain()
+    tailing.now += 8 * 86400
+    tailing.drain()
+    assert list(tailing.cursors) == ["since *.log"]
+
+
 def test_a_link_and_the_file_it_leads_to_are_one(tmp_path: Path) -> None:
     write(tmp_path / "day1.log", "a")
     (tmp_path / "current.log").symlink_to("day1.log")
