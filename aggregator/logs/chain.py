@@ -171,16 +171,15 @@ class Chain:
         beside = self._folders.beside(self.path)
         if beside is None or (file is not None and not self._path.names(file)):
             raise BeingRenamed
-        rotated = beside.rotated
-        for each in untaken(self._files, file, rotated, self._folders):
+        for each in untaken(self._files, file, beside, self._folders):
             self._drop(each)
         self._locate(beside, now)
         live = named_by(self._files, file)
         if not self._seen_before:
-            return live, rotated if file is not None else []
+            return live, beside.rotated if file is not None else []
         if live is not None and live is self._files[-1]:
             return live, []  # nothing was rotated since it was found
-        return live, unknown(self._files, rotated, self._latest - MTIME_SLACK_S, self._folders)
+        return live, unknown(self._files, beside, self._latest - MTIME_SLACK_S, self._folders)
 
     def _locate(self, beside: Beside, now: float) -> None:
         for each in self._files:

@@ -24,6 +24,7 @@ class Followed:
         """Size and time of change at the last look."""
         self.quiet_since = 0.0
         self._head = b""
+        self._last = b""
         self._scanned = 0
 
     @property
@@ -39,6 +40,8 @@ class Followed:
         position.dev, position.ino, position.codec = facts.st_dev, facts.st_ino, file.codec
         position.gone, position.done = 0.0, False
         self._head = file.read_at(position.start, position.hashed) if position.hashed else b""
+        # of a compressed file it is far away, and not looked at
+        self._last = b"" if position.codec else file.read_at(position.last_at, position.last_hashed)
         self.file, self.seen, self._scanned = file, (-1, 0.0), 0
 
     def release(self) -> None:
@@ -75,6 +78,9 @@ class Followed:
         self.position.offset = offset
         self._head = self.file.read_at(0, min(offset, HEAD_BYTES))
         self.position.hash_head(self._head)
+        at = max(offset - HEAD_BYTES, 0)
+        self._last = self.file.read_at(at, offset - at)
+        self.position.hash_last(at, self._last)
 
     def look(self, now: float) -> bool:
         """Take note of the file's size. Returns True when there may be something to take."""
@@ -103,7 +109,7 @@ class Followed:
             return True
         if self.file.stat().st_size < position.offset:
             return False
-        return self.file.read_at(position.start, position.hashed) == self._head
+        return self.file.read_at(position.last_at, len(self._last)) == self._last
 
     def take(self, limit: int, maxline: int) -> Taken | None:
         """Take whole lines. Returns None when the file turns out to be another by now."""
@@ -125,7 +131,8 @@ class Followed:
         if not line:
             return None
         begin, end = offset + len(rest) - len(line), max(offset + len(rest), self._scanned)
-        return Taken([cut_line(line, maxline)], begin, end, line[:HEAD_BYTES], cut=int(len(line) > maxline))
+        head = line[:HEAD_BYTES]
+        return Taken([cut_line(line, maxline)], begin, end, head, begin, head, int(len(line) > maxline))
 
     def advance(self, taken: Taken) -> None:
         """Move on behind what was taken."""
@@ -135,4 +142,6 @@ class Followed:
         if len(self._head) < HEAD_BYTES:
             self._head = (self._head + taken.head)[:HEAD_BYTES]
             position.hash_head(self._head)
+        self._last = taken.last
+        position.hash_last(taken.last_at, taken.last)
         position.offset, self._scanned = taken.end, 0

@@ -22,6 +22,9 @@ class Taken(NamedTuple):
     end: int
     head: bytes = b""
     """The first of the bytes that were taken."""
+    last_at: int = 0
+    last: bytes = b""
+    """Some of the last bytes that were taken, and where they begin."""
     cut: int = 0
     more: bool = False
     """True when there may be another line behind."""
@@ -50,7 +53,10 @@ def take_lines(read_at: ReadAt, offset: int, limit: int, maxline: int, scanned: 
     if b"\r\n" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
     # What was read beyond the lines is read again with the next ones: the page cache is cheaper than a buffer.
-    return Taken(lines, offset, end, data[: min(HEAD_BYTES, end - offset)], cut, more=bool(rest))
+    taken = end - offset
+    last_at = max(taken - HEAD_BYTES, 0)
+    last = data[last_at:taken]
+    return Taken(lines, offset, end, data[: min(HEAD_BYTES, taken)], offset + last_at, last, cut, more=bool(rest))
 
 
 def _take_long(read_at: ReadAt, offset: int, maxline: int, scanned: int) -> Taken:
@@ -64,7 +70,9 @@ def _take_long(read_at: ReadAt, offset: int, maxline: int, scanned: int) -> Take
         length = newline - offset
     text = line[:length]
     text = cut_line(text, maxline) if length > maxline else text.removesuffix(b"\r")
-    return Taken([text], offset, offset + length + 1, line[:HEAD_BYTES], int(length > maxline), more=True)
+    # the last bytes of so long a line may be far: its first ones are as good
+    head = line[:HEAD_BYTES]
+    return Taken([text], offset, offset + length + 1, head, offset, head, int(length > maxline), more=True)
 
 
 def _find_newline(read_at: ReadAt, at: int) -> tuple[int | None, int]:

@@ -45,6 +45,15 @@ def key_of(file: OpenFile) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
+def end_of_text(file: OpenFile, size: int) -> tuple[int, bytes]:
+    """Return where the last `size` bytes of a file's text begin, and these; a compressed one is unpacked for it."""
+    at, last = (0 if file.codec else max(file.stat().st_size - size, 0)), b""
+    while piece := file.read_at(at, _CHUNK):
+        last = (last + piece)[-size:]
+        at += len(piece)
+    return at - len(last), last
+
+
 def _open_regular(path: Path) -> int:
     # O_NONBLOCK: opening a FIFO must not wait for its writer
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
 
 HEAD_BYTES = 256
-"""How many of the first bytes make up a file's fingerprint: enough to hold the time of a log's first line."""
+"""How many bytes make up a fingerprint: enough to hold the time of a log's first line."""
 
+
+TextAt = Callable[[int], bytes]
+"""Returns up to `HEAD_BYTES` of a text from a place on."""
 
 _ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
 
 
 def fingerprint(head: bytes) -> str:
-    """Return the hash of a file's first bytes."""
+    """Return the hash of some of a file's bytes."""
     return blake2b(head, digest_size=16).hexdigest()
 
 
@@ -34,8 +38,9 @@ def name_of(text: str) -> str:
 class Position(msgspec.Struct, omit_defaults=True):
     """One file that a path has named, and how far it was read.
 
-    A file is known by device, inode and the hash of its first bytes. Only bytes that were read as lines are hashed:
-    those cannot change any more, and a file nothing was taken from needs no identity.
+    A file is known by device, inode, and the hashes of the first and of the last bytes that were read: logs with a
+    header all begin alike. Only bytes that were read as lines are hashed: those cannot change any more, and a file
+    nothing was taken from needs no identity.
     """
 
     path: str
@@ -50,6 +55,10 @@ class Position(msgspec.Struct, omit_defaults=True):
     """Where the text begins: behind the hole of NULs that a writer leaves after copytruncate."""
     hashed: int = 0
     hash: str = ""
+    last_at: int = 0
+    """Where the last bytes that were hashed begin."""
+    last_hashed: int = 0
+    last_hash: str = ""
     mtime: float = 0.0
     """The file's time of change when it was last looked at, Unix seconds."""
     codec: str = ""
@@ -67,13 +76,25 @@ class Position(msgspec.Struct, omit_defaults=True):
         """Return the text of its cursor."""
         return msgspec.json.encode(self).decode()
 
-    def fits(self, head: bytes) -> bool:
+    def fits(self, text: TextAt) -> bool:
+        """True when this may be the file's text; never for a file nothing was taken from."""
+        return self.begins(text(self.start)) and self.reaches(text(self.last_at))
+
+    def begins(self, head: bytes) -> bool:
         """True when a file whose text begins with `head` may be this one; never for one nothing was taken from."""
         return 0 < self.hashed <= len(head) and fingerprint(head[: self.hashed]) == self.hash
 
+    def reaches(self, last: bytes) -> bool:
+        """True when `last`, the bytes from `last_at`, are what was read there."""
+        return not self.last_hashed or fingerprint(last[: self.last_hashed]) == self.last_hash
+
     def hash_head(self, head: bytes) -> None:
-        """Take the fingerprint of what was read."""
+        """Take the fingerprint of the first bytes read."""
         self.hashed, self.hash = len(head), fingerprint(head)
+
+    def hash_last(self, at: int, last: bytes) -> None:
+        """Take the fingerprint of the last bytes read, which begin at `at`."""
+        self.last_at, self.last_hashed, self.last_hash = at, len(last), fingerprint(last)
 
 
 def load_position(text: str) -> Position:

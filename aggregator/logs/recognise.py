@@ -1,16 +1,17 @@
 """Which file is which: finding followed files again beside their path, and telling new rotated logs from known ones.
 
-A file is where its device and inode are, as long as it still begins with what was read from it. One that is not found
-so was compressed, copied by copytruncate, or brought back: then a file with the same first bytes is it.
+A file is where its device and inode are, as long as what was read from it is still there: the first bytes and the last
+ones. One that is not found so was compressed, copied by copytruncate, or brought back: then a file with these bytes is
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from aggregator.logs.followed import Followed
 from aggregator.logs.openfile import OpenFile, key_of
-from aggregator.logs.position import HEAD_BYTES
+from aggregator.logs.position import HEAD_BYTES, TextAt
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 
 
@@ -38,16 +39,16 @@ def locate(files: Sequence[Followed], beside: Beside, folders: Folders) -> list[
     return lost
 
 
-def unknown(files: Sequence[Followed], rotated: Iterable[Entry], after: float, folders: Folders) -> list[Entry]:
+def unknown(files: Sequence[Followed], beside: Beside, after: float, folders: Folders) -> list[Entry]:
     """Return the rotated logs that are none of the files nor a copy of one, if they changed `after` (Unix seconds)."""
     claimed = {each.key for each in files if not each.position.gone}
     return [
         entry
-        for entry in rotated
+        for entry in beside.rotated
         if entry.size
         and entry.key not in claimed
         and entry.mtime >= after
-        and not any(_is_copy(each, entry, folders) for each in files)
+        and not any(_is_copy(each, entry, beside, folders) for each in files)
     ]
 
 
@@ -59,9 +60,7 @@ def named_by(files: Sequence[Followed], file: OpenFile | None) -> Followed | Non
     return next((each for each in files if each.key == key and not each.position.gone), None)
 
 
-def untaken(
-    files: Sequence[Followed], live: OpenFile | None, rotated: Sequence[Entry], folders: Folders
-) -> list[Followed]:
+def untaken(files: Sequence[Followed], live: OpenFile | None, beside: Beside, folders: Folders) -> list[Followed]:
     """Return the files nothing was taken from, where they are found again as new ones.
 
     They may have been copied and truncated since, so that others come before them: they are better forgotten.
@@ -71,7 +70,10 @@ def untaken(
         each
         for each in files
         if not each.position.hashed
-        and (each is named or any(entry.key == each.key or _is_copy(each, entry, folders) for entry in rotated))
+        and (
+            each is named
+            or any(entry.key == each.key or _is_copy(each, entry, beside, folders) for entry in beside.rotated)
+        )
     ]
 
 
@@ -82,7 +84,7 @@ def _settle(each: Followed, entry: Entry) -> None:
         position.gone = 0.0
     elif entry.compressed or entry.size > position.offset or position.gone or entry.key != each.key:
         file = open_entry(entry)
-        if position.hashed and not position.fits(file.read_at(position.start, position.hashed)):
+        if position.hashed and not _holds(entry, each, lambda at: file.read_at(at, HEAD_BYTES)):
             file.close()
             raise BeingRenamed  # another file by now that has its name and its inode
         each.attach(file)
@@ -94,7 +96,14 @@ def _is_same(each: Followed, entry: Entry, folders: Folders) -> bool:
         return False
     if not entry.compressed and entry.size < position.offset:
         return False
-    return not position.hashed or position.fits(folders.head(entry, position.start))
+    return not position.hashed or _holds(entry, each, folders.text(entry))
+
+
+def _holds(entry: Entry, each: Followed, text: TextAt) -> bool:
+    """True when what was read from the followed file is in this text."""
+    if entry.compressed and entry.key == each.key:
+        return each.position.begins(text(each.position.start))  # never written anew: not worth unpacking it
+    return each.position.fits(text)
 
 
 def _is_twin(each: Followed, entry: Entry, folders: Folders) -> bool:
@@ -103,13 +112,36 @@ def _is_twin(each: Followed, entry: Entry, folders: Folders) -> bool:
         return False  # a short beginning may be anybody's, and the file was missed before
     if not entry.compressed and entry.size < position.offset:
         return False
-    return position.fits(folders.head(entry, position.start))
+    return position.fits(folders.text(entry))
 
 
-def _is_copy(each: Followed, entry: Entry, folders: Folders) -> bool:
-    """True when the file begins as the known one does; a short one must hold nothing else either."""
-    position = each.position
-    head = folders.head(entry, position.start)
-    if each.file is not None and not position.codec:
-        return bool(head) and each.file.read_at(position.start, HEAD_BYTES) == head
-    return position.fits(head) and position.hashed in (HEAD_BYTES, len(head))
+def _is_copy(each: Followed, entry: Entry, beside: Beside, folders: Folders) -> bool:
+    """True when the file holds what the known one does, or only a part of that: it was copied some time ago.
+
+    A short beginning alone does not tell: then the known one must hold nothing else either.
+    """
+    position, file, text = each.position, each.file, folders.text(entry)
+    head = text(position.start)
+    if file is not None and not position.codec:
+        begins = bool(head) and file.read_at(position.start, HEAD_BYTES) == head
+    else:
+        begins = position.begins(head) and position.hashed in (HEAD_BYTES, len(head))
+    if not begins:
+        return False
+    last = text(position.last_at)
+    if len(last) >= position.last_hashed:
+        return position.reaches(last)
+    known = _known_text(each, beside, folders)
+    if known is None:
+        return True
+    at, last = folders.end(entry)
+    return known(at)[: len(last)] == last
+
+
+def _known_text(each: Followed, beside: Beside, folders: Folders) -> TextAt | None:
+    """Return what reads the text of a followed file, if it is at hand."""
+    file = each.file
+    if file is not None:
+        return lambda at: file.read_at(at, HEAD_BYTES)
+    entry = None if each.position.gone else beside.find(each.key)
+    return None if entry is None else folders.text(entry)

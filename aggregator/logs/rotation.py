@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.logs.openfile import CODECS, OpenFile, key_of, open_file
-from aggregator.logs.position import HEAD_BYTES
+from aggregator.logs.openfile import CODECS, OpenFile, end_of_text, key_of, open_file
+from aggregator.logs.position import HEAD_BYTES, TextAt
 
 _COMPRESSED = "(?:" + "|".join(re.escape(suffix) for suffix in CODECS) + ")?"
 # Behind a dot any number up to 999 counts, behind a dash only what looks like a date: `error-404.log` is a log of its
@@ -126,13 +126,13 @@ class Folders:
 
     def __init__(self) -> None:
         self._listed: dict[Path, Listing | None] = {}
-        self._heads: dict[tuple[int, int, int, float, int], bytes] = {}
+        self._texts: dict[tuple[int, int, int, float, int | None], tuple[int, bytes]] = {}
 
     def forget(self) -> None:
         """Have folders read again."""
         self._listed.clear()
-        if len(self._heads) > 10_000:
-            self._heads.clear()
+        if len(self._texts) > 10_000:
+            self._texts.clear()
 
     def beside(self, live: Path) -> Beside | None:
         """Return the files beside a log, as two looks agree on.
@@ -169,22 +169,27 @@ class Folders:
             if (listing := self._listed[folder]) is not None
         )
 
-    def head(self, entry: Entry, start: int = 0) -> bytes:
-        """Return the first bytes of a file's text from `start`, decompressed; empty when it cannot be read.
+    def text(self, entry: Entry) -> TextAt:
+        """Return what reads a file's text, decompressed; of one it may not open nothing. It may raise BeingRenamed."""
+        return lambda at: self._read(entry, at)[1]
 
-        Raises BeingRenamed.
-        """
-        key = (*entry.key, entry.size, entry.mtime, start)
-        if key not in self._heads:
+    def end(self, entry: Entry) -> tuple[int, bytes]:
+        """Return where the last bytes of a file's text begin, and these. Raises BeingRenamed."""
+        return self._read(entry, None)
+
+    def _read(self, entry: Entry, at: int | None) -> tuple[int, bytes]:
+        key = (*entry.key, entry.size, entry.mtime, at)
+        if key not in self._texts:
             try:
                 file = open_entry(entry)
             except OSError:
-                return b""  # not ours to read: whoever opens it to read lines says so
+                return 0, b""  # not ours to read: whoever opens it to read lines says so
             try:
-                self._heads[key] = file.read_at(start, HEAD_BYTES)
+                piece = end_of_text(file, HEAD_BYTES) if at is None else (at, file.read_at(at, HEAD_BYTES))
+                self._texts[key] = piece
             finally:
                 file.close()
-        return self._heads[key]
+        return self._texts[key]
 
 
 def _list(folder: Path) -> list[Entry] | None:
