@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
-from aggregator.logs.openfile import OpenFile, open_file
+from aggregator.logs.openfile import OpenFile, key_of, open_file
 from aggregator.logs.position import Position, text_of
 from aggregator.logs.recognise import locate, named_by, unknown, untaken
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
@@ -42,7 +42,14 @@ class Chain:
     """Follow one path; `name` is what its positions and the log call it, as text."""
 
     def __init__(
-        self, path: Path, name: str, folders: Folders, context: Context, positions: Iterable[Position] = ()
+        self,
+        path: Path,
+        name: str,
+        folders: Folders,
+        context: Context,
+        positions: Iterable[Position] = (),
+        *,
+        matched: bool = False,
     ) -> None:
         self.path = path
         self.name = name
@@ -50,15 +57,17 @@ class Chain:
         """True when files were being renamed at the last look, so that nothing was decided."""
         self.changed: dict[str, str | None] = {}
         """Positions to store that changed otherwise than by reading; None forgets one."""
-        self._path = LivePath(path, name, context)
+        self._path = LivePath(path, name, context, matched=matched)
         self._folders = folders
         self._context = context
         stored = sorted(positions, key=lambda each: each.serial)
+        self._put_off = stored[0] if len(stored) == 1 and stored[0].at_end else None
+        """The file that could not be opened at the first look."""
         # One from which nothing was taken says nothing: its file is as new as any that nobody knows.
         self._files = [Followed(each) for each in stored if each.hashed]
-        self.changed |= {each.name: None for each in stored if not each.hashed}
-        self._seen_before = bool(stored)
-        self._serial = stored[-1].serial if stored else -1
+        self.changed |= {each.name: None for each in stored if not each.hashed and each is not self._put_off}
+        self._seen_before = bool(stored) and self._put_off is None
+        self._serial = stored[-1].serial if self._seen_before else -1
         self._latest = stored[-1].mtime if stored else 0.0
         """When the newest file that lines were taken from was last changed, Unix seconds."""
         self._live: Followed | None = None
@@ -71,7 +80,12 @@ class Chain:
     @property
     def empty(self) -> bool:
         """True when there is nothing to read and nothing to remember."""
-        return not self._files and not self.changed
+        return not self._files and not self.changed and self._path.missing
+
+    @property
+    def followed(self) -> bool:
+        """True while one of the files at least is there."""
+        return any(not each.position.gone for each in self._files)
 
     def claims(self, key: tuple[int, int]) -> bool:
         """True when the file with this device and inode is one of these."""
@@ -91,10 +105,14 @@ class Chain:
             for each in list(self._files):
                 ready = each.look(now) or ready
                 self._let_go(each, now)
+            if self._live is not None:
+                self._path.report("")
         except BeingRenamed:
             self._live, self.unsure = None, True
         except OSError as error:
             self._fail(error)
+        if not self._seen_before and not self.unsure:
+            self._note_put_off(sight)
         self._forget(now)
         return ready
 
@@ -164,7 +182,11 @@ class Chain:
             if first and changed_at >= sight.since:
                 self._latest = min(self._latest or changed_at, changed_at)
         if file is not None:
-            self._live = self._go_on(live, file) if live else self._start_live(file, at_end=first and sight.at_end)
+            self._live = (
+                self._go_on(live, file)
+                if live
+                else self._start_live(file, at_end=first and (sight.at_end or self._is_put_off(file)))
+            )
 
     def _take_stock(self, file: OpenFile | None, now: float) -> tuple[Followed | None, list[Entry]]:
         """Return the followed file that the path names now, if it is one of ours, and the rotated logs that are new."""
@@ -229,8 +251,28 @@ class Chain:
             # Rotated files may be unread still: they changed after the newest that was read, not after this one.
             live.position.mtime = self._latest
         self._seen_before, self._latest = True, live.position.mtime
+        self._forget_put_off()
         self._change(live)
         return live
+
+    def _note_put_off(self, sight: FirstSight) -> None:
+        """Remember a file that is there at the first look but cannot be opened: once it can, it begins at its end."""
+        if self._path.missing:
+            self._forget_put_off()
+        elif sight.at_end and self._put_off is None:
+            self._put_off = Position(self.name, 0, at_end=True)
+            with suppress(OSError):  # then any file of this path is taken for it
+                facts = os.stat(self.path)
+                self._put_off.dev, self._put_off.ino = facts.st_dev, facts.st_ino
+            self.changed[self._put_off.name] = self._put_off.store()
+
+    def _forget_put_off(self) -> None:
+        if self._put_off is not None:
+            self.changed.setdefault(self._put_off.name, None)
+            self._put_off = None
+
+    def _is_put_off(self, file: OpenFile) -> bool:
+        return self._put_off is not None and (self._put_off.dev, self._put_off.ino) in ((0, 0), key_of(file))
 
     def _go_on(self, live: Followed, file: OpenFile) -> Followed:
         if live.file is None:

@@ -13,28 +13,36 @@ GAP_S = 60.0
 
 
 class LivePath:
-    """A configured or matched path; `name` is what positions and the log call it."""
+    """A configured path, or a `matched` one; `name` is what positions and the log call it."""
 
-    def __init__(self, path: Path, name: str, context: Context) -> None:
+    def __init__(self, path: Path, name: str, context: Context, *, matched: bool = False) -> None:
         self.path = path
         self.name = name
         self.problem = ""
         """Why it cannot be read; empty when it can."""
+        self.missing = False
+        """True when nothing is there, or for a matched path nothing that could be a log."""
+        self._matched = matched
         self._context = context
         self._missed_at = 0.0
 
     def open(self, now: float, *, was_there: bool) -> OpenFile | None:
-        """Open what it names; None when that cannot be, which is reported once."""
+        """Open what it names; None when that cannot be, which is reported once.
+
+        A matched path may go as it came: dated logs expire.
+        """
         try:
             file = open_file(self.path)
         except OSError as error:
+            self.missing = isinstance(error, FileNotFoundError) or (self._matched and not error.errno)
             self._missed_at = self._missed_at or now
-            between_files = was_there and isinstance(error, FileNotFoundError)
-            if not between_files or now - self._missed_at >= GAP_S:
+            between_files = was_there and self.missing and now - self._missed_at < GAP_S
+            if self.missing and self._matched:
+                self.problem = ""
+            elif not between_files:
                 self.report(error.strerror or str(error))
             return None
-        self._missed_at = 0.0
-        self.report("")
+        self._missed_at, self.missing = 0.0, False
         return file
 
     def names(self, file: OpenFile) -> bool:

@@ -194,8 +194,12 @@ class Folders:
 
 def _list(folder: Path) -> list[Entry] | None:
     """Return what a folder holds, or None when a file vanished on the way."""
-    found = []
-    with os.scandir(folder) as entries:
+    found: list[Entry] = []
+    try:
+        listing = os.scandir(folder)
+    except FileNotFoundError:
+        return found
+    with listing as entries:
         for entry in entries:
             try:
                 facts = entry.stat()

@@ -151,7 +151,8 @@ class Tail(Source):
             yield Cursor(_SINCE + pattern.text, repr(now))
 
     def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
-        return Chain(self.context.path(name), text_of(name), self._folders, self.context, positions)
+        matched = all(pattern.is_glob or pattern.text != name for pattern in self._patterns)
+        return Chain(self.context.path(name), text_of(name), self._folders, self.context, positions, matched=matched)
 
     def _is_followed(self, name: str) -> bool:
         """True for a file that is followed under another name: a link to it, or a rotated one that the glob matches."""
@@ -163,7 +164,8 @@ class Tail(Source):
 
     def _tell(self) -> None:
         troubles = [f"{chain.name}: {chain.problem}" for chain in self._chains.values() if chain.problem]
-        self.context.note("files", str(len(self._chains) - len(troubles)))
+        followed = sum(chain.followed and not chain.problem for chain in self._chains.values())
+        self.context.note("files", str(followed))
         self.context.note("unreadable", "; ".join(troubles[:3]) + (" …" if len(troubles) > 3 else ""))
 
 

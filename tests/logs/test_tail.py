@@ -125,6 +125,32 @@ def test_from_end_leaves_out_what_is_there_but_not_the_line_in_progress(tmp_path
     assert tailing.drain() == ["half", "c"]
 
 
+def test_from_end_leaves_out_what_a_file_holds_that_could_not_be_opened_at_first(tmp_path: Path, log: Path) -> None:
+    write(log, "a", "b")
+    write(tmp_path / "other.txt", "c")
+    tailing = Tailing(tmp_path, logfile="access.log, other.txt", from_="end")
+    with descriptors(0):
+        tailing.poll()
+    tailing.restart()
+    (tmp_path / "other.txt").rename(tmp_path / "away")
+    write(tmp_path / "other.txt", "new")
+    assert tailing.drain() == ["new"]
+    write(log, "d")
+    tailing.restart()
+    assert tailing.drain() == ["new", "d"]
+
+
+def test_a_file_that_could_not_be_opened_at_first_and_vanished_is_forgotten(tmp_path: Path, log: Path) -> None:
+    write(log, "a", "b")
+    tailing = Tailing(tmp_path, from_="end")
+    with descriptors(0):
+        tailing.poll()
+    assert list(tailing.cursors) == ["access.log#0", "since access.log"]
+    log.unlink()
+    tailing.drain()
+    assert list(tailing.cursors) == ["since access.log"]
+
+
 def test_from_end_reads_files_that_appear_later_from_their_start(tmp_path: Path) -> None:
     tailing = Tailing(tmp_path, logfile="*.log, other.txt", from_="end")
     tailing.poll()
@@ -718,6 +744,49 @@ def test_what_cannot_be_read_shows_warns_once_and_is_tried_again(
         write(tmp_path / name, name)
     assert sorted(tailing.drain()) == ["access.log", "fifo.log", "fine", "missing.log"]
     assert tailing.tail.context.notes["unreadable"] == ""
+
+
+def test_what_a_glob_matches_and_cannot_be_read_shows_and_warns_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "loop.log").symlink_to("loop.log")  # no one can open it, not even root
+    (tmp_path / "dangling.log").symlink_to("nowhere")
+    (tmp_path / "folder.log").mkdir()
+    write(tmp_path / "fine.log", "fine")
+    tailing = Tailing(tmp_path, logfile="*.log")
+    assert tailing.drain() == ["fine"]
+    assert tailing.tail.context.notes == {
+        "files": "1",
+        "unreadable": "loop.log: Too many levels of symbolic links",
+    }
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    (tmp_path / "loop.log").unlink()
+    tailing.drain()
+    assert tailing.tail.context.notes["unreadable"] == ""
+
+
+def test_a_failure_that_lasts_is_warned_of_once(tmp_path: Path, log: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(log, "a")
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    tailing.restart()
+    with descriptors(0):
+        tailing.drain()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_dated_logs_that_expire_are_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for day in range(10, 20):
+        folder = tmp_path / f"{day}"
+        folder.mkdir()
+        write(folder / f"access-2026-11-{day}.log", f"day {day}")
+    tailing = Tailing(tmp_path, logfile="*/access-*.log")
+    tailing.drain()
+    for day in range(10, 18):
+        shutil.rmtree(tmp_path / f"{day}")
+    tailing.now += 300
+    tailing.drain()
+    assert (caplog.text, tailing.tail.context.notes) == ("", {"files": "2", "unreadable": ""})
 
 
 def test_lines_written_and_rotated_while_the_tail_looks_come_out_once_and_in_order(tmp_path: Path, log: Path) -> None:
