@@ -17,8 +17,8 @@ from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
 from aggregator.logs.openfile import OpenFile, key_of, open_file
-from aggregator.logs.position import Position, text_of
-from aggregator.logs.recognise import locate, named_by, unknown, untaken
+from aggregator.logs.position import Position, TextAt, text_of
+from aggregator.logs.recognise import locate, named_by, text_in, unknown, untaken
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 from aggregator.runtime.stage import Context
 
@@ -27,6 +27,10 @@ MTIME_SLACK_S = 3600.0
 backups that somebody brought back."""
 GONE_KEPT_S = 7 * 86400.0
 """How long the position of a file that is gone is kept: it may return with a mount or a backup."""
+
+
+Claims = dict[tuple[int, int], Followed]
+"""Which files are followed, by device and inode, over all chains: one that has two names is read under the first."""
 
 
 class FirstSight(NamedTuple):
@@ -46,6 +50,7 @@ class Chain:
         path: Path,
         name: str,
         folders: Folders,
+        claims: Claims,
         context: Context,
         positions: Iterable[Position] = (),
         *,
@@ -59,6 +64,7 @@ class Chain:
         """Positions to store that changed otherwise than by reading; None forgets one."""
         self._path = LivePath(path, name, context, matched=matched)
         self._folders = folders
+        self._claims = claims
         self._context = context
         stored = sorted(positions, key=lambda each: each.serial)
         self._put_off = stored[0] if len(stored) == 1 and stored[0].at_end else None
@@ -87,9 +93,11 @@ class Chain:
         """True while one of the files at least is there."""
         return any(not each.position.gone for each in self._files)
 
-    def claims(self, key: tuple[int, int]) -> bool:
-        """True when the file with this device and inode is one of these."""
-        return any(each.key == key and not each.position.gone for each in self._files)
+    def claim(self) -> None:
+        """Tell the other chains which files are followed here."""
+        for each in self._files:
+            if not each.position.gone:
+                self._claims.setdefault(each.key, each)
 
     def close(self) -> None:
         """Close every file."""
@@ -168,7 +176,7 @@ class Chain:
         first = not self._seen_before
         with ExitStack() as opened:
             # order: the path's file first, then the folder: what is rotated in between is then open already
-            file = self._path.open(now, was_there=not first)
+            file = self._open_live(now)
             if file is not None:
                 opened.callback(file.close)
             live, new = self._take_stock(file, now)
@@ -182,11 +190,16 @@ class Chain:
             if first and changed_at >= sight.since:
                 self._latest = min(self._latest or changed_at, changed_at)
         if file is not None:
-            self._live = (
-                self._go_on(live, file)
-                if live
-                else self._start_live(file, at_end=first and (sight.at_end or self._is_put_off(file)))
-            )
+            at_end = first and (sight.at_end or self._is_put_off(file))
+            self._live = self._go_on(live, file) if live else self._start_live(file, at_end=at_end)
+
+    def _open_live(self, now: float) -> OpenFile | None:
+        file = self._path.open(now, was_there=self._seen_before)
+        if file is None or not self._is_elsewhere(key_of(file), text_in(file)):
+            return file
+        file.close()
+        self._path.missing = True
+        return None
 
     def _take_stock(self, file: OpenFile | None, now: float) -> tuple[Followed | None, list[Entry]]:
         """Return the followed file that the path names now, if it is one of ours, and the rotated logs that are new."""
@@ -197,11 +210,20 @@ class Chain:
             self._drop(each)
         self._locate(beside, now)
         live = named_by(self._files, file)
-        if not self._seen_before:
-            return live, beside.rotated if file is not None else []
         if live is not None and live is self._files[-1]:
             return live, []  # nothing was rotated since it was found
-        return live, unknown(self._files, beside, self._latest - MTIME_SLACK_S, self._folders)
+        if self._seen_before:
+            new = unknown(self._files, beside, self._latest - MTIME_SLACK_S, self._folders)
+        else:
+            new = beside.rotated if file is not None else []
+        return live, [entry for entry in new if not self._is_elsewhere(entry.key, self._folders.text(entry))]
+
+    def _is_elsewhere(self, key: tuple[int, int], text: TextAt) -> bool:
+        """True for a file that another chain follows; its inode alone may be of one that is gone."""
+        owner = self._claims.get(key)
+        if owner is None or owner in self._files:
+            return False
+        return owner.file is not None or owner.position.fits(text)
 
     def _locate(self, beside: Beside, now: float) -> None:
         for each in self._files:
@@ -239,6 +261,7 @@ class Chain:
         elif at_end:
             followed.start_at_end()
         self._files.append(followed)
+        self._claims[followed.key] = followed
         if followed.position.hashed:
             self._change(followed)
         self._context.log.info("follow path=%s serial=%d from=%d", self.name, self._serial, followed.position.offset)

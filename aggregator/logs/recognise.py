@@ -77,6 +77,11 @@ def untaken(files: Sequence[Followed], live: OpenFile | None, beside: Beside, fo
     ]
 
 
+def text_in(file: OpenFile) -> TextAt:
+    """Return what reads the text of an open file."""
+    return lambda at: file.read_at(at, HEAD_BYTES)
+
+
 def _settle(each: Followed, entry: Entry) -> None:
     position = each.position
     if position.done:
@@ -84,7 +89,7 @@ def _settle(each: Followed, entry: Entry) -> None:
         position.gone = 0.0
     elif entry.compressed or entry.size > position.offset or position.gone or entry.key != each.key:
         file = open_entry(entry)
-        if position.hashed and not _holds(entry, each, lambda at: file.read_at(at, HEAD_BYTES)):
+        if position.hashed and not _holds(entry, each, text_in(file)):
             file.close()
             raise BeingRenamed  # another file by now that has its name and its inode
         each.attach(file)
@@ -140,8 +145,7 @@ def _is_copy(each: Followed, entry: Entry, beside: Beside, folders: Folders) -> 
 
 def _known_text(each: Followed, beside: Beside, folders: Folders) -> TextAt | None:
     """Return what reads the text of a followed file, if it is at hand."""
-    file = each.file
-    if file is not None:
-        return lambda at: file.read_at(at, HEAD_BYTES)
+    if each.file is not None:
+        return text_in(each.file)
     entry = None if each.position.gone else beside.find(each.key)
     return None if entry is None else folders.text(entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
 
-from aggregator.logs.chain import Chain, FirstSight
+from aggregator.logs.chain import Chain, Claims, FirstSight
 from aggregator.logs.followed import Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.pattern import Pattern
@@ -56,6 +55,7 @@ class Tail(Source):
         super().__init__(settings, context)
         self._patterns = [Pattern(text, context.root) for text in parse_words(settings.logfile)]
         self._folders = Folders()
+        self._claims: Claims = {}
         self._chains: dict[str, Chain] = {}
         self._ready: deque[Chain] = deque()
         self._look_at = 0.0
@@ -123,6 +123,9 @@ class Tail(Source):
         """See what became of every file; yield the positions that changed otherwise than by reading."""
         self._look_at = now + self.settings.idletime
         self._folders.forget()
+        self._claims.clear()
+        for chain in self._chains.values():
+            chain.claim()
         self._ready.clear()
         for pattern in self._patterns:
             yield from self._look_at_pattern(pattern, now)
@@ -135,7 +138,7 @@ class Tail(Source):
         # order: what is followed first, so that a rotated file or a link's new target is not taken for a new log
         ready = [chain for chain in chains if chain.look(now, sight)]
         for name in pattern.names(self._chains):
-            if name not in self._chains and not (pattern.is_glob and self._is_followed(name)):
+            if name not in self._chains:
                 chain = self._chains[name] = self._chain(name)
                 chains.append(chain)
                 if chain.look(now, sight):
@@ -152,15 +155,15 @@ class Tail(Source):
 
     def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
         matched = all(pattern.is_glob or pattern.text != name for pattern in self._patterns)
-        return Chain(self.context.path(name), text_of(name), self._folders, self.context, positions, matched=matched)
-
-    def _is_followed(self, name: str) -> bool:
-        """True for a file that is followed under another name: a link to it, or a rotated one that the glob matches."""
-        try:
-            facts = os.stat(self.context.path(name))
-        except OSError:
-            return False
-        return any(chain.claims((facts.st_dev, facts.st_ino)) for chain in self._chains.values())
+        return Chain(
+            self.context.path(name),
+            text_of(name),
+            self._folders,
+            self._claims,
+            self.context,
+            positions,
+            matched=matched,
+        )
 
     def _tell(self) -> None:
         troubles = [f"{chain.name}: {chain.problem}" for chain in self._chains.values() if chain.problem]

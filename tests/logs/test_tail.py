@@ -650,6 +650,59 @@ def test_a_link_and_the_file_it_leads_to_are_one(tmp_path: Path) -> None:
     assert Tailing(tmp_path, logfile="*.log").drain() == ["a"]
 
 
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_log_that_is_renamed_over_another_is_read_once(tmp_path: Path, restart: bool) -> None:
+    write(tmp_path / "a.log", "a1", "a2")
+    write(tmp_path / "b.log", "b1")
+    tailing = Tailing(tmp_path, logfile="*.log")
+    tailing.drain()
+    (tmp_path / "a.log").rename(tmp_path / "b.log")
+    if restart:
+        tailing.restart()
+    tailing.drain()
+    before = len(os.listdir("/proc/self/fd"))
+    write(tmp_path / "b.log", "a3")
+    assert tailing.drain() == ["a1", "a2", "b1", "a3"]
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_a_dated_log_whose_plain_name_appears_later_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path / "app.2026-11-26.log", "a")
+    tailing = Tailing(tmp_path, logfile="*.log")
+    tailing.drain()
+    write(tmp_path / "app.log", "b")
+    tailing.drain()
+    write(tmp_path / "app.2026-11-26.log", "c")
+    tailing.restart()
+    assert tailing.drain() == ["a", "b", "c"]
+
+
+def test_a_file_that_is_configured_under_two_names_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path / "day1.log", "a")
+    (tmp_path / "current").symlink_to("day1.log")
+    tailing = Tailing(tmp_path, logfile="current, day1.log")
+    tailing.drain()
+    write(tmp_path / "day1.log", "b")
+    tailing.restart()
+    assert tailing.drain() == ["a", "b"]
+
+
+def test_a_new_log_with_the_inode_of_a_rotated_file_that_was_removed_is_followed(tmp_path: Path, log: Path) -> None:
+    write(log, *numbered(0, 10))
+    tailing = Tailing(tmp_path, logfile="*.log")
+    tailing.drain()
+    rotated = log.rename(log.with_name("access.log.1"))
+    write(log, *numbered(10, 20))
+    tailing.drain()
+    tailing.restart()
+    tailing.drain()
+    inode = rotated.stat().st_ino
+    new = rotated.rename(tmp_path / "new.log")
+    new.write_text("new\n")  # as if the inode had been handed out again
+    assert new.stat().st_ino == inode
+    assert tailing.drain() == [*numbered(0, 20), "new"]
+
+
 def test_a_link_that_leads_to_a_new_file_is_a_rotation(tmp_path: Path) -> None:
     write(tmp_path / "day1", *numbered(0, 10))
     link = tmp_path / "current"
