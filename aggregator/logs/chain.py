@@ -6,16 +6,15 @@ what happened meanwhile, and are read before the path's next file.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
+from aggregator.logs.firstsight import FirstSight, PutOff
 from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.lines import Taken
-from aggregator.logs.livepath import LivePath
+from aggregator.logs.livepath import GAP_S, LivePath
 from aggregator.logs.openfile import OpenFile, key_of, open_file
 from aggregator.logs.position import Position, TextAt, text_of
 from aggregator.logs.recognise import locate, named_by, text_in, unknown, untaken
@@ -31,15 +30,6 @@ GONE_KEPT_S = 7 * 86400.0
 
 Claims = dict[tuple[int, int], Followed]
 """Which files are followed, by device and inode, over all chains: one that has two names is read under the first."""
-
-
-class FirstSight(NamedTuple):
-    """What to do with a path that no position is known of."""
-
-    since: float = math.inf
-    """Rotated logs last changed before this time are not read: they were there before the section's first run."""
-    at_end: bool = False
-    """Leave out what the live file holds already."""
 
 
 class Chain:
@@ -67,16 +57,18 @@ class Chain:
         self._claims = claims
         self._context = context
         stored = sorted(positions, key=lambda each: each.serial)
-        self._put_off = stored[0] if len(stored) == 1 and stored[0].at_end else None
-        """The file that could not be opened at the first look."""
+        self._put_off = PutOff(path, name, stored)
         # One from which nothing was taken says nothing: its file is as new as any that nobody knows.
         self._files = [Followed(each) for each in stored if each.hashed]
-        self.changed |= {each.name: None for each in stored if not each.hashed and each is not self._put_off}
-        self._seen_before = bool(stored) and self._put_off is None
+        self.changed |= {each.name: None for each in stored if not each.hashed and each is not self._put_off.position}
+        self._seen_before = bool(stored) and self._put_off.position is None
         self._serial = stored[-1].serial if self._seen_before else -1
         self._latest = stored[-1].mtime if stored else 0.0
         """When the newest file that lines were taken from was last changed, Unix seconds."""
         self._live: Followed | None = None
+        self._left_out: set[tuple[int, int]] = set()
+        self._shut_since = 0.0
+        """When a rotated log was first found that may not be read, Unix seconds; 0 when there is none."""
 
     @property
     def problem(self) -> str:
@@ -120,7 +112,10 @@ class Chain:
         except OSError as error:
             self._fail(error)
         if not self._seen_before and not self.unsure:
-            self._note_put_off(sight)
+            if self._path.missing:
+                self.changed |= self._put_off.forget()
+            elif sight.at_end:
+                self.changed |= self._put_off.note()
         self._forget(now)
         return ready
 
@@ -180,7 +175,7 @@ class Chain:
             if file is not None:
                 opened.callback(file.close)
             live, new = self._take_stock(file, now)
-            found = self._open_all(new, opened)
+            found = self._open_all(new, now, opened)
             if found and not self._folders.unchanged(self.path):
                 raise BeingRenamed
             opened.pop_all()
@@ -190,7 +185,7 @@ class Chain:
             if first and changed_at >= sight.since:
                 self._latest = min(self._latest or changed_at, changed_at)
         if file is not None:
-            at_end = first and (sight.at_end or self._is_put_off(file))
+            at_end = first and (sight.at_end or self._put_off.is_it(file))
             self._live = self._go_on(live, file) if live else self._start_live(file, at_end=at_end)
 
     def _open_live(self, now: float) -> OpenFile | None:
@@ -213,10 +208,23 @@ class Chain:
         if live is not None and live is self._files[-1]:
             return live, []  # nothing was rotated since it was found
         if self._seen_before:
-            new = unknown(self._files, beside, self._latest - MTIME_SLACK_S, self._folders)
+            new = [entry for entry in unknown(self._files, beside, self._folders) if not self._is_backup(entry)]
         else:
             new = beside.rotated if file is not None else []
         return live, [entry for entry in new if not self._is_elsewhere(entry.key, self._folders.text(entry))]
+
+    def _is_backup(self, entry: Entry) -> bool:
+        # a clock that was wrong once must not shut out all that comes
+        latest = min(self._latest, self._context.clock())
+        if entry.mtime >= latest - MTIME_SLACK_S:
+            return False
+        self._leave_out(entry, "it is much older than the newest file that was read, as a backup is")
+        return True
+
+    def _leave_out(self, entry: Entry, reason: str) -> None:
+        if entry.key not in self._left_out:
+            self._left_out.add(entry.key)
+            self._context.log.warning("left_out path=%s reason=%s", text_of(str(entry.path)), reason)
 
     def _is_elsewhere(self, key: tuple[int, int], text: TextAt) -> bool:
         """True for a file that another chain follows; its inode alone may be of one that is gone."""
@@ -238,17 +246,20 @@ class Chain:
                 each.position.gone = now
                 self._change(each)
 
-    def _open_all(self, entries: Iterable[Entry], opened: ExitStack) -> list[OpenFile]:
+    def _open_all(self, entries: Iterable[Entry], now: float, opened: ExitStack) -> list[OpenFile]:
+        """Open rotated logs. One that may not be read is waited for, as its compressor may hand it over yet."""
         found = []
         for entry in entries:
             try:
                 found.append(open_entry(entry))
             except PermissionError as error:
-                self._context.log.warning(
-                    "unreadable path=%s reason=%s: left out", text_of(str(entry.path)), error.strerror
-                )
+                self._shut_since = self._shut_since or now
+                if self._seen_before and entry.key not in self._left_out and now - self._shut_since < GAP_S:
+                    raise BeingRenamed from error
+                self._leave_out(entry, f"it cannot be read: {error.strerror}")
             else:
                 opened.callback(found[-1].close)
+        self._shut_since = 0.0
         return found
 
     def _add(self, file: OpenFile, *, read: bool = False, at_end: bool = False) -> Followed:
@@ -274,28 +285,9 @@ class Chain:
             # Rotated files may be unread still: they changed after the newest that was read, not after this one.
             live.position.mtime = self._latest
         self._seen_before, self._latest = True, live.position.mtime
-        self._forget_put_off()
+        self.changed = self._put_off.forget() | self.changed
         self._change(live)
         return live
-
-    def _note_put_off(self, sight: FirstSight) -> None:
-        """Remember a file that is there at the first look but cannot be opened: once it can, it begins at its end."""
-        if self._path.missing:
-            self._forget_put_off()
-        elif sight.at_end and self._put_off is None:
-            self._put_off = Position(self.name, 0, at_end=True)
-            with suppress(OSError):  # then any file of this path is taken for it
-                facts = os.stat(self.path)
-                self._put_off.dev, self._put_off.ino = facts.st_dev, facts.st_ino
-            self.changed[self._put_off.name] = self._put_off.store()
-
-    def _forget_put_off(self) -> None:
-        if self._put_off is not None:
-            self.changed.setdefault(self._put_off.name, None)
-            self._put_off = None
-
-    def _is_put_off(self, file: OpenFile) -> bool:
-        return self._put_off is not None and (self._put_off.dev, self._put_off.ino) in ((0, 0), key_of(file))
 
     def _go_on(self, live: Followed, file: OpenFile) -> Followed:
         if live.file is None:

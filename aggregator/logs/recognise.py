@@ -39,16 +39,13 @@ def locate(files: Sequence[Followed], beside: Beside, folders: Folders) -> list[
     return lost
 
 
-def unknown(files: Sequence[Followed], beside: Beside, after: float, folders: Folders) -> list[Entry]:
-    """Return the rotated logs that are none of the files nor a copy of one, if they changed `after` (Unix seconds)."""
+def unknown(files: Sequence[Followed], beside: Beside, folders: Folders) -> list[Entry]:
+    """Return the rotated logs that are none of the files nor a copy of one."""
     claimed = {each.key for each in files if not each.position.gone}
     return [
         entry
         for entry in beside.rotated
-        if entry.size
-        and entry.key not in claimed
-        and entry.mtime >= after
-        and not any(_is_copy(each, entry, beside, folders) for each in files)
+        if entry.size and entry.key not in claimed and not any(_is_copy(each, entry, beside, folders) for each in files)
     ]
 
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
 
-from aggregator.logs.chain import Chain, Claims, FirstSight
+from aggregator.logs.chain import Chain, Claims
+from aggregator.logs.firstsight import FirstSight
 from aggregator.logs.followed import Followed
 from aggregator.logs.lines import Taken
 from aggregator.logs.pattern import Pattern

@@ -6,9 +6,10 @@ import lzma
 import os
 import random
 import shutil
+import tempfile
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import simplejson
 from aggregator.logs.tail import Tail
 from aggregator.runtime.message import encode_body
 from aggregator.runtime.stage import Cursor, Send
-from tests.logs.driving import Tailing, descriptors, make, real_lines
+from tests.logs.driving import Tailing, descriptors, make, nobody, real_lines
 
 
 def write(path: Path, *lines: str) -> None:
@@ -29,6 +30,14 @@ def numbered(start: int, stop: int) -> list[str]:
     """Return log lines that tell where they are from."""
     lines = real_lines()
     return [f"{number} {lines[number % len(lines)]}" for number in range(start, stop)]
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a folder that others than its owner reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -373,7 +382,9 @@ def test_a_compressor_at_work_is_no_new_file(tmp_path: Path, log: Path) -> None:
     assert tailing.drain() == numbered(0, 1010)
 
 
-def test_a_backup_that_somebody_brings_back_is_not_read(tmp_path: Path, log: Path) -> None:
+def test_a_backup_that_somebody_brings_back_is_not_read_and_told_of_once(
+    tmp_path: Path, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(log, *numbered(0, 10))
     tailing = Tailing(tmp_path)
     tailing.drain()
@@ -381,9 +392,81 @@ def test_a_backup_that_somebody_brings_back_is_not_read(tmp_path: Path, log: Pat
     write(backup, *numbered(500, 600))
     os.utime(backup, (1_700_000_000, 1_700_000_000))
     log.rename(log.with_name("access.log.1"))
-    write(log, *numbered(10, 20))
     tailing.restart()
+    tailing.drain()
+    write(log, *numbered(10, 20))
     assert tailing.drain() == numbered(0, 20)
+    assert caplog.text.count(f"left_out path={backup}") == 1
+
+
+@pytest.mark.parametrize("age", [3500, 0])
+def test_a_rotated_file_may_be_a_little_older_than_the_newest_that_was_read(
+    tmp_path: Path, log: Path, age: int
+) -> None:
+    write(log, *numbered(0, 10))
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    changed_at = log.stat().st_mtime
+    log.rename(log.with_name("access.log.2"))
+    between = log.with_name("access.log.1")
+    write(between, *numbered(10, 20))
+    os.utime(between, (changed_at - age,) * 2)
+    write(log, *numbered(20, 30))
+    tailing.restart()
+    assert tailing.drain() == numbered(0, 30)
+
+
+def test_a_time_of_change_in_the_future_shuts_out_nothing(tmp_path: Path, log: Path) -> None:
+    write(log, *numbered(0, 10))
+    tomorrow = log.stat().st_mtime + 86400
+    os.utime(log, (tomorrow, tomorrow))
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    log.rename(log.with_name("access.log.2"))
+    write(log.with_name("access.log.1"), *numbered(10, 20))
+    write(log, *numbered(20, 30))
+    tailing.restart()
+    assert tailing.drain() == numbered(0, 30)
+
+
+def test_a_rotated_file_that_may_not_be_read_yet_is_waited_for(public: Path) -> None:
+    log = public / "access.log"
+    write(log, *numbered(0, 10))
+    tailing = Tailing(public)
+    tailing.drain()
+    log.rename(public / "access.log.2")
+    between = public / "access.log.1"
+    write(between, *numbered(10, 20))
+    between.chmod(0)
+    write(log, *numbered(20, 30))
+    tailing.restart()
+    with nobody():
+        assert tailing.drain() == numbered(0, 10)
+    between.chmod(0o644)
+    with nobody():
+        assert tailing.drain() == numbered(0, 30)
+
+
+def test_a_rotated_file_that_may_not_be_read_for_a_minute_is_left_out(
+    public: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = public / "access.log"
+    write(log, *numbered(0, 10))
+    (public / "access.log.3").write_text("from before\n")
+    (public / "access.log.3").chmod(0)
+    with nobody():
+        tailing = Tailing(public)
+        assert tailing.drain() == numbered(0, 10), "at the first look there is nothing to wait for"
+    log.rename(public / "access.log.2")
+    write(public / "access.log.1", *numbered(10, 20))
+    (public / "access.log.1").chmod(0)
+    write(log, *numbered(20, 30))
+    tailing.restart()
+    with nobody():
+        tailing.drain()
+        tailing.now += 60
+        assert tailing.drain() == [*numbered(0, 10), *numbered(20, 30)]
+    assert caplog.text.count(f"left_out path={public}/access.log.1") == 1
 
 
 def test_files_whose_device_has_another_number_are_known_by_their_beginning(tmp_path: Path, log: Path) -> None:
