@@ -11,19 +11,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from aggregator.logs.arrivals import Arrivals
 from aggregator.logs.firstsight import FirstSight, PutOff
 from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.lines import Taken
-from aggregator.logs.livepath import GAP_S, LivePath
+from aggregator.logs.livepath import LivePath
 from aggregator.logs.openfile import OpenFile, key_of, open_file
-from aggregator.logs.position import Position, TextAt, text_of
+from aggregator.logs.position import Position, TextAt
 from aggregator.logs.recognise import locate, named_by, text_in, unknown, untaken
-from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
+from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders
 from aggregator.runtime.stage import Context
 
-MTIME_SLACK_S = 3600.0
-"""A rotated log nobody knows is new unless it was last changed this long before the newest one known: older ones are
-backups that somebody brought back."""
 GONE_KEPT_S = 7 * 86400.0
 """How long the position of a file that is gone is kept: it may return with a mount or a backup."""
 
@@ -66,9 +64,7 @@ class Chain:
         self._latest = stored[-1].mtime if stored else 0.0
         """When the newest file that lines were taken from was last changed, Unix seconds."""
         self._live: Followed | None = None
-        self._left_out: set[tuple[int, int]] = set()
-        self._shut_since = 0.0
-        """When a rotated log was first found that may not be read, Unix seconds; 0 when there is none."""
+        self._arrivals = Arrivals(context)
 
     @property
     def problem(self) -> str:
@@ -175,7 +171,7 @@ class Chain:
             if file is not None:
                 opened.callback(file.close)
             live, new = self._take_stock(file, now)
-            found = self._open_all(new, now, opened)
+            found = self._arrivals.open(new, now, opened, patient=not first)
             if found and not self._folders.unchanged(self.path):
                 raise BeingRenamed
             opened.pop_all()
@@ -208,23 +204,10 @@ class Chain:
         if live is not None and live is self._files[-1]:
             return live, []  # nothing was rotated since it was found
         if self._seen_before:
-            new = [entry for entry in unknown(self._files, beside, self._folders) if not self._is_backup(entry)]
+            new = self._arrivals.without_backups(unknown(self._files, beside, self._folders), self._latest)
         else:
             new = beside.rotated if file is not None else []
         return live, [entry for entry in new if not self._is_elsewhere(entry.key, self._folders.text(entry))]
-
-    def _is_backup(self, entry: Entry) -> bool:
-        # a clock that was wrong once must not shut out all that comes
-        latest = min(self._latest, self._context.clock())
-        if entry.mtime >= latest - MTIME_SLACK_S:
-            return False
-        self._leave_out(entry, "it is much older than the newest file that was read, as a backup is")
-        return True
-
-    def _leave_out(self, entry: Entry, reason: str) -> None:
-        if entry.key not in self._left_out:
-            self._left_out.add(entry.key)
-            self._context.log.warning("left_out path=%s reason=%s", text_of(str(entry.path)), reason)
 
     def _is_elsewhere(self, key: tuple[int, int], text: TextAt) -> bool:
         """True for a file that another chain follows; its inode alone may be of one that is gone."""
@@ -245,22 +228,6 @@ class Chain:
                 )
                 each.position.gone = now
                 self._change(each)
-
-    def _open_all(self, entries: Iterable[Entry], now: float, opened: ExitStack) -> list[OpenFile]:
-        """Open rotated logs. One that may not be read is waited for, as its compressor may hand it over yet."""
-        found = []
-        for entry in entries:
-            try:
-                found.append(open_entry(entry))
-            except PermissionError as error:
-                self._shut_since = self._shut_since or now
-                if self._seen_before and entry.key not in self._left_out and now - self._shut_since < GAP_S:
-                    raise BeingRenamed from error
-                self._leave_out(entry, f"it cannot be read: {error.strerror}")
-            else:
-                opened.callback(found[-1].close)
-        self._shut_since = 0.0
-        return found
 
     def _add(self, file: OpenFile, *, read: bool = False, at_end: bool = False) -> Followed:
         """Follow one more file: from its start, or from its end, or counting it as read."""

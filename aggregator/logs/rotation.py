@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.logs.openfile import CODECS, OpenFile, end_of_text, key_of, open_file
-from aggregator.logs.position import HEAD_BYTES, TextAt
+from aggregator.logs.position import HEAD_BYTES, TextAt, text_of
+from aggregator.runtime.stage import Context
 
 _COMPRESSED = "(?:" + "|".join(re.escape(suffix) for suffix in CODECS) + ")?"
 # Behind a dot any number up to 999 counts, behind a dash only what looks like a date: `error-404.log` is a log of its
@@ -124,7 +125,9 @@ class Beside(NamedTuple):
 class Folders:
     """What folders hold at one moment; every folder is read once until `forget`."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._closed: set[Path] = set()
         self._listed: dict[Path, Listing | None] = {}
         self._texts: dict[tuple[int, int, int, float, int | None], tuple[int, bytes]] = {}
 
@@ -142,7 +145,10 @@ class Folders:
         target = Path(os.path.realpath(live))
         found = Beside([], [], [])
         for folder, names in _folders(live, target).items():
-            if folder not in self._listed:
+            if not self._may_list(folder):
+                entries = [_entry(folder / name) for name in names]
+                self._listed[folder] = Listing(entry for entry in entries if entry is not None)
+            elif folder not in self._listed:
                 before, after = _list(folder), _list(folder)
                 agreed = before is not None and after is not None and _names(before) == _names(after)
                 self._listed[folder] = Listing(after) if agreed and after is not None else None
@@ -166,8 +172,18 @@ class Folders:
         return all(
             _names(_list(folder)) == _names(listing.by_name.values())
             for folder in _folders(live, Path(os.path.realpath(live)))
-            if (listing := self._listed[folder]) is not None
+            if (listing := self._listed[folder]) is not None and folder not in self._closed
         )
+
+    def _may_list(self, folder: Path) -> bool:
+        """False for a folder in which only files of known names can be opened."""
+        listable = os.access(folder, os.R_OK, effective_ids=True) or not os.path.isdir(folder)
+        if listable:
+            self._closed.discard(folder)
+        elif folder not in self._closed:
+            self._closed.add(folder)
+            self._context.log.warning("unlistable folder=%s: rotated files in it are not found", text_of(str(folder)))
+        return listable
 
     def text(self, entry: Entry) -> TextAt:
         """Return what reads a file's text, decompressed; of one it may not open nothing. It may raise BeingRenamed."""
@@ -210,6 +226,14 @@ def _list(folder: Path) -> list[Entry] | None:
             if stat.S_ISREG(facts.st_mode):
                 found.append(Entry(Path(entry.path), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime))
     return found
+
+
+def _entry(path: Path) -> Entry | None:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return Entry(path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime)
 
 
 def _names(entries: Iterable[Entry] | None) -> set[tuple[Path, int, int]] | None:

@@ -55,7 +55,7 @@ class Tail(Source):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self._patterns = [Pattern(text, context.root) for text in parse_words(settings.logfile)]
-        self._folders = Folders()
+        self._folders = Folders(context)
         self._claims: Claims = {}
         self._chains: dict[str, Chain] = {}
         self._ready: deque[Chain] = deque()

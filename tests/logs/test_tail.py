@@ -469,6 +469,24 @@ def test_a_rotated_file_that_may_not_be_read_for_a_minute_is_left_out(
     assert caplog.text.count(f"left_out path={public}/access.log.1") == 1
 
 
+def test_a_log_in_a_folder_that_may_not_be_listed_is_followed(public: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = public / "logs"
+    folder.mkdir()
+    for name in ("access.log", "error.log"):
+        write(folder / name, f"{name} a")
+    folder.chmod(0o111)
+    with nobody():
+        tailing = Tailing(public, logfile="logs/access.log, logs/error.log")
+        tailing.drain()
+        tailing.restart()
+        tailing.drain()
+    write(folder / "access.log", "access.log b")
+    with nobody():
+        assert sorted(tailing.drain()) == ["access.log a", "access.log b", "error.log a"]
+    assert caplog.text.count("unlistable") == 2, "one before the restart, one after it"
+    folder.chmod(0o755)
+
+
 def test_files_whose_device_has_another_number_are_known_by_their_beginning(tmp_path: Path, log: Path) -> None:
     write(log, *numbered(0, 10))
     tailing = Tailing(tmp_path)
