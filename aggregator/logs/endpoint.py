@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ class Unanswered(Exception):
 class Endpoint:
     """The server behind a URL. Safe to use from several threads: each has a connection of its own."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or ""
@@ -47,6 +48,7 @@ class Endpoint:
         self._path = parts.path or "/"
         self._query = parts.query
         self._timeout_s = timeout_s
+        self._clock = clock
         self._tls = ssl.create_default_context() if self._secure else None
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -57,16 +59,17 @@ class Endpoint:
         target = f"{self._path}?{self._query}&{query}" if self._query else f"{self._path}?{query}"
         connection = self._connection()
         reused = connection.sock is not None
+        deadline = _Deadline(self._timeout_s, self._clock)
         try:
             try:
-                return self._ask(connection, target)
+                return self._ask(connection, target, deadline)
             except (ConnectionError, http.client.BadStatusLine):
                 # A server may close a connection that was idle while we write to it. That is nobody's failure: once
                 # more, on a new one.
                 connection.close()
                 if not reused:
                     raise
-                return self._ask(connection, target)
+                return self._ask(connection, target, deadline)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise Unanswered(_describe(error)) from error
@@ -89,16 +92,15 @@ class Endpoint:
                 self._open.add(connection)
         return connection
 
-    def _ask(self, connection: http.client.HTTPConnection, target: str) -> Answer:
-        clock = _Deadline(self._timeout_s)
-        connection.timeout = self._timeout_s
+    def _ask(self, connection: http.client.HTTPConnection, target: str, deadline: _Deadline) -> Answer:
+        connection.timeout = deadline.left()
         # one deadline for the whole answer: a timeout of http.client starts anew with every byte
-        connection.response_class = clock.response  # type: ignore[assignment]
+        connection.response_class = deadline.response  # type: ignore[assignment]
         if connection.sock is not None:
-            connection.sock.settimeout(self._timeout_s)
+            connection.sock.settimeout(deadline.left())
         connection.request("GET", target, headers=_HEADERS)
         with connection.getresponse() as response:
-            clock.shorten(_DRAIN_S)
+            deadline.shorten(_DRAIN_S)
             try:
                 body = response.read(MAX_BODY_BYTES)
                 whole = response.isclosed()
@@ -132,23 +134,35 @@ def _describe(error: Exception) -> str:
 class _Deadline:
     """The moment by which an answer must have been read."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self._at = time.monotonic() + timeout_s
+    def __init__(self, timeout_s: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._at = clock() + timeout_s
 
     def shorten(self, timeout_s: float) -> None:
         """End earlier than was meant."""
-        self._at = min(self._at, time.monotonic() + timeout_s)
+        self._at = min(self._at, self._clock() + timeout_s)
 
     def left(self) -> float:
         """Return the seconds left. Raises TimeoutError when there are none."""
-        left = self._at - time.monotonic()
+        left = self._at - self._clock()
         if left <= 0:
             raise TimeoutError
         return left
 
     def response(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
         """Make the response object of a connection."""
-        return http.client.HTTPResponse(_TimedSocket(sock, self), *args, **options)  # type: ignore[arg-type]
+        return _FinalResponse(_TimedSocket(sock, self), *args, **options)  # type: ignore[arg-type]
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """The answer behind the interim ones (103 Early Hints), of which http.client leaves out 100 alone."""
+
+    def begin(self) -> None:
+        """Read the status and the headers."""
+        super().begin()
+        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = None  # type: ignore[assignment] # or it takes them for those of the answer
+            super().begin()
 
 
 class _TimedSocket:

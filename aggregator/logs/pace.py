@@ -15,9 +15,18 @@ _NAP_S = 0.2
 class Pace:
     """Space calls evenly; `per_s` 0 means no limit."""
 
-    def __init__(self, per_s: float, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        per_s: float,
+        stopping: Callable[[], bool],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._interval_s = 1.0 / per_s if per_s else 0.0
         self._stopping = stopping
+        self._clock = clock
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._next = 0.0
 
@@ -26,9 +35,9 @@ class Pace:
         if not self._interval_s:
             return
         with self._lock:
-            turn = max(time.monotonic(), self._next)
+            turn = max(self._clock(), self._next)
             self._next = turn + self._interval_s
-        while (left_s := turn - time.monotonic()) > 0:
+        while (left_s := turn - self._clock()) > 0:
             if self._stopping():
                 raise Unavailable("stopping", 0.0)
-            time.sleep(min(left_s, _NAP_S))
+            self._sleep(min(left_s, _NAP_S))
