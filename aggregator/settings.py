@@ -18,6 +18,8 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+from unicodedata import category
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -144,8 +146,10 @@ def _parse_mode(text: str) -> int:
 
 def _parse_web_url(text: str) -> str:
     url = text.strip()
-    if not re.match(r"https?://[^/\s]+", url):
+    host = urlsplit(url).hostname if re.match(r"https?://[^/\s]+", url) else None
+    if not host:
         raise ValueError
+    host.encode("idna")  # what a resolver would refuse: an empty part, or one over 63 characters
     return url
 
 
@@ -165,6 +169,8 @@ def _parse_template(text: str) -> str:
     for _, field, _, _ in string.Formatter().parse(text):
         if field is not None and not field.isidentifier():
             raise ValueError
+    if any(character != "\t" and category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise ValueError
     return text
 
 
@@ -185,7 +191,7 @@ FileMode = Annotated[int, Kind("mode", _parse_mode, "an octal file mode such as 
 WebUrl = Annotated[str, Kind("URL", _parse_web_url, "an address that starts with http:// or https://")]
 SafeName = Annotated[str, Kind("name", _parse_name, "letters, digits, _ . - (at most 80)")]
 Module = Annotated[str, Kind("module", _parse_module, "a Python module such as plugins.accesslog")]
-Template = Annotated[str, Kind("template", _parse_template, "text with {field} in it, and no other braces")]
+Template = Annotated[str, Kind("template", _parse_template, "one line of text with {field} in it, and no other braces")]
 
 
 def choice(*words: str) -> Kind:

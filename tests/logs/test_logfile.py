@@ -123,6 +123,20 @@ def test_check_refuses_formats_of_fields() -> None:
     assert [option for option, _ in LogFile.check(settings, RawConfigParser())] == ["format", "format"]
 
 
+@pytest.mark.parametrize("text", ["{a}\n{b}", "{a}\r", "{a}\x1b[1m", "{a}\u2028", "{a}\x85"])
+def test_a_format_of_several_lines_is_refused(text: str) -> None:
+    _, faults = parse_settings(LogFile.Settings, {"listento": "q", "logfile": "f", "format": text})
+    assert [fault.option for fault in faults] == ["format"]
+    assert "one line of text" in str(faults[0])
+
+
+def test_a_format_may_have_tabs_in_it(tmp_path: Path, formatted: Any) -> None:
+    stage = formatted("{a}\t{b}")
+    list(stage.handle(message(a="1", b="2")))
+    stage.settle()
+    assert (tmp_path / "f").read_bytes() == b"1\t2\n"
+
+
 def test_folder_and_file_are_created_with_their_modes(tmp_path: Path) -> None:
     old = os.umask(0o077)
     try:

@@ -371,6 +371,14 @@ def test_check_names_what_the_plugin_lacks_and_what_the_address_should_not_have(
     ]
 
 
+@pytest.mark.parametrize("host", ["irus..jisc.ac.uk", "a" * 70 + ".example.org", "[::1", ":80", ""])
+def test_an_address_whose_host_cannot_be_looked_up_is_refused(host: str) -> None:
+    _, faults = parse_settings(
+        OpenUrl.Settings, {"listento": "q", "repository_plugin": "json", "endpoint_url": f"http://{host}/counter"}
+    )
+    assert [fault.option for fault in faults] == ["endpoint_url"]
+
+
 def test_start_refuses_a_plugin_that_cannot_be_imported(tmp_path: Path) -> None:
     stage = make(OpenUrl, tmp_path, repository_plugin="not_there", endpoint_url="http://x/", listento="q")
     with pytest.raises(ConfigError, match=r"\[worker_test\] repository_plugin: cannot import not_there"):
