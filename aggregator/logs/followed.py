@@ -26,6 +26,8 @@ class Followed:
         self._head = b""
         self._last = b""
         self._scanned = 0
+        self._hole = 0
+        """Up to where nothing but NULs was found at the file's start."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -42,7 +44,7 @@ class Followed:
         self._head = file.read_at(position.start, position.hashed) if position.hashed else b""
         # of a compressed file it is far away, and not looked at
         self._last = b"" if position.codec else file.read_at(position.last_at, position.last_hashed)
-        self.file, self.seen, self._scanned = file, (-1, 0.0), 0
+        self.file, self.seen, self._scanned, self._hole = file, (-1, 0.0), 0, 0
 
     def release(self) -> None:
         """Close the file; the position stays."""
@@ -114,9 +116,7 @@ class Followed:
     def take(self, limit: int, maxline: int) -> Taken | None:
         """Take whole lines. Returns None when the file turns out to be another by now."""
         assert self.file is not None
-        offset = self.position.offset
-        if offset == self.position.start and not self.position.codec and self.file.read_at(offset, 1) == b"\0":
-            offset = end_of_hole(self.file.read_at, offset)
+        offset = self._next_line()
         taken = take_lines(self.file.read_at, offset, limit, maxline, self._scanned)
         self._scanned = taken.scanned
         # order: read, then look whether it was the file we mean: it may have been truncated in between
@@ -125,14 +125,22 @@ class Followed:
     def take_rest(self, maxline: int) -> Taken | None:
         """Take what stands behind the last newline of a file that nobody writes to any more; None if nothing does."""
         assert self.file is not None
-        offset = self.position.offset
-        rest = self.file.read_at(offset, maxline + 1)
-        line = rest.lstrip(b"\0") if offset == self.position.start else rest
+        begin = self._next_line()
+        line = self.file.read_at(begin, maxline + 1)
         if not line:
             return None
-        begin, end = offset + len(rest) - len(line), max(offset + len(rest), self._scanned)
-        head = line[:HEAD_BYTES]
+        head, end = line[:HEAD_BYTES], max(begin + len(line), self._scanned)
         return Taken([cut_line(line, maxline)], begin, end, head, begin, head, int(len(line) > maxline))
+
+    def _next_line(self) -> int:
+        """Return where the next line begins: behind the hole, if there is one at the file's start."""
+        assert self.file is not None
+        offset = self.position.offset
+        if offset == self.position.start and not self.position.codec:
+            known = self._hole if self._hole and self.file.read_at(self._hole - 1, 1) == b"\0" else offset
+            self._hole = end_of_hole(self.file.read_at, known)
+            return self._hole
+        return offset
 
     def advance(self, taken: Taken) -> None:
         """Move on behind what was taken."""

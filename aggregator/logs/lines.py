@@ -97,11 +97,11 @@ def cut_line(line: bytes, maxline: int) -> bytes:
 
 
 def end_of_hole(read_at: ReadAt, offset: int) -> int:
-    """Return where a run of NULs at `offset` ends; `offset` itself when nothing follows it."""
+    """Return where a run of NULs at `offset` ends, or the file."""
     at = offset
     while data := read_at(at, _SCAN):
         text = data.lstrip(b"\0")
         if text:
             return at + len(data) - len(text)
         at += len(data)
-    return offset
+    return at

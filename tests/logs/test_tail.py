@@ -620,6 +620,34 @@ def test_the_hole_that_a_writer_leaves_after_copytruncate_is_left_out_and_counte
     assert tailing.drain() == numbered(0, 6000)
 
 
+def test_a_hole_is_gone_through_once(tmp_path: Path, log: Path) -> None:
+    with log.open("wb") as file:
+        file.seek(256 * 1024**2)
+        file.write(b"par")
+    tailing = Tailing(tmp_path)
+    tailing.poll()
+    for _ in range(300):  # each of them would take a third of a second
+        tailing.poll()
+    assert tailing.lines == []
+    write(log, "tial", "next")
+    log.rename(log.with_name("access.log.1"))
+    write(log, "after")
+    assert tailing.drain() == ["partial", "next", "after"]
+    assert tailing.counts == {"nul": 1}
+
+
+def test_a_line_without_its_end_behind_a_hole_is_the_last_one(tmp_path: Path, log: Path) -> None:
+    write(log, "a")
+    tailing = Tailing(tmp_path, maxline=256)
+    tailing.drain()
+    log.rename(log.with_name("access.log.1"))
+    log.write_bytes(b"\0" * 5000 + b"last")
+    tailing.drain()
+    log.rename(log.with_name("access.log.0"))
+    write(log, "b")
+    assert tailing.drain() == ["a", "last", "b"]
+
+
 @pytest.mark.parametrize("lines", [5, 10, 50])
 def test_a_truncated_file_is_read_from_its_start(tmp_path: Path, log: Path, lines: int) -> None:
     write(log, *numbered(0, 10))
