@@ -55,7 +55,11 @@ def base_behind(name: str) -> str | None:
 def bases(name: str) -> list[str]:
     """Return the names of live logs that a file of this name may be a rotated one of."""
     behind, before = base_behind(name), _BEFORE_SUFFIX.fullmatch(name)
-    return ([behind] if behind else []) + ([before["stem"] + before["suffix"]] if before else [])
+    found = [behind] if behind else []
+    dated = _BEHIND.fullmatch(behind) if behind else None
+    if dated and dated["date"]:  # `access.log.20261122.1`
+        found.append(dated["base"])
+    return found + ([before["stem"] + before["suffix"]] if before else [])
 
 
 def oldest_first(entries: Iterable[Entry]) -> list[Entry]:

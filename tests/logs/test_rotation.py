@@ -18,6 +18,8 @@ from aggregator.logs.rotation import Entry, bases, oldest_first
         ("access.log.2026-11-22_10:30.bz2", ["access.log"]),
         ("access-20261122.log", ["access.log"]),
         ("access.1.log.gz", ["access.log"]),
+        ("access.log.20261122.1.gz", ["access.log.20261122", "access.log"]),
+        ("access.log-2026-11-22.3", ["access.log-2026-11-22", "access.log"]),
         ("access.log", []),
         ("access.log.gz", []),
         ("error-404.log", []),

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aggregator.logs.pattern import Pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "covered"),
+    [
+        ("logs/*.log", "logs/a.log", True),
+        ("logs/*.log", "other/logs/a.log", False),
+        ("logs/*.log", "/var/logs/a.log", False),
+        ("logs/*.log", "logs/a.log.1", False),
+        ("*/access.log", "web1/access.log", True),
+        ("*.log", "logs/a.log", False),
+        ("/var/log/*/[ab].log", "/var/log/web/b.log", True),
+        ("/var/log/*/[ab].log", "/var/log/web/c.log", False),
+        ("/var//log/?.log", "/var/log/a.log", True),
+        ("access.log", "access.log", True),
+        ("access.log", "logs/access.log", False),
+    ],
+)
+def test_a_pattern_covers_whole_paths(tmp_path: Path, text: str, name: str, covered: bool) -> None:
+    assert Pattern(text, tmp_path).covers(name) == covered
+
+
+def test_what_compressors_and_copiers_make_is_no_log(tmp_path: Path) -> None:
+    for suffix in ("", ".1", ".1.gz", ".1.zst", ".1.Z", ".2.gz.part", ".20261122.1.gz", ".tmp"):
+        (tmp_path / f"access.log{suffix}").touch()
+    assert Pattern("access.log*", tmp_path).fresh(()) == ["access.log"]
+
+
+def test_rotated_files_are_no_logs_of_their_own_while_the_live_one_is_missing(tmp_path: Path) -> None:
+    for name in ("access.log.1", "access-2026-11-22.log", "access-2026-11-23.log"):
+        (tmp_path / name).touch()
+    assert Pattern("access*", tmp_path).fresh(()) == ["access-2026-11-22.log", "access-2026-11-23.log"]
+    assert Pattern("*.log", tmp_path).fresh({"access.log"}) == []
+
+
+def test_links_come_last_and_known_names_not_at_all(tmp_path: Path) -> None:
+    for name in ("b.log", "c.log", "known.log"):
+        (tmp_path / name).touch()
+    os.symlink("c.log", tmp_path / "a.log")
+    assert Pattern("*.log", tmp_path).fresh({"known.log"}) == ["b.log", "c.log", "a.log"]
