@@ -69,6 +69,18 @@ def test_a_new_connection_that_breaks_is_a_failure_at_once(reached: Reached) -> 
         assert len(server.targets) == 1
 
 
+def test_a_body_nobody_needs_is_waited_for_five_seconds_at_most(reached: Reached, clock: Clock) -> None:
+    def dribble(connection: Connection) -> None:
+        connection.wfile.write(b"HTTP/1.1 200 X\r\nContent-Length: 60000\r\n\r\n")
+        while not connection.tracker.closing.wait(0.02):
+            clock.now_s += 1
+            connection.wfile.write(b"x")
+
+    with tracker(dribble) as server:
+        assert reached(server).get("a=1").status == 200
+        assert clock.now_s < 1030
+
+
 @pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints"])
 def test_the_status_is_that_of_the_last_answer(reached: Reached, interim: str) -> None:
     def answer(connection: Connection) -> None:

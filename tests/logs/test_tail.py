@@ -382,6 +382,72 @@ def test_a_compressor_at_work_is_no_new_file(tmp_path: Path, log: Path) -> None:
     assert tailing.drain() == numbered(0, 1010)
 
 
+def test_an_unknown_rotated_file_with_its_compressor_at_work_is_read_once(tmp_path: Path, log: Path) -> None:
+    write(log, *numbered(0, 10))
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    log.rename(log.with_name("access.log.2"))
+    between = log.with_name("access.log.1")
+    write(between, *numbered(10, 1000))
+    packed = gzip.compress(between.read_bytes())
+    between.with_name("access.log.1.gz").write_bytes(packed[: len(packed) // 2])
+    write(log, *numbered(1000, 1010))
+    tailing.restart()
+    assert tailing.drain() == numbered(0, 1010)
+
+
+def test_rotated_files_are_found_beside_what_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    log = tmp_path / "elsewhere/access.log"
+    write(log, *numbered(0, 10))
+    (tmp_path / "current").symlink_to(log)
+    tailing = Tailing(tmp_path, logfile="current")
+    tailing.drain()
+    write(log, *numbered(10, 20))
+    log.rename(log.with_name("access.log.2"))
+    write(log.with_name("access.log.1"), *numbered(20, 30))
+    write(log, *numbered(30, 40))
+    tailing.restart()
+    assert tailing.drain() == numbered(0, 40)
+
+
+def test_a_link_beside_the_log_that_leads_nowhere_is_nothing_to_wait_for(tmp_path: Path, log: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    write(log, "a")
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    log.rename(log.with_name("access.log.1"))
+    write(log, "b")
+    tailing.restart()
+    assert tailing.drain() == ["a", "b"]
+
+
+def test_a_short_beginning_does_not_make_a_file_one_that_is_gone(tmp_path: Path, log: Path) -> None:
+    write(log, "start")
+    tailing = Tailing(tmp_path)
+    tailing.drain()
+    (tmp_path / "away").mkdir()
+    log.rename(tmp_path / "away/access.log")
+    tailing.drain()
+    tailing.restart()
+    tailing.drain()
+    write(log.with_name("access.log.1"), "start", "b")
+    write(log, "c")
+    assert tailing.drain() == ["start", "start", "b", "c"]
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_file_cut_within_its_last_long_line_is_read_from_its_start(tmp_path: Path, log: Path, restart: bool) -> None:
+    write(log, "x" * 100_000)
+    tailing = Tailing(tmp_path, batch=1)
+    tailing.drain()
+    os.truncate(log, 500)
+    write(log, "", "new")
+    if restart:
+        tailing.restart()
+    assert tailing.drain() == ["x" * 100_000, "x" * 500, "new"]
+
+
 def test_a_backup_that_somebody_brings_back_is_not_read_and_told_of_once(
     tmp_path: Path, log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
