@@ -68,7 +68,7 @@ class AppendedFile:
         first = self._lock.read()
         for path, left_over in take_back(self.path, last, first):
             self._context.log.warning("taken_back path=%s bytes=%d: written but not committed", path, left_over)
-        self._generation = max(last.generation, first.place.generation)
+        self._generation = last.generation
         first.pid = os.getpid()
         self._lock.write(first)
 
