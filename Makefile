@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 # "compat" makes an editable install a plain path; setuptools' default costs every process an import hook
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --config-settings editable_mode=compat
 
+# An environment cannot be moved, and one whose making was interrupted is none: make it anew.
+ifneq ($(shell cat $(VENV)/.made-in 2>/dev/null),$(CURDIR))
+$(shell rm -rf $(VENV))
+endif
+
 .PHONY: help run test check bench clean
 .DEFAULT_GOAL := help
 
@@ -53,3 +58,4 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo "$(PYTHON) lacks venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
+	@echo '$(CURDIR)' >$(VENV)/.made-in

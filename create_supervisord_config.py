@@ -1,9 +1,19 @@
 #!/usr/bin/env python3
 """Turn loglines.cfg into supervisord.conf and program files; the same as `aggregator config build`."""
 
+import os
 import sys
+from pathlib import Path
 
-from aggregator.supervision.generator import main
+VENV = Path(__file__).resolve().parent / ".venv"
+
+try:
+    from aggregator.supervision.generator import main
+except ModuleNotFoundError as error:
+    # started by another Python than the one that `make run` installed everything for
+    if (VENV / "bin/python").exists() and Path(sys.prefix).resolve() != VENV:
+        os.execv(VENV / "bin/python", [str(VENV / "bin/python"), *sys.argv])
+    sys.exit(f"{error.name} is not installed; `make run` installs what is needed into .venv")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -107,13 +107,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return _parser(self.texts)
 
 
-def load(file: Path, root: Path, only: str | None = None) -> Config:
+def load(file: Path, root: Path, only: str | None = None, *, reading: bool = False) -> Config:
     """Return the configuration in a file. Raises ConfigError with every fault in it.
+
+    With `reading` a missing environment variable is none: whoever only looks needs no secrets.
 
     With `only` one section's stage is imported and checked, and other sections' faults are let pass: a worker must
     stay small, and must not die of what somebody is just writing elsewhere in the file.
     """
-    return _Loader(file, Path(os.path.abspath(root)), only).load()
+    return _Loader(file, Path(os.path.abspath(root)), only, reading).load()
 
 
 _S = TypeVar("_S", bound=Settings)
@@ -122,10 +124,11 @@ _S = TypeVar("_S", bound=Settings)
 class _Loader:
     """Everything that is known while a file is being read."""
 
-    def __init__(self, file: Path, root: Path, only: str | None) -> None:
+    def __init__(self, file: Path, root: Path, only: str | None, reading: bool) -> None:
         self.file = file
         self.root = root
         self.only = only
+        self.reading = reading
         self.instance = Instance(root)
         self.document = ini.read(file)
         self.raw = {
@@ -188,7 +191,7 @@ class _Loader:
                 self.texts[section][option] = value
                 if "%(ENV_" in text:
                     self.document.veiled[section, option] = text
-                if missing:
+                if missing and not self.reading:
                     self.document.fault(section, option, f"missing environment variable {', '.join(missing)}")
 
     def _core(self, section: str, settings: type[_S]) -> _S | None:

@@ -25,6 +25,7 @@ class Instance:
         self.supervisord_conf = root / "supervisord.conf"
         self.redis_conf = self.run / "redis.conf"
         self.launcher = self.run / "aggregator"
+        self.supervisorctl = self.run / "supervisorctl"
         self.password = self.run / "password"
         self.node = self.run / "node"
         self.build_lock = self.run / "build.lock"

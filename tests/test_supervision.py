@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def test_a_first_build_makes_these_files(tmp_path: Path) -> None:
         "create  run/password",
         "create  supervisord.conf",
         "create  run/aggregator",
+        "create  run/supervisorctl",
         "enable  workers_enabled/process_a.conf",
         "create  workers_available/process_a.conf",
         "enable  workers_enabled/process_b.conf",
@@ -204,6 +206,20 @@ def test_the_script_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script, "-r", tmp_path, "-q"], capture_output=True, text=True, check=True)
 
     assert done.stdout == ""
+    assert (tmp_path / "supervisord.conf").exists()
+
+
+def test_the_script_finds_the_python_that_everything_was_installed_for(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    shutil.copy(Path(__file__).parent.parent / "create_supervisord_config.py", tmp_path)
+    configure(tmp_path, TWO)
+    command = [tmp_path / "bare/bin/python", tmp_path / "create_supervisord_config.py", "-r", tmp_path, "-q"]
+
+    without = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    subprocess.run(command, check=True, cwd=tmp_path)
+
+    assert "`make run` installs what is needed" in without.stderr
     assert (tmp_path / "supervisord.conf").exists()
 
 
@@ -506,8 +522,8 @@ def test_a_configuration_kept_elsewhere_is_named_where_it_is(tmp_path: Path) -> 
     build(load(file, root))
 
     assert f"command = cat {tmp_path}/x\n" in (root / "workers_available/process_a.conf").read_text()
-    launcher = (root / "run/aggregator").read_text().splitlines()[2]
-    assert shlex.split(launcher)[:-1] == ["exec", sys.executable, "-m", "aggregator", "-r", str(root), "-s", str(file)]
+    launcher = (root / "run/aggregator").read_text().splitlines()[-1]
+    assert shlex.split(launcher)[:-1] == ["exec", sys.executable, "-m", "aggregator", "-r", "$root", "-s", str(file)]
 
 
 def test_however_the_folder_is_named_its_files_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

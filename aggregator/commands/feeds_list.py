@@ -38,7 +38,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config()
+    config = invocation.config(reading=True)
     wanted = wanted_by(args.feeds)
     every = config.feeds
     feeds = {name: feed for name, feed in every.items() if wanted(name)}

@@ -64,7 +64,7 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
 
 
 def _graph(invocation: Invocation, args: argparse.Namespace) -> int:
-    pipeline = pipeline_of(invocation.config())
+    pipeline = pipeline_of(invocation.config(reading=True))
     if args.json:
         # imported here: the other forms need none of it
         from aggregator.commands.screen import print_json

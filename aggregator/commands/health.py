@@ -36,7 +36,7 @@ def add_health(parser: argparse.ArgumentParser) -> None:
 
 
 def _health(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config()
+    config = invocation.config(reading=True)
     found = findings(take(config))
     failed = any(finding.level == "error" or args.strict for finding in found)
     if args.json:

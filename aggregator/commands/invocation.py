@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggregator.errors import AggregatorError
+from aggregator.errors import AggregatorError, ConfigError
 
 if TYPE_CHECKING:
     from aggregator.config import Config
@@ -33,17 +33,20 @@ class Invocation:
         self.default_file = settings is None
         self.quiet = quiet
 
-    def config(self) -> Config:
-        """Return the checked configuration. Raises ConfigError."""
+    def config(self, *, reading: bool = False) -> Config:
+        """Return the checked configuration. Raises ConfigError.
+
+        With `reading` variables that this environment lacks are no fault: a monitor has no secrets.
+        """
         # imported here: some commands need no configuration, and `work` must start quickly
         from aggregator.config import load
 
         if self.default_file and not self.file.exists():
-            raise Failed(
+            raise ConfigError(
                 f"no loglines.cfg in {self.root}; name the instance's folder with -r DIR, "
                 "or make a new instance with `aggregator init DIR`"
             )
-        return load(self.file, self.root)
+        return load(self.file, self.root, reading=reading)
 
     def say(self, text: str = "") -> None:
         """Print what is for the eye only, unless told to be quiet."""
@@ -65,7 +68,9 @@ def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
     except REFUSED as error:
         raise RedisFailed(f"Redis at {place} refuses us: {error}; check user and password in [redis]") from error
     except AWAY as error:
-        if any(program.kind == "redis" for program in config.programs.values()):
+        if isinstance(error.__cause__, PermissionError):
+            advice = "that is for the user whom the instance runs as"
+        elif any(program.kind == "redis" for program in config.programs.values()):
             advice = f"it runs while the instance does: aggregator -r {config.root} run"
         else:
             advice = f"start it, or correct [redis] in {config.file}"

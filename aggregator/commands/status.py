@@ -63,7 +63,7 @@ def _seconds(text: str) -> float:
 
 
 def _status(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config()
+    config = invocation.config(reading=True)
     colours = screen.colours_wanted(sys.stdout)
     while True:
         snapshot = take(config)

@@ -44,6 +44,9 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
     program = config.programs[section]
     if program.stage_class is None:
         raise ConfigError(f"{invocation.file} [{section}]: it has no stage; supervisord runs its command by itself")
+    if not 0 <= number < program.numprocs:
+        allowed = f"0 to {program.numprocs - 1}" if program.numprocs > 1 else "0"
+        raise ConfigError(f"{invocation.file} [{section}] numprocs: no process {number}; allowed: {allowed}")
     context = Context(
         section=section,
         number=number,

@@ -83,11 +83,6 @@ class Control:
         """Stop every process of a program, and wait until they have ended."""
         self._call("stopProcessGroup", program)
 
-    def shutdown(self) -> None:
-        """End every process, all at once, and then supervisord."""
-        self._call("stopAllProcesses")
-        self._call("shutdown")
-
     def reread(self) -> Changes:
         """Let supervisord read its files again, and return what differs; nothing is started or stopped."""
         added, changed, removed = self._call("reloadConfig")[0]

@@ -46,6 +46,9 @@ def files(config: Config, password: str) -> Iterator[GeneratedFile]:
     instance = config.instance
     yield GeneratedFile(instance.supervisord_conf, supervisord_conf(config, password), 0o600)
     yield GeneratedFile(instance.launcher, launcher(config), 0o755)
+    yield GeneratedFile(
+        instance.supervisorctl, _script('-m supervisor.supervisorctl -c "$root/supervisord.conf"'), 0o755
+    )
     if any(program.kind == "redis" for program in config.programs.values()):
         yield GeneratedFile(instance.redis_conf, redis_conf(config), 0o600)
     priorities = graph.priorities(config.programs)
@@ -97,11 +100,21 @@ files = workers_enabled/*.conf
 
 
 def launcher(config: Config) -> str:
-    """Return run/aggregator: the one place where this machine's Python and paths stand."""
-    python, root, file = (shlex.quote(str(path)) for path in (sys.executable, config.root, config.file))
+    """Return run/aggregator: with run/supervisorctl the one place where this machine's Python stands.
+
+    It finds its instance by where it lies, so that a copy of the folder has its own.
+    """
+    elsewhere = config.file != config.root / "loglines.cfg"
+    settings = f" -s {shlex.quote(str(config.file))}" if elsewhere else ""
+    return _script(f'-m aggregator -r "$root"{settings}')
+
+
+def _script(arguments: str) -> str:
+    """Return a script that runs Python for the instance it lies in."""
     return f"""#!/bin/sh
 # {MARK}
-exec {python} -m aggregator -r {root} -s {file} "$@"
+here=$(PATH="$PATH:/usr/bin:/bin" readlink -f "$0") && root=$(cd "${{here%/*}}/.." && pwd) || exit 1
+exec {shlex.quote(sys.executable)} {arguments} "$@"
 """
 
 

@@ -62,8 +62,8 @@ def test_build_can_only_tell(site: Site) -> None:
 def test_no_loglines_cfg_is_said_with_what_to_do(tmp_path: Path, site: Site) -> None:
     ran = site.run("-r", str(tmp_path / "nowhere"), "config", "check")
 
-    assert ran.code == 1
-    assert ran.err.startswith(f"aggregator: no loglines.cfg in {tmp_path}/nowhere; ")
+    assert ran.code == 2
+    assert ran.err.startswith(f"no loglines.cfg in {tmp_path}/nowhere; ")
 
 
 def test_the_reference_knows_every_option_there_is() -> None:

@@ -151,6 +151,14 @@ def test_a_bad_configuration_is_exit_code_2(site: Site) -> None:
     assert "did you mean broker?" in ran.err
 
 
+def test_a_monitor_needs_none_of_the_secrets(site: Site) -> None:
+    site.configure("[process_x]\ncommand = sleep %(ENV_ONLY_SUPERVISORD_HAS_THIS)s\n")
+
+    assert site.run("config", "check").code == 2
+    assert site.run("health").code == 0
+    assert site.run("status").code == 0
+
+
 # What needs states of supervisord that are hard to reach: findings on a snapshot that says so.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -92,6 +93,27 @@ def test_the_greeting_says_where_things_are_and_shows_no_password(site: Site) ->
     assert (site.root / "run" / "password").read_text().strip() not in text
 
 
+def test_the_greeting_counts_the_feeds(site: Site) -> None:
+    feeds = "".join(f"[feed_{name}]\nurl = http://x.example/{name}\nextension = pb\n" for name in ("a", "b"))
+    site.configure(f"[worker_download]\nstage = download\npushto = fetched\n{feeds}")
+    build(site.config())
+
+    assert "  collecting  worker_download: download 2 feeds" in list(greeting(site.config()))
+
+
+def test_a_copy_of_an_instance_has_a_launcher_of_its_own(site: Site, tmp_path: Path) -> None:
+    build(site.config())
+    copy = tmp_path / "a copy"
+    (copy / "run").mkdir(parents=True)
+    shutil.copy(site.root / "loglines.cfg", copy)
+    shutil.copy(site.root / "run/aggregator", copy / "run")
+    (tmp_path / "linked").symlink_to(copy / "run/aggregator")
+
+    ran = subprocess.run([tmp_path / "linked", "config", "check"], capture_output=True, text=True, check=False)
+
+    assert ran.stdout.startswith(f"{copy}/loglines.cfg: fine")
+
+
 def test_the_greeting_leaves_out_what_is_disabled(site: Site) -> None:
     config = site.config()
     build(config)
@@ -159,6 +181,9 @@ def test_a_run_is_watched_switched_and_ended_from_the_command_line() -> None:
         off = instance.cli("disable", "worker_sink")
         disabled = instance.json("status")["sections"][-1]
         on = instance.cli("enable", "worker_sink")
+        controlled = subprocess.run(
+            [instance.root / "run/supervisorctl", "status", "worker_sink:"], capture_output=True, text=True, check=False
+        )
         code = instance.stop()
 
         assert (again.returncode, again.stdout) == (1, "")
@@ -167,4 +192,5 @@ def test_a_run_is_watched_switched_and_ended_from_the_command_line() -> None:
         assert off.stdout == "worker_sink: disabled\nworker_sink: removed\n"
         assert (disabled["enabled"], disabled["processes"][0]["state"]) == (False, None)
         assert on.stdout == "worker_sink: enabled\nworker_sink: added\n"
+        assert controlled.stdout.startswith("worker_sink:worker_sink_0")
         assert code == 0

@@ -130,6 +130,6 @@ def test_a_settings_file_elsewhere_and_a_root_are_taken(site: Site, tmp_path: Pa
     elsewhere = tmp_path / "other.cfg"
     shutil.move(site.root / "loglines.cfg", elsewhere)
 
-    assert site.run("queues").code == 1
+    assert site.run("queues").code == 2
     assert site.run("-s", str(elsewhere), "queues").code == 0
     assert site.run("queues", "-s", str(elsewhere)).code == 0

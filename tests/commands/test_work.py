@@ -89,6 +89,15 @@ def test_a_section_with_a_command_is_not_ours_to_run(site: Site) -> None:
     assert "has no stage" in ran.out
 
 
+def test_a_number_beyond_numprocs_is_refused(site: Site) -> None:
+    site.configure(BROKER.replace("stage = broker", "stage = broker\nnumprocs = 2"))
+
+    ran = [site.run("work", "worker_broker", number) for number in ("-1", "2")]
+
+    assert [one.code for one in ran] == [78, 78]
+    assert ran[1].out == f"{site.root}/loglines.cfg [worker_broker] numprocs: no process 2; allowed: 0 to 1\n"
+
+
 LOOK = "import sys; from aggregator.cli import main; main(sys.argv[1:]); print(*sys.modules)"
 
 
