@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,15 +45,15 @@ class Instance:
         """Return the configuration, without its stages: their plugins belong to the instance's own processes."""
         return load(self.file, self.root, only="process_redis")
 
-    def start(self) -> None:
-        """Start supervisord by `aggregator run`, and wait until it answers."""
+    def start(self, ready: Callable[[], object] | None = None) -> None:
+        """Start supervisord by `aggregator run`, and wait until all are at work, or until what is `ready` says so."""
         with open(self.root / "run.log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "aggregator", "-r", str(self.root), "run"],
                 stdout=log, stderr=log, cwd=self.root, start_new_session=True,
             )  # fmt: skip
         wait_until(self.control().running, 30, f"supervisord runs; see {self.root}/run.log")
-        wait_until(self.all_at_work, 60, f"every program is at work; see {self.root}/logs")
+        wait_until(ready or self.all_at_work, 60, f"every program is at work; see {self.root}/logs")
 
     def all_at_work(self) -> bool:
         """True when every program runs, and every worker has begun."""

@@ -84,7 +84,7 @@ def _run(invocation: Invocation, args: argparse.Namespace) -> int:
         invocation.say(line)
     sys.stdout.flush()
     conf = str(config.instance.supervisord_conf)
-    os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", conf])
+    os.execv(sys.executable, [sys.executable, "-m", "aggregator.supervision.supervisord", "-n", "-c", conf])
 
 
 def _check_port(config: Config) -> None:

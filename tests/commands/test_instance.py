@@ -159,6 +159,27 @@ def test_the_generated_launcher_runs_commands_of_its_instance(site: Site, tmp_pa
     assert sys.executable in (site.root / "run" / "aggregator").read_text()
 
 
+MEET = """
+trap 'touch $1.told; while [ ! -e $2.told ]; do sleep 0.05; done; touch $1.met; exit 0' TERM
+touch $1.ready
+while :; do sleep 0.1; done
+"""
+
+
+def test_ctrl_c_ends_all_workers_at_once_and_redis_behind_them() -> None:
+    pairs = (("a", "b"), ("b", "a"))
+    with Instance("".join(f"[worker_{one}]\ncommand = sh meet.sh {one} {other}\n" for one, other in pairs)) as instance:
+        (instance.root / "meet.sh").write_text(MEET)
+        instance.start(lambda: all((instance.root / f"{one}.ready").exists() for one, _ in pairs))
+
+        code = instance.stop()
+
+        ends = [line for line in (instance.root / "run.log").read_text().splitlines() if " stopped: " in line]
+        assert code == 0
+        assert all((instance.root / f"{one}.met").exists() for one, _ in pairs)
+        assert "process_redis_0" in ends[-1] and len(ends) == 3
+
+
 BROKER = """
 [worker_broker]
 stage = broker
