@@ -9,10 +9,12 @@ import msgspec
 
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation, redis_of
+from aggregator.feeds.archive import Bundle
 from aggregator.feeds.compress import REARMED
 from aggregator.feeds.layout import FeedFolders, parse_prefix
+from aggregator.feeds.messages import decode
 from aggregator.feeds.revisions import find_revisions, read_revision
-from aggregator.runtime.message import encode_body
+from aggregator.runtime.message import encode_body, read_entry
 from aggregator.runtime.queue import Identity
 
 
@@ -65,8 +67,7 @@ def archive(invocation: Invocation, args: argparse.Namespace) -> int:
         settings = msgspec.structs.replace(settings, prefix=args.prefix)
     foreground.drain(settings)
     account = foreground.account()
-    if not (account.ready or account.in_flight or account.delayed or account.dead):
-        # bundles that no message tells of: the Redis that had it was lost
+    if not (account.ready or account.in_flight or account.dead):
         foreground.push(*map(encode_body, _untold(foreground)))
         foreground.drain(settings)
     invocation.say(f"archive: done; {foreground.account().counts.get('stored', 0)} bundles stored so far")
@@ -74,7 +75,14 @@ def archive(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _untold(foreground: Foreground) -> Iterator[dict[str, object]]:
-    """Yield the messages of all bundles on this disk."""
+    """Yield the messages of the bundles on this disk that no message tells of: the Redis that had it was lost."""
     root = foreground.config.root
+    with redis_of(foreground.config) as (client, keys):
+        entries = client.zrange(keys.delayed(foreground.queue), 0, -1)
+        entries += client.lrange(keys.returned(foreground.queue), 0, -1)
+    waiting = [decode(read_entry(entry).raw, Bundle) for entry in entries]
+    # those that are to be tried again, and those that are stored and to be removed
+    told = {order.remove.file if order.remove else order.file for order in waiting}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
-        yield read_revision(path, name, number).message(root, "default")
+        if str(path.relative_to(root)) not in told:
+            yield read_revision(path, name, number).message(root, "default")

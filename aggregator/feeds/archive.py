@@ -64,7 +64,7 @@ class Archive(Stage):
     `level`. To itself: `remove` (`file`, `sha256`) and `unite` (`feed`, `start`, `format`, `level`).
     Out: none.
     Effect: an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` in the store, which was read back; the file goes
-    once that is committed.
+    `keep` after that was committed.
     Errors: a bundle that is missing or damaged, and an object that cannot be united, are set aside; a store that is
     away or full pauses the worker.
     Source: docs/feeds.md.
@@ -77,7 +77,11 @@ class Archive(Stage):
 
         store: Annotated[SafeName, Doc("where bundles go: the NAME of a section [store_NAME]")]
         prefix: Annotated[KeyPrefix, Doc("what keys begin with")] = ""
-        keep: Annotated[Duration, Doc("how long a bundle stays on this disk after it was stored"), Bounds(0)] = 0.0
+        keep: Annotated[
+            Duration,
+            Doc("how long a bundle stays on this disk after it was stored; at least what a power cut may cost Redis"),
+            Bounds(0),
+        ] = 60.0
 
     settings: Settings
 
@@ -138,7 +142,7 @@ class Archive(Stage):
         key = self._depositor.deposit(path, name, prefix, bundle.contents_id, bundle.level)
         self.context.count("stored")
         self.context.log.debug("stored key=%s revision=%d", key, bundle.revision)
-        # order: read back from the store, then committed, then removed here
+        # order: read back from the store, then committed, then, when Redis can no longer forget that, removed here
         yield self._later({"remove": {"file": bundle.file, "sha256": bundle.sha256}}, self.settings.keep)
         if not self._conditional:
             united = {"feed": bundle.feed, "start": bundle.start, "format": name.format, "level": bundle.level}
@@ -148,14 +152,21 @@ class Archive(Stage):
         return Send(self.settings.listento, body, delay_s)
 
     def _accept_missing(self, bundle: Bundle, name: BundleName) -> None:
-        """Take a file that is not there for one that was stored and removed, if the store has its feed and period.
+        """Take a file that is not there for stored before, if an object in the store is that very file.
 
-        That happens when Redis came back older than it was.
+        A Redis that comes back a second older than it was still finds the file, as it stays for `keep`. One that is
+        older still does not; nor does anybody find what was lost. That others stored the same period proves nothing.
         """
         assert self._store is not None
-        if not siblings_of(self._store, name, self.settings.prefix):
-            raise Reject(f"{bundle.file} is missing, and the store has nothing of {bundle.feed} {bundle.start}")
-        self.context.log.warning("missing file=%s: taken for stored before", bundle.file)
+        for sibling in siblings_of(self._store, name, self.settings.prefix):
+            info = self._store.head(sibling.key)
+            if info is not None and info.sha256 == bundle.sha256:
+                self.context.log.warning("missing file=%s: stored before as key=%s", bundle.file, info.key)
+                return
+        raise Reject(
+            f"{bundle.file} is missing, and no object of {bundle.feed} {bundle.start} in the store is this bundle: "
+            "it is lost, unless Redis came back from an old copy and it has long been united with others there"
+        )
 
     def _remove(self, stored: Removal) -> None:
         path = self._inside(stored.file)

@@ -84,6 +84,24 @@ def test_bundles_that_redis_has_forgotten_are_stored(bundling: Site) -> None:
     assert len(archived(bundling)) == 1
 
 
+def test_what_is_stored_and_still_here_is_not_stored_again_and_goes_when_it_is_due(bundling: Site) -> None:
+    collect(bundling, HOUR + 1)
+    bundling.run("compress")
+    first, again = bundling.run("archive"), bundling.run("archive")
+    delayed = bundling.desk.keys.delayed("bundled@node")
+    [(removal, _)] = bundling.desk.client.zrange(delayed, 0, -1, withscores=True)
+    collect(bundling, HOUR + 3601)
+    bundling.run("compress")
+    bundling.desk.client.delete(bundling.desk.keys.queue("bundled@node"))
+    last = bundling.run("archive")
+
+    stored = "archive: done; {} bundles stored so far"
+    assert [ran.lines[-1] for ran in (first, again, last)] == [stored.format(n) for n in (1, 1, 2)]
+    bundling.desk.client.zadd(delayed, {removal: 1})
+    bundling.run("archive")
+    assert len(list((bundling.root / "data/feeds/bundles").rglob("*.tar.*"))) == 1
+
+
 def test_a_worker_at_work_is_not_disturbed(bundling: Site) -> None:
     process = bundling.start("work", "worker_compress", "0")
     try:

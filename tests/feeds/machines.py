@@ -37,7 +37,7 @@ class Machine:
                 "stage": "compress", "listento": "published@node", "pushto": "bundled@node", **options,
             },
             "worker_archive": {
-                "stage": "archive", "listento": "bundled@node", "store": "test", "prefix": "feeds",
+                "stage": "archive", "listento": "bundled@node", "store": "test", "prefix": "feeds", "keep": "0",
                 "maxdeliveries": 1000, "maxtries": 1000, "retrymax": "500ms",
             },
             "store_test": store,

@@ -31,9 +31,9 @@ KEY = f"feeds/2024-02-08/12/{FEED}-{write_stamp(HOUR)}.tar"
 
 
 def archive(root: Path, options: dict[str, Any], **more: Any) -> Stepped:
-    return Stepped(
-        Archive, root, store="test", prefix="/feeds/", store_settings=StoreSettings(**options), **more
-    )  # fmt: skip
+    """Return the stage with a store; a stored bundle leaves the disk at once unless `keep` says otherwise."""
+    settings = {"store": "test", "prefix": "/feeds/", "keep": "0", **more}
+    return Stepped(Archive, root, store_settings=StoreSettings(**options), **settings)
 
 
 def local_bundle(
@@ -310,8 +310,38 @@ def test_a_bundle_whose_name_no_file_can_bear_does_not_pause_the_worker(tmp_path
         stage.step()
 
 
-def test_a_missing_bundle_is_taken_for_stored_only_if_the_store_has_its_period(tmp_path: Path) -> None:
-    stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
+def test_a_redis_that_comes_back_a_little_older_finds_the_bundle_still_there(tmp_path: Path) -> None:
+    stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"}, keep="1m")
+    message = local_bundle(stage.root, subway_bodies()[4:])
+    store_as_another(tmp_path, subway_bodies()[:4])
+    stage.push(message)
+    stage.run(until=HOUR + 59)
+    stage.delayed.clear()
+    stage.push(message)
+    stage.run(until=HOUR + 118)
+    assert (stage.root / message["file"]).exists()
+
+    stage.run(until=HOUR + 119)
+    assert local_files(stage.root) == []
+    store = stage.stage._store  # type: ignore[attr-defined]
+    assert names_in(store, KEY + ".zst") == [one.name for one in subway_bodies()]
+
+
+def store_as_another(folder: Path, bodies: list[MemoryBody]) -> None:
+    other = archive(folder / "other", {"url": f"file://{folder}/store"})
+    other.push(local_bundle(other.root, bodies, node="other"))
+    other.run()
+
+
+def test_a_bundle_stays_here_for_a_minute_after_it_was_stored_unless_told_otherwise() -> None:
+    assert Archive.Settings(listento="q", store="s").keep == 60
+
+
+@quick_kinds
+def test_a_missing_bundle_is_taken_for_stored_if_an_object_is_that_very_bundle(
+    tmp_path: Path, options: dict[str, Any], store: Store
+) -> None:
+    stage = archive(tmp_path / "one", options)
     message = local_bundle(stage.root, subway_bodies())
     stage.push(message)
     stage.run()
@@ -319,7 +349,30 @@ def test_a_missing_bundle_is_taken_for_stored_only_if_the_store_has_its_period(t
     stage.run()
 
     stage.push({**message, "start": write_stamp(HOUR + 3600)})
-    with pytest.raises(Reject, match="is missing, and the store has nothing"):
+    with pytest.raises(Reject, match="is missing, and no object"):
+        stage.step()
+
+
+def test_a_missing_bundle_is_not_taken_for_stored_because_another_machine_stored_its_period(tmp_path: Path) -> None:
+    store_as_another(tmp_path, subway_bodies()[:4])
+    stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
+    message = local_bundle(stage.root, subway_bodies()[4:])
+    (stage.root / message["file"]).unlink()
+    stage.push(message)
+
+    with pytest.raises(Reject, match="is missing, and no object"):
+        stage.step()
+
+
+def test_a_lost_second_revision_is_not_taken_for_stored_because_the_first_is(tmp_path: Path) -> None:
+    stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
+    stage.push(local_bundle(stage.root, subway_bodies()[:4]))
+    stage.run()
+    message = local_bundle(stage.root, subway_bodies()[4:], revision=2)
+    (stage.root / message["file"]).unlink()
+    stage.push(message)
+
+    with pytest.raises(Reject, match="is missing, and no object"):
         stage.step()
 
 
