@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from math import gcd
 from typing import Any, NamedTuple, TypeVar
 
+from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle import MAX_MANIFEST
 from aggregator.feeds.compression import BadBundle, Decompressed
 from aggregator.feeds.layout import DAY_S, BundleName, is_manifest_name, parse_feed_name, parse_key
@@ -67,7 +69,7 @@ def find_bundles(
 ) -> list[Archived]:
     """Return what is in the store of the wanted feeds, by feed and then time.
 
-    With a span: the bundles that begin in it, and one that begins before and reaches into it.
+    With a span: the bundles that begin in it, and those that begin before and reach into it.
     """
     found: dict[tuple[str, int], list[Info]] = {}
     for info in _list(store, prefix, span):
@@ -138,19 +140,34 @@ def _list(store: Store, prefix: str, span: Span | None) -> Iterator[Info]:
 
 
 def _within(store: Store, bundles: list[Archived], span: Span) -> list[Archived]:
-    """Leave out what begins too early, except a last one before the span that reaches into it."""
-    begun = {bundle.feed for bundle in bundles if bundle.start == span.start}
-    last_before = {bundle.feed: bundle for bundle in bundles if bundle.start < span.start and bundle.feed not in begun}
+    """Leave out what begins too early and does not reach into the span."""
+    last = {bundle.feed: bundle.start for bundle in bundles if bundle.start <= span.start}
+    # what reaches in is longer than the time until the span; and it begins at a multiple of its length, as that divides
+    # a day
+    early = [bundle for bundle in bundles if 0 < span.start - bundle.start < gcd(bundle.start % DAY_S, DAY_S)]
     with ThreadPoolExecutor(READERS) as readers:
-        ends = list(readers.map(lambda bundle: _end(store, bundle), last_before.values()))
-    reaching = [bundle for bundle, end in zip(last_before.values(), ends, strict=True) if end > span.start]
+        ends = readers.map(lambda bundle: _end(store, bundle), early)
+        reaching = [
+            # of one that cannot be read the next one tells where it ended; whoever reads it says why it cannot be read
+            bundle
+            for bundle, end in zip(early, ends, strict=True)
+            if (bundle.start == last[bundle.feed] if end is None else end > span.start)
+        ]
     return sorted([*reaching, *(bundle for bundle in bundles if bundle.start >= span.start)])
 
 
-def _end(store: Store, bundle: Archived) -> int:
-    """Return when a bundle's period ends; archives of the old program, without manifests, cover an hour."""
-    periods = [manifest.header.period_s for manifest in read_manifests(store, bundle)]
-    return bundle.start + max(periods, default=3600)
+def _end(store: Store, bundle: Archived) -> int | None:
+    """Return when a bundle's period ends, None when it cannot be read.
+
+    Archives of the old program, without manifests, cover an hour.
+    """
+    try:
+        manifests = read_current(store, bundle, lambda current: read_manifests(store, current))
+    except Unavailable:
+        raise
+    except AggregatorError:
+        return None
+    return bundle.start + max((manifest.header.period_s for manifest in manifests), default=3600)
 
 
 def manifests_in(file: Any) -> Iterator[Manifest]:

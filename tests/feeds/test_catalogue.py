@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from aggregator.feeds.catalogue import Span, find_bundles, read_current, read_ke
 from aggregator.feeds.compression import BadBundle
 from aggregator.feeds.layout import BundleName
 from aggregator.stores import open_store
-from aggregator.stores.store import NotFound
+from aggregator.stores.directory import DirectoryStore
+from aggregator.stores.store import Info, NotFound
 from tests.feeds.archives import START, folder_store, manifest, published, store_bundle, store_hour, tick
 from tests.stores.servers import S3Server
 
@@ -97,6 +99,54 @@ def test_a_span_takes_a_bundle_that_began_before_and_reaches_into_it(tmp_path: P
     found = find_bundles(store, "", Span(START + 3600, START + 7200))
 
     assert [bundle.feed for bundle in found] == ["day"]
+
+
+def test_a_span_takes_bundles_of_all_lengths_that_reach_into_it(tmp_path: Path) -> None:
+    """One machine makes bundles of an hour, another of ten minutes."""
+    store = folder_store(tmp_path)
+    for minute in range(0, 60, 10):
+        start, period_s = START + 60 * minute, 600 if minute else 3600
+        store_bundle(store, [], [manifest([], start=start, period_s=period_s)], start=start)
+
+    for minute, found in ((29, [0, 20, 30]), (30, [0, 30]), (55, [0, 50])):
+        bundles = find_bundles(store, "", Span(START + minute * 60, START + 2400 + (minute > 40) * 1200))
+        assert [(bundle.start - START) // 60 for bundle in bundles if bundle.start != START + 2400] == found
+
+
+@pytest.mark.parametrize("rest", [0, 50])
+def test_a_damaged_bundle_before_a_span_ends_nothing_and_is_kept_if_it_may_reach_into_it(
+    tmp_path: Path, rest: int
+) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store, "other")
+    key = store_hour(store)
+    store.put(key, store.get(key)[0][:rest])
+
+    def found(start: int) -> list[str]:
+        return [bundle.feed for bundle in find_bundles(store, "", Span(start, START + 7200))]
+
+    assert found(START + 60) == ["nyct", "other"]
+    store_bundle(store, [], [manifest([], start=START + 1800, period_s=1800)], start=START + 1800)
+    assert found(START + 2400) == ["nyct", "other"]
+
+
+def test_a_bundle_before_a_span_that_is_archived_after_the_listing_is_kept(tmp_path: Path) -> None:
+    store = Vanishing(tmp_path / "store")
+    store_hour(store)
+
+    (bundle,) = find_bundles(store, "", Span(START + 60, START + 3600))
+
+    assert bundle.start == START
+
+
+class Vanishing(DirectoryStore):
+    """A store of which every object goes right after it was listed."""
+
+    def list(self, prefix: str = "") -> Iterator[Info]:
+        listed = [*super().list(prefix)]
+        for info in listed:
+            self.delete(info.key)
+        yield from listed
 
 
 def test_a_span_of_years_is_one_listing(tmp_path: Path) -> None:
