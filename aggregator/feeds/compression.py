@@ -9,12 +9,13 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, Literal, Protocol
 
 import zstandard
 
 from aggregator.errors import AggregatorError
+from aggregator.feeds.zstdframes import WholeFrames
 
 Level = Literal["default", "small"]
 
@@ -96,7 +97,7 @@ def _zstd_compressor(small: bool, size_bytes: int, largest_bytes: int) -> Compre
 class Decompressed:
     """What is inside a file of any of the four formats. The memory this takes is bounded, whatever made the file.
 
-    Raises BadBundle when the file is in none of them, damaged or cut.
+    Raises BadBundle when the file is in none of them, damaged or cut, or something else follows in it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -135,30 +136,47 @@ def _open(file: BinaryIO) -> _Readable:
     name = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
     if name == "zst":
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << MAX_WINDOW)
-        reader: _Readable = decompressor.stream_reader(file, read_across_frames=True, closefd=False)
+        reader: _Readable = decompressor.stream_reader(WholeFrames(file), read_across_frames=True, closefd=False)  # type: ignore[arg-type]
         return reader
     if name == "gz":
         return gzip.GzipFile(fileobj=file, mode="rb")
     if name == "bz2":
-        return bz2.BZ2File(file)
+        return _Streams(file, bz2.BZ2Decompressor)
     if name == "xz":
-        return _XzReader(file)
+        return _Streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_XZ_MEMORY))
     raise BadBundle(f"in no known format (begins with {start!r})")
 
 
-class _XzReader:
-    """lzma.LZMAFile with a bound on the memory that the file may ask for."""
+class _Streams:
+    """One stream after the other up to the file's end, of which the library's own readers are not so sure.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Zeros may follow a stream: xz knows such a padding, and tapes need it.
+    """
+
+    def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
         self._file = file
-        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_XZ_MEMORY)
+        self._new_decompressor = new_decompressor
+        self._stream = new_decompressor()
+        self._begun = b""
 
     def read(self, size: int, /) -> bytes:
-        while not self._stream.eof:
-            data = self._file.read(PIECE) if self._stream.needs_input else b""
+        while not self._stream.eof or self._begin_next():
+            data, self._begun = self._begun, b""
             if not data and self._stream.needs_input:
-                raise EOFError("the file ended before its last block")
-            piece = self._stream.decompress(data, size)
+                data = self._file.read(PIECE)
+                if not data:
+                    raise EOFError("the file ended before its last block")
+            piece: bytes = self._stream.decompress(data, size)
             if piece:
                 return piece
         return b""
+
+    def _begin_next(self) -> bool:
+        """Begin with the next stream. False at the file's end."""
+        data = self._stream.unused_data
+        while not (begun := data.lstrip(b"\0")):
+            data = self._file.read(PIECE)
+            if not data:
+                return False
+        self._stream, self._begun = self._new_decompressor(), begun
+        return True

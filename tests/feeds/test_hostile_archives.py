@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aggregator.feeds.bundle import extract_bundle, read_bundle
-from aggregator.feeds.compression import BadBundle, compressed, new_compressor
+from aggregator.feeds.compression import BadBundle, Decompressed, compressed, new_compressor
 from aggregator.feeds.layout import FORMATS
 from aggregator.feeds.manifest import encode_manifest
 from aggregator.feeds.tarstream import Limits
+from aggregator.feeds.zstdframes import WholeFrames
 from tests.feeds.bundles import bundle, manifest, subway_bodies
 from tests.feeds.captures import capture
 
@@ -119,9 +122,62 @@ def test_a_member_that_is_not_the_manifest_it_is_called_is_refused(data: bytes, 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_a_bundle_that_was_cut_is_refused_wherever_it_was(format_name: str) -> None:
     data = bundle(subway_bodies()[:2], [manifest("n1", [])], format_name)
-    for kept in [*range(0, len(data) - 30, 997), *range(len(data) - 30, len(data) - 8)]:
+    for kept in [*range(0, len(data) - 30, 997), *range(len(data) - 30, len(data))]:
         with pytest.raises(BadBundle):
             read_bundle(io.BytesIO(data[:kept]))
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_bundle_in_several_streams_is_read_and_refused_when_the_last_is_cut(format_name: str) -> None:
+    whole = bundle(subway_bodies()[:2], [manifest("n1", [])], format_name)
+    tar = Decompressed(io.BytesIO(whole)).read(1 << 30)
+    data = b"".join(compress(tar[at : at + 100_000], format_name) for at in range(0, len(tar), 100_000))
+
+    assert read_bundle(io.BytesIO(data)).contents_id == read_bundle(io.BytesIO(whole)).contents_id
+    for kept in range(len(data) - 30, len(data)):
+        with pytest.raises(BadBundle):
+            read_bundle(io.BytesIO(data[:kept]))
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("rest", [b"\x01", b"junk" * 1000, b"\0" * 100 + b"junk"], ids=["byte", "junk", "padded junk"])
+def test_a_bundle_that_something_else_follows_is_refused(format_name: str, rest: bytes) -> None:
+    with pytest.raises(BadBundle):
+        read_bundle(io.BytesIO(bundle(subway_bodies()[:2], (), format_name) + rest))
+
+
+@pytest.mark.parametrize("format_name", ["xz", "gz", "bz2"])
+def test_zeros_may_follow_a_bundle(format_name: str) -> None:
+    data = bundle(subway_bodies()[:2], (), format_name)
+    assert read_bundle(io.BytesIO(data + bytes(1 << 18))).contents_id == read_bundle(io.BytesIO(data)).contents_id
+
+
+def test_frames_of_zstd_that_are_to_be_skipped_are() -> None:
+    data = bundle(subway_bodies()[:2])
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    assert len(read_bundle(io.BytesIO(data + skipped)).members) == 2
+    with pytest.raises(BadBundle):
+        read_bundle(io.BytesIO(data + skipped[:-1]))
+
+
+@given(cuts=st.lists(st.integers(1, 300_000), max_size=20), size=st.integers(0, 300_000), checksum=st.booleans())
+def test_the_frames_of_zstd_are_followed_however_they_are_cut_and_made(
+    cuts: list[int], size: int, checksum: bool
+) -> None:
+    body = b"".join(each.data for each in subway_bodies()[:2]) + bytes(40_000)
+    parameters = zstandard.ZstdCompressionParameters(write_checksum=checksum, compression_level=1)
+    data = zstandard.ZstdCompressor(compression_params=parameters).compress(body[:size])
+    edges = [*sorted({cut for cut in cuts if cut < len(data)}), len(data)]
+
+    def follow(edges: list[int]) -> None:
+        frames, before = WholeFrames(io.BytesIO(data[: edges[-1]])), 0
+        for edge in [*edges, edges[-1] + 1]:
+            frames.read(edge - before)
+            before = edge
+
+    follow(edges)
+    with pytest.raises(EOFError):
+        follow([edge - 1 for edge in edges if edge > 1])
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
