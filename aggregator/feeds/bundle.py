@@ -131,7 +131,8 @@ def extract_bundle(file: BinaryIO, folder: Path, limits: Limits = LIMITS) -> lis
     paths = []
     for entry in read_tar(Decompressed(file), limits):
         path = folder / entry.name
-        part = folder / f".{entry.name[:200]}.{os.getpid()}.part"
+        # of its own length: the name may have all the 255 bytes there are
+        part = folder / f".extracting.{os.getpid()}.part"
         part.unlink(missing_ok=True)
         try:
             # O_EXCL: a link that somebody laid there is not followed.

@@ -4,19 +4,23 @@
     DIR/PUBLICATION                                      flat: all in one
     DIR/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.EXT    packed: the bundles themselves
 
-`DIR/.retrieved` remembers what came from where. Nothing appears outside it before it was found to be whole.
+`DIR/.retrieved` remembers what came from where. Nothing appears outside it before it was found to be whole, and nothing
+outside DIR is touched, whatever an archive, a link in DIR or a record says.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Literal, NamedTuple
+from contextlib import contextmanager, nullcontext
+from pathlib import Path, PurePath
+from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
 
@@ -24,7 +28,7 @@ from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, extract_bundle, read_bundle
 from aggregator.feeds.catalogue import READERS, Archived, read_current, read_key
 from aggregator.feeds.compression import BadBundle
-from aggregator.feeds.layout import BundleName, write_stamp
+from aggregator.feeds.layout import BundleName, is_manifest_name, parse_publication, write_stamp
 from aggregator.feeds.merge import merge_bundles
 from aggregator.stores.store import Store
 
@@ -33,6 +37,12 @@ Layout = Literal["folders", "flat", "packed"]
 _PIECE = 1 << 20
 _OWN = ".retrieved"
 _WORK = "work"
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG)
+"""What is no other bundle's trouble: something in DIR has a name that one in the bundle has."""
+
+
+_taking_turns = threading.Lock()
+"""Two bundles may come at once with a name that both have."""
 
 
 class Retrieved(NamedTuple):
@@ -87,7 +97,7 @@ def _own(folder: Path) -> Iterator[None]:
     if (folder / _OWN).is_symlink():
         raise AggregatorError(f"{folder / _OWN} leads out of {folder}: remove the link")
     (folder / _OWN).mkdir(parents=True, exist_ok=True)
-    with (folder / _OWN / "lock").open("ab") as lock:
+    with _open_lock(folder / _OWN / "lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -95,11 +105,24 @@ def _own(folder: Path) -> Iterator[None]:
         yield
 
 
+def _open_lock(path: Path) -> BinaryIO:
+    try:
+        return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644), "ab")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise AggregatorError(f"{path} is a link: remove it") from error
+
+
 def _retrieve(store: Store, bundle: Archived, folder: Path, layout: Layout) -> Retrieved:
     try:
         return read_current(store, bundle, lambda current: _Fetch(store, current, folder, layout).run())
     except AggregatorError as error:
         return Retrieved(bundle, 0, False, (str(error),))
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY:
+            raise
+        return Retrieved(bundle, 0, False, (f"{error.filename2 or error.filename}: {error.strerror}",))
 
 
 class _Fetch:
@@ -138,9 +161,11 @@ class _Fetch:
 
     def _read_record(self) -> _Record | None:
         try:
-            return msgspec.json.decode(self.record.read_bytes(), type=_Record)
+            record = msgspec.json.decode(self.record.read_bytes(), type=_Record)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
+        paths = [PurePath(file.path) for file in record.files]
+        return None if any(path.is_absolute() or ".." in path.parts for path in paths) else record
 
     def _fetch(self) -> _Record:
         self._make_inside(self.work)
@@ -151,13 +176,15 @@ class _Fetch:
         for number, info in enumerate(self.archived.objects):
             parts.append(self.work / str(number))
             objects[info.key] = self._download(info.key, parts[-1])
-        bundle = parts[0] if len(parts) == 1 else self._merge(parts)
-        with bundle.open("rb") as file:
-            contents = read_bundle(file)
-        files = self._put_packed(bundle) if self.layout == "packed" else self._unpack(bundle, contents)
-        record = _Record(objects, files, check_contents(contents))
-        for gone in {file.path for file in before.files} - {file.path for file in files} if before else ():
-            (self.folder / gone).unlink(missing_ok=True)
+        bundle, contents = self._whole(parts)
+        kept = {file.path for file in before.files} if before else set()
+        if self.layout == "packed":
+            files, problems = self._put_packed(bundle), list[str]()
+        else:
+            files, problems = self._unpack(bundle, contents, kept)
+        record = _Record(objects, files, [*check_contents(contents), *problems])
+        for path in kept - {file.path for file in files}:
+            self._remove(self.folder / path)
         # order: the files, then the record that says they are there
         part = self.work / "record"
         part.write_bytes(msgspec.json.encode(record))
@@ -176,8 +203,18 @@ class _Fetch:
             raise BadBundle(f"{key}: {size} bytes came, {info.size} are stored")
         return info.tag or ""
 
+    def _whole(self, parts: Sequence[Path]) -> tuple[Path, Contents]:
+        """Return a bundle of all that a period's objects hold, and its contents."""
+        if len(parts) == 1:
+            contents = _read(parts[0])
+            names = {member.name for member in contents.members}
+            # another program's archive may have a name in two folders, and each name has to be a file
+            if self.layout == "packed" or len(names) == len(contents.members):
+                return parts[0], contents
+        merged = self._merge(parts)
+        return merged, _read(merged)
+
     def _merge(self, parts: Sequence[Path]) -> Path:
-        """Return the union of a period's objects."""
         path = self.work / "merged"
         sources = [part.open("rb") for part in parts]
         try:
@@ -197,7 +234,8 @@ class _Fetch:
         bundle.replace(path)
         return [_File(str(path.relative_to(self.folder)), *facts)]
 
-    def _unpack(self, bundle: Path, contents: Contents) -> list[_File]:
+    def _unpack(self, bundle: Path, contents: Contents, kept: Set[str]) -> tuple[list[_File], list[str]]:
+        """Put a bundle's files in their places. Returns them, and a line for each whose place another bundle has."""
         target = self.folder
         if self.layout == "folders":
             target = self.folder / self.archived.feed / write_stamp(self.archived.start)
@@ -205,17 +243,51 @@ class _Fetch:
         unpacked = self.work / "files"
         unpacked.mkdir()
         with bundle.open("rb") as file:
-            for path in extract_bundle(file, unpacked):
-                # over a link somebody laid there, not through it
-                path.replace(target / path.name)
+            extract_bundle(file, unpacked)
         below = target.relative_to(self.folder)
-        return [_File(str(below / member.name), member.size_bytes, member.sha256) for member in contents.members]
+        files: list[_File] = []
+        problems: list[str] = []
+        for member in contents.members:
+            file_there = _File(str(below / member.name), member.size_bytes, member.sha256)
+            is_own = self.layout == "folders" or self._is_own_name(member.name) or file_there.path in kept
+            if _place(unpacked / member.name, target / member.name, file_there, is_own=is_own):
+                files.append(file_there)
+            else:
+                problems.append(f"{member.name}: something else of that name is there already; fetch it without --flat")
+        return files, problems
+
+    def _is_own_name(self, name: str) -> bool:
+        """True for the names that no other bundle has; another program's may be the same every hour."""
+        try:
+            return is_manifest_name(name) or parse_publication(name).feed == self.archived.feed
+        except ValueError:
+            return False
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file that the bundle no longer has, unless a link has led its folder out of the user's meanwhile."""
+        if path.parent.resolve().is_relative_to(self.folder):
+            path.unlink(missing_ok=True)
 
     def _make_inside(self, path: Path) -> None:
         """Make a folder, unless a link in the way leads out of the user's folder."""
         if not path.resolve().is_relative_to(self.folder):
             raise BadBundle(f"{path} leads out of {self.folder}: remove the link")
         path.mkdir(parents=True, exist_ok=True)
+
+
+def _read(path: Path) -> Contents:
+    with path.open("rb") as file:
+        return read_bundle(file)
+
+
+def _place(unpacked: Path, path: Path, file: _File, *, is_own: bool) -> bool:
+    """Give a file its name; when the name is not its own, only if there is nothing of it. False for other bytes."""
+    with nullcontext() if is_own else _taking_turns:
+        if not is_own and os.path.lexists(path):
+            return _facts_of(path) == (file.size_bytes, file.sha256)
+        # over a link somebody laid there, not through it
+        unpacked.replace(path)
+        return True
 
 
 def _facts_of(path: Path) -> tuple[int, str]:
