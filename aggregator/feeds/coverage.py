@@ -102,11 +102,7 @@ def measure(feed: str, evidence: Evidence, span: Span, now: float, *, tick_ms: i
     """
     lines = _timelines(evidence.manifests)
     bounds = _bounds(lines, evidence, span, int(now * 1000), is_configured=tick_ms > 0, strict=strict)
-    slots = max(
-        ([*_slots(line, bounds)] for line in lines),
-        key=lambda line: sum(slot.is_covered for slot in line),
-        default=[*_slots([], bounds, tick_ms)],
-    )
+    slots = _best_hours([_slots(line, bounds) for line in lines] or [_slots([], bounds, tick_ms)])
     unexplained: Counter[int] = Counter()
     for start, count in evidence.unexplained.items():
         unexplained[_hour_of(start * 1000)] += count
@@ -145,6 +141,20 @@ def _timelines(manifests: Iterable[Manifest]) -> list[list[_Slot]]:
         for planned_ms, slot in mine.items():
             line[planned_ms] = _better(slot, line.get(planned_ms))
     return [[line[planned_ms] for planned_ms in sorted(line)] for line in lines.values() if line]
+
+
+def _best_hours(lines: Iterable[Iterable[_Slot]]) -> list[_Slot]:
+    """Return of several plans that of each clock hour of which most was covered, else recorded."""
+    by_hour: dict[int, list[list[_Slot]]] = {}
+    for line in lines:
+        for start, group in groupby(line, lambda slot: _hour_of(slot.planned_ms)):
+            by_hour.setdefault(start, []).append([*group])
+    best = [max(by_hour[start], key=_worth) for start in sorted(by_hour)]
+    return [slot for hour in best for slot in hour]
+
+
+def _worth(slots: Sequence[_Slot]) -> tuple[int, int]:
+    return sum(slot.is_covered for slot in slots), sum(slot.tick is not None for slot in slots)
 
 
 def _better(slot: _Slot, rival: _Slot | None) -> _Slot:

@@ -14,7 +14,7 @@ from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.evidence import Evidence, gather
 from aggregator.feeds.heatmap import describe, percent, render
 from aggregator.feeds.layout import BundleName, FeedFolders
-from aggregator.feeds.manifest import Manifest, Tick
+from aggregator.feeds.manifest import Manifest, Outcome, Tick
 from aggregator.feeds.periods import PeriodFolder, Record
 from aggregator.feeds.revisions import revision_path
 from aggregator.stores.store import Store
@@ -175,6 +175,32 @@ def test_of_nodes_that_plan_differently_the_more_complete_one_counts() -> None:
     (hour,) = cover(slow, quick).hours
 
     assert (hour.expected, hour.outcomes["same"]) == (60, 50)
+
+
+def half_minutes(hour: int, outcome: Outcome = "same") -> list[Tick]:
+    """Return the ticks of an hour of a node that plans one every 30 s, 7 s after each half of a minute began."""
+    start_ms = (START + hour * HOUR_S) * 1000 + 7000
+    return [Tick(planned_ms=start_ms + n * 30_000, outcome=outcome) for n in range(120)]
+
+
+def test_of_nodes_that_plan_differently_the_more_complete_one_counts_in_each_hour() -> None:
+    """One machine takes over from another, with a new period."""
+    before = manifest(full(), node="a")
+    after = manifest(half_minutes(1), node="b", start=START + HOUR_S, tick_ms=30_000)
+
+    coverage = cover(before, after, span=Span(START, START + 2 * HOUR_S), tick_ms=30_000)
+
+    assert [(hour.expected, hour.completeness) for hour in coverage.hours] == [(60, 1.0), (120, 1.0)]
+    assert coverage.gap is None
+
+
+def test_of_nodes_that_plan_differently_one_that_recorded_failures_counts_before_one_that_did_not_run() -> None:
+    before = manifest(full(), node="a")
+    after = manifest(half_minutes(1, "failed"), node="b", start=START + HOUR_S, tick_ms=30_000)
+
+    coverage = cover(before, after, span=Span(START, START + 2 * HOUR_S), tick_ms=30_000)
+
+    assert [hour.outcomes["failed"] for hour in coverage.hours] == [0, 120]
 
 
 def test_a_changed_period_is_counted_with_both() -> None:
