@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.evidence import Evidence, gather
 from aggregator.feeds.heatmap import counts_of, percent, render
 from aggregator.feeds.layout import FeedFolders, write_stamp
+from aggregator.settings import meant
 
 _DEFAULT_HOURS = 24
 _CAUSE_WIDTH = 70
@@ -71,7 +73,8 @@ def _coverage(invocation: Invocation, args: argparse.Namespace) -> int:
     with archive_of(invocation, args) as place:
         periods = {name: feed.period_ms for name, feed in place.feeds.items() if wanted(name)}
         evidence = gather(place.store, place.prefix, folders, span, wanted)
-        coverages = _measured(evidence, periods, span, now, strict=args.start is not None)
+        coverages = _measured(evidence, periods, span, now, strict=args.start is not None, to_end=args.end is not None)
+    _refuse_nothing([coverage.feed for coverage in coverages], args.feeds)
     if args.html:
         _write(args.html, coverages, span, now)
     below = [feed.feed for feed in coverages if args.min is not None and (feed.completeness or 0.0) < args.min]
@@ -84,16 +87,31 @@ def _coverage(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _measured(
-    evidence: Iterator[tuple[str, Evidence]], periods: Mapping[str, int], span: Span, now: float, *, strict: bool
+    evidence: Iterator[tuple[str, Evidence]],
+    periods: Mapping[str, int],
+    span: Span,
+    now: float,
+    *,
+    strict: bool,
+    to_end: bool,
 ) -> list[Coverage]:
     """Return the coverage of every feed, those of which nothing is known too; one by one, as evidence is large."""
 
     def one(feed: str, known: Evidence) -> Coverage:
-        return measure(feed, known, span, now, tick_ms=periods.get(feed, 0), strict=strict)
+        return measure(feed, known, span, now, tick_ms=periods.get(feed, 0), strict=strict, to_end=to_end)
 
     found = {feed: one(feed, known) for feed, known in evidence}
     found |= {feed: one(feed, Evidence([], {}, [])) for feed in periods if feed not in found}
     return [found[feed] for feed in sorted(found)]
+
+
+def _refuse_nothing(found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise Failed when nothing was measured, of all or of a pattern: nobody may take that for complete."""
+    for pattern in wanted:
+        if not fnmatch.filter(found, pattern):
+            raise Failed(f"nothing is known of {pattern!r} in this time{meant(pattern, list(found))}")
+    if not found:
+        raise Failed("nothing is known of any feed in this time")
 
 
 def _write(path: Path, coverages: list[Coverage], span: Span, now: float) -> None:
@@ -115,8 +133,6 @@ def _print(invocation: Invocation, coverages: list[Coverage], below: list[str], 
     rows = [row for coverage in coverages for row in _rows(coverage)]
     if rows:
         print(screen.table(_COLUMNS, rows, colours=colours))
-    else:
-        invocation.say("nothing is known of any feed in this time")
     for coverage in coverages:
         for problem in coverage.problems:
             print(screen.paint(f"{coverage.feed}: {screen.one_line(problem, 400)}", "red", colours=colours))

@@ -114,7 +114,7 @@ def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
 
 
 def find(place: Place, feeds: Sequence[str], span: Span | None) -> list[Archived]:
-    """Return the bundles of feeds, which may be patterns. Raises Failed when there are none of one of them."""
+    """Return the bundles of feeds, which may be patterns. Raises Failed when there are none, or none of one of them."""
     bundles = find_bundles(place.store, place.prefix, span, wanted_by(feeds))
     held = sorted({bundle.feed for bundle in bundles})
     for pattern in feeds:
@@ -124,6 +124,10 @@ def find(place: Place, feeds: Sequence[str], span: Span | None) -> list[Archived
             raise Failed(
                 f"nothing of {pattern!r} is there{meant(pattern, known)}; in this time the store holds: {there}"
             )
+    if not bundles:
+        raise Failed(
+            "the store holds no bundle of this time whose key begins as -p PREFIX, or the section's prefix, says"
+        )
     return bundles
 
 

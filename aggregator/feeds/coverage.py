@@ -94,14 +94,16 @@ class _Slot(NamedTuple):
         return f"{self.tick.outcome}: {self.tick.error}" if self.tick.error else self.tick.outcome
 
 
-def measure(feed: str, evidence: Evidence, span: Span, now: float, *, tick_ms: int = 0, strict: bool) -> Coverage:
+def measure(
+    feed: str, evidence: Evidence, span: Span, now: float, *, tick_ms: int = 0, strict: bool, to_end: bool = False
+) -> Coverage:
     """Return what a feed's evidence comes to.
 
     `tick_ms` is the period it is configured with, 0 when it is not configured (any more): then it is not expected
-    after its last record. Unless `strict`, it is not expected before its first record either.
+    after its last record, unless `to_end`. Unless `strict`, it is not expected before its first record either.
     """
     lines = _timelines(evidence.manifests)
-    bounds = _bounds(lines, evidence, span, int(now * 1000), is_configured=tick_ms > 0, strict=strict)
+    bounds = _bounds(lines, evidence, span, int(now * 1000), to_end=to_end or tick_ms > 0, strict=strict)
     slots = _best_hours([_slots(line, bounds) for line in lines] or [_slots([], bounds, tick_ms)])
     unexplained: Counter[int] = Counter()
     for start, count in evidence.unexplained.items():
@@ -170,7 +172,7 @@ def _usual_distance(ticks: Sequence[Tick]) -> int:
 
 
 def _bounds(
-    lines: Sequence[Sequence[_Slot]], evidence: Evidence, span: Span, now_ms: int, *, is_configured: bool, strict: bool
+    lines: Sequence[Sequence[_Slot]], evidence: Evidence, span: Span, now_ms: int, *, to_end: bool, strict: bool
 ) -> tuple[int, int]:
     """Return from when and until when ticks are expected, in Unix milliseconds."""
     start_ms, end_ms = span.start * 1000, min(span.end * 1000, now_ms)
@@ -179,7 +181,7 @@ def _bounds(
     if known and not strict:
         start_ms = max(start_ms, min(known))
     last_ms, tick_ms = max(recorded, default=(0, 0))
-    if not is_configured and known:
+    if not to_end and known:
         end_ms = min(end_ms, max(last_ms + 1, *known))
     elif last_ms and now_ms - last_ms < _UNDER_WAY_MS + 3 * tick_ms:
         end_ms = min(end_ms, last_ms + 1)

@@ -194,6 +194,27 @@ def test_coverage_below_the_minimum_exits_with_1(site: Site, archive: Store) -> 
     assert too_little.lines[-1] == "nyct: less than 18.5 % complete"
 
 
+def test_coverage_of_nothing_is_not_taken_for_complete(site: Site, archive: Store) -> None:
+    unknown = site.run("feeds", "coverage", "nyct", "nyxt", *SPAN, "--min", "1")
+
+    assert (unknown.code, unknown.err) == (
+        1, "aggregator: nothing is known of 'nyxt' in this time; did you mean nyct?\n"
+    )  # fmt: skip
+    (site.root / "loglines.cfg").unlink()
+    nowhere = site.run("feeds", "coverage", *SPAN, "--store", f"file://{site.root}/nowhere", "--min", "1")
+    assert (nowhere.code, nowhere.err) == (1, "aggregator: nothing is known of any feed in this time\n")
+
+
+def test_coverage_of_a_url_shows_a_collector_that_died_before_the_end_asked_for(site: Site, archive: Store) -> None:
+    (site.root / "loglines.cfg").unlink()
+    place = ("--store", f"file://{site.root}/store", "-p", "feeds")
+    span = ("--start", "2024-02-08T13", "--end", "2024-02-08T20")
+
+    (feed,) = site.run("feeds", "coverage", *span, *place, "--json").json()["feeds"]
+
+    assert feed["completeness"] == 11 / 420
+
+
 def test_coverage_writes_a_page(site: Site, archive: Store) -> None:
     ran = site.run("feeds", "coverage", *SPAN, "--html", str(site.root / "pages" / "coverage.html"))
 
@@ -247,6 +268,14 @@ def test_verify_reads_a_feed_as_it_is_configured_and_exits_with_1(site: Site, ar
         f"{key}: {body.name} says it is of 2025-07-02T062103Z",
         "2 bundles with 12 publications: 1 with findings",
     ]
+
+
+def test_verify_of_nothing_is_not_taken_for_whole(site: Site, archive: Store) -> None:
+    ran = site.run("feeds", "verify", "--store", f"file://{site.root}/nowhere")
+    later = site.run("feeds", "verify", "--start", "2025-01-01")
+
+    assert (ran.code, later.code) == (1, 1)
+    assert ran.err.startswith("aggregator: the store holds no bundle")
 
 
 def test_verify_in_json(site: Site, archive: Store) -> None:

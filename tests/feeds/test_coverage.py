@@ -118,6 +118,15 @@ def test_a_feed_that_is_no_longer_configured_is_not_expected_after_its_last_tick
     assert [(hour.start, hour.expected) for hour in coverage.hours] == [(START, 30)]
 
 
+def test_a_feed_that_is_not_configured_is_expected_to_the_end_when_that_was_asked_for() -> None:
+    span = Span(START, START + 5 * HOUR_S)
+
+    coverage = measure("nyct", Evidence([manifest(full(range(30)))], {}, []), span, LATER, strict=True, to_end=True)
+
+    assert [hour.expected for hour in coverage.hours] == [60] * 5
+    assert coverage.completeness == 30 / 300
+
+
 def test_before_its_first_record_a_feed_is_expected_only_when_the_start_was_asked_for() -> None:
     papers = manifest(full(range(30, 60)))
 
