@@ -1,19 +1,20 @@
 """Archived GTFS-realtime as tables: Parquet, CSV or JSON lines, an entity a row, however long the time asked for.
 
-Memory holds one publication and one batch of rows; a bundle being read is spooled to the disk.
+Memory holds one publication, one batch of rows and the manifests of three bundles. A bundle being read is spooled to
+the disk, and so is the next one of its feed, as each is read only once.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle import Contents, read_bundle
-from aggregator.feeds.catalogue import Archived, Span, open_bundle, read_current, read_manifests
+from aggregator.feeds.catalogue import Archived, Span, find_period, open_bundle, read_current, read_key, read_manifests
 from aggregator.feeds.dates import read_moment
 from aggregator.feeds.entities import Decoder
 from aggregator.feeds.layout import parse_publication
@@ -74,58 +75,106 @@ class Target:
             self._open = None
 
 
+class _Reading(NamedTuple):
+    """What one bundle holds, until its spool is closed."""
+
+    spool: BinaryIO
+    contents: list[Contents]
+    """Of each of its objects."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        return [manifest for contents in self.contents for manifest in contents.manifests]
+
+
 def export(store: Store, bundles: Sequence[Archived], span: Span | None, target: Target) -> Iterator[Exported]:
     """Write bundles to a target, and yield what each came to. The target is whole when the last one was yielded."""
     decoder = Decoder()
+    reading: _Reading | None = None
+    following: _Reading | None = None
+    before: list[Manifest] | None = None
     try:
         for bundle, after in zip(bundles, [*bundles[1:], None], strict=True):
-            # what is published at the end of a period is fetched in the next
-            manifests = _manifests(store, after) if after and after.feed == bundle.feed else []
-            yield _Export(store, decoder, span, manifests).run(bundle, target.file_for(bundle))
+            reading = following or _read(store, bundle)
+            following = _read(store, after) if after and after.feed == bundle.feed else None
+            around = _around(store, bundle, before, reading.manifests, following.manifests if following else None)
+            yield _Export(decoder, span, _origins(around)).run(bundle, reading, target.file_for(bundle))
+            before = reading.manifests if following else None
+            reading.spool.close()
         target.close()
     finally:
+        for left in (reading, following):
+            if left is not None:
+                left.spool.close()
         target.discard()
 
 
-def _manifests(store: Store, archived: Archived) -> list[Manifest]:
+def _read(store: Store, archived: Archived) -> _Reading:
+    """Read a bundle. Raises Unavailable, as that is not this bundle's fault: a table without the rest is of no use."""
+    spool = tempfile.TemporaryFile(prefix="aggregator-export-")  # noqa: SIM115 - whoever reads it closes it
+
+    def read(current: Archived) -> list[Contents]:
+        found = []
+        for info in current.objects:
+            with open_bundle(store, info.key) as file:
+                found.append(read_bundle(file, spool))
+        return found
+
     try:
-        return read_current(store, archived, lambda current: read_manifests(store, current))
+        return _Reading(spool, read_current(store, archived, read))
+    except Unavailable:
+        spool.close()
+        raise
+    except AggregatorError as error:
+        return _Reading(spool, [], f"{archived.objects[0].key}: {error}")
+
+
+def _around(
+    store: Store, archived: Archived, before: list[Manifest] | None, own: list[Manifest], after: list[Manifest] | None
+) -> list[Manifest]:
+    """Return a bundle's manifests and those beside it, which the store is asked for at the ends of what is exported.
+
+    What is published at the end of a period is fetched in the next; and a feed's clock may be fast.
+    """
+    period_s = max((manifest.header.period_s for manifest in own), default=3600)
+    if before is None:
+        before = _manifests_at(store, archived, archived.start - period_s)
+    if after is None:
+        after = _manifests_at(store, archived, archived.start + period_s)
+    return [*before, *own, *after]
+
+
+def _manifests_at(store: Store, archived: Archived, start: int) -> list[Manifest]:
+    prefix, _ = read_key(archived.objects[0].key)
+    try:
+        found = find_period(store, prefix, archived.feed, start)
+        return read_current(store, found, lambda current: read_manifests(store, current)) if found else []
+    except Unavailable:
+        raise
     except AggregatorError:
-        return []  # said when it is its turn
+        return []  # what lies beside what was asked for is no problem of it
 
 
 class _Export:
     """One bundle."""
 
-    def __init__(self, store: Store, decoder: Decoder, span: Span | None, after: Iterable[Manifest]) -> None:
-        self._store = store
+    def __init__(self, decoder: Decoder, span: Span | None, origins: Mapping[str, _Origin]) -> None:
         self._decoder = decoder
         self._span = span
-        self._after = after
+        self._origins = origins
         self._publications = self._rows = 0
         self._problems: list[str] = []
 
-    def run(self, archived: Archived, file: RowFile) -> Exported:
-        with tempfile.TemporaryFile(prefix="aggregator-export-") as spool:
-            try:
-                read = read_current(self._store, archived, lambda current: self._read(current, spool))
-            except Unavailable:
-                raise  # not this bundle's fault: a table without the rest would be of no use
-            except AggregatorError as error:
-                return Exported(archived, 0, 0, (f"{archived.objects[0].key}: {error}",))
-            origins = _origins([manifest for contents in read for manifest in contents.manifests], self._after)
-            for body in _distinct(read):
-                self._write(archived, body, origins, file)
+    def run(self, archived: Archived, reading: _Reading, file: RowFile) -> Exported:
+        if reading.problem:
+            return Exported(archived, 0, 0, (reading.problem,))
+        for body in _distinct(reading.contents):
+            self._write(archived, body, file)
         return Exported(archived, self._publications, self._rows, tuple(self._problems))
 
-    def _read(self, archived: Archived, spool: object) -> list[Contents]:
-        found = []
-        for info in archived.objects:
-            with open_bundle(self._store, info.key) as file:
-                found.append(read_bundle(file, spool))  # type: ignore[arg-type]
-        return found
-
-    def _write(self, archived: Archived, body: SpooledBody, origins: dict[str, _Origin], file: RowFile) -> None:
+    def _write(self, archived: Archived, body: SpooledBody, file: RowFile) -> None:
         name = body.member.name
         if self._span is not None and not self._span.start <= _time_of(body) < self._span.end:
             return
@@ -134,7 +183,7 @@ class _Export:
         except Corrupt as error:
             self._problems.append(f"{name}: {error}")
             return
-        origin = origins.get(body.member.sha256)
+        origin = self._origins.get(body.member.sha256)
         own: Row = {"feed": archived.feed, "publication": name}
         if origin is not None:
             own |= {"source_url": origin.url, "fetched_at": origin.fetched_ms}
@@ -144,10 +193,10 @@ class _Export:
         self._rows += len(rows)
 
 
-def _origins(manifests: Iterable[Manifest], after: Iterable[Manifest]) -> dict[str, _Origin]:
+def _origins(manifests: Iterable[Manifest]) -> dict[str, _Origin]:
     """Return for each body when and where it was fetched first."""
     origins: dict[str, _Origin] = {}
-    for manifest in (*manifests, *after):
+    for manifest in manifests:
         for tick in manifest.ticks:
             if tick.sha256 and tick.outcome == "ok":
                 fetched_ms = tick.started_ms if tick.started_ms is not None else tick.planned_ms

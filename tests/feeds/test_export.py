@@ -24,7 +24,7 @@ from aggregator.stores.store import Store
 from tests.feeds.archives import CAPTURES, START, folder_store, manifest, published, store_bundle, store_hour, ticks_of
 from tests.feeds.bundles import MemoryBody
 from tests.feeds.captures import capture
-from tests.stores.servers import Moto
+from tests.stores.servers import Moto, Proxy
 
 
 def run(
@@ -110,6 +110,50 @@ def test_what_was_fetched_in_the_next_hour_has_its_fetch_time_too(tmp_path: Path
     run(store, tmp_path / "out.jsonl", "jsonl")
 
     assert all(row["fetched_at"] for row in read(tmp_path / "out.jsonl"))
+
+
+@pytest.mark.parametrize("hour", [-1, 1])
+def test_what_was_fetched_beside_the_time_asked_for_has_its_fetch_time_too(tmp_path: Path, hour: int) -> None:
+    """The feed's clock is fast, or its last publication came after the hour."""
+    store = folder_store(tmp_path)
+    bodies = published()
+    store_bundle(store, bodies, [manifest([])], prefix="p")
+    beside = START + hour * 3600
+    store_bundle(store, [], [manifest(ticks_of(bodies), start=beside)], start=beside, prefix="p")
+    store_bundle(store, [], [manifest([])], feed="other", prefix="p")
+    (bundle,) = [one for one in find_bundles(store, "p") if (one.feed, one.start) == ("nyct", START)]
+
+    list(export(store, [bundle], None, Target(tmp_path / "out.jsonl", "jsonl", is_folder=False)))
+
+    assert {row["source_url"] for row in read(tmp_path / "out.jsonl")} == {"https://example.org/nyct.pb"}
+    assert all(row["fetched_at"] for row in read(tmp_path / "out.jsonl"))
+
+
+def test_a_damaged_bundle_beside_the_time_asked_for_is_no_problem(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    (bundle,) = find_bundles(store, "")
+    store.put(store_bundle(store, [], start=START + 3600), b"BZh9 nonsense")
+
+    (result,) = export(store, [bundle], None, Target(tmp_path / "out.jsonl", "jsonl", is_folder=False))
+
+    assert (result.publications, result.problems) == (11, ())
+
+
+def test_each_bundle_is_fetched_once(tmp_path: Path, proxy: Proxy, prefix: str) -> None:
+    store = open_store(**proxy.options(prefix))
+    for hour in range(4):
+        start = START + 3600 * hour
+        store_bundle(
+            store, [MemoryBody(f"nyct-{hour}", message(entity()), start)], [manifest([], start=start)], start=start
+        )
+    bundles = find_bundles(store, "")
+    proxy.seen.clear()
+
+    assert len(list(export(store, bundles, None, Target(tmp_path / "out.csv", "csv", is_folder=False)))) == 4
+
+    assert sum(line.startswith("GET") and "tar.zst" in line and "list-type" not in line for line in proxy.seen) == 4
+    store.close()
 
 
 def test_trip_updates_vehicles_and_stops_are_read_out() -> None:
