@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle import MAX_MANIFEST
 from aggregator.feeds.compression import BadBundle, Decompressed
-from aggregator.feeds.layout import DAY_S, BundleName, is_manifest_name, parse_feed_name, parse_key
+from aggregator.feeds.layout import DAY_S, BundleName, is_manifest_name, parse_feed_name, parse_key, write_stamp
 from aggregator.feeds.manifest import BadManifest, Manifest, decode_manifest, unite_manifests
 from aggregator.feeds.tarstream import read_tar
 from aggregator.stores.store import Conflict, Info, NotFound, Store
@@ -88,11 +88,8 @@ def read_manifests(store: Store, archived: Archived) -> list[Manifest]:
     manifests: list[Manifest] = []
     for info in archived.objects:
         with open_bundle(store, info.key) as file:
-            manifests += manifests_in(file)
-    try:
-        return unite_manifests(manifests)
-    except BadManifest as error:
-        raise BadBundle(f"{archived.objects[0].key}: {error}") from error
+            manifests += manifests_in(file, archived.feed, archived.start)
+    return unite_manifests(manifests)
 
 
 @contextmanager
@@ -170,17 +167,20 @@ def _end(store: Store, bundle: Archived) -> int | None:
     return bundle.start + max((manifest.header.period_s for manifest in manifests), default=3600)
 
 
-def manifests_in(file: Any) -> Iterator[Manifest]:
-    """Yield the manifests of a bundle, which stand before everything else. Raises BadBundle."""
+def manifests_in(file: Any, feed: str, start: int) -> Iterator[Manifest]:
+    """Yield the manifests of a bundle, which stand before everything else. Raises BadBundle for those of others."""
     for entry in read_tar(Decompressed(file)):
         if not is_manifest_name(entry.name):
             return
         if entry.size > MAX_MANIFEST:
             raise BadBundle(f"a manifest of {entry.size} bytes")
         try:
-            yield decode_manifest(b"".join(entry.pieces()))
+            manifest = decode_manifest(b"".join(entry.pieces()))
         except BadManifest as error:
             raise BadBundle(f"{entry.name}: {error}") from error
+        if (manifest.header.feed, manifest.header.start) != (feed, write_stamp(start)):
+            raise BadBundle(f"{manifest.file_name} is of another bundle")
+        yield manifest
 
 
 class _Rereadable:

@@ -93,7 +93,7 @@ def _read_local(feed: str, start: int, path: Path) -> _Piece:
             # how long the period is is not known before it is bundled, and nobody here asks for it
             return _Piece(make_manifests(feed, start, 0, PeriodFolder(path.parent).records([path.name])))
         with path.open("rb") as file:
-            return _Piece(list(manifests_in(file)))
+            return _Piece(list(manifests_in(file, feed, start)))
     except FileNotFoundError:
         return _Piece([])
     except BadBundle as error:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from aggregator.feeds.bundle import save_bundle
 from aggregator.feeds.catalogue import Span
@@ -14,9 +15,10 @@ from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.evidence import Evidence, gather
 from aggregator.feeds.heatmap import describe, percent, render
 from aggregator.feeds.layout import BundleName, FeedFolders
-from aggregator.feeds.manifest import Manifest, Outcome, Tick
+from aggregator.feeds.manifest import Manifest, Outcome, Tick, encode_manifest
 from aggregator.feeds.periods import PeriodFolder, Record
 from aggregator.feeds.revisions import revision_path
+from aggregator.feeds.tarstream import END, padding, tar_header
 from aggregator.stores.store import Store
 from tests.feeds.archives import (
     START,
@@ -363,6 +365,34 @@ def test_a_bundle_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     evidence = gathered(store, tmp_path)["nyct"]
 
     assert evidence.problems and evidence.problems[0].startswith(f"{key}: damaged")
+
+
+@pytest.mark.parametrize("others", [[], [manifest(full())]], ids=["alone", "beside its own"])
+@pytest.mark.parametrize("place", ["store", "here"])
+def test_a_manifest_of_another_feed_is_a_problem_and_is_not_counted(
+    tmp_path: Path, others: list[Manifest], place: str
+) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store, "other")
+    data = tar_of_manifests(*others, manifest(full(), "xyct", "z"))
+    if place == "store":
+        store.put(BundleName("nyct", START).key(""), data)
+    else:
+        path = revision_path(FeedFolders(tmp_path / "feeds"), BundleName("nyct", START), 1)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+
+    found = gathered(store, tmp_path)
+
+    assert found["nyct"].manifests == [] and "is of another bundle" in found["nyct"].problems[0]
+    assert [*found] == ["nyct", "other"] and not found["other"].problems
+
+
+def tar_of_manifests(*manifests: Manifest) -> bytes:
+    """Return a bundle of manifests that need not be of one feed, as ours would have to."""
+    papers = [(one.file_name, encode_manifest(one)) for one in manifests]
+    tar = b"".join(tar_header(name, len(data), START) + data + padding(len(data)) for name, data in papers)
+    return zstandard.compress(tar + END)
 
 
 # --- the heat map ---
