@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from aggregator.errors import Reject
+from aggregator.errors import AggregatorError, Reject, Retry, Unavailable
 from aggregator.stores.store import Capabilities, Conflict, NotFound, Store
 
 PROBE_PREFIX = "aggregator-probe-"
@@ -28,7 +28,7 @@ def probe_store(store: Store, way: str = "writes") -> Capabilities:
     key = PROBE_PREFIX + uuid.uuid4().hex
     try:
         broken = _broken_writes(store, key) or _lost_races(store, key)
-        deletes = not broken and _refused(store, key, lambda: store.delete(key, if_tag="0" * 32))
+        deletes = not broken and _deletes_by_tag(store, key)
     finally:
         store.delete(key)
     notices = [f"conditional {way} are not to be relied on: {', '.join(broken)}"] if broken else []
@@ -51,10 +51,34 @@ def _broken_writes(store: Store, key: str) -> list[str]:
         with suppress(Conflict):
             store.put(key, b"gone", if_tag=second)
             broken.append("it replaces what is gone")
-    except (Conflict, Reject) as error:
+    except (Retry, Reject) as error:
         # refuses what it must allow, or does not know the condition at all
         return [f"it answers {error}"]
+    except Unavailable as error:
+        if not _takes_plain_writes(store, key):
+            raise
+        # nobody is forbidden to write here, and the store is not away: it is the condition that it will not have
+        return [f"it answers {error}"]
     return broken
+
+
+def _takes_plain_writes(store: Store, key: str) -> bool:
+    try:
+        store.put(key, b"plain")
+        return store.get(key)[0] == b"plain"
+    except AggregatorError:
+        return False
+
+
+def _deletes_by_tag(store: Store, key: str) -> bool:
+    """Return True if only the tag that an object has lets it be deleted."""
+    refused = _refused(store, key, lambda: store.delete(key, if_tag="0" * 32))
+    try:
+        store.delete(key, if_tag=store.put(key, b"last"))
+    except (Retry, Reject, Unavailable):
+        # should the store be away, what comes next says so
+        return False
+    return refused
 
 
 def _lost_races(store: Store, key: str) -> list[str]:
@@ -75,7 +99,7 @@ def _winners(racers: ThreadPoolExecutor, attempt: Callable[[bytes], object]) -> 
         start.wait()
         try:
             attempt(b"%d" % racer)
-        except Conflict:
+        except (Retry, Reject):
             return False
         return True
 
@@ -89,7 +113,7 @@ def _refused(store: Store, key: str, attempt: Callable[[], object]) -> bool:
         attempt()
     except Conflict:
         return _content(store, key) == before
-    except Reject:
+    except (Retry, Reject):
         return False
     return False
 

@@ -92,6 +92,53 @@ def test_a_store_that_does_not_know_conditions_is_found_out(proxy: Proxy, troubl
     assert "NotImplemented" in found.notices[0]
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "InvalidArgument"), (400, "InvalidRequest"), (405, "MethodNotAllowed"), (403, "AccessDenied")],
+)
+def test_a_store_that_refuses_conditions_in_any_words_is_written_without(
+    proxy: Proxy, troubled: Store, status: int, code: str
+) -> None:
+    def refusing(exchange: Exchange) -> None:
+        if exchange.method == "PUT" and {"if-none-match", "if-match"} & {name.lower() for name in exchange.headers}:
+            exchange.refuse(status, code)
+        else:
+            exchange.pass_on()
+
+    proxy.trouble = refusing
+
+    found = troubled.probe()
+
+    assert not found.conditional
+    assert code in found.notices[0]
+    assert [*troubled.list()] == []
+
+
+def test_a_store_that_forbids_all_writes_is_waited_for(proxy: Proxy, troubled: Store) -> None:
+    def forbidding(exchange: Exchange) -> None:
+        if exchange.method == "PUT":
+            exchange.refuse(403, "AccessDenied")
+        else:
+            exchange.pass_on()
+
+    proxy.trouble = forbidding
+
+    with pytest.raises(Unavailable, match="AccessDenied"):
+        troubled.probe()
+
+
+def test_a_store_that_refuses_conditional_deletions_in_any_words_is_found_out(proxy: Proxy, troubled: Store) -> None:
+    def refusing(exchange: Exchange) -> None:
+        if exchange.method == "DELETE" and "if-match" in {name.lower() for name in exchange.headers}:
+            exchange.refuse(400, "InvalidArgument")
+        else:
+            exchange.pass_on()
+
+    proxy.trouble = refusing
+
+    assert not troubled.probe().conditional_delete
+
+
 def test_large_objects_go_whole_where_conditions_fail_in_parts(moto: S3Server, prefix: str) -> None:
     store = open_store(**moto.options(prefix), multipart=1024)
     found = store.probe()
