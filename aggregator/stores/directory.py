@@ -41,6 +41,8 @@ _LOCKS = 64
 _INTERNAL = ".store"
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_OF_THE_DISK = "lost+found"
+"""What a file system has at its root, for nobody but root to read."""
 
 
 class DirectoryStore:
@@ -84,22 +86,29 @@ class DirectoryStore:
     def list(self, prefix: str = "") -> Iterator[Info]:
         """Yield the objects whose keys begin with `prefix` (not only at a slash), in no order."""
         folder, _, name = check_prefix(prefix).rpartition("/")
-        yield from self._list(folder, name)
+        steps = folder.split("/") if folder else []
+        paths = [self._root.joinpath(*steps[:count]) for count in range(len(steps) + 1)]
+        with _faults_of(self._root):
+            above = tuple(_identity(os.stat(path)) for path in paths if path.exists())
+        yield from self._list(folder, name, above)
 
-    def _list(self, folder: str, name: str) -> Iterator[Info]:
+    def _list(self, folder: str, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Info]:
+        """Yield what is in a folder; `above` are the folders it is in, lest a link back to one is followed for ever."""
         path = self._root / folder
         with _faults_of(path):
             for entry_name in _names_in(path):
                 key = f"{folder}/{entry_name}" if folder else entry_name
                 # what is hidden is ours, or nothing that a key could name
-                if not entry_name.startswith(name) or fault_of_key(key):
+                if not entry_name.startswith(name) or fault_of_key(key) or key == _OF_THE_DISK:
                     continue
                 try:
                     facts = os.stat(path / entry_name)
-                except FileNotFoundError:
+                except OSError as error:
+                    if error.errno not in (*_ABSENT, errno.ELOOP):
+                        raise
                     continue
-                if stat.S_ISDIR(facts.st_mode):
-                    yield from self._list(key, "")
+                if stat.S_ISDIR(facts.st_mode) and _identity(facts) not in above:
+                    yield from self._list(key, "", (*above, _identity(facts)))
                 elif stat.S_ISREG(facts.st_mode):
                     yield Info(key, facts.st_size, facts.st_mtime)
 
@@ -299,6 +308,11 @@ def _fsync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int]:
+    """Return what tells one file from all others, however it is reached."""
+    return facts.st_dev, facts.st_ino
 
 
 def _names_in(folder: Path) -> list[str]:

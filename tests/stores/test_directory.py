@@ -164,6 +164,29 @@ def test_what_is_no_plain_file_is_no_object(store: Store, root: Path) -> None:
             store.get(key)
 
 
+def test_a_store_at_the_root_of_a_disk_is_listed_by_those_who_may_not_see_its_lost_and_found(
+    tmp_path: Path, root: Path, store: Store
+) -> None:
+    store.put("key", b"x")
+    # nobody but root may look into it, and tests may run as root
+    (root / "lost+found").mkdir(mode=0o700)
+    (root / "lost+found" / "inode").write_bytes(b"")
+
+    assert [info.key for info in store.list()] == ["key"]
+
+
+def test_links_that_lead_back_are_not_followed_for_ever(root: Path, store: Store) -> None:
+    store.put("a/one", b"x")
+    store.put("b/two", b"x")
+    (root / "a" / "up").symlink_to(root)
+    (root / "a" / "self").symlink_to(".")
+    (root / "a" / "loop").symlink_to("loop")
+    (root / "b" / "other").symlink_to("../a")
+    (root / "a" / "other").symlink_to("../b")
+
+    assert sorted(info.key for info in store.list()) == ["a/one", "a/other/two", "b/other/one", "b/two"]
+
+
 def test_a_store_below_a_file_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     store = open_store(f"file://{tmp_path}/file/store")
