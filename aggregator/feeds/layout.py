@@ -20,6 +20,7 @@ from typing import Annotated, NamedTuple
 
 from aggregator.feeds.dates import YEAR_10000
 from aggregator.settings import Kind, parse_duration
+from aggregator.stores.store import fault_of_key
 
 DAY_S = 86_400
 FORMATS = ("zst", "bz2", "gz", "xz")
@@ -62,10 +63,10 @@ def parse_bundle_period(text: str) -> int:
 
 def parse_prefix(text: str) -> str:
     """Return what keys in a store begin with, without slashes around it. Raises ValueError."""
-    parts = text.strip().strip("/").split("/")
-    if parts != [""] and not all(part.strip(".") and part.isprintable() and "\\" not in part for part in parts):
+    prefix = text.strip().strip("/")
+    if prefix and fault_of_key(prefix):
         raise ValueError
-    return "/".join(parts)
+    return prefix
 
 
 FeedName = Annotated[
@@ -76,7 +77,7 @@ Extension = Annotated[str, Kind("extension", parse_extension, "letters, digits, 
 BundlePeriod = Annotated[
     int, Kind("bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m")
 ]
-KeyPrefix = Annotated[str, Kind("key prefix", parse_prefix, "names with single slashes between them")]
+KeyPrefix = Annotated[str, Kind("key prefix", parse_prefix, "names with single slashes between them, no . first")]
 
 
 def write_stamp(seconds: float) -> str:

@@ -114,7 +114,7 @@ def test_an_extension_has_no_path_and_is_not_a_manifests() -> None:
 def test_a_prefix_loses_its_outer_slashes_and_cannot_climb() -> None:
     assert parse_prefix("/a/b/") == "a/b"
     assert parse_prefix("") == ""
-    for bad in ("a/../b", "a//b", "./a", "a\\b"):
+    for bad in ("a/../b", "a//b", "./a", "a\\b", ".archive", "a/.b", "a" * 256, "a\tb"):
         with pytest.raises(ValueError):
             parse_prefix(bad)
 
