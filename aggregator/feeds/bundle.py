@@ -19,7 +19,11 @@ from aggregator.feeds.members import Body, Member, SpooledBody, arrange, content
 from aggregator.feeds.tarstream import BLOCK, END, LIMITS, Limits, TarMember, padding, read_tar, tar_header
 
 MAX_MANIFEST = 1 << 27
-"""Bytes: a day of ticks a second apart takes a fifth of it."""
+"""Bytes of one: a day of ticks a second apart takes a fifth of it."""
+MAX_MANIFESTS = 1 << 28
+"""Bytes of all that a bundle holds."""
+MAX_TICKS = 1_000_000
+"""Of all manifests: as objects they take about 250 MB."""
 
 
 class Written(NamedTuple):
@@ -52,6 +56,25 @@ class Contents(NamedTuple):
     def contents_id(self) -> str:
         """One hash for all of it; see members.py."""
         return contents_id(self.members)
+
+
+class ManifestReader:
+    """Read the manifests of one bundle: their bytes and ticks are bounded, as they are in memory as a whole."""
+
+    def __init__(self) -> None:
+        self._bytes_left = MAX_MANIFESTS
+        self._ticks_left = MAX_TICKS
+
+    def read(self, entry: TarMember) -> tuple[Member, Manifest]:
+        """Return a manifest as a member, and what it says. Raises BadBundle."""
+        self._bytes_left -= entry.size
+        if entry.size > MAX_MANIFEST or self._bytes_left < 0:
+            raise BadBundle(f"beyond the limits: a manifest of {entry.size} bytes")
+        data = b"".join(entry.pieces())
+        self._ticks_left -= data.count(b"\n")
+        if self._ticks_left < 0:
+            raise BadBundle(f"beyond the limits: more than {MAX_TICKS} ticks in the manifests")
+        return _decode_manifest(entry, data)
 
 
 def write_bundle(
@@ -110,9 +133,10 @@ def read_bundle(file: BinaryIO, spool: BinaryIO | None = None, limits: Limits = 
     members: list[Member] = []
     bodies: list[SpooledBody] = []
     manifests: list[Manifest] = []
+    papers = ManifestReader()
     for entry in read_tar(Decompressed(file), limits):
         if is_manifest_name(entry.name):
-            member, manifest = _read_manifest(entry)
+            member, manifest = papers.read(entry)
             manifests.append(manifest)
         else:
             offset = spool.seek(0, os.SEEK_END) if spool else 0
@@ -198,12 +222,7 @@ def _manifest_member(manifest: Manifest) -> Member:
     return Member(manifest.file_name, read_stamp(manifest.header.start), len(data), hashlib.sha256(data).hexdigest())
 
 
-def _read_manifest(entry: TarMember) -> tuple[Member, Manifest]:
-    if entry.size > MAX_MANIFEST:
-        raise BadBundle(f"a manifest of {entry.size} bytes")
-    data = bytearray()
-    for piece in entry.pieces():
-        data += piece
+def _decode_manifest(entry: TarMember, data: bytes | bytearray) -> tuple[Member, Manifest]:
     try:
         manifest = decode_manifest(data)
     except BadManifest as error:

@@ -15,10 +15,10 @@ from math import gcd
 from typing import Any, NamedTuple, TypeVar
 
 from aggregator.errors import AggregatorError, Unavailable
-from aggregator.feeds.bundle import MAX_MANIFEST
+from aggregator.feeds.bundle import ManifestReader
 from aggregator.feeds.compression import BadBundle, Decompressed
 from aggregator.feeds.layout import DAY_S, BundleName, is_manifest_name, parse_feed_name, parse_key, write_stamp
-from aggregator.feeds.manifest import BadManifest, Manifest, decode_manifest, unite_manifests
+from aggregator.feeds.manifest import Manifest, unite_manifests
 from aggregator.feeds.tarstream import read_tar
 from aggregator.stores.store import Conflict, Info, NotFound, Store
 
@@ -169,15 +169,11 @@ def _end(store: Store, bundle: Archived) -> int | None:
 
 def manifests_in(file: Any, feed: str, start: int) -> Iterator[Manifest]:
     """Yield the manifests of a bundle, which stand before everything else. Raises BadBundle for those of others."""
+    papers = ManifestReader()
     for entry in read_tar(Decompressed(file)):
         if not is_manifest_name(entry.name):
             return
-        if entry.size > MAX_MANIFEST:
-            raise BadBundle(f"a manifest of {entry.size} bytes")
-        try:
-            manifest = decode_manifest(b"".join(entry.pieces()))
-        except BadManifest as error:
-            raise BadBundle(f"{entry.name}: {error}") from error
+        _, manifest = papers.read(entry)
         if (manifest.header.feed, manifest.header.start) != (feed, write_stamp(start)):
             raise BadBundle(f"{manifest.file_name} is of another bundle")
         yield manifest

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aggregator.feeds.catalogue import Span
 from aggregator.feeds.evidence import Evidence
-from aggregator.feeds.manifest import OUTCOMES, Manifest, Outcome, Tick
+from aggregator.feeds.manifest import MIN_TICK_MS, OUTCOMES, Manifest, Outcome, Tick
 
 HOUR_S = 3600
 COVERED: tuple[Outcome, ...] = ("ok", "same", "not_modified")
@@ -166,8 +166,9 @@ def _better(slot: _Slot, rival: _Slot | None) -> _Slot:
 
 
 def _usual_distance(ticks: Sequence[Tick]) -> int:
-    """Return the most frequent distance of ticks whose period nobody wrote down; 0 for a single one."""
+    """Return the most frequent distance of ticks whose period nobody wrote down; 0 when it is not to be told."""
     distances = Counter(after.planned_ms - before.planned_ms for before, after in pairwise(ticks))
+    distances = Counter({distance: count for distance, count in distances.items() if distance >= MIN_TICK_MS})
     return max(distances, key=lambda distance: (distances[distance], -distance), default=0)
 
 

@@ -13,13 +13,17 @@ from typing import Literal, get_args
 import msgspec
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.layout import is_manifest_name, manifest_name, parse_feed_name, read_stamp
+from aggregator.feeds.layout import DAY_S, is_manifest_name, manifest_name, parse_feed_name, read_stamp
 
 Outcome = Literal["ok", "same", "not_modified", "invalid", "failed", "late", "missed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """In order of what they prove: should one tick have two outcomes, the first of them stands."""
 
 VERSION = 1
+MIN_TICK_MS = 100
+"""The shortest period that a feed may have."""
+_SPARE_TICKS = 1000
+"""So many more than its period has room for: after each start one stands beside the plan."""
 
 
 class BadManifest(AggregatorError):
@@ -104,12 +108,21 @@ def decode_manifest(data: bytes | bytearray) -> Manifest:
     end = data.find(b"\n") + 1 or len(data)
     try:
         header = msgspec.json.decode(data[:end], type=Header)
+        _check_size(header, data.count(b"\n", end))
         ticks = msgspec.json.Decoder(Tick).decode_lines(memoryview(data)[end:])
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadManifest(f"no manifest: {error}") from error
     if header.manifest != VERSION:
         raise BadManifest(f"a manifest of version {header.manifest}; this program knows version {VERSION}")
     return make_manifest(header, ticks)
+
+
+def _check_size(header: Header, ticks: int) -> None:
+    """Raise BadManifest for what takes no bundle's period, or more memory than one needs."""
+    if not 0 <= header.period_s <= DAY_S or 0 < header.tick_ms < MIN_TICK_MS or header.tick_ms < 0:
+        raise BadManifest(f"no manifest: a period of {header.period_s} s with a tick every {header.tick_ms} ms")
+    if ticks > header.period_s * 1000 // MIN_TICK_MS + _SPARE_TICKS:
+        raise BadManifest(f"no manifest: {ticks} ticks in {header.period_s} s")
 
 
 def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:

@@ -8,19 +8,22 @@ import random
 import tarfile
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.feeds.bundle import extract_bundle, read_bundle
+from aggregator.feeds.catalogue import manifests_in
 from aggregator.feeds.compression import BadBundle, Decompressed, compressed, new_compressor
-from aggregator.feeds.layout import FORMATS
-from aggregator.feeds.manifest import encode_manifest
-from aggregator.feeds.tarstream import Limits
+from aggregator.feeds.layout import FORMATS, write_stamp
+from aggregator.feeds.manifest import Header, Manifest, encode_manifest
+from aggregator.feeds.tarstream import END, Limits, padding, tar_header
 from aggregator.feeds.zstdframes import WholeFrames
-from tests.feeds.bundles import bundle, manifest, subway_bodies
+from tests.feeds.bundles import HOUR, bundle, manifest, subway_bodies
 from tests.feeds.captures import capture
 
 
@@ -217,6 +220,55 @@ def test_a_bomb_takes_no_memory(format_name: str) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 << 20
+
+
+def member(name: str, data: bytes) -> bytes:
+    return tar_header(name, len(data), HOUR) + data + padding(len(data))
+
+
+def papers(ticks: int, node: str = "n1", **header: Any) -> bytes:
+    """Return a manifest as a member: one tick over and over, which costs its maker nothing."""
+    head = Header(
+        **{"feed": "nyct", "start": write_stamp(HOUR), "period_s": 3600, "tick_ms": 14_000, **header}, node=node
+    )
+    lines = encode_manifest(Manifest(head, ())) + b'{"planned_ms":1,"outcome":"ok"}\n' * ticks
+    return member(f"nyct-{write_stamp(HOUR)}.manifest.{node}.jsonl", lines)
+
+
+@pytest.mark.parametrize(
+    "tar",
+    [
+        papers(4_000_000, period_s=86_400),
+        papers(40_000),
+        papers(600_000, "n1", period_s=86_400) + papers(600_000, "n2", period_s=86_400),
+        papers(0, period_s=10**15),
+        papers(0, tick_ms=1),
+        papers(0, tick_ms=-1),
+        tar_header(f"nyct-{write_stamp(HOUR)}.manifest.n1.jsonl", (1 << 27) + 1, HOUR),
+    ],
+    ids=["many", "more than the period has room for", "many in all", "an endless period", "1 ms", "-1 ms", "large"],
+)
+def test_a_bomb_of_ticks_takes_little_memory_and_is_refused(tar: bytes) -> None:
+    bomb = zstandard.compress(tar + END)
+    del tar
+    tracemalloc.start()
+    with pytest.raises(BadBundle, match=r"beyond the limits|no manifest"):
+        read_bundle(io.BytesIO(bomb))
+    with pytest.raises(BadBundle, match=r"beyond the limits|no manifest"):
+        list(manifests_in(io.BytesIO(bomb), "nyct", HOUR))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 350 << 20
+
+
+def test_all_manifests_of_a_bundle_together_have_a_limit() -> None:
+    """Three of 100 MB, most of it spaces behind the header."""
+    tars = []
+    for node in ("n1", "n2", "n3"):
+        head = Header(feed="nyct", start=write_stamp(HOUR), node=node, period_s=3600)
+        tars.append(member(manifest(node, []).file_name, msgspec.json.encode(head) + b" " * (100 << 20) + b"\n"))
+    with pytest.raises(BadBundle, match="beyond the limits: a manifest of"):
+        read_bundle(io.BytesIO(zstandard.compress(b"".join(tars) + END)))
 
 
 def test_a_file_cannot_ask_for_more_memory_than_is_allowed() -> None:
