@@ -70,7 +70,9 @@ class ManifestReader:
         self._bytes_left -= entry.size
         if entry.size > MAX_MANIFEST or self._bytes_left < 0:
             raise BadBundle(f"beyond the limits: a manifest of {entry.size} bytes")
-        data = b"".join(entry.pieces())
+        data = bytearray()
+        for piece in entry.pieces():
+            data += piece
         self._ticks_left -= data.count(b"\n")
         if self._ticks_left < 0:
             raise BadBundle(f"beyond the limits: more than {MAX_TICKS} ticks in the manifests")
@@ -222,7 +224,7 @@ def _manifest_member(manifest: Manifest) -> Member:
     return Member(manifest.file_name, read_stamp(manifest.header.start), len(data), hashlib.sha256(data).hexdigest())
 
 
-def _decode_manifest(entry: TarMember, data: bytes | bytearray) -> tuple[Member, Manifest]:
+def _decode_manifest(entry: TarMember, data: bytearray) -> tuple[Member, Manifest]:
     try:
         manifest = decode_manifest(data)
     except BadManifest as error:

@@ -92,6 +92,18 @@ def read_manifests(store: Store, archived: Archived) -> list[Manifest]:
     return unite_manifests(manifests)
 
 
+def manifests_beside(store: Store, archived: Archived, start: int) -> list[Manifest]:
+    """Return the manifests of the period that begins at another time; none when they cannot be read."""
+    prefix, _ = read_key(archived.objects[0].key)
+    try:
+        found = find_period(store, prefix, archived.feed, start)
+        return read_current(store, found, lambda current: read_manifests(store, current)) if found else []
+    except Unavailable:
+        raise
+    except AggregatorError:
+        return []  # a problem of that bundle, not of this one
+
+
 @contextmanager
 def open_bundle(store: Store, key: str) -> Iterator[Any]:
     """Open an object for the functions that read bundles. Raises NotFound."""

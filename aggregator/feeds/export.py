@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle import Contents, read_bundle
-from aggregator.feeds.catalogue import Archived, Span, find_period, open_bundle, read_current, read_key, read_manifests
+from aggregator.feeds.catalogue import Archived, Span, manifests_beside, open_bundle, read_current
 from aggregator.feeds.dates import read_moment
 from aggregator.feeds.entities import Decoder
 from aggregator.feeds.layout import parse_publication
@@ -140,21 +140,10 @@ def _around(
     """
     period_s = max((manifest.header.period_s for manifest in own), default=3600)
     if before is None:
-        before = _manifests_at(store, archived, archived.start - period_s)
+        before = manifests_beside(store, archived, archived.start - period_s)
     if after is None:
-        after = _manifests_at(store, archived, archived.start + period_s)
+        after = manifests_beside(store, archived, archived.start + period_s)
     return [*before, *own, *after]
-
-
-def _manifests_at(store: Store, archived: Archived, start: int) -> list[Manifest]:
-    prefix, _ = read_key(archived.objects[0].key)
-    try:
-        found = find_period(store, prefix, archived.feed, start)
-        return read_current(store, found, lambda current: read_manifests(store, current)) if found else []
-    except Unavailable:
-        raise
-    except AggregatorError:
-        return []  # what lies beside what was asked for is no problem of it
 
 
 class _Export:

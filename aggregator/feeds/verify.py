@@ -1,13 +1,14 @@
 """Read bundles in a store again, to the last byte, and say what is not as it should be.
 
 Looked at: the object's recorded hash and the compression's own checksum; that it is the bundle its key names; that
-every publication a manifest tells of is there; that publications can be parsed and carry the time of their name.
+every publication a manifest tells of is there, and that one tells of each; that publications can be parsed and carry
+the time of their name.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,11 @@ import msgspec
 
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
-from aggregator.feeds.catalogue import READERS, Archived, open_bundle, read_current
+from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, read_current
 from aggregator.feeds.compression import PIECE
 from aggregator.feeds.layout import parse_publication, write_stamp
-from aggregator.feeds.members import SpooledBody
+from aggregator.feeds.manifest import Manifest, Tick
+from aggregator.feeds.members import Member, SpooledBody
 from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, read_gtfs_realtime, resolve
 from aggregator.feeds.xmltext import find_texts
 from aggregator.stores.store import Conflict, NotFound, Store
@@ -78,6 +80,7 @@ def guessed_parser(extension: str) -> Parser | None:
 def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Parser | None]) -> Checked:
     findings: list[str] = []
     publications = 0
+    read: list[Contents] = []
     for info in archived.objects:
         try:
             with tempfile.TemporaryFile(prefix="aggregator-verify-") as spool:
@@ -94,9 +97,13 @@ def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Par
             found = [str(error)]
         else:
             publications += len(contents.bodies)
+            # an archive of the old program, which wrote no manifests
+            if contents.manifests or not info.key.endswith(".bz2"):
+                read.append(contents)
         findings += [f"{info.key}: {line}" for line in found[:_MAX_FINDINGS]]
         if len(found) > _MAX_FINDINGS:
             findings.append(f"{info.key}: and {len(found) - _MAX_FINDINGS} more")
+    findings += _untold(store, archived, read)
     return Checked(archived, publications, tuple(findings))
 
 
@@ -116,6 +123,45 @@ def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
             yield f"{member.name} is of another feed"
         elif period_s and not 0 <= publication.published_at - archived.start < period_s:
             yield f"{member.name} is of another period"
+
+
+def _untold(store: Store, archived: Archived, read: Sequence[Contents]) -> Iterator[str]:
+    """Yield publications of which no tick tells, in this bundle or in those beside it: a manifest was changed, or went.
+
+    Of a feed whose clock is known to be wrong by more than a bundle the tick may be anywhere.
+    """
+    manifests = [manifest for contents in read for manifest in contents.manifests]
+    untold = {member.sha256: member.name for contents in read for member in contents.publications if _is_ours(member)}
+    if not _drop_told(untold, manifests):
+        return
+    period_s = max((manifest.header.period_s for manifest in manifests), default=3600)
+    for start in (archived.start - period_s, archived.start + period_s):
+        manifests += manifests_beside(store, archived, start)
+    ticks = [tick for manifest in manifests for tick in manifest.ticks if tick.header_ms is not None]
+    if _drop_told(untold, manifests) and not any(_is_far(tick, period_s) for tick in ticks):
+        key = archived.objects[0].key
+        yield from [f"{key}: no manifest tells of {name}" for name in sorted(untold.values())[:_MAX_FINDINGS]]
+        if len(untold) > _MAX_FINDINGS:
+            yield f"{key}: nor of {len(untold) - _MAX_FINDINGS} more"
+
+
+def _drop_told(untold: dict[str, str], manifests: Iterable[Manifest]) -> dict[str, str]:
+    """Remove the publications of which a tick tells, and return what is left."""
+    for manifest in manifests:
+        for tick in manifest.ticks:
+            untold.pop(tick.sha256, None)
+    return untold
+
+
+def _is_far(tick: Tick, period_s: int) -> bool:
+    return tick.header_ms is not None and abs(tick.header_ms - tick.planned_ms) > period_s * 1000
+
+
+def _is_ours(member: Member) -> bool:
+    try:
+        return bool(parse_publication(member.name))
+    except ValueError:
+        return False  # a name of the old program's
 
 
 def _unreadable(archived: Archived, body: SpooledBody, parser_of: Callable[[str, str], Parser | None]) -> str:

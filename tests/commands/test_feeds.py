@@ -259,7 +259,8 @@ def test_verify_reads_a_feed_as_it_is_configured_and_exits_with_1(site: Site, ar
     body = published("bikes")[0]._replace(
         name="bikes-2024-02-08T130000Z.json", data=capture("gbfs/station_status.json")
     )
-    key = store_bundle(archive, [body], feed="bikes", prefix="feeds")
+    papers = manifest(ticks_of([body]), "bikes")
+    key = store_bundle(archive, [body], [papers], feed="bikes", prefix="feeds")
 
     ran = site.run("feeds", "verify")
 

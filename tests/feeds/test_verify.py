@@ -10,6 +10,7 @@ import pytest
 from aggregator.feeds.bundle import write_bundle
 from aggregator.feeds.catalogue import find_bundles
 from aggregator.feeds.layout import Publication
+from aggregator.feeds.manifest import Manifest
 from aggregator.feeds.verify import Checked, Parser, guessed_parser, known_parser, verify
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
@@ -82,6 +83,50 @@ def test_a_publication_that_is_missing_is_found(tmp_path: Path) -> None:
     assert f"no member has the hash {published()[0].member.sha256}" in checked.findings[0]
 
 
+@pytest.mark.parametrize("manifests", [[], [manifest([tick(n, "failed") for n in range(60)])]], ids=["gone", "changed"])
+def test_publications_of_which_no_manifest_tells_are_found(tmp_path: Path, manifests: list[Manifest]) -> None:
+    store = folder_store(tmp_path)
+    key = store_bundle(store, published(), manifests)
+
+    (checked,) = check(store)
+
+    assert checked.findings == tuple(f"{key}: no manifest tells of {body.name}" for body in published())
+
+
+def test_many_publications_of_which_no_manifest_tells_are_summed_up(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    bodies = [MemoryBody(Publication("nyct", START + n, "txt").file_name, b"%d" % n) for n in range(50)]
+    store_bundle(store, bodies)
+
+    (checked,) = check(store, "none")
+
+    assert len(checked.findings) == 21
+    assert checked.findings[-1].endswith("nor of 30 more")
+
+
+@pytest.mark.parametrize("hour", [-1, 1])
+def test_a_manifest_beside_may_tell_of_a_publication(tmp_path: Path, hour: int) -> None:
+    store = folder_store(tmp_path)
+    store_bundle(store, published(), prefix="p")
+    beside = START + 3600 * hour
+    papers = manifest(ticks_of(published()), start=beside)
+    store_bundle(store, [], [papers], start=beside, prefix="p")
+
+    results = verify(store, find_bundles(store, "p"), lambda feed, extension: None)
+
+    assert [checked.findings for checked in results] == [(), ()]
+
+
+def test_of_a_feed_whose_clock_is_wrong_by_hours_nobody_is_asked_for_the_ticks(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    far = tick(0, "ok", sha256="a" * 64, header_ms=(START + 5 * 3600) * 1000)
+    store_bundle(store, published(), [manifest([far])])
+
+    (checked,) = check(store)
+
+    assert checked.findings == ()
+
+
 def test_contents_of_another_feed_or_period_are_found(tmp_path: Path) -> None:
     store = folder_store(tmp_path)
     bodies = [*published()[:1], *published("other")[1:2], MemoryBody("nyct-2024-02-08T120000Z.pb", CAPTURES[2][1])]
@@ -113,7 +158,7 @@ def test_publications_are_parsed_as_their_feed_says(
 ) -> None:
     store = folder_store(tmp_path)
     body = MemoryBody(Publication("nyct", START, extension).file_name, capture(name))
-    store_bundle(store, [body])
+    store_bundle(store, [body], [manifest(ticks_of([body]))])
 
     (checked,) = check(store, timestamp)
 
@@ -136,7 +181,7 @@ def test_a_feed_nobody_configured_is_parsed_by_its_extension(
 ) -> None:
     store = folder_store(tmp_path)
     body = MemoryBody(Publication("nyct", START, extension).file_name, capture(name))
-    store_bundle(store, [body])
+    store_bundle(store, [body], [manifest(ticks_of([body]))])
 
     (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension))
 
@@ -157,8 +202,9 @@ def test_a_plugin_parses_again(tmp_path: Path) -> None:
 
 def test_many_findings_of_one_bundle_are_summed_up(tmp_path: Path) -> None:
     store = folder_store(tmp_path)
-    bodies = [MemoryBody(Publication("nyct", START + n, "pb").file_name, b"%d" % n) for n in range(50)]
-    store_bundle(store, bodies)
+    times = [START + 60 * n for n in range(50)]
+    bodies = [MemoryBody(Publication("nyct", at, "pb").file_name, b"%d" % at, at) for at in times]
+    store_bundle(store, bodies, [manifest(ticks_of(bodies))])
 
     (checked,) = check(store)
 
