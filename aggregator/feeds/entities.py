@@ -6,7 +6,6 @@ Times inside a feed stay the Unix seconds that they are, as feeds hold impossibl
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from typing import Any
 
 from aggregator.feeds.rowfiles import Row
@@ -35,7 +34,7 @@ class Decoder:
         message = self._message()
         try:
             message.ParseFromString(body)
-            header_at = _given(message.header, "timestamp")
+            header_at = _given(message.header).get("timestamp")
             rows = [{"header_at": header_at, **_entity(entity)} for entity in message.entity]
         except self._error as error:
             raise Corrupt(f"no GTFS-realtime message: {error}") from error
@@ -45,85 +44,82 @@ class Decoder:
 
 
 def _entity(entity: Any) -> Row:
-    kinds = [kind for kind in KINDS if kind in entity.DESCRIPTOR.fields_by_name and entity.HasField(kind)]
-    update, vehicle = entity.trip_update, entity.vehicle
+    given = _given(entity)
+    update, vehicle = _given(given.get("trip_update")), _given(given.get("vehicle"))
     # one entity may be several things: what a trip update does not say, the vehicle may
-    trips = [part.trip for part in (update, vehicle) if part.HasField("trip")]
-    vehicles = [part.vehicle for part in (update, vehicle) if part.HasField("vehicle")]
-    row: Row = {
-        "entity_id": _plain(entity.id),
-        "kind": "+".join(kinds),
-        "is_deleted": entity.is_deleted,
-        **{name: _first(trips, name) for name in TRIP},
-        **{f"vehicle_{name.removeprefix('vehicle_')}": _first(vehicles, name) for name in VEHICLE},
-        "timestamp": _first([update, vehicle], "timestamp"),
-        "delay": _given(update, "delay"),
-        "stop_time_updates": [_stop_time(stop) for stop in update.stop_time_update],
-        **{name: _given(vehicle.position, name) for name in POSITION},
-        **{name: _given(vehicle, name) for name in STATUS},
-        "occupancy_percentage": _given(vehicle, "occupancy_percentage"),
-    }
-    return row | _alert(entity.alert if entity.HasField("alert") else None)
-
-
-def _stop_time(stop: Any) -> Row:
+    trip = _given(vehicle.get("trip")) | _given(update.get("trip"))
+    carrier = _given(vehicle.get("vehicle")) | _given(update.get("vehicle"))
+    position = _given(vehicle.get("position"))
     return {
-        "stop_sequence": _given(stop, "stop_sequence"),
-        "stop_id": _given(stop, "stop_id"),
-        "arrival_time": _given(stop.arrival, "time"),
-        "arrival_delay": _given(stop.arrival, "delay"),
-        "departure_time": _given(stop.departure, "time"),
-        "departure_delay": _given(stop.departure, "delay"),
-        "schedule_relationship": _given(stop, "schedule_relationship"),
+        "entity_id": given.get("id", ""),
+        "kind": "+".join(kind for kind in KINDS if kind in given),
+        "is_deleted": given.get("is_deleted", False),
+        **{name: trip.get(name) for name in TRIP},
+        **{f"vehicle_{name.removeprefix('vehicle_')}": carrier.get(name) for name in VEHICLE},
+        "timestamp": update.get("timestamp", vehicle.get("timestamp")),
+        "delay": update.get("delay"),
+        "stop_time_updates": [_stop_time(_given(stop)) for stop in update.get("stop_time_update", ())],
+        **{name: position.get(name) for name in POSITION},
+        **{name: vehicle.get(name) for name in STATUS},
+        "occupancy_percentage": vehicle.get("occupancy_percentage"),
+        **_alert(_given(given.get("alert"))),
     }
 
 
-def _alert(alert: Any | None) -> Row:
-    if alert is None:
-        names = ("cause", "effect", "severity_level", "header_text", "description_text", "url")
-        return {**dict.fromkeys(names), "active_periods": [], "informed_entities": []}
+def _stop_time(stop: Row) -> Row:
+    arrival, departure = _given(stop.get("arrival")), _given(stop.get("departure"))
     return {
-        "cause": _given(alert, "cause"),
-        "effect": _given(alert, "effect"),
-        "severity_level": _given(alert, "severity_level"),
-        "header_text": _text(alert.header_text),
-        "description_text": _text(alert.description_text),
-        "url": _text(alert.url),
-        "active_periods": [
-            {"start": _given(period, "start"), "end": _given(period, "end")} for period in alert.active_period
-        ],
-        "informed_entities": [_informed(selector) for selector in alert.informed_entity],
+        "stop_sequence": stop.get("stop_sequence"),
+        "stop_id": stop.get("stop_id"),
+        "arrival_time": arrival.get("time"),
+        "arrival_delay": arrival.get("delay"),
+        "departure_time": departure.get("time"),
+        "departure_delay": departure.get("delay"),
+        "schedule_relationship": stop.get("schedule_relationship"),
     }
 
 
-def _informed(selector: Any) -> Row:
+def _alert(alert: Row) -> Row:
+    periods = [_given(period) for period in alert.get("active_period", ())]
+    return {
+        "cause": alert.get("cause"),
+        "effect": alert.get("effect"),
+        "severity_level": alert.get("severity_level"),
+        "header_text": _text(alert.get("header_text")),
+        "description_text": _text(alert.get("description_text")),
+        "url": _text(alert.get("url")),
+        "active_periods": [{"start": period.get("start"), "end": period.get("end")} for period in periods],
+        "informed_entities": [_informed(_given(selector)) for selector in alert.get("informed_entity", ())],
+    }
+
+
+def _informed(selector: Row) -> Row:
     names = ("agency_id", "route_id", "route_type", "stop_id")
-    return {**{name: _given(selector, name) for name in names}, "trip_id": _given(selector.trip, "trip_id")}
+    trip = _given(selector.get("trip"))
+    return {**{name: selector.get(name) for name in names}, "trip_id": trip.get("trip_id")}
 
 
 def _text(translated: Any) -> str | None:
     """Return a text in its first language."""
-    return next((_plain(translation.text) for translation in translated.translation), None)
+    first = next(iter(_given(translated).get("translation", ())), None)
+    return None if first is None else _given(first).get("text", "")
 
 
-def _first(parts: Iterable[Any], name: str) -> Any:
-    return next((value for part in parts if (value := _given(part, name)) is not None), None)
+def _given(part: Any) -> Row:
+    """Return what the producer gave of a message: by name, words for enumerations; nothing of a part that is None.
+
+    One call for all fields: asking for each that there may be takes longer.
+    """
+    if part is None:
+        return {}
+    return {field.name: _plain(field, value) for field, value in part.ListFields()}
 
 
-def _given(part: Any, name: str) -> Any:
-    """Return a field's value, words for enumerations; None when the producer did not give it."""
-    field = part.DESCRIPTOR.fields_by_name.get(name)
-    if field is None or not part.HasField(name):
-        return None
-    value = getattr(part, name)
-    if field.enum_type is None:
-        return _plain(value)
-    known = field.enum_type.values_by_number.get(value)
-    return known.name if known else str(value)
-
-
-def _plain(value: Any) -> Any:
+def _plain(field: Any, value: Any) -> Any:
     """Return a value that every table takes: unsigned integers may be too large, and texts no UTF-8."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return None if isinstance(value, int) and value > _MAX_INT else value
+    if isinstance(value, int):
+        if field.enum_type is not None:
+            known = field.enum_type.values_by_number.get(value)
+            return known.name if known else str(value)
+        return None if value > _MAX_INT else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -7,6 +7,7 @@ import importlib
 import os
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -82,6 +83,9 @@ COLUMNS: dict[str, str | dict[str, str]] = {
     "informed_entities": _INFORMED,
 }
 """Every column and its type; `time` is a moment in UTC, to the millisecond; what has columns of its own is a list."""
+_TIMES = [name for name, kind in COLUMNS.items() if kind == "time"]
+_FLAGS = [name for name, kind in COLUMNS.items() if kind == "bool"]
+_LISTS = [name for name, kind in COLUMNS.items() if isinstance(kind, dict)]
 
 
 class RowFile(Protocol):
@@ -140,7 +144,10 @@ class _JsonFile(_OpenFile):
         self._file = self.part.open("wb")
 
     def write(self, row: Row) -> None:
-        self._file.write(msgspec.json.encode({name: _plain(row.get(name), kind) for name, kind in COLUMNS.items()}))
+        plain = {name: row.get(name) for name in COLUMNS}
+        for name in _TIMES:
+            plain[name] = _moment(plain[name])
+        self._file.write(msgspec.json.encode(plain))
         self._file.write(b"\n")
 
 
@@ -152,7 +159,14 @@ class _CsvFile(_OpenFile):
         self._writer.writerow(COLUMNS)
 
     def write(self, row: Row) -> None:
-        self._writer.writerow([_cell(row.get(name), kind) for name, kind in COLUMNS.items()])
+        cells = {name: row.get(name) for name in COLUMNS}
+        for name in _TIMES:
+            cells[name] = _moment(cells[name])
+        for name in _FLAGS:
+            cells[name] = {None: "", True: "true", False: "false"}[cells[name]]
+        for name in _LISTS:
+            cells[name] = msgspec.json.encode(cells[name]).decode() if cells[name] else ""
+        self._writer.writerow(cells.values())
 
 
 class _ParquetFile(_NewFile):
@@ -206,16 +220,10 @@ def _arrow_type(arrow: Any, kind: str | dict[str, str]) -> Any:
     return {"string": arrow.string, "int64": arrow.int64, "double": arrow.float64, "bool": arrow.bool_}[kind]()
 
 
-def _plain(value: Any, kind: str | dict[str, str]) -> Any:
-    """Return what JSON can say."""
-    if kind != "time" or value is None:
-        return value
-    return datetime.fromtimestamp(value / 1000, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _cell(value: Any, kind: str | dict[str, str]) -> Any:
-    if isinstance(kind, dict):
-        return msgspec.json.encode(value).decode() if value else ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return _plain(value, kind)
+@lru_cache(maxsize=64)
+def _moment(milliseconds: int | None) -> str | None:
+    """Return a moment as JSON and CSV have it; all rows of a publication have the same."""
+    if milliseconds is None:
+        return None
+    text = datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
