@@ -155,9 +155,16 @@ class _Fetch:
         for file in record.files:
             if _facts_of(self.folder / file.path) != (file.size_bytes, file.sha256):
                 return None
-        # last, as it asks the store
-        infos = [self.store.head(key) for key in record.objects]
-        return record if all(info and info.tag == record.objects[info.key] for info in infos) else None
+        # last, as it may ask the store: where a listing has tags nothing is left to ask for
+        is_current = all(
+            info.tag == record.objects[info.key] or self._tag_of(info.key) == record.objects[info.key]
+            for info in self.archived.objects
+        )
+        return record if is_current else None
+
+    def _tag_of(self, key: str) -> str | None:
+        info = self.store.head(key)
+        return info.tag if info else None
 
     def _read_record(self) -> _Record | None:
         try:

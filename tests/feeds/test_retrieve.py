@@ -31,7 +31,7 @@ from tests.feeds.archives import (
     ticks_of,
 )
 from tests.feeds.bundles import MemoryBody
-from tests.stores.servers import S3Server
+from tests.stores.servers import Proxy, S3Server
 
 PROJECT = Path(__file__).parents[2]
 STAMP = "2024-02-08T130000Z"
@@ -428,6 +428,19 @@ def test_a_folder_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="Not a directory"):
         fetch(store, tmp_path / "out")
+
+
+def test_a_second_time_a_bucket_is_asked_for_its_list_only(tmp_path: Path, proxy: Proxy, prefix: str) -> None:
+    store = open_store(**proxy.options(prefix))
+    for feed in ("a", "b"):
+        store_hour(store, feed)
+    fetch(store, tmp_path / "out")
+    proxy.seen.clear()
+
+    assert [result.is_new for result in fetch(store, tmp_path / "out")] == [False, False]
+    store.close()
+
+    assert len(proxy.seen) == 1 and "list-type" in proxy.seen[0]
 
 
 def test_many_bundles_come_from_s3_at_once(tmp_path: Path, moto: S3Server, prefix: str) -> None:
