@@ -40,7 +40,8 @@ td:hover{outline:2px solid var(--text)}
 td:hover span{width:max-content;max-width:36em;height:auto;clip-path:none;z-index:2;top:20px;left:0;padding:.4em .7em;
 background:var(--tip);border:1px solid var(--line);box-shadow:0 2px 8px #0005;white-space:pre-line}
 td.right:hover span{left:auto;right:0}
-ul{display:flex;gap:1.2em;list-style:none;padding:0}li i{display:inline-block;width:12px;height:12px;margin-right:.4em}
+.legend{display:flex;gap:1.2em;list-style:none;padding:0}
+li i{display:inline-block;width:12px;height:12px;margin-right:.4em}
 """
 
 
@@ -54,7 +55,7 @@ def render(coverages: Sequence[Coverage], title: str, made_at: float) -> Iterato
     yield '<meta name="viewport" content="width=device-width">'
     yield f"<title>{escape(title)}</title><style>{_STYLE}{steps}</style></head>\n<body><h1>{escape(title)}</h1>\n"
     yield f"<p>Made {_utc(made_at):%Y-%m-%d %H:%M} UTC. A cell is a clock hour in UTC: the share of its planned "
-    yield "downloads that show what the feed was then. Point at one for its numbers.</p>\n<ul>"
+    yield 'downloads that show what the feed was then. Point at one for its numbers.</p>\n<ul class="legend">'
     yield "".join(f'<li><i class="{name}"></i>{words}</li>' for name, words in _LEGEND)
     yield "</ul>\n<table>\n<thead>"
     yield from _heads(hours)

@@ -434,6 +434,7 @@ def test_the_heat_map_is_whole_asks_nobody_and_tells_every_hour() -> None:
     page = Page(text)
     assert (page.open, page.asked) == ([], [])
     assert page.cells == ["good", "none", "none right"]
+    assert '<ul class="legend">' in text and "\nul{" not in text
     assert "<script" not in text and "url(" not in text and "@import" not in text
     assert {"a<b>&c", "a<b>&c: key: damaged", "Coverage & more"} <= {*page.texts}
     assert any("longest gap 360 s from 13:00:20: failed: <script>" in words for words in page.texts)
