@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import suppress
@@ -23,6 +24,7 @@ from aggregator.settings import Bounds, Doc, Duration, SafeName, meant
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store
 
+_CONTENTS_ID = re.compile("[0-9a-f]{64}")
 UNITE_AFTER_S = 900.0
 """How long after writing a key that names its contents to look whether there are several to be united."""
 
@@ -137,6 +139,8 @@ class Archive(Stage):
         if not path.exists():
             self._accept_missing(bundle, name)
             return
+        if not _CONTENTS_ID.fullmatch(bundle.contents_id):
+            raise Reject(f"{bundle.file} is announced without a contents id (found {bundle.contents_id[:80]!r})")
         if hash_file(path) != bundle.sha256:
             raise Reject(f"{bundle.file} is not the bundle that was announced: its hash is another")
         key = self._depositor.deposit(path, name, prefix, bundle.contents_id, bundle.level)

@@ -395,6 +395,8 @@ def test_a_bundle_is_kept_here_for_a_while_when_asked_to(tmp_path: Path) -> None
         {"feed": "../a"},
         {"start": "soon"},
         {"level": "huge"},
+        {"contents_id": ""},
+        {"contents_id": "../../0123456789abcdef"},
         {"remove": {"file": "loglines.cfg", "sha256": ""}},
         {"unite": {"feed": "a/b", "start": write_stamp(HOUR), "format": "zst", "level": "default"}},
     ],
