@@ -48,12 +48,13 @@ def add_span(parser: argparse.ArgumentParser, *, required: bool = False) -> None
 
 def read_time(text: str) -> int:
     """Return the Unix seconds of a time in UTC as people write it. Raises ArgumentTypeError."""
-    for form in _FORMS:
+    words = text.strip().replace(" ", "T", 1).removesuffix("Z")
+    for form in (*_FORMS, *(f"{form}%z" for form in _FORMS)):
         try:
-            moment = datetime.strptime(text.strip().removesuffix("Z"), form)
+            moment = datetime.strptime(words, form)
         except ValueError:
             continue
-        return int(moment.replace(tzinfo=timezone.utc).timestamp())
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
     raise argparse.ArgumentTypeError(f"needs a time such as 2026-11-01T05 (found {text!r})")
 
 

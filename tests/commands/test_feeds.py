@@ -167,6 +167,17 @@ def test_of_several_stores_that_of_the_archive_section_is_meant(site: Site, arch
     assert (ran.code, ran.err) == (1, f"aggregator: {words}\n")
 
 
+@pytest.mark.parametrize(
+    "start",
+    ["2024-02-08T13", "2024-02-08 13:00", "2024-02-08T13:00:00Z", "2024-02-08T13:00:00+00:00", "2024-02-08 08:00-0500"],
+)
+def test_times_are_read_as_people_and_programs_write_them(site: Site, archive: Store, start: str) -> None:
+    ran = site.run("feeds", "coverage", "nyct", "--start", start, "--end", "2024-02-08T13:01", "--json")
+
+    (hour,) = ran.json()["feeds"][0]["hours"]
+    assert (hour["hour"], hour["expected"]) == ("2024-02-08T130000Z", 1)
+
+
 # --- coverage ---
 
 
