@@ -37,8 +37,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def _export(invocation: Invocation, args: argparse.Namespace) -> int:
     path = Path(args.to)
-    target = Target(path, args.format, is_folder=args.to.endswith("/") or path.is_dir())
     span = given_span(args)
+    target = Target(path, args.format, is_folder=args.to.endswith("/") or path.is_dir(), span=span)
     done: list[Exported] = []
     with archive_of(invocation, args) as place:
         bundles = _realtime(place, find(place, args.feeds, span))

@@ -17,7 +17,7 @@ from aggregator.feeds.bundle import Contents, read_bundle
 from aggregator.feeds.catalogue import Archived, Span, manifests_beside, open_bundle, read_current
 from aggregator.feeds.dates import read_moment
 from aggregator.feeds.entities import Decoder
-from aggregator.feeds.layout import parse_publication
+from aggregator.feeds.layout import DAY_S, parse_publication
 from aggregator.feeds.manifest import Manifest
 from aggregator.feeds.members import SpooledBody
 from aggregator.feeds.rowfiles import Format, Row, RowFile, open_rows
@@ -43,12 +43,13 @@ class _Origin(NamedTuple):
 
 
 class Target:
-    """Where rows go: all into one file, or into one for each feed and day."""
+    """Where rows go: all into one file, or into one for each feed and day, or the part of it that is in the span."""
 
-    def __init__(self, path: Path, format_name: Format, *, is_folder: bool) -> None:
+    def __init__(self, path: Path, format_name: Format, *, is_folder: bool, span: Span | None = None) -> None:
         self._path = path
         self._format: Format = format_name
         self._is_folder = is_folder
+        self._span = span
         self._open: tuple[Path, RowFile] | None = None
 
     def file_for(self, archived: Archived) -> RowFile:
@@ -56,7 +57,8 @@ class Target:
         path = self._path
         if self._is_folder:
             day = datetime.fromtimestamp(archived.start, timezone.utc)
-            path = path / f"{archived.feed}-{day:%Y-%m-%d}.{self._format}"
+            part = _part_of_day(archived.start // DAY_S * DAY_S, self._span)
+            path = path / f"{archived.feed}-{day:%Y-%m-%d}{part}.{self._format}"
         if self._open is None or self._open[0] != path:
             self.close()
             self._open = (path, open_rows(path, self._format))
@@ -73,6 +75,16 @@ class Target:
         if self._open is not None:
             self._open[1].discard()
             self._open = None
+
+
+def _part_of_day(day: int, span: Span | None) -> str:
+    """Return what names the part of a day that a span takes; nothing for all of it."""
+    start, end = (0, DAY_S) if span is None else (max(span.start - day, 0), min(span.end - day, DAY_S))
+    return "" if (start, end) == (0, DAY_S) else f".{_clock(start)}-{_clock(end)}"
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02}{seconds // 60 % 60:02}{seconds % 60:02}"
 
 
 class _Reading(NamedTuple):

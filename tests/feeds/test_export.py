@@ -323,6 +323,23 @@ def test_a_folder_gets_a_file_for_each_feed_and_day(tmp_path: Path) -> None:
     assert {row["feed"] for row in read(tmp_path / "out" / "other-2024-02-08.csv")} == {"other"}
 
 
+def test_another_part_of_a_day_does_not_take_the_place_of_the_first(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    store_hour(store)
+    midnight = START // 86_400 * 86_400
+
+    for span in (Span(0, START + 60), Span(START + 60, midnight + 86_400), Span(midnight, midnight + 86_400)):
+        target = Target(tmp_path / "out", "csv", is_folder=True, span=span)
+        list(export(store, find_bundles(store, "", span), span, target))
+
+    rows = {path.name: len({row["publication"] for row in read(path)}) for path in (tmp_path / "out").iterdir()}
+    assert rows == {
+        "nyct-2024-02-08.000000-130100.csv": 1,
+        "nyct-2024-02-08.130100-240000.csv": 10,
+        "nyct-2024-02-08.csv": 11,
+    }
+
+
 def test_only_publications_of_the_span_are_taken(tmp_path: Path) -> None:
     store = folder_store(tmp_path)
     store_hour(store)
