@@ -18,7 +18,6 @@ import msgspec
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
 from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, read_current
-from aggregator.feeds.compression import PIECE
 from aggregator.feeds.layout import parse_publication, write_stamp
 from aggregator.feeds.manifest import Manifest, Tick
 from aggregator.feeds.members import Member, SpooledBody
@@ -85,10 +84,8 @@ def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Par
         try:
             with tempfile.TemporaryFile(prefix="aggregator-verify-") as spool:
                 with open_bundle(store, info.key) as file:
-                    contents = read_bundle(file, spool)
                     # to the object's end, where its reader compares the recorded hash
-                    while file.read(PIECE):
-                        pass
+                    contents = read_bundle(file, spool)
                 found = [*_of_another(archived, contents), *check_contents(contents)]
                 found += [line for body in contents.bodies if (line := _unreadable(archived, body, parser_of))]
         except (NotFound, Conflict):

@@ -63,6 +63,7 @@ HOSTILE = {
     "absolute": tar_of(info("/tmp/evil", size=1), data=b"x"),
     "hidden": tar_of(info(".bashrc", size=1), data=b"x"),
     "backslash": tar_of(info("..\\evil", size=1), data=b"x"),
+    "backslash inside": tar_of(info("a\\evil", size=1), data=b"x"),
     "control": tar_of(info("a\x1b[2Jb", size=1), data=b"x"),
     "symlink": tar_of(info("link", tarfile.SYMTYPE, "/etc")),
     "through a symlink": tar_of(info("link", tarfile.SYMTYPE, ".."), info("link/evil", size=1), data=b"x"),

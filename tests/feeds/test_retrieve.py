@@ -18,7 +18,8 @@ from aggregator.feeds.bundle import read_bundle
 from aggregator.feeds.catalogue import find_bundles
 from aggregator.feeds.retrieve import Layout, Retrieved, retrieve
 from aggregator.stores import open_store
-from aggregator.stores.store import Store
+from aggregator.stores.directory import DirectoryStore
+from aggregator.stores.store import Info, Reader, Store
 from tests.feeds.archives import (
     CAPTURES,
     START,
@@ -441,6 +442,41 @@ def test_a_second_time_a_bucket_is_asked_for_its_list_only(tmp_path: Path, proxy
     store.close()
 
     assert len(proxy.seen) == 1 and "list-type" in proxy.seen[0]
+
+
+class Short(DirectoryStore):
+    """A store that gives out less of an object than it says there is."""
+
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+        return ShortReader(super().open_read(key, start=start, tag=tag))
+
+
+class ShortReader(Reader):
+    def __init__(self, whole: Reader) -> None:
+        self._whole = whole
+        self._left = whole.info.size - 20
+
+    @property
+    def info(self) -> Info:
+        return self._whole.info
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._whole.read(min(size, self._left)) or b""
+        self._left -= len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._whole.close()
+        super().close()
+
+
+def test_an_object_that_does_not_come_whole_is_a_problem(tmp_path: Path) -> None:
+    key = store_hour(folder_store(tmp_path))
+
+    (result,) = fetch(Short(tmp_path / "store"), tmp_path / "out", "packed")
+
+    assert result.files == 0
+    assert result.problems[0].startswith(f"{key}: ") and "are stored" in result.problems[0]
 
 
 def test_many_bundles_come_from_s3_at_once(tmp_path: Path, moto: S3Server, prefix: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from aggregator.feeds.bundle import write_bundle
 from aggregator.feeds.catalogue import find_bundles
-from aggregator.feeds.layout import Publication
+from aggregator.feeds.layout import FORMATS, Publication
 from aggregator.feeds.manifest import Manifest
 from aggregator.feeds.verify import Checked, Parser, guessed_parser, known_parser, verify
 from aggregator.stores import open_store
@@ -56,14 +56,15 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     assert [len(one.findings) for one in check(store)] == [1, 1, 1, 1]
 
 
-def test_an_object_that_changed_in_s3_is_found(moto: S3Server, prefix: str) -> None:
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_an_object_that_changed_in_s3_is_found(moto: S3Server, prefix: str, format_name: str) -> None:
     store = open_store(**moto.options(prefix))
-    key = store_hour(store)
+    key = store_bundle(store, published(), format_name=format_name)
     client = moto.client()
     name = f"{prefix}/{key}"
     recorded = client.head_object(Bucket="archive", Key=name)["Metadata"]
     target = BytesIO()
-    write_bundle(target, published()[:4])
+    write_bundle(target, published()[:4], (), format_name)
     client.put_object(Bucket="archive", Key=name, Body=target.getvalue(), Metadata=recorded)
 
     (checked,) = check(store)
