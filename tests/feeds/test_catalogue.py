@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.feeds.catalogue import Span, find_bundles, read_current, read_key, read_manifests
+from aggregator.errors import Unavailable
+from aggregator.feeds.catalogue import Span, find_bundles, manifests_beside, read_current, read_key, read_manifests
 from aggregator.feeds.compression import BadBundle
 from aggregator.feeds.layout import BundleName
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
-from aggregator.stores.store import Info, NotFound
+from aggregator.stores.store import Info, NotFound, Reader
 from tests.feeds.archives import START, folder_store, manifest, published, store_bundle, store_hour, tick
 from tests.stores.servers import S3Server
 
@@ -128,6 +129,24 @@ def test_a_damaged_bundle_before_a_span_ends_nothing_and_is_kept_if_it_may_reach
     assert found(START + 60) == ["nyct", "other"]
     store_bundle(store, [], [manifest([], start=START + 1800, period_s=1800)], start=START + 1800)
     assert found(START + 2400) == ["nyct", "other"]
+
+
+class Away(DirectoryStore):
+    """A store that goes away after it was listed."""
+
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+        raise Unavailable(f"{key}: away")
+
+
+def test_a_store_that_goes_away_is_not_taken_for_one_of_damaged_bundles(tmp_path: Path) -> None:
+    store = Away(tmp_path / "store")
+    store_hour(store)
+    (bundle,) = find_bundles(store, "")
+
+    with pytest.raises(Unavailable):
+        find_bundles(store, "", Span(START + 60, START + 3600))
+    with pytest.raises(Unavailable):
+        manifests_beside(store, bundle, START)
 
 
 def test_a_bundle_before_a_span_that_is_archived_after_the_listing_is_kept(tmp_path: Path) -> None:
