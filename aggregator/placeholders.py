@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_PLACEHOLDER = re.compile(r"%%|%\((ENV_[A-Za-z_][A-Za-z0-9_]*|here)\)s|%\((process_num|program_name)\)0?\d*[ds]|%")
+OWN_PLACEHOLDER = re.compile(r"%\((?:process_num|program_name)\)0?\d*[ds]")
+"""What supervisord fills in for each process."""
+_PLACEHOLDER = re.compile(rf"%%|%\((ENV_[A-Za-z_][A-Za-z0-9_]*|here)\)s|({OWN_PLACEHOLDER.pattern})|%")
 
 
 def expand(text: str, here: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -50,10 +52,9 @@ def for_supervisord(text: str, here: str) -> str:
 
 def fill(text: str, program: str, number: int) -> str:
     """Return what supervisord makes of a value for one process of a program."""
+    values = {"process_num": number, "program_name": program}
 
     def replace(match: re.Match[str]) -> str:
-        if match[2] == "process_num":
-            return f"%{match[0].partition(')')[2]}" % number
-        return program if match[2] else match[0]
+        return match[2] % values if match[2] else match[0]
 
     return _PLACEHOLDER.sub(replace, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, NamedTuple
 
+from aggregator.placeholders import OWN_PLACEHOLDER
 from aggregator.settings import (
     Bounds,
     Doc,
@@ -67,7 +68,9 @@ def _parse_exit_codes(text: str) -> tuple[int, ...]:
     return codes
 
 
-_PAIR = r"""[A-Za-z_][A-Za-z0-9_]*\s*=\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_/.+():%-]+)"""
+# Outside quotation marks supervisord reads these only; what it fills in by itself is a number or the program's name.
+_BARE = rf"(?:[A-Za-z0-9_/.+():-]|{OWN_PLACEHOLDER.pattern})+"
+_PAIR = rf"""[A-Za-z_][A-Za-z0-9_]*\s*=\s*(?:"[^"]*"|'[^']*'|{_BARE})"""
 
 
 def _parse_environment(text: str) -> str:

@@ -117,6 +117,11 @@ CASES = [
         (""":5 [process_a] environment: bad environment (found 'A'); allowed: NAME="VALUE",OTHER="VALUE\"""",),
     ),
     Case(
+        "percent sign without quotation marks, which supervisord refuses",
+        REDIS + "[process_a]\ncommand = sleep 1\nenvironment = A=50%\n",
+        (""":5 [process_a] environment: bad environment (found 'A=50%'); allowed: NAME="VALUE",OTHER="VALUE\"""",),
+    ),
+    Case(
         "bad word",
         REDIS + "[process_a]\ncommand = sleep 1\nautorestart = maybe\nstopsignal = BYE\n",
         (
@@ -397,6 +402,20 @@ def test_a_value_from_the_environment_is_not_shown(tmp_path: Path, monkeypatch: 
 
     words = "bad number (found '%(ENV_PORT_AND_SECRET)s'); allowed: a whole number"
     assert raised.value.problems == (f"{file}:2 [redis] port: {words}",)
+
+
+def test_a_variable_that_would_break_a_list_of_variables_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUOTED", 'a"b')
+    file = tmp_path / "loglines.cfg"
+    file.write_text(REDIS + '[process_a]\ncommand = sleep 1\nenvironment = A="%(ENV_QUOTED)s"\n')
+
+    with pytest.raises(ConfigError) as raised:
+        load(file, tmp_path)
+
+    words = """bad environment (found 'A="%(ENV_QUOTED)s"'); allowed: NAME="VALUE",OTHER="VALUE\""""
+    assert raised.value.problems == (f"{file}:5 [process_a] environment: {words}",)
 
 
 @pytest.mark.parametrize(

@@ -501,7 +501,7 @@ def test_supervisord_reads_the_options_of_a_program(tmp_path: Path, monkeypatch:
         tmp_path,
         "[process_a]\ncommand = sleep 5\nnumprocs = 2\npriority = 7\nautostart = off\nexitcodes = 0, 2\n"
         "startsecs = 1.5\nstartretries = 3\nstopsignal = INT\nstopwaitsecs = 2m\nuser = root\n"
-        'environment = A="%(process_num)d,x",\n  B=%(here)s\n',
+        'environment = A="%(process_num)d,x",\n  B=%(here)s,C=a%(program_name)s,D="50%"\n',
     )
 
     first, second = parse_as_supervisord(tmp_path, monkeypatch)["process_a"]
@@ -511,6 +511,7 @@ def test_supervisord_reads_the_options_of_a_program(tmp_path: Path, monkeypatch:
     assert (first.startsecs, first.startretries, first.stopsignal, first.stopwaitsecs) == (2, 3, 2, 120)
     assert (first.uid, first.stopasgroup, first.killasgroup, first.redirect_stderr) == (0, True, True, True)
     assert (first.environment["A"], second.environment["A"]) == ("0,x", "1,x")
+    assert (first.environment["C"], first.environment["D"]) == ("aprocess_a", "50%")
 
 
 def test_a_configuration_kept_elsewhere_is_named_where_it_is(tmp_path: Path) -> None:
