@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-OWN_PLACEHOLDER = re.compile(r"%\((?:process_num|program_name)\)0?\d*[ds]")
-"""What supervisord fills in for each process."""
+OWN_PLACEHOLDER = re.compile(r"%\((?:process_num\)0?\d{0,2}[ds]|program_name\)0?\d{0,2}s)")
+"""What supervisord fills in for each process: a name is no number, and a width of many digits would fill the memory."""
 _PLACEHOLDER = re.compile(rf"%%|%\((ENV_[A-Za-z_][A-Za-z0-9_]*|here)\)s|({OWN_PLACEHOLDER.pattern})|%")
 
 

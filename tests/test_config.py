@@ -121,6 +121,10 @@ def test_only_known_placeholders_are_filled_in(text: str, value: str) -> None:
         ("%(here)s/x", "HERE/x"),
         ("%(ENV_TOKEN)s", "%(ENV_TOKEN)s"),
         ("%(process_num)d %(other)s", "%(process_num)d %%(other)s"),
+        ("%(process_num)02d %(process_num)s", "%(process_num)02d %(process_num)s"),
+        ("%(program_name)s %(program_name)20s", "%(program_name)s %(program_name)20s"),
+        ("%(program_name)d", "%%(program_name)d"),
+        ("%(process_num)99999999999d", "%%(process_num)99999999999d"),
     ],
 )
 def test_supervisord_gets_placeholders_it_can_read(text: str, value: str) -> None:

@@ -449,6 +449,8 @@ def test_a_file_whose_mode_was_opened_is_closed_again(tmp_path: Path) -> None:
         ("process_a", "echo 'a # b' # c", ["echo", "a # b", "#", "c"]),
         ("process_a", 'echo "it\'s \\" #"', ["echo", "it's \" #"]),
         ("process_a", "echo a\n  b\n  c", ["echo", "a", "b", "c"]),
+        ("process_a", "echo %(program_name)d %(program_name)s", ["echo", "%(program_name)d", "process_a"]),
+        ("process_a", "echo %(process_num)99999999999d", ["echo", "%(process_num)99999999999d"]),
         ("process_a", "echo %(ENV_WORD)s '%(here)s'", ["echo", "50%", "off", "HERE/.."]),
         ("process_a", "aggregator demo tracker", ["HERE/../run/aggregator", "demo", "tracker"]),
         ("worker_a", "./run.py", ["HERE/../run.py", "0", "worker_a"]),
@@ -480,6 +482,12 @@ def test_supervisord_reads_a_command_as_it_was_meant(
         ("stdout_logfile = /dev/stdout", ["/dev/stdout"], 0),
         ("stdout_logfile = %(here)s/z.log\nstdout_logfile_maxbytes = 1MB", ["HERE/../z.log"], 1024**2),
         ("stdout_logfile = 100%/a.log", ["HERE/../100%/a.log"], 10 * 1024**2),
+        ("stdout_logfile = %(program_name)d.log", ["HERE/../%(program_name)d.log"], 10 * 1024**2),
+        (
+            "numprocs = 2\nstdout_logfile = %(process_num)100d.log",
+            ["HERE/../%(process_num)100d_0.log", "HERE/../%(process_num)100d_1.log"],
+            10 * 1024**2,
+        ),
         ("stdout_logfile = none", [None], 10 * 1024**2),
     ],
 )

@@ -259,7 +259,8 @@ def _log(config: Config, program: Program) -> list[str]:
 def _log_path(texts: Mapping[str, str], program: Program) -> str:
     """Return the path of the log as it was written; several processes never share one file."""
     text = texts.get("stdout_logfile", f"logs/{program.section}.log").strip()
-    if program.numprocs == 1 or "%(process_num)" in text or text.lower() in _NO_FILE or text.startswith("/dev/"):
+    apart = placeholders.fill(text, "", 0) != placeholders.fill(text, "", 1)
+    if program.numprocs == 1 or apart or text.lower() in _NO_FILE or text.startswith("/dev/"):
         return text
     stem, suffix = os.path.splitext(text)
     return f"{stem}_%(process_num)d{suffix}"
