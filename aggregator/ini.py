@@ -83,6 +83,7 @@ class Document:
 
 _INLINE_COMMENT = re.compile(r"\s;.*")
 _HEADER = re.compile(r"\[([^\]]*)\]\s*(.*)")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _OPTION = re.compile(r"([^=:]*?)\s*[=:]\s*(.*)")
 
 
@@ -118,10 +119,17 @@ class _Reader:
         """Take in one line."""
         text = self._decode(number, raw)
         content = text.strip()
-        if not content or content[0] in "#;":
-            return
-        content = _INLINE_COMMENT.sub("", content)
         indent = len(text) - len(text.lstrip())
+        if not content:
+            return
+        bare = "" if content[0] in "#;" else _INLINE_COMMENT.sub("", content)
+        # a CR counts in a comment too: behind it, the whole file may stand
+        strange = _CONTROL.search(content if "\r" in content else bare)
+        if strange:
+            self._control(number, strange, indent)
+        if not bare or (bare[0] == "[" and strange):
+            return
+        content = _CONTROL.sub("\ufffd", bare)
         if self.option is not None and self.section is not None and indent > self.indent:
             value = self.section.values[self.option]
             self.section.values[self.option] = value._replace(text=f"{value.text}\n{content}".lstrip("\n"))
@@ -132,6 +140,12 @@ class _Reader:
             self._header(number, content)
         else:
             self._option(number, content)
+
+    def _control(self, number: int, strange: re.Match[str], indent: int) -> None:
+        """Refuse a character that supervisord reads as the end of a line, or that no command can be given."""
+        advice = "end lines with LF or CR LF" if strange[0] == "\r" else "take it out"
+        found = f"found {strange[0]!r} at column {indent + strange.start() + 1}"
+        self._fault(number, f"control character ({found}); {advice}")
 
     def _decode(self, number: int, raw: bytes) -> str:
         try:

@@ -80,6 +80,7 @@ def read_option(tmp_path: Path, text: str) -> str:
         ("key =\n", ""),
         ("  key = a\n  other = b\n", "a"),
         ("key = value\r\n", "value"),
+        ("# a\fb\nkey = a\tb ; \a\n", "a\tb"),
     ],
 )
 def test_a_value_is_read_as_configparser_reads_it(text: str, value: str, tmp_path: Path) -> None:

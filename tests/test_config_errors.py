@@ -312,6 +312,26 @@ CASES = [
         (":1: bad encoding (found UTF-16); save the file as UTF-8",),
     ),
     Case(
+        "carriage return inside a line",
+        REDIS + "[process_a]\r\ncommand = sleep 1\rautostart = no\r\n",
+        (":4 [process_a]: control character (found '\\r' at column 18); end lines with LF or CR LF",),
+    ),
+    Case(
+        "lines that end with CR alone",
+        "# mine\r[redis]\rurl = redis://localhost/0\r",
+        (":1: control character (found '\\r' at column 7); end lines with LF or CR LF",),
+    ),
+    Case(
+        "control characters",
+        REDIS + "# \f\n[process_a]\ncommand = sleep\0 1\nuser = ro\0ot\nenvironment =\n  A='\x1b[1m' ; \a\n\f\n",
+        (
+            ":5 [process_a]: control character (found '\\x00' at column 16); take it out",
+            ":6 [process_a]: control character (found '\\x00' at column 10); take it out",
+            ":6 [process_a] user: no such user on this machine (found 'ro\ufffdot')",
+            ":8 [process_a]: control character (found '\\x1b' at column 6); take it out",
+        ),
+    ),
+    Case(
         "duplicate option",
         REDIS + "url = redis://other/0\n",
         (":3 [redis] url: duplicate option; the first one stands in line 2",),
