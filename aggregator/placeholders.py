@@ -50,6 +50,12 @@ def for_supervisord(text: str, here: str) -> str:
     return _PLACEHOLDER.sub(replace, text)
 
 
+def variables(text: str) -> list[str]:
+    """Return the names of the environment variables that a value asks for."""
+    names = (match[1] for match in _PLACEHOLDER.finditer(text))
+    return [name.removeprefix("ENV_") for name in names if name is not None and name != "here"]
+
+
 def fill(text: str, program: str, number: int) -> str:
     """Return what supervisord makes of a value for one process of a program."""
     values = {"process_num": number, "program_name": program}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import re
 import shlex
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from aggregator import pirus2, registry
+from aggregator import pirus2, placeholders, registry
 from aggregator.ini import Document
 from aggregator.sections import ProgramSettings
 from aggregator.settings import Option, Settings, meant, options_of, parse_queues, parse_settings, shorten
@@ -231,6 +232,11 @@ class Reader:
             if re.search(r"\s#", texts.get(option, "")):
                 found = f"found {shorten(texts[option])}"
                 self.document.fault(section, option, f"supervisord takes # after a space for a comment ({found})")
+        for name in placeholders.variables(self.document.veiled.get((section, "stdout_logfile"), "")):
+            # It fills in this option twice.
+            if "%" in os.environ.get(name, ""):
+                words = f"supervisord cannot read a % in the value of the variable {name} here; write it out"
+                self.document.fault(section, "stdout_logfile", words)
 
     def _fault_numprocs(self, section: str, texts: Mapping[str, str], why: str) -> None:
         self.document.fault(section, "numprocs", f"{why} (found {shorten(texts['numprocs'])}); allowed: 1")

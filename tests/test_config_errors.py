@@ -438,6 +438,18 @@ def test_a_variable_that_would_break_a_list_of_variables_is_told(
     assert raised.value.problems == (f"{file}:5 [process_a] environment: {words}",)
 
 
+def test_a_variable_that_would_break_the_path_of_a_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDER", "a%b")
+    file = tmp_path / "loglines.cfg"
+    file.write_text(REDIS + "[process_a]\ncommand = sleep 1\nstdout_logfile = logs/%(ENV_FOLDER)s/100%.log\n")
+
+    with pytest.raises(ConfigError) as raised:
+        load(file, tmp_path)
+
+    words = "supervisord cannot read a % in the value of the variable FOLDER here; write it out"
+    assert raised.value.problems == (f"{file}:5 [process_a] stdout_logfile: {words}",)
+
+
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [

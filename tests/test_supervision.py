@@ -19,6 +19,7 @@ from supervisor.options import ServerOptions
 from aggregator.config import Config, load
 from aggregator.errors import ConfigError
 from aggregator.supervision import apply, build, disable, enable, plan
+from aggregator.supervision.files import log_files
 from aggregator.supervision.generator import main
 
 REDIS = "[redis]\nurl = redis://:hush@localhost/0\n"
@@ -502,6 +503,33 @@ def test_every_process_has_a_log_of_its_own(
     assert [process.stdout_logfile for process in processes] == [file and file.replace("HERE", here) for file in files]
     assert {process.stdout_logfile_maxbytes for process in processes} == {maxbytes}
     assert {process.stdout_logfile_backups for process in processes} == {5}
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "files"),
+    [
+        ("ROOT/abs", "stdout_logfile = %(ENV_PLACE)s/x.log", ["ROOT/abs/x.log"]),
+        ("rel", "stdout_logfile = %(ENV_PLACE)s/x.log", ["HERE/../rel/x.log"]),
+        ("rel/x.log", "numprocs = 2\nstdout_logfile = %(ENV_PLACE)s", ["HERE/../rel/x.log_0", "HERE/../rel/x.log_1"]),
+        ("log", "numprocs = 2\nstdout_logfile = x.%(ENV_PLACE)s", ["HERE/../x.log_0", "HERE/../x.log_1"]),
+        ("/dev/stdout", "numprocs = 2\nstdout_logfile = %(ENV_PLACE)s", ["/dev/stdout", "/dev/stdout"]),
+        ("none", "numprocs = 2\nstdout_logfile = %(ENV_PLACE)s", [None, None]),
+    ],
+)
+def test_a_log_may_stand_where_a_variable_says(
+    variable: str, options: str, files: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", variable.replace("ROOT", str(tmp_path)))
+    config = configure(tmp_path, f"[process_a]\ncommand = sleep 5\n{options}\n")
+    build(config)
+
+    processes = parse_as_supervisord(tmp_path, monkeypatch)["process_a"]
+
+    here = str(tmp_path / "workers_enabled")
+    wanted = [file and file.replace("HERE", here).replace("ROOT", str(tmp_path)) for file in files]
+    assert [process.stdout_logfile for process in processes] == wanted
+    ours = [os.path.normpath(file) for file in log_files(config, config.programs["process_a"])]
+    assert ours == [os.path.normpath(file) for file in wanted if file]
 
 
 def test_supervisord_reads_the_options_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

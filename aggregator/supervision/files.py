@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,7 +173,7 @@ def program_file(config: Config, program: Program, priority: int) -> str:
 
 def log_files(config: Config, program: Program) -> Iterator[Path]:
     """Yield the log file of each process of a program, where it has one."""
-    text = _log_path(config.texts[program.section], program)
+    _, text = _log_path(config, program)
     if text.lower() in _NO_FILE:
         return
     for number in range(program.numprocs):
@@ -241,13 +241,13 @@ def _digest(config: Config, program: Program) -> str:
 
 def _log(config: Config, program: Program) -> list[str]:
     settings = program.program
-    text = placeholders.for_supervisord(_log_path(config.raw[program.section], program), _here(config))
+    written, path = _log_path(config, program)
     # supervisord fills in this option twice
-    text = text.replace("%%", "%%%%")
+    text = placeholders.for_supervisord(written, _here(config)).replace("%%", "%%%%")
     maxbytes = settings.stdout_logfile_maxbytes
-    if text.startswith("/dev/"):
+    if path.startswith("/dev/"):
         maxbytes = 0
-    elif text.lower() not in _NO_FILE and text[0] not in "/~" and not text.startswith("%(here)s"):
+    elif path.lower() not in _NO_FILE and path[0] not in "/~":
         text = f"%(here)s/../{text}"
     return [
         f"stdout_logfile = {text}",
@@ -256,14 +256,20 @@ def _log(config: Config, program: Program) -> list[str]:
     ]
 
 
-def _log_path(texts: Mapping[str, str], program: Program) -> str:
-    """Return the path of the log as it was written; several processes never share one file."""
-    text = texts.get("stdout_logfile", f"logs/{program.section}.log").strip()
-    apart = placeholders.fill(text, "", 0) != placeholders.fill(text, "", 1)
-    if program.numprocs == 1 or apart or text.lower() in _NO_FILE or text.startswith("/dev/"):
-        return text
-    stem, suffix = os.path.splitext(text)
-    return f"{stem}_%(process_num)d{suffix}"
+def _log_path(config: Config, program: Program) -> tuple[str, str]:
+    """Return the path of the log as it was written, and with variables filled in; no two processes share one file."""
+    default = f"logs/{program.section}.log"
+    written, path = (
+        texts[program.section].get("stdout_logfile", default).strip() for texts in (config.raw, config.texts)
+    )
+    apart = placeholders.fill(path, "", 0) != placeholders.fill(path, "", 1)
+    if program.numprocs == 1 or apart or path.lower() in _NO_FILE or path.startswith("/dev/"):
+        return written, path
+    suffix = os.path.splitext(written)[1]
+    if "%" in suffix:
+        suffix = ""
+    number = f"_%(process_num)d{suffix}"
+    return written.removesuffix(suffix) + number, path.removesuffix(suffix) + number
 
 
 def _here(config: Config) -> str:
