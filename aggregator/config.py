@@ -259,7 +259,8 @@ class _Loader:
             self.document.warn("supervisor", "port", words)
 
     def _check_root(self) -> None:
-        for character in '%"\\\n':
+        # the last four are a pattern in [include], which could find another instance's programs
+        for character in '%"\\\n\r[]*?':
             if character in str(self.root):
                 words = f"the instance's folder has {character!r} in its path, which supervisord cannot read; move it"
                 self.document.faults.append(ini.Problem(0, None, None, words))

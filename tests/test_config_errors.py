@@ -399,8 +399,9 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert raised.value.problems == (f"{tmp_path}: cannot be read: Is a directory",)
 
 
-def test_a_folder_that_supervisord_cannot_name_is_told(tmp_path: Path) -> None:
-    root = tmp_path / "50%"
+@pytest.mark.parametrize("character", ["%", '"', "\\", "\n", "\r", "[", "]", "*", "?"])
+def test_a_folder_that_supervisord_cannot_name_is_told(character: str, tmp_path: Path) -> None:
+    root = tmp_path / f"50{character}"
     root.mkdir()
     file = root / "loglines.cfg"
     file.write_text(REDIS)
@@ -408,7 +409,7 @@ def test_a_folder_that_supervisord_cannot_name_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load(file, root)
 
-    words = "the instance's folder has '%' in its path, which supervisord cannot read; move it"
+    words = f"the instance's folder has {character!r} in its path, which supervisord cannot read; move it"
     assert raised.value.problems == (f"{file}: {words}",)
 
 
