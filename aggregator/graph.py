@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from aggregator.ini import Document
 from aggregator.programs import Program
@@ -87,18 +87,12 @@ def priorities(programs: Programs) -> dict[str, int]:
 
 def _distances(programs: Programs) -> dict[str, int]:
     """Return for each section the most steps a message may take from it to a sink; loops count once."""
-    readers = consumers(programs)
+    onward = _onward(programs, consumers(programs))
     found: dict[str, int] = {}
-
-    def distance(section: str, path: tuple[str, ...]) -> int:
-        if section not in found:
-            onward = [readers[queue] for queue in programs[section].feeds if queue in readers]
-            ahead = [distance(name, (*path, section)) for name in onward if name not in (*path, section)]
-            found[section] = 1 + max(ahead) if ahead else 0
-        return found[section]
-
-    for section in programs:
-        distance(section, ())
+    for path, back in _walk(onward):
+        if back is None:
+            section = next(reversed(path))
+            found[section] = max((1 + found[name] for name in onward[section] if name not in path), default=0)
     return found
 
 
@@ -106,20 +100,41 @@ def _loops(programs: Programs, readers: Mapping[str, str]) -> list[tuple[str, ..
     """Return the loops of two sections or more that a walk along the queues runs into, each from its first section."""
     order = {section: number for number, section in enumerate(programs)}
     loops: dict[tuple[str, ...], None] = {}
-    done: set[str] = set()
-
-    def walk(path: tuple[str, ...]) -> None:
-        for name in dict.fromkeys(readers[queue] for queue in programs[path[-1]].feeds if queue in readers):
-            if name in path and name != path[-1]:
-                loop = path[path.index(name) :]
-                first = loop.index(min(loop, key=order.__getitem__))
-                loops[loop[first:] + loop[:first]] = None
-            elif name not in done and name not in path:
-                walk((*path, name))
-        # what leads on from here is known: without this, a graph of many branches has no end
-        done.add(path[-1])
-
-    for section in programs:
-        if section not in done:
-            walk((section,))
+    for path, back in _walk(_onward(programs, readers)):
+        if back is not None and back != next(reversed(path)):
+            sections = tuple(path)
+            loop = sections[sections.index(back) :]
+            first = loop.index(min(loop, key=order.__getitem__))
+            loops[loop[first:] + loop[:first]] = None
     return list(loops)
+
+
+def _onward(programs: Programs, readers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return for each section those that read what it sends."""
+    return {
+        program.section: tuple(dict.fromkeys(readers[queue] for queue in program.feeds if queue in readers))
+        for program in programs.values()
+    }
+
+
+def _walk(onward: Mapping[str, Iterable[str]]) -> Iterator[tuple[dict[str, Iterator[str]], str | None]]:
+    """Go through a graph, depth first, each section once.
+
+    Yields the path there with a section on it that its end leads back to, or with None when everything ahead of its
+    end was seen. A path is a dict for its order, and not a recursion: it may have more than 1,000 sections.
+    """
+    done: set[str] = set()
+    for start in onward:
+        path: dict[str, Iterator[str]] = {} if start in done else {start: iter(onward[start])}
+        while path:
+            section = next(reversed(path))
+            name = next(path[section], None)
+            if name is None:
+                yield path, None
+                # what leads on from here is known: without this, a graph of many branches has no end
+                done.add(section)
+                del path[section]
+            elif name in path:
+                yield path, name
+            elif name not in done:
+                path[name] = iter(onward[name])

@@ -190,6 +190,23 @@ def test_a_long_pipeline_still_ends_before_the_sources(tmp_path: Path) -> None:
     assert found["worker_0"] < found["logger_in"] == 900
 
 
+@pytest.mark.parametrize("last", ["q1200", "q0"])
+def test_a_pipeline_may_be_longer_than_python_can_recurse(last: str, tmp_path: Path) -> None:
+    middle = "".join(
+        f"[worker_{n}]\nstage = tests.samplestages:Copier\nlistento = q{n}\n"
+        f"fanout = {last if n == 1199 else f'q{n + 1}'}\n"
+        for n in range(1200)
+    )
+
+    config = configure(tmp_path, f"[redis]\n{middle}")
+
+    found = graph.priorities(config.programs)
+    assert (found["worker_1199"], found["worker_0"]) == (100, 100)
+    assert [warning.count(" -> ") for warning in config.warnings if "round for ever" in warning] == (
+        [1200] if last == "q0" else []
+    )
+
+
 def test_queues_with_one_end_are_a_warning_each(tmp_path: Path) -> None:
     text = PIPELINE.replace("listento = lines", "listento = linse")
 
