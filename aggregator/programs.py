@@ -215,7 +215,7 @@ class Reader:
         if program.user is None:
             return
         try:
-            pwd.getpwuid(int(program.user)) if program.user.isdigit() else pwd.getpwnam(program.user)
+            pwd.getpwuid(int(program.user)) if program.user.isdecimal() else pwd.getpwnam(program.user)
         except KeyError:
             self.document.fault(section, "user", f"no such user on this machine (found {shorten(program.user)})")
 
@@ -228,6 +228,9 @@ class Reader:
                 shlex.split(texts["command"])
             except ValueError as error:
                 self.document.fault(section, "command", f"{error} (found {shorten(texts['command'])})")
+        home = texts.get("stdout_logfile", "").strip().partition("/")[0]
+        if home.startswith("~") and os.path.expanduser(home) == home:
+            self.document.fault(section, "stdout_logfile", f"no such user on this machine (found {shorten(home)})")
         for option in ("environment", "stdout_logfile"):
             if re.search(r"\s#", texts.get(option, "")):
                 found = f"found {shorten(texts[option])}"

@@ -60,7 +60,9 @@ def load_module(name: str, root: Path) -> ModuleType:
         sys.path.insert(0, str(root))
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
 
 

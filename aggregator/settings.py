@@ -73,6 +73,9 @@ DEFAULT_MAXDEPTH = 100_000
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
+_LONGEST_DAYS = 36500
+"""A hundred years; a wait of three hundred is more than Python's clocks can count."""
+_TOO_LARGE_BYTES = 2**63
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}(@node)?")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
@@ -82,7 +85,10 @@ def parse_duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip().lower())
     if not match:
         raise ValueError
-    return float(match[1]) * _UNITS_S[match[2]]
+    seconds = float(match[1]) * _UNITS_S[match[2]]
+    if seconds > _LONGEST_DAYS * 86400.0:
+        raise ValueError(f"more than {_LONGEST_DAYS} days")
+    return seconds
 
 
 def parse_size(text: str) -> int:
@@ -90,7 +96,10 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb|)", text.strip().lower())
     if not match:
         raise ValueError
-    return int(float(match[1]) * _UNITS_BYTES[match[2]])
+    size_bytes = float(match[1]) * _UNITS_BYTES[match[2]]
+    if size_bytes >= _TOO_LARGE_BYTES:
+        raise ValueError("more than any file can hold")
+    return int(size_bytes)
 
 
 def parse_flag(text: str) -> bool:

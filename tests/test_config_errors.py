@@ -104,6 +104,31 @@ CASES = [
         (":6 [logger_in] stdout_logfile_maxbytes: bad size (found 'big'); allowed: a size such as 500, 64KB or 50MB",),
     ),
     Case(
+        "duration and size of 400 digits",
+        REDIS
+        + f"[process_a]\ncommand = sleep 1\nstartsecs = {'9' * 400}\nstdout_logfile_maxbytes = {'9' * 400}\n"
+        + "[process_b]\ncommand = sleep 1\nstartsecs = 36501d\nstdout_logfile_maxbytes = 8388608TB\n",
+        (
+            f":5 [process_a] startsecs: more than 36500 days; bad duration (found '{'9' * 55}...'); "
+            "allowed: a duration such as 14, 14s, 250ms, 5m or 1h",
+            f":6 [process_a] stdout_logfile_maxbytes: more than any file can hold; bad size (found '{'9' * 55}...'); "
+            "allowed: a size such as 500, 64KB or 50MB",
+            ":9 [process_b] startsecs: more than 36500 days; bad duration (found '36501d'); "
+            "allowed: a duration such as 14, 14s, 250ms, 5m or 1h",
+            ":10 [process_b] stdout_logfile_maxbytes: more than any file can hold; bad size (found '8388608TB'); "
+            "allowed: a size such as 500, 64KB or 50MB",
+        ),
+    ),
+    Case(
+        "address without the end of its host",
+        REDIS + FEEDER + "[worker_ask]\nstage = openurl\nlistento = a\nrepository_plugin = tests.sampleplugin\n"
+        "endpoint_url = http://[::1\n",
+        (
+            ":10 [worker_ask] endpoint_url: Invalid IPv6 URL; bad URL (found 'http://[::1'); "
+            "allowed: an address that starts with http:// or https://",
+        ),
+    ),
+    Case(
         "bad queue",
         REDIS + FEEDER.replace("pushto = a", "pushto = a b"),
         (
@@ -302,6 +327,16 @@ CASES = [
         (":5 [process_a] user: no such user on this machine (found 'nobodyatall')",),
     ),
     Case(
+        "user that is a number to nobody",
+        REDIS + "[process_a]\ncommand = sleep 1\nuser = ²\n",
+        (":5 [process_a] user: no such user on this machine (found '²')",),
+    ),
+    Case(
+        "log in the folder of a user that is not there",
+        REDIS + "[process_a]\ncommand = sleep 1\nstdout_logfile = ~nobodyatall/a.log\n",
+        (":5 [process_a] stdout_logfile: no such user on this machine (found '~nobodyatall')",),
+    ),
+    Case(
         "bad encoding",
         REDIS.encode() + b"[process_a]\ncommand = sleep 1\n# caf\xe9\n",
         (":5 [process_a]: bad encoding (found byte 0xe9 at column 6); save the file as UTF-8",),
@@ -456,6 +491,7 @@ def test_a_variable_that_would_break_the_path_of_a_log_is_told(tmp_path: Path, m
     [
         ("broken_syntax", "def parseline(:\n", "SyntaxError: invalid syntax (broken_syntax.py, line 1)"),
         ("broken_exit", "raise SystemExit('bye')\n", "SystemExit: bye"),
+        ("broken_base", "class Stop(BaseException): pass\nraise Stop('now')\n", "Stop: now"),
         ("broken_use", "import json\njson.nothing\n", "AttributeError: module 'json' has no attribute 'nothing'"),
     ],
 )

@@ -29,6 +29,14 @@ def test_a_module_is_looked_up_from_the_instance_first(tmp_path: Path, monkeypat
     assert registry.load_module("json_of_mine", tmp_path).NAME == "mine"
 
 
+def test_an_import_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+
+    with pytest.raises(KeyboardInterrupt):
+        registry.load_module("interrupted", tmp_path)
+
+
 def test_an_installed_package_can_bring_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "brought-1.0.dist-info"
     info.mkdir()

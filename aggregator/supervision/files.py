@@ -177,7 +177,7 @@ def log_files(config: Config, program: Program) -> Iterator[Path]:
     if text.lower() in _NO_FILE:
         return
     for number in range(program.numprocs):
-        yield config.root / Path(placeholders.fill(text, program.section, number)).expanduser()
+        yield config.root / os.path.expanduser(placeholders.fill(text, program.section, number))
 
 
 def _command(config: Config, program: Program) -> str:
