@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from configparser import ConfigParser, RawConfigParser
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from aggregator import graph, ini, pirus2, placeholders
+from aggregator import graph, ini, pirus2, placeholders, redisurl
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, host_node, read_line
 from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name, unknown
@@ -322,7 +321,7 @@ def _redis_url(settings: RedisSettings) -> str:
 def _masked_fault(option: Option, text: str) -> str:
     """Return the words for a bad address of Redis, without the password in it."""
     try:
-        parse_option(option, re.sub(r"(//[^/@]*:)[^/]*@", r"\1***@", text))
+        parse_option(option, redisurl.mask(text))
     except ValueError as error:
         return str(error)
     return f"bad {option.kind.name}; allowed: {option.kind.allowed}"

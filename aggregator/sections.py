@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, NamedTuple
 
+from aggregator import redisurl
 from aggregator.placeholders import OWN_PLACEHOLDER
 from aggregator.settings import (
     Bounds,
@@ -48,7 +49,12 @@ def _parse_address(text: str) -> Address:
 
 
 def _parse_redis_url(text: str) -> str:
-    if not re.match(r"(redis|rediss|sentinel|cluster)://[^/\s]+|unix://\S*/", text.strip()):
+    redisurl.parse(text.strip())
+    return text.strip()
+
+
+def _parse_host(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+", text.strip()):
         raise ValueError
     return text.strip()
 
@@ -94,9 +100,8 @@ def _parse_logfile(text: str) -> str:
 
 
 ListenAddress = Annotated[Address, Kind("address", _parse_address, "HOST:PORT, such as 127.0.0.1:9001")]
-RedisUrl = Annotated[
-    str, Kind("address", _parse_redis_url, "redis://, rediss://, unix:///, sentinel:// or cluster:// and the place")
-]
+RedisUrl = Annotated[str, Kind("address", _parse_redis_url, " or ".join(redisurl.FORMS))]
+Host = Annotated[str, Kind("host", _parse_host, "a name or an address, without a port")]
 AutoRestart = Annotated[str, Kind("word", _parse_autorestart, "yes, no or unexpected")]
 ExitCodes = Annotated[tuple[int, ...], Kind("exit codes", _parse_exit_codes, "numbers from 0 to 255 such as 0, 2")]
 Environment = Annotated[str, Kind("environment", _parse_environment, 'NAME="VALUE",OTHER="VALUE"')]
@@ -119,7 +124,7 @@ class RedisSettings(Settings, frozen=True, kw_only=True):
     """[redis]: where Redis is. `Config.redis.url` is always filled in, whichever way it was said."""
 
     url: Annotated[RedisUrl, Doc("the address of Redis; instead of host, port, db and password")] = ""
-    host: Annotated[Text | None, Doc("the host that Redis runs on (127.0.0.1 when neither it nor url is given)")] = None
+    host: Annotated[Host | None, Doc("the host that Redis runs on (127.0.0.1 when neither it nor url is given)")] = None
     port: Annotated[Integer, Doc("the port that Redis listens on"), Bounds(1, 65535)] = 6379
     db: Annotated[Integer, Doc("the number of the database"), Bounds(0)] = 0
     password: Annotated[Text | None, Doc("the password of Redis")] = None

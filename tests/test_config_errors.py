@@ -15,6 +15,11 @@ FEEDER = "[logger_in]\nstage = tests.samplestages:Feeder\npushto = a\n"
 COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
+REDIS_FORMS = (
+    "redis://[USER:PASSWORD@]HOST[:PORT][/DB] or rediss://[USER:PASSWORD@]HOST[:PORT][/DB]?ssl_ca_certs=FILE "
+    "or unix://[USER:PASSWORD@]/PATH?db=N or sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DB] "
+    "or cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]"
+)
 SECTIONS = "supervisor, redis, aggregator, process_*, worker_*, logger_*, feed_*, store_*"
 FEEDER_OPTIONS = (
     "autorestart, autostart, batch, command, enabled, environment, exitcodes, idletime, numprocs, priority, pushto, "
@@ -172,9 +177,42 @@ CASES = [
         "bad address of Redis, its password not shown",
         "[redis]\nurl = http://me:secret@localhost/0\n",
         (
-            ":2 [redis] url: bad address (found 'http://me:***@localhost/0'); "
-            "allowed: redis://, rediss://, unix:///, sentinel:// or cluster:// and the place",
+            ":2 [redis] url: unknown scheme 'http'; bad address (found 'http://me:***@localhost/0'); "
+            f"allowed: {REDIS_FORMS}",
         ),
+    ),
+    *(
+        Case(
+            f"address of Redis with {words}",
+            f"[redis]\nurl = {url}\n",
+            (f":2 [redis] url: {words}; bad address (found '{url}'); allowed: {REDIS_FORMS}",),
+        )
+        for url, words in (
+            ("localhost", "unknown scheme ''"),
+            ("redis://localhost:99999", "cannot read the host and port 'localhost:99999'"),
+            ("redis://h:***@local host", "cannot read the host and port 'local host'"),
+            ("redis://h/notanumber", "the database is not a number (found 'notanumber')"),
+            ("redis://h?nosuch=1", "unknown option 'nosuch' (known for redis: db)"),
+            ("redis://[::1", "Invalid IPv6 URL"),
+            ("rediss://h?ssl_cert_reqs=no", "ssl_cert_reqs is none, optional or required (found 'no')"),
+            ("sentinel://h1,h2", "no service name after the hosts"),
+            ("unix://rel/x", "the path of the socket must be absolute: three slashes after unix:"),
+        )
+    ),
+    Case(
+        "address of Redis whose password hides the fault",
+        "[redis]\nurl = redis://:sec/ret@localhost/0\n",
+        (f":2 [redis] url: bad address; allowed: {REDIS_FORMS}",),
+    ),
+    Case(
+        "bad host of Redis",
+        "[redis]\nhost = a b\n",
+        (":2 [redis] host: bad host (found 'a b'); allowed: a name or an address, without a port",),
+    ),
+    Case(
+        "host of Redis with its port",
+        "[redis]\nhost = localhost:6380\n",
+        (":2 [redis] host: bad host (found 'localhost:6380'); allowed: a name or an address, without a port",),
     ),
     Case(
         "Redis said twice",

@@ -12,8 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Any, cast
 
 from redis.backoff import NoBackoff
 from redis.client import Redis
@@ -36,25 +35,11 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from aggregator.errors import ConfigError
+from aggregator.redisurl import FORMS, Place, parse
+from aggregator.redisurl import mask as mask
 
 CONNECT_TIMEOUT_S = 5.0
 
-FORMS = (
-    "redis://[USER:PASSWORD@]HOST[:PORT][/DB]",
-    "rediss://[USER:PASSWORD@]HOST[:PORT][/DB]?ssl_ca_certs=FILE",
-    "unix://[USER:PASSWORD@]/PATH?db=N",
-    "sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DB]",
-    "cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]",
-)
-
-_SSL_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
-_OPTIONS = {
-    "redis": ("db",),
-    "rediss": ("db", *_SSL_OPTIONS),
-    "unix": ("db",),
-    "sentinel": ("db", "sentinel_username", "sentinel_password"),
-    "cluster": (),
-}
 _KINDS = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
@@ -102,14 +87,15 @@ _UNWRITABLE = re.compile(
 
 
 def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
-    """Return a client for the Redis at `url`, in one of `FORMS`.
+    """Return a client for the Redis at `url`, in one of `redisurl.FORMS`.
 
     `timeout_s` bounds the wait for every reply, so a blocking command must ask for less. Nothing is connected yet,
     except for a cluster, where one of `AWAY` may be raised at once. A cluster's client has the methods of `Redis`.
     Replies are bytes. ConfigError when the URL is wrong.
     """
     try:
-        place = _parse(url)
+        place = parse(url)
+        _check_files(place.options)
     except ValueError as wrong:
         raise ConfigError(f"redis url {mask(url)}: {wrong}; allowed: {', '.join(FORMS)}") from None
     options = {
@@ -129,12 +115,6 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
         options["host"], options["port"] = place.hosts[0]
     pool = ConnectionPool(_KINDS[place.scheme], parser_class=_Parser, **options)
     return Redis(connection_pool=pool)
-
-
-def mask(url: str) -> str:
-    """Return the URL with its passwords hidden, to be shown and logged; also when it is malformed."""
-    url = re.sub(r"(://[^:@/]*:).*@", r"\1***@", url)
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", url)
 
 
 class Script:
@@ -192,88 +172,14 @@ def _infos(client: Redis) -> list[Mapping[str, Any]]:
     return [reply] if "redis_version" in reply else list(reply.values())
 
 
-class _Place(NamedTuple):
-    """A parsed URL; `service` is Sentinel's name of the master, `sentinel_options` its own login."""
-
-    scheme: str
-    hosts: list[tuple[str, int]]
-    options: dict[str, Any]
-    service: str
-    sentinel_options: dict[str, str]
-
-
-def _parse(url: str) -> _Place:
-    """Split a URL; ValueError says what is wrong with it."""
-    split = urlsplit(url)
-    if split.scheme not in _OPTIONS:
-        raise ValueError(f"unknown scheme {split.scheme!r}")
-    # by hand, as SplitResult.port refuses a list of hosts
-    login, _, hosts_text = split.netloc.rpartition("@")
-    query = dict(parse_qsl(split.query, keep_blank_values=True, strict_parsing=bool(split.query)))
-    unknown = sorted(set(query) - set(_OPTIONS[split.scheme]))
-    if unknown:
-        known = ", ".join(_OPTIONS[split.scheme]) or "none"
-        raise ValueError(f"unknown option {unknown[0]!r} (known for {split.scheme}: {known})")
-    sentinel_options = {name[len("sentinel_") :]: query[name] for name in query if name.startswith("sentinel_")}
-    options: dict[str, Any] = {name: query[name] for name in query if not name.startswith("sentinel_")}
-    username, _, password = login.partition(":")
-    if username:
-        options["username"] = unquote(username)
-    if password:
-        options["password"] = unquote(password)
-    service = _read_path(split, hosts_text, options)
-    if "db" in options:
-        if not str(options["db"]).isdigit():
-            raise ValueError(f"the database is not a number (found {options['db']!r})")
-        options["db"] = int(options["db"])
-    _check_tls(options)
-    default_port = 26379 if split.scheme == "sentinel" else 6379
-    hosts = [_host(text, default_port) for text in hosts_text.split(",")] if hosts_text else []
-    if split.scheme in ("redis", "rediss") and len(hosts) > 1:
-        raise ValueError("more than one host")
-    return _Place(split.scheme, hosts, options, service, sentinel_options)
-
-
-def _check_tls(options: Mapping[str, str]) -> None:
-    """Look at the TLS options now: redis-py would report a missing file as a server that is away."""
-    if options.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
-        raise ValueError(f"ssl_cert_reqs is none, optional or required (found {options['ssl_cert_reqs']!r})")
+def _check_files(options: Mapping[str, str]) -> None:
+    """Look at the files of TLS now: redis-py would report a missing one as a server that is away."""
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if name in options and not os.access(options[name], os.R_OK):
             raise ValueError(f"cannot read {name} {options[name]!r}")
 
 
-def _read_path(split: SplitResult, hosts_text: str, options: dict[str, Any]) -> str:
-    """Put what a scheme's path means into `options`; return Sentinel's service name, or nothing."""
-    if split.scheme == "unix":
-        if hosts_text or len(split.path) < 2:
-            raise ValueError("the path of the socket must be absolute: three slashes after unix:")
-        options["path"] = unquote(split.path)
-        return ""
-    if not hosts_text:
-        raise ValueError("no host")
-    steps = [unquote(step) for step in split.path.split("/") if step]
-    service = ""
-    if split.scheme == "sentinel":
-        if not steps:
-            raise ValueError("no service name after the hosts")
-        service = steps.pop(0)
-    if steps and split.scheme != "cluster":
-        options["db"] = steps.pop(0)
-    if steps:
-        raise ValueError(f"cannot read the path at {steps[0]!r}")
-    return service
-
-
-def _host(text: str, default_port: int) -> tuple[str, int]:
-    """Read ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``."""
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text)
-    if not found or not 0 < int(found[3] or default_port) < 65536:
-        raise ValueError(f"cannot read the host and port {text!r}")
-    return found[1] or found[2], int(found[3] or default_port)
-
-
-def _sentinel(place: _Place, options: dict[str, Any]) -> Redis:
+def _sentinel(place: Place, options: dict[str, Any]) -> Redis:
     # imported here: most instances have no sentinels
     from redis.sentinel import Sentinel
 
