@@ -350,6 +350,59 @@ def test_a_foreign_program_of_the_same_name_is_refused(name: str, text: str, tmp
     assert raised.value.problems == (f"workers_enabled/{name}: {words}",)
 
 
+@pytest.mark.parametrize(
+    ("log", "problem"),
+    [
+        (
+            "loglines.cfg/x.log",
+            "[process_a] stdout_logfile: cannot make ROOT/loglines.cfg/: ROOT/loglines.cfg is no folder",
+        ),
+        (
+            "plain/a/x.log\nnumprocs = 2",
+            "[process_a] stdout_logfile: cannot make ROOT/plain/a/: ROOT/plain is no folder",
+        ),
+        ("there", "[process_a] stdout_logfile: ROOT/there is a folder; allowed: a file"),
+        ("/proc/nosuch/x.log", "/proc/nosuch: cannot be made: No such file or directory"),
+        ("n" * 300 + "/x.log", f"[process_a] stdout_logfile: cannot make ROOT/{'n' * 300}/: File name too long"),
+    ],
+)
+def test_a_log_that_cannot_be_is_refused_before_anything_changes(log: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    (tmp_path / "there").mkdir()
+    config = configure(tmp_path, TWO.replace("1000\n", f"1000\nstdout_logfile = {log}\n"))
+    before = snapshot(tmp_path)
+
+    with pytest.raises(ConfigError) as raised:
+        build(config)
+
+    assert raised.value.problems == (problem.replace("ROOT", str(tmp_path)),)
+    assert snapshot(tmp_path) == before
+    assert not config.instance.run.exists()
+
+
+def test_a_file_where_a_folder_must_be_is_refused_before_anything_changes(tmp_path: Path) -> None:
+    config = configure(tmp_path, TWO)
+    config.instance.enabled.touch()
+
+    with pytest.raises(ConfigError) as raised:
+        build(config, dry_run=True)
+
+    folder = config.instance.enabled
+    assert raised.value.problems == (f"cannot make {folder}/: {folder} is no folder",)
+
+
+def test_a_build_tells_the_folders_it_made(tmp_path: Path) -> None:
+    made = build_from(tmp_path, "[process_a]\ncommand = sleep 1\nstdout_logfile = a/b/c.log\n")
+
+    assert [line for line in made if line.endswith("/")] == [
+        "create  run/",
+        "create  logs/",
+        "create  workers_available/",
+        "create  workers_enabled/",
+        "create  a/b/",
+    ]
+
+
 def test_where_links_are_impossible_copies_take_their_place(tmp_path: Path) -> None:
     def no_links(target: str, path: Path) -> None:
         raise PermissionError(1, "Operation not permitted")

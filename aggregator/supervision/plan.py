@@ -52,18 +52,18 @@ class Plan(NamedTuple):
 def build(config: Config, dry_run: bool = False) -> Plan:
     """Make the files of a configuration, and return what was done; with `dry_run` do nothing.
 
-    Raises ConfigError, nothing changed, when a file that is not ours stands in the way.
+    Raises ConfigError, nothing changed, when a file that is not ours stands in the way, or a folder cannot be made.
     """
     if dry_run:
         return plan(config)
     instance = config.instance
-    plan(config)  # order: refuse first, then make the folder that the lock needs
-    instance.run.mkdir(mode=0o711, exist_ok=True)
+    # order: refuse first, then make the folders, of which the lock needs one
+    folders = _make_folders(plan(config))
     with instance.build_lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = plan(config)
         apply(made)
-    return made
+    return Plan((*folders, *made.actions))
 
 
 def plan(config: Config) -> Plan:
@@ -117,7 +117,7 @@ class _Planner:
         yield from self._leftovers({file.path for file in wanted})
 
     def _refuse(self, wanted: list[GeneratedFile]) -> None:
-        problems = []
+        problems = list(dict.fromkeys(self._bad_folders()))
         for file in wanted:
             if os.path.lexists(file.path) and (file.path.is_symlink() or not is_ours(_text(file.path) or "")):
                 problems.append(f"{self._shown(file.path)}: in the way, and not written by this program; move it away")
@@ -134,6 +134,19 @@ class _Planner:
             problems.append(f"[process_redis]: no redis-server or valkey-server on PATH; {ADVICE}")
         if problems:
             raise ConfigError(*problems)
+
+    def _bad_folders(self) -> Iterator[str]:
+        """Yield what is wrong with folders, as far as it can be told without making them."""
+        for folder in (self.instance.run, self.instance.logs, self.instance.available, self.instance.enabled):
+            if obstacle := _obstacle(folder):
+                yield f"cannot make {folder}/: {obstacle}"
+        for program in self.config.programs.values():
+            place = f"[{program.section}] stdout_logfile"
+            for log in log_files(self.config, program):
+                if os.path.isdir(log):
+                    yield f"{place}: {log} is a folder; allowed: a file"
+                elif log.parent != self.instance.logs and (obstacle := _obstacle(log.parent)):
+                    yield f"{place}: cannot make {log.parent}/: {obstacle}"
 
     def _folders(self) -> Iterator[Action]:
         folders = {self.instance.run: 0o711, self.instance.sockets: 0o711}
@@ -199,6 +212,40 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return None
+
+
+def _obstacle(folder: Path) -> str | None:
+    """Return why a folder cannot be made, None when it is there or nothing is known to be in the way."""
+    for path in (folder, *folder.parents):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return error.strerror
+        if not path.is_dir():
+            return f"{path} is no folder"
+        writable = path == folder or os.access(path, os.W_OK | os.X_OK)
+        return None if writable else f"{path} may not be written to"
+    return None
+
+
+def _make_folders(planned: Plan) -> tuple[Action, ...]:
+    """Make the folders of a plan, all of them or none, and return their actions."""
+    actions = tuple(action for action in planned.actions if action.kind == "mkdir")
+    made: list[Path] = []
+    for action in actions:
+        try:
+            for path in reversed([action.path, *action.path.parents]):
+                if not path.is_dir():
+                    # it exists when another build is faster
+                    path.mkdir(mode=action.mode if path == action.path else 0o777, exist_ok=True)
+                    made.append(path)
+        except OSError as error:
+            for path in reversed(made):
+                path.rmdir()
+            raise ConfigError(f"{action.path}: cannot be made: {error.strerror}") from error
+    return actions
 
 
 def _check_private(folder: Path) -> None:
