@@ -109,6 +109,18 @@ def _loops(programs: Programs, readers: Mapping[str, str]) -> list[tuple[str, ..
     return list(loops)
 
 
+def ahead(programs: Programs, section: str) -> set[str]:
+    """Return the sections that a message of this one may come to."""
+    onward = _onward(programs, consumers(programs))
+    found: set[str] = set()
+    waiting = [section]
+    while waiting:
+        names = set(onward[waiting.pop()]) - found
+        found |= names
+        waiting += names
+    return found
+
+
 def _onward(programs: Programs, readers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Return for each section those that read what it sends."""
     return {

@@ -230,6 +230,31 @@ def test_a_loop_is_a_warning(tmp_path: Path) -> None:
     assert config.warnings == (f"{tmp_path}/loglines.cfg:2 [worker_a]: {words}",)
 
 
+@pytest.mark.parametrize("followed", ["data/out.log", "x.log, ./data/../data/out.log", "data/*.log", "ROOT/*/out.log"])
+def test_a_log_that_is_written_from_itself_is_a_warning(followed: str, tmp_path: Path) -> None:
+    text = (
+        f"[redis]\n[logger_in]\nstage = tail\nservicename = s\npushto = a\nlogfile = {followed}\n"
+        "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
+        "[logger_out]\nstage = logfile\nlistento = b\nlogfile = data/out.log\n"
+    )
+
+    config = configure(tmp_path, text.replace("ROOT", str(tmp_path)))
+
+    words = "[logger_in] follows this file, so its lines may go round for ever"
+    assert config.warnings == (f"{tmp_path}/loglines.cfg:14 [logger_out] logfile: {words}",)
+
+
+@pytest.mark.parametrize("followed", ["data/in.log", "*.log", "data/*/out.log"])
+def test_a_log_of_another_pipeline_may_be_followed(followed: str, tmp_path: Path) -> None:
+    sections = "".join(
+        f"[logger_in{name}]\nstage = tail\nservicename = s\npushto = {name}\nlogfile = {log}\n"
+        f"[logger_out{name}]\nstage = logfile\nlistento = {name}\nlogfile = data/{name}.log\n"
+        for name, log in (("out", followed), ("next", "data/out.log"))
+    )
+
+    assert configure(tmp_path, f"[redis]\n{sections}").warnings == ()
+
+
 def test_a_graph_of_many_branches_is_checked_at_once(tmp_path: Path) -> None:
     sections = ["[redis]\n[logger_in]\nstage = tests.samplestages:Feeder\npushto = l0\n"]
     for step in range(40):

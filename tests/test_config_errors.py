@@ -14,6 +14,7 @@ from aggregator.errors import ConfigError
 FEEDER = "[logger_in]\nstage = tests.samplestages:Feeder\npushto = a\n"
 COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
+WRITER = "[logger_out]\nstage = logfile\nlistento = a\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
 REDIS_FORMS = (
     "redis://[USER:PASSWORD@]HOST[:PORT][/DB] or rediss://[USER:PASSWORD@]HOST[:PORT][/DB]?ssl_ca_certs=FILE "
@@ -342,6 +343,16 @@ CASES = [
         "stage that feeds itself",
         REDIS + FEEDER + COPIER.replace("= b", "= a"),
         (":9 [worker_copy] fanout: sends to the queue that it reads itself (a)",),
+    ),
+    Case(
+        "file with two writers",
+        REDIS + FEEDER + WRITER + WRITER.replace("_out", "_too").replace("= a", "= b").replace("= out", "= ./x/../out"),
+        (":13 [logger_too] logfile: [logger_out] in line 9 writes the file ./x/../out.log too; give each its own",),
+    ),
+    Case(
+        "file that is a folder",
+        REDIS + FEEDER + WRITER.replace("out.log", "/"),
+        (":9 [logger_out] logfile: is a folder (found '/'); allowed: a file",),
     ),
     Case(
         "source with two processes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from string import Formatter
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import simplejson
 
@@ -40,6 +40,7 @@ class LogFile(Stage):
         mode: Annotated[FileMode, Doc("the file's permissions when it is created")] = 0o640
 
     settings: Settings
+    writes: ClassVar[tuple[str, ...]] = ("logfile",)
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

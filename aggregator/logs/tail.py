@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
@@ -51,6 +51,7 @@ class Tail(Source):
         maxline: Annotated[Size, Doc("longer lines are cut at so many bytes"), Bounds(256, 64 * 1024**2)] = 1024**2
 
     settings: Settings
+    reads: ClassVar[tuple[str, ...]] = ("logfile",)
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
