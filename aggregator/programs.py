@@ -16,7 +16,7 @@ import msgspec
 from aggregator import pirus2, placeholders, registry
 from aggregator.ini import Document
 from aggregator.sections import ProgramSettings
-from aggregator.settings import Option, Settings, meant, options_of, parse_queues, parse_settings, shorten
+from aggregator.settings import Option, Settings, meant, options_of, parse_queue, parse_queues, parse_settings, shorten
 
 PREFIXES = ("process_", "worker_", "logger_")
 OWN_REDIS = "process_redis"
@@ -102,7 +102,7 @@ class Reader:
         if section.startswith("process_"):
             return self._process(section, texts, program)
         name = stage_name(texts)
-        if name is None:
+        if name is None or not texts.get("stage", name).strip():
             return self._command(section, texts, program)
         if "stage" not in texts:
             self.document.warn(section, "command", pirus2.notice(texts["command"]))
@@ -120,7 +120,7 @@ class Reader:
         return Program(section=section, kind="redis" if own_redis else "command", program=program) if program else None
 
     def _command(self, section: str, texts: Mapping[str, str], program: ProgramSettings | None) -> Program | None:
-        if "command" not in texts:
+        if "command" not in texts or "stage" in texts:
             names = ", ".join(registry.stage_names())
             words = f"missing; allowed: {names} or MODULE:CLASS; or run a program with command = …"
             self.document.fault(section, "stage", words)
@@ -138,14 +138,17 @@ class Reader:
         listens, targets = None, []
         for option in ("listento", *_COMMAND_TARGETS):
             try:
-                queues = parse_queues(texts[option]) if option in texts else ()
+                if option not in texts:
+                    continue
+                if option == "listento":
+                    listens = parse_queue(texts[option])
+                else:
+                    targets += [(option, queue) for queue in parse_queues(texts[option])]
             except ValueError:
-                self.document.fault(section, option, f"bad queue (found {shorten(texts[option])})")
-                continue
-            if option == "listento":
-                listens = queues[0] if queues else None
-            else:
-                targets += [(option, queue) for queue in queues]
+                found = f"found {shorten(texts[option])}"
+                several = "queue names with commas between them, each of them once"
+                allowed = "one queue name" if option == "listento" else several
+                self.document.fault(section, option, f"bad queue ({found}); allowed: {allowed}")
         return listens, tuple(targets)
 
     def _stage(
@@ -222,12 +225,12 @@ class Reader:
     def _check_words(self, section: str, texts: Mapping[str, str]) -> None:
         """Refuse what supervisord could not read: one bad program file keeps it from reading any."""
         if "command" in texts:
-            if not texts["command"].strip():
-                self.document.fault(section, "command", f"bad command (found ''); allowed: {_COMMAND_WORDS}")
+            found = f"found {shorten(texts['command'])}"
             try:
-                shlex.split(texts["command"])
+                if not any(shlex.split(texts["command"])[:1]):
+                    self.document.fault(section, "command", f"bad command ({found}); allowed: {_COMMAND_WORDS}")
             except ValueError as error:
-                self.document.fault(section, "command", f"{error} (found {shorten(texts['command'])})")
+                self.document.fault(section, "command", f"{error} ({found})")
         home = texts.get("stdout_logfile", "").strip().partition("/")[0]
         if home.startswith("~") and os.path.expanduser(home) == home:
             self.document.fault(section, "stdout_logfile", f"no such user on this machine (found {shorten(home)})")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 import string
 from collections.abc import Callable, Mapping
@@ -133,6 +134,13 @@ def parse_queues(text: str) -> tuple[str, ...]:
     return names
 
 
+def _parse_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
 def _parse_text(text: str) -> str:
     if not text.strip():
         raise ValueError
@@ -165,6 +173,8 @@ def _parse_web_url(text: str) -> str:
 def _parse_name(text: str) -> str:
     if not _SAFE_NAME.fullmatch(text.strip()):
         raise ValueError
+    if not text.strip(" ."):
+        raise ValueError("dots alone name a folder")
     return text.strip()
 
 
@@ -186,7 +196,7 @@ def _parse_template(text: str) -> str:
 Text = Annotated[str, Kind("text", _parse_text, "any text")]
 Flag = Annotated[bool, Kind("flag", parse_flag, "yes or no")]
 Integer = Annotated[int, Kind("number", lambda text: int(text), "a whole number")]
-Number = Annotated[float, Kind("number", lambda text: float(text), "a number")]
+Number = Annotated[float, Kind("number", _parse_number, "a number")]
 Duration = Annotated[float, Kind("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
 Size = Annotated[int, Kind("size", parse_size, "a size such as 500, 64KB or 50MB")]
 ListenQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]

@@ -135,6 +135,33 @@ CASES = [
         ),
     ),
     Case(
+        "number that is none, or has no end",
+        REDIS + FEEDER + "[worker_ask]\nstage = openurl\nlistento = a\nrepository_plugin = tests.sampleplugin\n"
+        "endpoint_url = http://h/\nratelimit = nan\n"
+        + FEEDER.replace("_in", "_on").replace("= a", "= b")
+        + "[worker_too]\nstage = openurl\nlistento = b\nrepository_plugin = tests.sampleplugin\n"
+        "endpoint_url = http://h/\nratelimit = inf\n",
+        (
+            ":11 [worker_ask] ratelimit: bad number (found 'nan'); allowed: a number",
+            ":20 [worker_too] ratelimit: bad number (found 'inf'); allowed: a number",
+        ),
+    ),
+    Case(
+        "name of dots",
+        REDIS + "[aggregator]\nnode = ..\n",
+        (
+            ":4 [aggregator] node: dots alone name a folder; bad name (found '..'); allowed: letters, digits, _ . - (at most 80)",
+        ),
+    ),
+    Case(
+        "command with a list of queues to read",
+        REDIS + FEEDER + "[worker_x]\ncommand = ./x.py\nlistento = a, b\nfanout = c c\n",
+        (
+            ":8 [worker_x] listento: bad queue (found 'a, b'); allowed: one queue name",
+            ":9 [worker_x] fanout: bad queue (found 'c c'); allowed: queue names with commas between them, each of them once",
+        ),
+    ),
+    Case(
         "bad queue",
         REDIS + FEEDER.replace("pushto = a", "pushto = a b"),
         (
@@ -255,6 +282,14 @@ CASES = [
         ),
     ),
     Case(
+        "empty stage beside a command",
+        REDIS + "[worker_a]\nlistento = a\nstage =\ncommand = ./x.py\n",
+        (
+            ":5 [worker_a] stage: missing; allowed: archive, broker, compress, download, filter, logfile, openurl, tail or MODULE:CLASS; "
+            "or run a program with command = …",
+        ),
+    ),
+    Case(
         "missing command",
         REDIS + "[process_a]\n",
         (":3 [process_a] command: missing; allowed: a program and its arguments",),
@@ -263,6 +298,11 @@ CASES = [
         "empty command",
         REDIS + "[process_a]\ncommand =\n",
         (":4 [process_a] command: bad command (found ''); allowed: a program and its arguments",),
+    ),
+    Case(
+        "command of quotation marks",
+        REDIS + "[process_a]\ncommand = '' x\n",
+        (""":4 [process_a] command: bad command (found "'' x"); allowed: a program and its arguments""",),
     ),
     Case(
         "stage and command",
