@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from aggregator import graph, ini, outputs, pirus2, placeholders, redisurl
+from aggregator import exposure, graph, ini, outputs, pirus2, placeholders, redisurl
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, host_node, read_line
 from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name, unknown
@@ -154,6 +154,7 @@ class _Loader:
             self._check_sections(reader.plugins)
             graph.check(programs, self.document)
             outputs.check(programs, self.document, self.root)
+            exposure.check(self.document, self.raw, self.file)
         self._refuse()
         node = aggregator.node or read_line(self.instance.node) or host_node()
         return Config(

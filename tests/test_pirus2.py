@@ -87,6 +87,7 @@ stdout_logfile = workerlogs/otherlogger.log
 def configure(root: Path) -> Config:
     file = root / "loglines.cfg"
     file.write_text(SHIPPED)
+    file.chmod(0o640)
     return load(file, root)
 
 
