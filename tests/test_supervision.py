@@ -436,6 +436,19 @@ def test_a_build_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Path
         assert found == sorted(str(path.relative_to(whole)) for path in whole.rglob("*"))
 
 
+def test_half_a_file_of_a_killed_build_goes_with_the_next(tmp_path: Path) -> None:
+    build_from(tmp_path, TWO)
+    before = snapshot(tmp_path)
+    folders = {"": "supervisord.conf", "run": "password", "workers_available": "a.conf", "workers_enabled": "a.conf"}
+    for folder, name in folders.items():
+        (tmp_path / folder / f".{name}.4194304.part").write_text("half")
+    (tmp_path / ".mine.1.part").write_text("not of a build")
+
+    assert build_from(tmp_path, TWO) == ()
+
+    assert snapshot(tmp_path).keys() == {*before, ".mine.1.part"}
+
+
 def test_two_builds_at_the_same_time_are_as_good_as_one(tmp_path: Path) -> None:
     configure(tmp_path, TWO + PIPELINE)
     script = Path(__file__).parent.parent / "create_supervisord_config.py"

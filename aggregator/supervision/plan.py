@@ -61,6 +61,7 @@ def build(config: Config, dry_run: bool = False) -> Plan:
     folders = _make_folders(plan(config))
     with instance.build_lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _sweep(instance)
         made = plan(config)
         apply(made)
     return Plan((*folders, *made.actions))
@@ -268,6 +269,15 @@ def _write(path: Path, text: str, mode: int) -> None:
         stream.flush()
         os.fsync(handle)
     part.rename(path)
+
+
+def _sweep(instance: Instance) -> None:
+    """Remove the half-written files of builds that were killed. With the lock no other build is writing any."""
+    places = {instance.root: "supervisord.conf", instance.run: "*"}
+    places |= dict.fromkeys((instance.available, instance.enabled), "*.conf")
+    for folder, name in places.items():
+        for part in folder.glob(f".{name}.[0-9]*.part"):
+            part.unlink(missing_ok=True)
 
 
 def _link(action: Action, symlink: Link) -> None:
