@@ -56,6 +56,12 @@ def variables(text: str) -> list[str]:
     return [name.removeprefix("ENV_") for name in names if name is not None and name != "here"]
 
 
+def here_inside(text: str) -> bool:
+    """True when ``%(here)s`` stands elsewhere in a path than in front of its first slash."""
+    found = [match for match in _PLACEHOLDER.finditer(text) if match[1] == "here"]
+    return any(match.start() != 0 or not text.startswith("/", match.end()) for match in found)
+
+
 def fill(text: str, program: str, number: int) -> str:
     """Return what supervisord makes of a value for one process of a program."""
     values = {"process_num": number, "program_name": program}

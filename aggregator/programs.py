@@ -238,6 +238,11 @@ class Reader:
             if re.search(r"\s#", texts.get(option, "")):
                 found = f"found {shorten(texts[option])}"
                 self.document.fault(section, option, f"supervisord takes # after a space for a comment ({found})")
+        written = self.document.sections[section].values
+        if "stdout_logfile" in written and placeholders.here_inside(written["stdout_logfile"].text):
+            # In a program file other words stand for it.
+            words = "%(here)s can only stand in front of a / at the beginning"
+            self.document.fault(section, "stdout_logfile", words)
         for name in placeholders.variables(self.document.veiled.get((section, "stdout_logfile"), "")):
             # It fills in this option twice.
             if "%" in os.environ.get(name, ""):

@@ -96,6 +96,8 @@ def _parse_login(text: str) -> str:
 def _parse_logfile(text: str) -> str:
     if not text.strip() or "\n" in text:
         raise ValueError
+    if text.endswith("/"):
+        raise ValueError("names a folder")
     return text.strip()
 
 

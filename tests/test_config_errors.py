@@ -315,6 +315,24 @@ CASES = [
         (""":4 [process_a] command: No closing quotation (found "echo 'a")""",),
     ),
     Case(
+        "log that is a folder",
+        REDIS + "[process_a]\ncommand = sleep 1\nstdout_logfile = logs/\n",
+        (
+            ":5 [process_a] stdout_logfile: names a folder; bad path (found 'logs/'); "
+            "allowed: a path; a relative one starts at the instance's folder",
+        ),
+    ),
+    Case(
+        "log with the folder of the file inside its path",
+        REDIS
+        + "[process_a]\ncommand = sleep 1\nstdout_logfile = %%/%(here)s/a.log\n"
+        + "[process_b]\ncommand = sleep 1\nstdout_logfile = %(here)s.log\n",
+        (
+            ":5 [process_a] stdout_logfile: %(here)s can only stand in front of a / at the beginning",
+            ":8 [process_b] stdout_logfile: %(here)s can only stand in front of a / at the beginning",
+        ),
+    ),
+    Case(
         "value that supervisord would cut",
         REDIS + "[process_a]\ncommand = sleep 1\nstdout_logfile = logs/a #1.log\n",
         (":5 [process_a] stdout_logfile: supervisord takes # after a space for a comment (found 'logs/a #1.log')",),

@@ -580,6 +580,7 @@ def test_every_process_has_a_log_of_its_own(
         ("log", "numprocs = 2\nstdout_logfile = x.%(ENV_PLACE)s", ["HERE/../x.log_0", "HERE/../x.log_1"]),
         ("/dev/stdout", "numprocs = 2\nstdout_logfile = %(ENV_PLACE)s", ["/dev/stdout", "/dev/stdout"]),
         ("none", "numprocs = 2\nstdout_logfile = %(ENV_PLACE)s", [None, None]),
+        (" rel", "stdout_logfile = %(ENV_PLACE)s/x.log", ["HERE/../ rel/x.log"]),
     ],
 )
 def test_a_log_may_stand_where_a_variable_says(

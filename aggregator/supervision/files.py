@@ -259,9 +259,7 @@ def _log(config: Config, program: Program) -> list[str]:
 def _log_path(config: Config, program: Program) -> tuple[str, str]:
     """Return the path of the log as it was written, and with variables filled in; no two processes share one file."""
     default = f"logs/{program.section}.log"
-    written, path = (
-        texts[program.section].get("stdout_logfile", default).strip() for texts in (config.raw, config.texts)
-    )
+    written, path = (texts[program.section].get("stdout_logfile", default) for texts in (config.raw, config.texts))
     apart = placeholders.fill(path, "", 0) != placeholders.fill(path, "", 1)
     if program.numprocs == 1 or apart or path.lower() in _NO_FILE or path.startswith("/dev/"):
         return written, path
