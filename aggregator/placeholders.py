@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-OWN_PLACEHOLDER = re.compile(r"%\((?:process_num\)0?\d{0,2}[ds]|program_name\)0?\d{0,2}s)")
+OWN_PLACEHOLDER = re.compile(r"%\((?:process_num\)0?[0-9]{0,2}[ds]|program_name\)0?[0-9]{0,2}s)")
 """What supervisord fills in for each process: a name is no number, and a width of many digits would fill the memory."""
 _PLACEHOLDER = re.compile(rf"%%|%\((ENV_[A-Za-z_][A-Za-z0-9_]*|here)\)s|({OWN_PLACEHOLDER.pattern})|%")
 
@@ -54,6 +54,13 @@ def variables(text: str) -> list[str]:
     """Return the names of the environment variables that a value asks for."""
     names = (match[1] for match in _PLACEHOLDER.finditer(text))
     return [name.removeprefix("ENV_") for name in names if name is not None and name != "here"]
+
+
+def doubled(text: str) -> list[str]:
+    """Return the names of what looks like a placeholder behind two percent signs: its text itself is meant."""
+    ends = (match.end() for match in _PLACEHOLDER.finditer(text) if match[0] == "%%")
+    names = (re.match(r"\((\w+)\)", text[end:]) for end in ends)
+    return [name[1] for name in names if name]
 
 
 def here_inside(text: str) -> bool:

@@ -231,23 +231,37 @@ class Reader:
                     self.document.fault(section, "command", f"bad command ({found}); allowed: {_COMMAND_WORDS}")
             except ValueError as error:
                 self.document.fault(section, "command", f"{error} ({found})")
-        home = texts.get("stdout_logfile", "").strip().partition("/")[0]
-        if home.startswith("~") and os.path.expanduser(home) == home:
-            self.document.fault(section, "stdout_logfile", f"no such user on this machine (found {shorten(home)})")
         for option in ("environment", "stdout_logfile"):
             if re.search(r"\s#", texts.get(option, "")):
                 found = f"found {shorten(texts[option])}"
                 self.document.fault(section, option, f"supervisord takes # after a space for a comment ({found})")
-        written = self.document.sections[section].values
-        if "stdout_logfile" in written and placeholders.here_inside(written["stdout_logfile"].text):
+        for option in ("command", "environment", "stdout_logfile"):
+            # It replaces %(here)s before it looks at percent signs, and fills in the path of a log twice.
+            filled = ("here", "process_num", "program_name") if option == "stdout_logfile" else ("here",)
+            for name in placeholders.doubled(self._written(section, option)):
+                if name in filled:
+                    words = f"supervisord fills in %%({name}) all the same; take it out"
+                    self.document.fault(section, option, words)
+        self._check_log(section, texts.get("stdout_logfile", ""), self._written(section, "stdout_logfile"))
+
+    def _check_log(self, section: str, text: str, written: str) -> None:
+        home = text.strip().partition("/")[0]
+        if home.startswith("~") and os.path.expanduser(home) == home:
+            self.document.fault(section, "stdout_logfile", f"no such user on this machine (found {shorten(home)})")
+        if placeholders.here_inside(written):
             # In a program file other words stand for it.
             words = "%(here)s can only stand in front of a / at the beginning"
             self.document.fault(section, "stdout_logfile", words)
-        for name in placeholders.variables(self.document.veiled.get((section, "stdout_logfile"), "")):
-            # It fills in this option twice.
+        for name in placeholders.variables(written):
+            # supervisord fills in this option twice.
             if "%" in os.environ.get(name, ""):
                 words = f"supervisord cannot read a % in the value of the variable {name} here; write it out"
                 self.document.fault(section, "stdout_logfile", words)
+
+    def _written(self, section: str, option: str) -> str:
+        """Return the text of an option before anything was filled in."""
+        values = self.document.sections[section].values
+        return values[option].text if option in values else ""
 
     def _fault_numprocs(self, section: str, texts: Mapping[str, str], why: str) -> None:
         self.document.fault(section, "numprocs", f"{why} (found {shorten(texts['numprocs'])}); allowed: 1")

@@ -81,7 +81,7 @@ _PAIR = rf"""[A-Za-z_][A-Za-z0-9_]*\s*=\s*(?:"[^"]*"|'[^']*'|{_BARE})"""
 
 def _parse_environment(text: str) -> str:
     joined = " ".join(text.split("\n")).strip().rstrip(",")
-    if not re.fullmatch(rf"{_PAIR}(\s*,\s*{_PAIR})*", joined):
+    if not re.fullmatch(rf"{_PAIR}(\s*,\s*{_PAIR})*", joined, re.ASCII):
         raise ValueError
     return joined
 
@@ -96,7 +96,7 @@ def _parse_login(text: str) -> str:
 def _parse_logfile(text: str) -> str:
     if not text.strip() or "\n" in text:
         raise ValueError
-    if text.endswith("/"):
+    if text.endswith("/") or (text.startswith("~") and "/" not in text):
         raise ValueError("names a folder")
     return text.strip()
 

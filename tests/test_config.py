@@ -126,6 +126,7 @@ def test_only_known_placeholders_are_filled_in(text: str, value: str) -> None:
         ("%(process_num)02d %(process_num)s", "%(process_num)02d %(process_num)s"),
         ("%(program_name)s %(program_name)20s", "%(program_name)s %(program_name)20s"),
         ("%(program_name)d", "%%(program_name)d"),
+        ("%(process_num)\u0663d", "%%(process_num)\u0663d"),
         ("%(process_num)99999999999d", "%%(process_num)99999999999d"),
     ],
 )

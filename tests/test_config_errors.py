@@ -323,6 +323,31 @@ CASES = [
         ),
     ),
     Case(
+        "log that is a home",
+        REDIS + "[process_a]\ncommand = sleep 1\nnumprocs = 2\nstdout_logfile = ~root\n",
+        (
+            ":6 [process_a] stdout_logfile: names a folder; bad path (found '~root'); "
+            "allowed: a path; a relative one starts at the instance's folder",
+        ),
+    ),
+    Case(
+        "white space that is none to supervisord",
+        REDIS + "[process_a]\ncommand = sleep 1\nenvironment = A=\u2028a\n",
+        (""":5 [process_a] environment: bad environment (found 'A=\\u2028a'); allowed: NAME="VALUE",OTHER="VALUE\"""",),
+    ),
+    Case(
+        "placeholders that supervisord fills in however they are written",
+        REDIS
+        + "[process_a]\ncommand = echo %%(here)s %%(process_num)d\nenvironment = A='%%(here)s'\n"
+        + "stdout_logfile = %%(process_num)d.log\n[process_b]\ncommand = sleep 1\nstdout_logfile = %%(here)s.log\n",
+        (
+            ":4 [process_a] command: supervisord fills in %%(here) all the same; take it out",
+            ":5 [process_a] environment: supervisord fills in %%(here) all the same; take it out",
+            ":6 [process_a] stdout_logfile: supervisord fills in %%(process_num) all the same; take it out",
+            ":9 [process_b] stdout_logfile: supervisord fills in %%(here) all the same; take it out",
+        ),
+    ),
+    Case(
         "log with the folder of the file inside its path",
         REDIS
         + "[process_a]\ncommand = sleep 1\nstdout_logfile = %%/%(here)s/a.log\n"
