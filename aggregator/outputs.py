@@ -44,7 +44,7 @@ def check(programs: Programs, document: Document, root: Path) -> None:
 
 def _files(program: Program, use: str) -> Iterator[tuple[str, str]]:
     """Yield (option, text) for each option of a stage that names files for this use."""
-    for option in getattr(program.stage_class, use, ()):
+    for option in getattr(program.stage_class, use) if program.stage_class else ():
         yield option, getattr(program.settings, option)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from aggregator.durable import sync_folder
 from aggregator.feeds.compression import PIECE, BadBundle, Decompressed, Level, compressed, new_compressor
 from aggregator.feeds.layout import is_manifest_name, read_stamp
 from aggregator.feeds.manifest import BadManifest, Manifest, decode_manifest, encode_manifest, unite_manifests
@@ -123,7 +124,7 @@ def save_bundle(
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return written
 
 
@@ -241,11 +242,3 @@ def _copy(entry: TarMember, target: BinaryIO | None) -> Member:
         if target:
             target.write(piece)
     return Member(entry.name, entry.mtime, entry.size, digest.hexdigest())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

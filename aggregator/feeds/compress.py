@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from aggregator.durable import sync_folders
 from aggregator.errors import Reject
 from aggregator.feeds.arrivals import Arrival, check_arrival, period_of, records_of
 from aggregator.feeds.compression import Level
@@ -23,7 +24,7 @@ from aggregator.feeds.layout import (
     write_stamp,
 )
 from aggregator.feeds.messages import decode
-from aggregator.feeds.periods import PeriodFolder, Record, sync_folders
+from aggregator.feeds.periods import PeriodFolder, Record
 from aggregator.feeds.refiling import Refiling
 from aggregator.feeds.revisions import Revision, build_revision, last_revision
 from aggregator.runtime.message import Message

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from aggregator.durable import sync_folder
 from aggregator.errors import Reject, Retry
 from aggregator.feeds.bodies import Bodies
 from aggregator.feeds.faults import stage_wide
 from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
-from aggregator.feeds.landing import sync_folder
 from aggregator.feeds.layout import (
     BundlePeriod,
     FeedFolders,

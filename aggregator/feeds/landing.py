@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from aggregator.durable import sync_folder
 from aggregator.errors import Unavailable
 
 
@@ -70,15 +71,6 @@ def remove_leftovers(folder: Path, stem: str) -> None:
         for path in folder.iterdir():
             if path.name.startswith(stem):
                 path.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _full(path: Path, error: OSError) -> Unavailable:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.feeds.landing import sync_folder
+from aggregator.durable import sync_folders
 from aggregator.feeds.layout import parse_publication, write_stamp
 from aggregator.feeds.manifest import Header, Manifest, Tick, make_manifest
 
@@ -196,9 +196,3 @@ def _is_publication(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def sync_folders(folders: Iterable[Path]) -> None:
-    """Make the names in folders durable."""
-    for folder in folders:
-        sync_folder(folder)

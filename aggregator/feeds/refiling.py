@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from aggregator.durable import sync_folders
 from aggregator.feeds.arrivals import parts_of
 from aggregator.feeds.layout import FeedFolders, bundle_start, parse_publication
-from aggregator.feeds.periods import PeriodFolder, Record, published_at, sync_folders
+from aggregator.feeds.periods import PeriodFolder, Record, published_at
 
 
 class Strays(NamedTuple):

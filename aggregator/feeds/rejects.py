@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from aggregator.feeds.landing import Landing, sync_folder
+from aggregator.durable import sync_folder
+from aggregator.feeds.landing import Landing
 from aggregator.feeds.layout import FeedFolders
 
 SWEEP_EVERY_S = 3600.0

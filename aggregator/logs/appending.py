@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from aggregator.durable import sync_folder
 from aggregator.errors import Unavailable
 from aggregator.logs.lockfile import LockFile
 from aggregator.logs.takeback import FirstWrite, Place, place_in, take_back
@@ -86,7 +87,7 @@ class AppendedFile:
         self._fd, self._ino, self._size, self._fresh = fd, facts.st_ino, facts.st_size, True
         if not found:
             os.fchmod(fd, self._mode)  # whatever the umask is
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         self._context.log.info("open path=%s size=%d", self.path, self._size)
 
     def _write(self, data: bytes) -> None:
@@ -143,11 +144,3 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

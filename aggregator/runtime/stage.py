@@ -156,6 +156,10 @@ class _Component:
     """True when a second process of the section could only stand in the way: numprocs must be 1."""
     tables: ClassVar[tuple[str, ...]] = ()
     """How the names of other sections begin that it reads, such as `feed_`: a change in them restarts its workers."""
+    writes: ClassVar[tuple[str, ...]] = ()
+    """Which of its options name a file that it appends to."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Which of its options name files that it follows: paths and globs."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings = settings

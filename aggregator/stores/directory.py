@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from aggregator.durable import sync_folder
 from aggregator.errors import Reject, Unavailable
 from aggregator.stores.probe import probe_store
 from aggregator.stores.store import (
@@ -191,7 +192,7 @@ class DirectoryStore:
     def _sync_folders(self, folder: Path) -> None:
         """Make names durable, those of folders that another writer may just have made too."""
         for path in (folder, *folder.parents):
-            _fsync_folder(path)
+            sync_folder(path)
             if path == self._root:
                 break
 
@@ -300,14 +301,6 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
-
-
-def _fsync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _identity(facts: os.stat_result) -> tuple[int, int]:
