@@ -14,7 +14,7 @@ from aggregator.feeds.deposit import Depositor, hashed_key, siblings_of
 from aggregator.feeds.layout import BundleName
 from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.store import Capabilities, Source, Store
-from tests.feeds.bundles import HOUR, body, bundle, contents
+from tests.feeds.bundles import HOUR, MemoryBody, body, bundle, contents
 
 NAME = BundleName("nyct", HOUR)
 FULL = Capabilities(True, True, ())
@@ -42,13 +42,16 @@ class Lying(DirectoryStore):
 
 
 class Busy(DirectoryStore):
-    """A store in which somebody else does something right after our first write."""
+    """A store in which somebody else does something right before, or after, our first write."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
+        self.before: list[Callable[[], object]] = []
         self.meanwhile: list[Callable[[], object]] = []
 
     def put(self, key: str, source: Source, *, if_absent: bool = False, if_tag: str | None = None) -> str:
+        if self.before:
+            self.before.pop()()
         tag = super().put(key, source, if_absent=if_absent, if_tag=if_tag)
         if self.meanwhile:
             self.meanwhile.pop()()
@@ -125,6 +128,20 @@ def test_hashed_siblings_that_somebody_changed_since_they_were_read_are_not_remo
 
     assert key and [info.key for info in store.list()] == [key]
     assert list(contents(store.get(key)[0])) == [ONE.name, TWO.name, THREE.name]
+
+
+@pytest.mark.parametrize("there", [[], [TWO]], ids=["nothing", "a bundle"])
+def test_what_somebody_stored_between_our_reading_and_our_writing_is_not_overwritten(
+    tmp_path: Path, there: list[MemoryBody]
+) -> None:
+    store = Busy(tmp_path / "store")
+    if there:
+        store.put(NAME.key("p"), bundle(there))
+    store.before.append(lambda: store.put(NAME.key("p"), bundle([*there, THREE])))
+
+    key = deposit(store, FULL, tmp_path)
+
+    assert contents(store.get(key)[0]) == contents(bundle([ONE, *there, THREE]))
 
 
 @pytest.mark.parametrize("capabilities", [FULL, NO_DELETE])
