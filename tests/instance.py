@@ -96,6 +96,18 @@ class Instance:
             facts = client.hgetall(Keys(config.redis.namespace).worker(f"{config.node}:{name}"))
         return {field.decode(): value.decode() for field, value in facts.items()}
 
+    def kill(self, name: str) -> None:
+        """SIGKILL one of its processes, once it runs."""
+
+        def killed() -> bool:
+            try:
+                os.kill(self.pids()[name], signal.SIGKILL)
+            except (KeyError, ProcessLookupError):
+                return False  # it is starting, or had just ended by itself
+            return True
+
+        wait_until(killed, 60, f"{name} runs; see {self.root}/logs")
+
     def kill_supervisord(self) -> None:
         """SIGKILL supervisord alone: its programs become orphans."""
         assert self.process

@@ -28,7 +28,7 @@ import trustme
 from aggregator.runtime.connection import connect
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 10.0, message: str = "") -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, message: str = "") -> None:
     """Return once the condition holds; fail after the deadline. The one place where a test sleeps."""
     deadline = time.monotonic() + timeout_s
     while not condition():

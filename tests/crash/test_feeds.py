@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import random
-import signal
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -82,9 +80,7 @@ def kill_something(instance: Instance, s3: SeaweedFS, chance: random.Random, ste
         name = "process_redis_0"
     else:
         name = chance.choice(["worker_download_0", "worker_filter_0", "worker_compress_0", "worker_archive_0"])
-    pid = instance.pids().get(name, 0)
-    if pid:
-        os.kill(pid, signal.SIGKILL)
+    instance.kill(name)
     return name
 
 
@@ -96,7 +92,7 @@ def test_every_publication_served_is_stored_once_while_everything_is_killed(tmp_
             web.answers[f"/{name}"] = feeds.answer
         with Instance(PIPELINE % (s3.endpoint_url, *[web.url] * len(FEEDS))) as instance:
             instance.start()
-            wait_until(lambda: len({name for name, _ in feeds.served}) == len(FEEDS), 20)
+            wait_until(lambda: len({name for name, _ in feeds.served}) == len(FEEDS), 60)
             end, next_kill = time.monotonic() + KILLING_S, 0.0
 
             def killed_enough() -> bool:
@@ -111,6 +107,7 @@ def test_every_publication_served_is_stored_once_while_everything_is_killed(tmp_
             # Once its periods have closed everything must be in the store, and the books balance.
             store = open_store(**s3.options("archive"))
             wait_until(lambda: _missing(store, feeds) == set(), 150, "every publication served is stored")
+            wait_until(instance.all_at_work, 60, "what was killed last is back")
             stored, manifests = _stored(store)
             ledger = instance.cli("ledger")
             dead = [name for name, account in instance.books().items() if account.dead]
