@@ -23,6 +23,7 @@ class Instance:
         self.available = root / "workers_available"
         self.enabled = root / "workers_enabled"
         self.supervisord_conf = root / "supervisord.conf"
+        self.supervisord_pid = self.run / "supervisord.pid"
         self.redis_conf = self.run / "redis.conf"
         self.launcher = self.run / "aggregator"
         self.supervisorctl = self.run / "supervisorctl"

@@ -303,6 +303,24 @@ def test_a_second_server_is_refused_while_the_first_one_is_supervised(instance: 
         assert client.info("server")["process_id"] == first
 
 
+def test_a_server_whose_supervisord_ended_as_it_started_opens_nothing(instance: Instance) -> None:
+    config = instance.build("[process_redis]\n")
+    config.instance.supervisord_pid.write_text("1\n")
+
+    orphan = subprocess.run(
+        [instance.root / "run/aggregator", "redis"],
+        env={**instance.environment, "SUPERVISOR_ENABLED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert orphan.returncode == 75
+    assert "the supervisord that started this is gone" in orphan.stderr
+    assert not (config.instance.redis_data / "lock").exists()
+
+
 def test_of_many_servers_at_once_one_opens_the_data(instance: Instance) -> None:
     config = instance.build("[process_redis]\n")
     launcher = instance.root / "run/aggregator"

@@ -46,6 +46,10 @@ def find_server(instance: Instance) -> Path | None:
 def serve(root: Path) -> NoReturn:
     """Become the Redis server of an instance."""
     instance = Instance(Path(os.path.abspath(root)))
+    parent = os.getppid()
+    if os.environ.get("SUPERVISOR_ENABLED") and read_line(instance.supervisord_pid) != str(parent):
+        # Its parent now would be taken for its supervisord, and the next one's server be refused.
+        _exit(EXIT_AWAY, "the supervisord that started this is gone")
     server = find_server(instance)
     if server is None:
         _exit(EXIT_CONFIG, f"no redis-server or valkey-server; {ADVICE}")
@@ -56,7 +60,7 @@ def serve(root: Path) -> NoReturn:
     lock = os.open(instance.redis_data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     _take(lock)
     os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {os.getppid()}\n".encode(), 0)
+    os.pwrite(lock, f"{os.getpid()} {parent}\n".encode(), 0)
     os.set_inheritable(lock, True)
     _note(instance).write_text(f"{server}\n", encoding="utf-8")
     os.execv(server, [str(server), str(instance.redis_conf)])
