@@ -70,8 +70,10 @@ class Foreground:
         sys.path.insert(0, str(invocation.root))
         log_to_stdout(logging.WARNING)
 
-    def drain(self, settings: Any = None) -> int:
-        """Handle all that waits, with other settings than the section's if given. Returns how many messages.
+    def drain(self, settings: Any = None, stage_class: Any = None) -> int:
+        """Handle all that waits, with other settings or another stage than the section's if given.
+
+        Returns how many messages.
 
         Raises Failed when the section's own worker is at work, when something was set aside, and when the stage cannot
         go on.
@@ -83,11 +85,11 @@ class Foreground:
             settings = settings or program.settings
             context = self.context()
             limits = {name: limit for name in program.feeds if (limit := config.depth_limit(name)) is not None}
-            assert program.stage_class is not None
+            stage_class = stage_class or program.stage_class
             with connect(config.redis.url) as own:
                 identity = Identity(program.section, 0, config.node)
                 queue = Queue(own, keys, identity, program.listens, limits=limits, maxdeliveries=settings.maxdeliveries)
-                worker = Drainer(queue, program.stage_class(settings, context), context, patience_s=PATIENCE_S)
+                worker = Drainer(queue, stage_class(settings, context), context, patience_s=PATIENCE_S)
                 code = worker.run()
             if worker.gave_up or code:
                 raise Failed(f"[{program.section}] {worker.gave_up or 'another has taken over, or Redis went away'}")

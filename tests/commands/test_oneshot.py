@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.commands import testrun
+from aggregator.commands.invocation import Invocation
+from aggregator.feeds.manifest import Outcome, Tick
+from aggregator.feeds.messages import Downloaded, encode
 from tests.commands.conftest import Site
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import WebServer, body
@@ -187,13 +191,36 @@ def test_testrun_exits_with_0_when_all_feeds_answer(site: Site) -> None:
     assert out.splitlines()[-1] == "1 of 1 feeds answered with what they should"
 
 
+def test_testrun_judges_a_feed_by_its_own_tick_and_not_by_a_late_one_behind_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(planned_ms: int, outcome: Outcome) -> bytes:
+        tick = Tick(planned_ms=planned_ms, outcome=outcome)
+        return encode(
+            Downloaded(feed="ace", url="", period_ms=300, extension="pb", timestamp="none", format="other", tick=tick)
+        )
+
+    def download_once(invocation: Invocation, feeds: list[str], now_ms: int) -> None:
+        site.desk.push("fetched@node", tell(now_ms, "not_modified"), tell(now_ms + 1, "late"))
+
+    monkeypatch.setattr(testrun, "_download_once", download_once)
+    site.configure(FEEDS.format(url="http://127.0.0.1:1"))
+
+    ran = site.run("testrun")
+
+    assert ran.code == 0
+    assert ran.lines[1].split() == ["ace", "not_modified", "0"]
+    assert ran.lines[2] == "1 of 1 feeds answered with what they should"
+
+
 def test_testrun_ends_though_feeds_that_are_under_way_go_on_in_it(site: Site) -> None:
     feeds = "".join(f"[feed_f{n}]\nurl = {{url}}/ace\nextension = pb\nperiod = 300ms\n" for n in range(10))
     with WebServer() as server:
         server.answers["/ace"] = body(CAPTURE)
         server.delay_s = 0.25
         site.configure((feeds + FEEDS).format(url=server.url))
-        site.start("download", "--duration", "1s").communicate(timeout=30)
+        # not for a while, in which a slow machine would not even begin
+        site.start("download", "--limit", "1").communicate(timeout=60)
 
         process = site.start("testrun")
         out, err = process.communicate(timeout=30)
