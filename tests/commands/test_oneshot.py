@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -33,36 +34,41 @@ pushto = published@node
 """
 
 
-def test_download_runs_for_a_while_and_filter_until_nothing_is_left(site: Site) -> None:
+def test_download_runs_for_a_while(site: Site) -> None:
     with WebServer() as server:
         server.answers["/ace"] = body(CAPTURE)
         site.configure(FEEDS.format(url=server.url))
+        began = time.monotonic()
 
         download = site.start("download", "--duration", "2s")
         out, err = download.communicate(timeout=30)
 
     assert (download.returncode, err) == (0, "")
-    assert out.startswith("download: done; ") and out.endswith(" ticks\n")
-    filtering = site.start("filter")
-    out, err = filtering.communicate(timeout=30)
-    assert (filtering.returncode, err) == (0, "")
-    published = site.root / "data/feeds/publications/ace/2024-02-08T120000Z/ace-2024-02-08T125915Z.pb"
-    assert published.read_bytes() == CAPTURE
-    told = len(site.desk.waiting("published@node"))
-    assert out == f"filter: done; {told} ticks\n" and told >= 3
-    assert site.desk.waiting("fetched@node") == []
+    assert time.monotonic() - began >= 2
+    # how many it can handle in this while is the machine's affair
+    ticks = [told for told in site.desk.waiting("fetched@node") if b'"tick":' in told]
+    assert out == f"download: done; {len(ticks)} ticks\n"
 
 
-def test_download_ends_by_itself_once_enough_was_handled(site: Site) -> None:
+def test_download_ends_once_enough_was_handled_and_filter_when_nothing_is_left(site: Site) -> None:
     with WebServer() as server:
         server.answers["/ace"] = body(CAPTURE)
-        site.configure(FEEDS.format(url=server.url))
+        # long enough that not all three are late
+        site.configure(FEEDS.replace("300ms", "1s").format(url=server.url))
 
         download = site.start("download", "--limit", "3")
         out, err = download.communicate(timeout=30)
 
     assert (download.returncode, err) == (0, "")
     assert int(out.split()[2]) >= 3
+    filtering = site.start("filter")
+    out, err = filtering.communicate(timeout=60)
+    assert (filtering.returncode, err) == (0, "")
+    published = site.root / "data/feeds/publications/ace/2024-02-08T120000Z/ace-2024-02-08T125915Z.pb"
+    assert published.read_bytes() == CAPTURE
+    told = len(site.desk.waiting("published@node"))
+    assert out == f"filter: done; {told} ticks\n" and told >= 3
+    assert site.desk.waiting("fetched@node") == []
 
 
 def test_new_feeds_do_not_count_as_ticks_before_they_are_downloaded(site: Site) -> None:
