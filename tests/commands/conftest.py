@@ -124,6 +124,12 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
+def long_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To commands in this process a worker lives though the machine stands still between its beat and their look."""
+    monkeypatch.setattr("aggregator.runtime.roster.LEASE_S", 600.0)
+
+
+@pytest.fixture
 def site(
     tmp_path: Path, redis_url: str, redis_client: Redis, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> Site:

@@ -56,6 +56,7 @@ def test_messages_held_by_a_dead_worker_wait_too(calm: Site) -> None:
     assert "error: lines: 3 messages wait" in errors(calm)[0]
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_a_living_worker_is_enough(calm: Site) -> None:
     calm.desk.push("lines", *bodies(3))
     calm.desk.worker("lines").beat({"state": "busy"})
@@ -232,6 +233,7 @@ def test_a_source_that_fell_silent(site: Site) -> None:
     assert any(finding.text.startswith("runs, but shows no sign of life for ") for finding in found)
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_a_paused_worker_is_a_warning_with_its_reason(site: Site) -> None:
     worker = site.desk.worker("lines")
     worker.beat({"state": "paused", "reason": "the tracker is away", "since": "1"})

@@ -84,6 +84,7 @@ def test_new_feeds_do_not_count_as_ticks_before_they_are_downloaded(site: Site) 
     assert 2 <= int(out.split()[2]) <= len(server.asked)
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_a_second_download_leaves_the_first_alone(site: Site) -> None:
     with WebServer() as server:
         server.answers["/ace"] = body(CAPTURE)

@@ -102,6 +102,7 @@ def test_what_is_stored_and_still_here_is_not_stored_again_and_goes_when_it_is_d
     assert len(list((bundling.root / "data/feeds/bundles").rglob("*.tar.*"))) == 1
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_a_worker_at_work_is_not_disturbed(bundling: Site) -> None:
     process = bundling.start("work", "worker_compress", "0")
     try:

@@ -6,6 +6,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.commands.conftest import Site
 from tests.runtime.desk import bodies
 from tests.servers import RedisServer, wait_until
@@ -41,6 +43,7 @@ def test_without_redis_that_is_said_and_the_rest_is_shown(site: Site) -> None:
     assert any(line.startswith("worker_keep") for line in ran.lines)
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_a_real_worker_is_shown_as_it_works(site: Site) -> None:
     site.configure(FOR_REAL)
     site.desk.push("lines", *bodies(5))
@@ -85,6 +88,7 @@ def test_a_worker_that_shows_no_life_for_a_lease_is_not_alive(site: Site) -> Non
     assert "silent" in line
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_living_workers_of_other_nodes_are_shown_below(site: Site) -> None:
     worker = site.desk.worker("lines", 7)
     worker.beat({"state": "busy", "pid": 4711})
