@@ -345,7 +345,9 @@ def test_what_an_export_leaves_out_is_said(site: Site, archive: Store) -> None:
 # --- list, status, health ---
 
 
-def test_list_shows_every_configured_feed(site: Site, archive: Store) -> None:
+def test_list_shows_every_configured_feed(site: Site, archive: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)  # so that today stays today
     state = FeedState(
         outcome="ok",
         planned_ms=now_ms() - 5000,
