@@ -238,7 +238,10 @@ def _answers(client: redis.Redis) -> bool:
 def _server(client: redis.Redis) -> int:
     """Return the process id of the Redis that answers; 0 while none does, also when it ends in between."""
     try:
-        return int(client.info("server")["process_id"])
+        found = int(client.info("server")["process_id"])
+        # INFO is answered by a server that is still loading its data, PING is not
+        client.ping()
+        return found
     except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
         return 0
 
