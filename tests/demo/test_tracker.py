@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TextIO
 from urllib.parse import urlencode
 
 import pytest
 
+import aggregator.demo.tracker
 from aggregator.demo.tracker import Tracker, faults, main
 from tests.demo.processes import first_line, running
 from tests.servers import wait_until
@@ -193,19 +195,28 @@ def test_a_slow_answer_comes_after_a_second_or_two() -> None:
         asked_at = time.monotonic()
         status, _, _ = get(connection, f"/counter/?{GOOD_QUERY}")
 
-        assert 1 <= time.monotonic() - asked_at < 5
+        # no upper bound: the machine may stand still; the moods above say how long it is at most
+        assert time.monotonic() - asked_at >= 1
         assert (status, tracker.stats()["slow"], tracker.stats()["accepted"]) == (200, 1, 1)
 
 
-def test_a_slow_answer_delays_nobody_else() -> None:
+def test_a_slow_answer_delays_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, asked_both = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        slow.set()
+        assert asked_both.wait(120)
+
+    monkeypatch.setattr(aggregator.demo.tracker, "time", SimpleNamespace(sleep=sleep))
     with serving(slow=1.0) as (_, connection):
         connection.request("GET", f"/counter/?{GOOD_QUERY}")
-        other = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=10)
-        asked_at = time.monotonic()
-        status, _, _ = get(other, "/stats")
+        assert slow.wait(60)
+        other = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=60)
+        # the slow answer comes no sooner than this one
+        assert get(other, "/stats")[0] == 200
         other.close()
+        asked_both.set()
 
-        assert (status, time.monotonic() - asked_at < 1) == (200, True)
         assert connection.getresponse().read() == b"OK\n"
 
 
