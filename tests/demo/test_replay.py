@@ -184,7 +184,10 @@ def test_a_signal_ends_it_with_whole_lines_and_exit_code_0(tmp_path: Path, numbe
     assert (process.returncode, errors) == (0, "")
     assert output.splitlines()[0] == f"started file={target} rate=400 rotate_every=150"
     written = [re.sub(rb"\[.*?\]", DATE, line, count=1) for line in kept_lines(target)]
-    assert written == expected_lines(len(written))
+    # the first files are gone when we were slow to send the signal
+    all_lines = int(output.rpartition("lines=")[2])
+    assert len(written) == all_lines or len(written) > 3 * 150
+    assert written == expected_lines(all_lines)[-len(written) :]
 
 
 def test_it_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
