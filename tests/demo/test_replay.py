@@ -1,7 +1,6 @@
 """The replay writes every line once, dated now, over rotations, pauses and kills."""
 
 import gzip
-import os
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 from aggregator.demo.replay import dated, main, replay, rotate, shipped_lines
 from tests.demo.processes import ROOT, first_line, running
-from tests.servers import wait_until
+from tests.servers import alive, wait_until
 
 NOW = datetime(2026, 11, 2, 3, 4, 5, tzinfo=timezone.utc)
 DATE = b"[02/Nov/2026:03:04:05 +0000]"
@@ -205,16 +204,7 @@ def test_it_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
             wait_until(target.exists)
         finally:
             process.kill()
-    wait_until(lambda: not is_running(pid), message="the orphan ends")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # Without an init that reaps orphans, a process that has ended stays as a zombie.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    wait_until(lambda: not alive(pid), message="the orphan ends")
 
 
 @pytest.mark.parametrize(
