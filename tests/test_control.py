@@ -61,7 +61,7 @@ class Instance:
         self.supervisord = subprocess.Popen(
             command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(self.control.running, 20, "supervisord answers")
+        wait_until(self.control.running, 60, "supervisord answers")
 
     def kill(self) -> None:
         assert self.supervisord
@@ -73,7 +73,7 @@ class Instance:
     def stop(self) -> None:
         if self.supervisord:
             self.supervisord.terminate()
-            self.supervisord.wait(40)
+            self.supervisord.wait(60)
             self.supervisord = None
         for pid in self.orphans:
             if alive(pid):
@@ -83,7 +83,7 @@ class Instance:
         return {process.name: process.pid for process in self.control.states() if process.state == "RUNNING"}
 
     def wait_running(self, *names: str) -> dict[str, int]:
-        wait_until(lambda: set(self.pids()) == set(names), 20, f"{names} run; {self.control.states()}")
+        wait_until(lambda: set(self.pids()) == set(names), 60, f"{names} run; {self.control.states()}")
         return self.pids()
 
 
@@ -188,7 +188,7 @@ def test_the_web_pages_ask_for_the_generated_password(instance: Instance) -> Non
     login = base64.b64encode(f"admin:{password}".encode()).decode()
 
     def status(headers: dict[str, str]) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=60)
         connection.request("GET", "/", headers=headers)
         answer = connection.getresponse().status
         connection.close()
@@ -210,7 +210,7 @@ def test_a_deep_folder_runs_with_its_sockets_elsewhere(tmp_path: Path, monkeypat
         instance.start()
         instance.wait_running("process_redis_0")
         with connect(config.redis.url) as client:
-            wait_until(lambda: _answers(client), 20, "Redis answers")
+            wait_until(lambda: _answers(client), 60, "Redis answers")
     finally:
         instance.stop()
         for path in sorted(short.rglob("*"), reverse=True):
@@ -250,7 +250,7 @@ def test_a_redis_orphan_ends_before_the_next_server_opens_its_data(redis_instanc
     config = redis_instance.build("[process_redis]\n")
     with connect(config.redis.url) as client:
         redis_instance.start()
-        wait_until(lambda: _answers(client), 20, "Redis answers")
+        wait_until(lambda: _answers(client), 60, "Redis answers")
         orphan = redis_instance.pids().get("process_redis_0") or int(client.info("server")["process_id"])
         for number in range(1000):
             client.rpush("kept", number)
@@ -258,7 +258,7 @@ def test_a_redis_orphan_ends_before_the_next_server_opens_its_data(redis_instanc
         redis_instance.kill()
         still_there = _answers(client)
         redis_instance.start()
-        wait_until(lambda: _server(client) not in (0, orphan), 20, "a new server")
+        wait_until(lambda: _server(client) not in (0, orphan), 60, "a new server")
 
         assert still_there
         assert client.lrange("kept", 0, -1) == [str(number).encode() for number in range(1000)]
@@ -274,7 +274,7 @@ def test_our_redis_keeps_everything_and_is_for_its_owner_alone(redis_instance: I
     redis_instance.start()
 
     with connect(config.redis.url) as client:
-        wait_until(lambda: _answers(client), 20, "Redis answers")
+        wait_until(lambda: _answers(client), 60, "Redis answers")
         told = {name: client.config_get(name)[name] for name in ("appendonly", "maxmemory-policy", "port", "save")}
 
     assert {name: value if isinstance(value, str) else value.decode() for name, value in told.items()} == {
@@ -291,7 +291,7 @@ def test_a_second_server_is_refused_while_the_first_one_is_supervised(instance: 
     config = instance.build("[process_redis]\n")
     instance.start()
     with connect(config.redis.url) as client:
-        wait_until(lambda: _answers(client), 20, "Redis answers")
+        wait_until(lambda: _answers(client), 60, "Redis answers")
         first = client.info("server")["process_id"]
 
         second = subprocess.run(
@@ -299,7 +299,7 @@ def test_a_second_server_is_refused_while_the_first_one_is_supervised(instance: 
             env=instance.environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
 
@@ -337,16 +337,16 @@ def test_of_many_servers_at_once_one_opens_the_data(instance: Instance) -> None:
     ]
     try:
         with connect(config.redis.url) as client:
-            wait_until(lambda: _answers(client), 20, "Redis answers")
+            wait_until(lambda: _answers(client), 60, "Redis answers")
             serving = client.info("server")["process_id"]
         others = [server for server in servers if server.pid != serving]
 
         assert len(others) == 4
-        assert {server.wait(20) for server in others} == {75}
+        assert {server.wait(60) for server in others} == {75}
     finally:
         for server in servers:
             server.terminate()
-            server.wait(20)
+            server.wait(60)
 
 
 def test_the_server_that_wrote_the_data_is_preferred(instance: Instance) -> None:
@@ -363,11 +363,11 @@ def test_a_redis_that_is_killed_comes_back_with_its_data(redis_instance: Instanc
     config = redis_instance.build("[process_redis]\n")
     redis_instance.start()
     with connect(config.redis.url) as client:
-        wait_until(lambda: _answers(client), 20, "Redis answers")
+        wait_until(lambda: _answers(client), 60, "Redis answers")
         client.set("kept", "yes")
         first = client.info("server")["process_id"]
 
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: _server(client) not in (0, first), 20, "a new server")
+        wait_until(lambda: _server(client) not in (0, first), 60, "a new server")
 
         assert client.get("kept") == b"yes"

@@ -457,7 +457,7 @@ def test_two_builds_at_the_same_time_are_as_good_as_one(tmp_path: Path) -> None:
 
     running = [subprocess.Popen(command, env=environment) for _ in range(3)]
 
-    assert [process.wait(30) for process in running] == [0, 0, 0]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
     assert not plan(load(tmp_path / "loglines.cfg", tmp_path)).changes
     password = (tmp_path / "run/password").read_text().strip()
     assert "{SHA}" + hashlib.sha1(password.encode()).hexdigest() in (tmp_path / "supervisord.conf").read_text()

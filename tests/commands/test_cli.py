@@ -107,7 +107,7 @@ def test_a_reader_that_goes_away_is_no_error(site: Site) -> None:
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    process.wait(20)
+    process.wait(60)
 
     assert err == ""
 
@@ -121,7 +121,7 @@ def test_quiet_prints_results_only(site: Site) -> None:
 def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "aggregator", "--version"]
 
-    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=True)
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True)
 
     assert ran.stdout == f"aggregator {__version__}\n"
 

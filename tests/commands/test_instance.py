@@ -151,7 +151,7 @@ def test_the_generated_launcher_runs_commands_of_its_instance(site: Site, tmp_pa
 
     ran = subprocess.run(
         [site.root / "run" / "aggregator", "queues"],
-        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=30, check=False,
+        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False,
     )  # fmt: skip
 
     assert ran.returncode == 0, ran.stderr
@@ -195,7 +195,7 @@ logfile = data/kept.log
 def test_a_run_is_watched_switched_and_ended_from_the_command_line() -> None:
     with Instance(BROKER) as instance:
         instance.start()
-        wait_until(lambda: instance.cli("health").returncode == 0, 20, "everything is up")
+        wait_until(lambda: instance.cli("health").returncode == 0, 60, "everything is up")
 
         again = instance.cli("run")
         shown = instance.json("status")["sections"]

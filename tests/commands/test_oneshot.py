@@ -41,7 +41,7 @@ def test_download_runs_for_a_while(site: Site) -> None:
         began = time.monotonic()
 
         download = site.start("download", "--duration", "2s")
-        out, err = download.communicate(timeout=30)
+        out, err = download.communicate(timeout=60)
 
     assert (download.returncode, err) == (0, "")
     assert time.monotonic() - began >= 2
@@ -57,7 +57,7 @@ def test_download_ends_once_enough_was_handled_and_filter_when_nothing_is_left(s
         site.configure(FEEDS.replace("300ms", "1s").format(url=server.url))
 
         download = site.start("download", "--limit", "3")
-        out, err = download.communicate(timeout=30)
+        out, err = download.communicate(timeout=60)
 
     assert (download.returncode, err) == (0, "")
     assert int(out.split()[2]) >= 3
@@ -78,7 +78,7 @@ def test_new_feeds_do_not_count_as_ticks_before_they_are_downloaded(site: Site) 
         site.configure((feeds + FEEDS.replace("300ms", "7d")).format(url=server.url))
 
         download = site.start("download", "--limit", "2")
-        out, err = download.communicate(timeout=30)
+        out, err = download.communicate(timeout=60)
 
     assert (download.returncode, err) == (0, "")
     assert 2 <= int(out.split()[2]) <= len(server.asked)
@@ -92,7 +92,7 @@ def test_a_second_download_leaves_the_first_alone(site: Site) -> None:
         first = site.start("download")
         try:
             worker = site.desk.keys.worker("node:worker_download_0")
-            wait_until(lambda: site.desk.client.hget(worker, "beat_at"), 20)
+            wait_until(lambda: site.desk.client.hget(worker, "beat_at"), 60)
 
             second = site.run("download", "--duration", "1")
 
@@ -101,7 +101,7 @@ def test_a_second_download_leaves_the_first_alone(site: Site) -> None:
             assert first.poll() is None
         finally:
             first.terminate()
-            first.communicate(timeout=30)
+            first.communicate(timeout=60)
     assert first.returncode == 0
 
 
@@ -170,7 +170,7 @@ def test_testrun_takes_each_feed_all_the_way_once_and_reports(site: Site) -> Non
         site.configure((FEEDS + ARCHIVE).format(url=server.url, root=site.root))
 
         process = site.start("testrun")
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (1, "")
     lines = out.splitlines()
@@ -192,7 +192,7 @@ def test_testrun_exits_with_0_when_all_feeds_answer(site: Site) -> None:
         site.configure(FEEDS.format(url=server.url))
 
         process = site.start("testrun")
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "1 of 1 feeds answered with what they should"
@@ -230,7 +230,7 @@ def test_testrun_ends_though_feeds_that_are_under_way_go_on_in_it(site: Site) ->
         site.start("download", "--limit", "1").communicate(timeout=60)
 
         process = site.start("testrun")
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "11 of 11 feeds answered with what they should"

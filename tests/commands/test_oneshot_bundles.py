@@ -111,7 +111,7 @@ def test_a_worker_at_work_is_not_disturbed(bundling: Site) -> None:
         ran = bundling.run("compress")
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
     assert ran.code == 1 and "first: aggregator disable worker_compress" in ran.err
 

@@ -56,7 +56,7 @@ def test_a_real_worker_is_shown_as_it_works(site: Site) -> None:
         section = site.run("status", "--json").json()["sections"][0]
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
     assert (shown["pid"], shown["alive"], shown["name"]) == (process.pid, True, "node:worker_broker_0")
     assert shown["rss_kb"] > 1000
@@ -83,7 +83,7 @@ def test_a_worker_that_shows_no_life_for_a_lease_is_not_alive(site: Site) -> Non
     finally:
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
     assert "silent" in line
 
@@ -124,7 +124,7 @@ def test_watch_shows_it_again_and_again_until_interrupted(site: Site) -> None:
         if heads == 3:
             break
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert err == ""

@@ -36,7 +36,7 @@ def test_a_worker_works_until_told_to_stop_and_holds_back_at_its_targets_limit(s
         waiting = site.desk.waiting("lines")
     finally:
         process.terminate()
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert waiting == bodies(2)
@@ -66,7 +66,7 @@ def test_a_stage_of_the_instances_own_plugins_is_run(site: Site) -> None:
         wait_until(lambda: site.desk.books("kept").dropped == {"mine": 3})
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
     assert process.returncode == 0
 
@@ -111,7 +111,7 @@ def test_a_worker_imports_no_other_stage_and_no_command(site: Site) -> None:
         wait_until(lambda: site.desk.books("lines").out == 1)
     finally:
         process.terminate()
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=60)
 
     imported = set(out.splitlines()[-1].split())
     ours = {name for name in imported if name.startswith(("aggregator.logs.", "aggregator.commands."))}
@@ -122,6 +122,6 @@ def test_a_worker_imports_no_other_stage_and_no_command(site: Site) -> None:
 def test_the_demo_programs_are_behind_the_command_line() -> None:
     for program in ("replay", "tracker"):
         command = [sys.executable, "-m", "aggregator", "demo", program, "--help"]
-        ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=True)
+        ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True)
 
         assert f"aggregator demo {program}" in ran.stdout

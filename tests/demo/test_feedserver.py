@@ -39,7 +39,7 @@ def serving(
     with FeedServer(0, trouble=trouble or Trouble(), seed=seed, feeds=shipped_feeds(), clock=clock) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
         try:
             yield connection
         finally:
@@ -241,11 +241,11 @@ def test_it_says_where_it_is_and_a_signal_ends_it() -> None:
     with running("feedserver", "--port", "0", "--fail", "0", "--corrupt", "0", "--slow", "0") as process:
         line = first_line(process)
         port = int(line.split()[1].rstrip("/").rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         assert abs(read_time("/subway.pb", get(connection, "/subway.pb").body) - time.time()) < 120
         connection.close()
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
 
     assert line.endswith("feeds=/subway.pb,/station_status.json,/siri.xml\n")
     assert (process.returncode, errors) == (0, "")

@@ -178,7 +178,7 @@ def test_a_signal_ends_it_with_whole_lines_and_exit_code_0(tmp_path: Path, numbe
     with running("replay", "--to", str(target), "--rate", "400", "--rotate-every", "150") as process:
         wait_until(lambda: target.with_name("access.log.1").exists())
         process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
 
     assert (process.returncode, errors) == (0, "")
     assert output.splitlines()[0] == f"started file={target} rate=400 rotate_every=150"
@@ -195,7 +195,7 @@ def test_it_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-m', 'aggregator.demo.replay', '--to', sys.argv[1]])\n"
         "print(child.pid, flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     command = [sys.executable, "-c", supervisor, str(target)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -43,7 +43,7 @@ def serving(
     with Tracker(0, slow=slow, fail=fail, rng=random.Random(seed), record=record) as tracker:
         thread = threading.Thread(target=tracker.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        connection = http.client.HTTPConnection("127.0.0.1", tracker.server_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", tracker.server_port, timeout=60)
         try:
             yield tracker, connection
         finally:
@@ -261,14 +261,14 @@ def test_a_signal_ends_it_with_exit_code_0_and_every_accepted_ping_recorded(
     file = tmp_path / "new" / "accepted"
     with running("tracker", "--port", "0", "--slow", "0", "--fail", "0", "--record", str(file)) as process:
         port = int(first_line(process).strip().rstrip("/").rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         for service in ("a", "b", "c"):
             assert get(connection, "/counter/?" + urlencode(GOOD | {"rfr_id": service}))[0] == 200
         assert get(connection, "/counter/?url_ver=1")[0] == 400
         recorded = file.read_text().splitlines()
         # The connection stays open, as a worker's does.
         process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
         connection.close()
 
     assert recorded == [urlencode(GOOD | {"rfr_id": service}) for service in ("a", "b", "c")]
@@ -279,10 +279,10 @@ def test_a_signal_ends_it_with_exit_code_0_and_every_accepted_ping_recorded(
 def test_a_signal_does_not_wait_for_a_slow_answer() -> None:
     with running("tracker", "--port", "0", "--slow", "1", "--fail", "0") as process:
         port = int(first_line(process).strip().rstrip("/").rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", f"/counter/?{GOOD_QUERY}")
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         connection.close()
 
     assert process.returncode == 0
@@ -293,7 +293,7 @@ def test_a_record_is_appended_to(tmp_path: Path) -> None:
     file.write_text("earlier\n")
     with running("tracker", "--port", "0", "--slow", "0", "--fail", "0", "--record", str(file)) as process:
         port = int(first_line(process).strip().rstrip("/").rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         get(connection, f"/counter/?{GOOD_QUERY}")
         connection.close()
 
@@ -304,7 +304,7 @@ def test_a_port_that_is_taken_is_said(capsys: pytest.CaptureFixture[str]) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running("tracker", "--port", str(port)) as process:
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert errors == f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another --port\n"

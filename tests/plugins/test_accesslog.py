@@ -310,7 +310,7 @@ def test_a_line_that_is_not_understood_has_no_terms(line: str) -> None:
     assert terms_of(line) == {}
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(30)
 def test_a_hostile_line_takes_no_time() -> None:
     assert terms_of('1 - - [16/Mar/2010:13:31:14 +0100] "' + '\\"' * 100_000) == {}
     assert terms_of('1 - - [16/Mar/2010:13:31:14 +0100] "x" 200 1 "' * 2_000) == {}
