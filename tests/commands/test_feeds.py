@@ -246,8 +246,10 @@ def test_coverage_of_a_damaged_bundle_exits_with_1(site: Site, archive: Store) -
     assert any(line.startswith(f"nyct: {info.key}: damaged") for line in ran.lines)
 
 
-def test_by_default_coverage_is_of_the_last_day(site: Site, archive: Store) -> None:
-    start = int(time.time()) // 3600 * 3600 - 7200
+def test_by_default_coverage_is_of_the_last_day(site: Site, archive: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)  # so that no hour ends in between
+    start = int(now) // 3600 * 3600 - 7200
     ticks = [tick(number, start=start) for number in range(60)]
     store_bundle(archive, [], [manifest(ticks, "bikes", start=start)], feed="bikes", start=start, prefix="feeds")
 
