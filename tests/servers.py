@@ -6,6 +6,7 @@ Everything runs in folders and on ports of its own, so that two runs at once do 
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import select
 import shutil
@@ -27,6 +28,9 @@ import trustme
 
 from aggregator.runtime.connection import connect
 
+_given: set[int] = set()
+"""The ports that this process was given."""
+
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, message: str = "") -> None:
     """Return once the condition holds; fail after the deadline. The one place where a test sleeps."""
@@ -47,15 +51,21 @@ def alive(pid: int) -> bool:
 
 def free_port() -> int:
     """Return a TCP port nobody listens on, below those the kernel gives to outgoing connections."""
+    # who asks listens only later: no process is given a port twice, and pytest-xdist's workers are given different ones
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
     while True:
         # redis clusters also use the port 10,000 above
-        port = random.SystemRandom().randrange(12_000, 22_000)
+        port = random.SystemRandom().randrange(12_000 + worker, 22_000, workers)
+        if port in _given:
+            continue
         with socket.socket() as first, socket.socket() as second:
             try:
                 first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 10_000))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 
