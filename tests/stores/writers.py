@@ -23,17 +23,23 @@ from aggregator.stores.store import Conflict, NotFound, Store
 
 def add(store: Store, key: str, member: str) -> None:
     """Add a member to the set in an object, however many others do the same, and whatever breaks meanwhile."""
+    in_doubt = False
     while True:
         try:
             try:
                 body, tag = store.get(key)
                 members = json.loads(body)
+                if in_doubt and member in members:
+                    return
                 store.put(key, json.dumps([*members, member]).encode(), if_tag=tag)
             except NotFound:
                 store.put(key, json.dumps([member]).encode(), if_absent=True)
             return
-        except (Conflict, Unavailable):
+        except Conflict:
             continue
+        except Unavailable:
+            # a server that was killed may have stored it and not said so
+            in_doubt = True
 
 
 def collect(store: Store, key: str, name: str, count: str) -> None:
