@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -152,7 +152,8 @@ def test_large_objects_go_whole_where_conditions_fail_in_parts(moto: S3Server, p
 
 
 def test_a_store_that_looks_first_and_writes_later_is_found_out(proxy: Proxy, troubled: Store) -> None:
-    together = threading.Barrier(2)
+    looks: Counter[str] = Counter()
+    looked = threading.Condition()
 
     def look_then_write(exchange: Exchange) -> None:
         conditions = {
@@ -166,9 +167,12 @@ def test_a_store_that_looks_first_and_writes_later_is_found_out(proxy: Proxy, tr
             if not holds:
                 exchange.refuse(412, "PreconditionFailed")
                 return
-            with suppress(threading.BrokenBarrierError):
-                together.wait(0.2)
-            together.reset()
+            # racers write a number each; none writes before two of them have looked
+            if exchange.body.isdigit():
+                with looked:
+                    looks[str(conditions)] += 1
+                    looked.notify_all()
+                    looked.wait_for(lambda: looks[str(conditions)] > 1, 30)
         exchange.pass_on()
 
     proxy.trouble = look_then_write
