@@ -180,15 +180,6 @@ def test_a_listing_of_nothing_is_empty(store: Store) -> None:
     assert list(store.list()) == []
 
 
-def test_a_listing_goes_over_more_than_one_page(store: Store, kind: str) -> None:
-    count = 1005 if kind == "moto" else 30
-
-    for number in range(count):
-        store.put(f"many/{number:04}", b"")
-
-    assert sorted(info.key for info in store.list("many/")) == [f"many/{number:04}" for number in range(count)]
-
-
 HOSTILE = [
     "",
     "/etc/passwd",

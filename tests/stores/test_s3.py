@@ -265,6 +265,23 @@ def test_bytes_that_changed_on_the_way_up_are_refused_and_sent_again(seaweedfs: 
     assert open_store(**seaweedfs.options(prefix)).head("key") is None
 
 
+def test_a_listing_goes_over_more_than_one_page(proxy: Proxy, troubled: Store) -> None:
+    keys = [f"many/{number:02}" for number in range(25)]
+    for key in keys:
+        troubled.put(key, b"")
+
+    def in_small_pages(exchange: Exchange) -> None:
+        # moto checks no signature: the question may be another one
+        exchange.path += "&max-keys=10"
+        exchange.pass_on()
+
+    proxy.trouble = in_small_pages
+    proxy.seen.clear()
+
+    assert sorted(info.key for info in troubled.list("many/")) == keys
+    assert len(proxy.seen) == 3
+
+
 def test_large_objects_go_up_in_parts_and_come_back_whole(moto: S3Server, prefix: str, tmp_path: Path) -> None:
     store = open_store(**moto.options(prefix), multipart=5 * MB)
     path = tmp_path / "large"
