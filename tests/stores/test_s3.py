@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.stores import open_store
 from aggregator.stores.store import Conflict, Damaged, Store
-from tests.servers import free_port
 from tests.stores.servers import BUCKET, Exchange, Proxy, S3Server
 
 MB = 1024 * 1024
@@ -126,10 +126,14 @@ def test_lasting_faults_make_the_store_unavailable_after_a_few_attempts(
 
 
 def test_a_server_that_is_not_there_is_unavailable(moto: S3Server, prefix: str) -> None:
-    store = open_store(**{**moto.options(prefix), "endpoint_url": f"http://127.0.0.1:{free_port()}"})
+    with socket.socket() as nobody:
+        # bound but not listening: nobody else can take the port meanwhile
+        nobody.bind(("127.0.0.1", 0))
+        endpoint_url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        store = open_store(**{**moto.options(prefix), "endpoint_url": endpoint_url})
 
-    with pytest.raises(Unavailable, match="connect"):
-        store.head("key")
+        with pytest.raises(Unavailable, match="connect"):
+            store.head("key")
 
 
 def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, troubled: Store, prefix: str) -> None:
