@@ -149,7 +149,8 @@ def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, troubled: Store
     troubled.put("key", b"x")
     proxy.trouble = hang
 
-    assert open_store(**proxy.options(prefix), timeout=0.5).get("key")[0] == b"x"
+    # short, as it has to pass; and long enough for an answer of a machine that is busy
+    assert open_store(**proxy.options(prefix), timeout=3.0).get("key")[0] == b"x"
 
 
 @pytest.mark.parametrize(
