@@ -416,7 +416,7 @@ except AggregatorError as error:
 
 def test_a_store_that_goes_away_ends_the_export_and_leaves_no_table(tmp_path: Path) -> None:
     with Moto(tmp_path / "moto") as server:
-        store = open_store(**server.options("p"), timeout=1.0)
+        store = open_store(**server.options("p"))
         store_hour(store, "a")
         store_hour(store, "b")
         target = Target(tmp_path / "out.csv", "csv", is_folder=False)

@@ -70,7 +70,7 @@ class S3Server:
         with open(self._folder / "log", "ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, cwd=self._folder)
         client = self.client()
-        wait_until(lambda: self._answers(client), 30, f"{self._command()[0]} stores and finds an object")
+        wait_until(lambda: self._answers(client), 60, f"{self._command()[0]} stores and finds an object")
         client.close()
 
     def _answers(self, client: Any) -> bool:
@@ -163,7 +163,7 @@ class Exchange:
 
     def forward(self, method: str = "") -> http.client.HTTPResponse:
         """Let the server do what is asked and return its answer, with all of its body in `content`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
         connection.request(method or self.method, self.path, self.body, headers)
         response = connection.getresponse()
