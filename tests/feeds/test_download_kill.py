@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -108,7 +109,8 @@ def test_workers_killed_in_mid_download_lose_and_double_no_tick(site: Site) -> N
             site.kill(number)
             site.start(number)
         told = len(site.told())
-        wait_until(lambda: len(site.told()) > told + 60, 30)
+        # of every feed: until its tick has come again, what a killed worker left of it is still there
+        wait_until(lambda: min(Counter(one.feed for one in site.told()[told:])[f"f{n}"] for n in range(8)) > 7, 60)
         site.stop()
 
     assert site.ticks_waiting() == [f"f{n}" for n in range(8)]
