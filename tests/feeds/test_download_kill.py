@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from aggregator.feeds.manifest import Tick
 from aggregator.feeds.messages import Downloaded
 from aggregator.feeds.pace import next_after
 from tests.feeds.webserver import Talk, WebServer
@@ -79,10 +80,10 @@ def site(tmp_path: Path, redis_url: str, namespace: str, redis_client: Any) -> I
         worker.wait()
 
 
-def feed_sections(server: WebServer, count: int) -> str:
+def feed_sections(server: WebServer, count: int, *, first: int = 0, timeout: str = "2s") -> str:
     return "".join(
-        f"[feed_f{n}]\nurl = {server.url}/f{n}\nextension = bin\nperiod = {PERIOD_MS}ms\ntimeout = 2s\n"
-        for n in range(count)
+        f"[feed_f{n}]\nurl = {server.url}/f{n}\nextension = bin\nperiod = {PERIOD_MS}ms\ntimeout = {timeout}\n"
+        for n in range(first, first + count)
     )
 
 
@@ -157,21 +158,30 @@ def test_a_hung_and_a_dribbling_server_delay_nobody(site: Site) -> None:
         while not talk.stop.wait(0.05):
             talk.send(b"x")
 
+    def ticks(*feeds: str) -> list[Tick]:
+        return [told.tick for told in site.told() if told.feed in feeds and told.tick]
+
+    def oks(feed: str) -> int:
+        return sum(tick.outcome == "ok" for tick in ticks(feed))
+
     with WebServer() as server:
-        server.answers = {"/f0": lambda talk: talk.hang(), "/f1": dribbles}
-        server.answers |= {f"/f{n}": lambda talk: talk.answer(b"x") for n in range(2, 6)}
-        site.configure(feed_sections(server, 6))
+        server.answers = dict.fromkeys(("/f0", "/f2"), Talk.hang) | dict.fromkeys(("/f1", "/f3"), dribbles)
+        server.answers |= {f"/f{n}": lambda talk: talk.answer(b"x") for n in range(4, 8)}
+        # the first two are under way all the time, the next two are given up and tried again
+        under_way, given_up = feed_sections(server, 2, timeout="10m"), feed_sections(server, 2, first=2)
+        site.configure(under_way + given_up + feed_sections(server, 4, first=4, timeout="10m"))
         site.start(0)
-        wait_until(lambda: len([told for told in site.told() if told.feed == "f5"]) > 12, 30)
+        wait_until(lambda: server.count("/f0") and server.count("/f1"), 60)
+        before = {f"f{n}": oks(f"f{n}") for n in range(4, 8)}
+        wait_until(lambda: all(oks(feed) > count + 12 for feed, count in before.items()), 60)
+        for feed in ("f2", "f3"):
+            wait_until(lambda feed=feed: "no whole answer within 2 s" in {tick.error for tick in ticks(feed)}, 60)  # type: ignore[misc]
+        assert server.count("/f0") == server.count("/f1") == 1
         site.stop()
 
-    quick = [told.tick for told in site.told() if told.feed not in ("f0", "f1") and told.tick]
-    assert {tick.outcome for tick in quick} == {"ok"}
-    late = sorted(tick.started_ms - tick.planned_ms for tick in quick if tick.started_ms)
-    # a busy machine may be slow once; waiting for a hung server, two seconds, would show in most of them
-    assert late[len(late) // 2] < 1000
-    slow = [told.tick for told in site.told() if told.feed in ("f0", "f1") and told.tick]
-    assert "no whole answer within 2 s" in {tick.error for tick in slow}
+    # a machine that stalls for a period makes a tick late, whatever the servers do
+    assert {tick.outcome for tick in ticks("f4", "f5", "f6", "f7")} <= {"ok", "late"}
+    assert {tick.outcome for tick in ticks("f0", "f1")} <= {"late"}
 
 
 def test_sigterm_ends_a_worker_within_seconds_though_a_server_hangs(site: Site) -> None:
