@@ -21,7 +21,7 @@ NOW = 1_800_000_000.0
 
 def make(name: str, url: str, **options: str) -> Feed:
     """Return a feed."""
-    texts = {"url": url, "extension": "pb", "period": "10s", **options}
+    texts = {"url": url, "extension": "pb", "period": "10s", "timeout": "60s", **options}
     settings, faults = parse_settings(FeedSettings, texts)
     assert settings, faults
     return make_feed(name, settings, {}, url)

@@ -51,7 +51,7 @@ def resolve(host: str, port: int) -> list[Address]:
 
 def fetch(fetcher: Fetcher, url: str, **options: object) -> tuple[Answer, bytes]:
     pieces: list[bytes] = []
-    settings = {"headers": {}, "timeout_s": 5.0, "max_size": 10_000_000, **options}
+    settings = {"headers": {}, "timeout_s": 60.0, "max_size": 10_000_000, **options}
     answer = fetcher.fetch(Request(url, **settings), pieces.append)  # type: ignore[arg-type]
     return answer, b"".join(pieces)
 
@@ -165,7 +165,7 @@ def test_what_a_server_sends_unasked_is_not_taken_for_the_next_answer(server: We
 
     server.answers |= {"/twice": twice, "/feed": body(b"second")}
     fetch(fetcher, f"{server.url}/twice")
-    assert sent.wait(5)
+    assert sent.wait(60)
 
     assert fetch(fetcher, f"{server.url}/feed")[1] == b"second"
 
@@ -175,14 +175,14 @@ def test_it_is_not_taken_either_when_it_comes_later(server: WebServer, fetcher: 
 
     def twice(talk: Talk) -> None:
         talk.answer(b"first")
-        heard.wait(5)
+        heard.wait(60)
         talk.answer(b"smuggled")
         sent.set()
 
     server.answers |= {"/twice": twice, "/feed": body(b"second")}
     fetch(fetcher, f"{server.url}/twice")
     heard.set()
-    assert sent.wait(5)
+    assert sent.wait(60)
 
     assert fetch(fetcher, f"{server.url}/feed")[1] == b"second"
 
@@ -275,8 +275,9 @@ def test_a_redirect_is_followed_when_the_page_that_comes_with_it_is_cut_or_hangs
 
 @pytest.mark.parametrize(("size", "connection"), [(DRAIN_BYTES, 1), (DRAIN_BYTES + 1, 2)])
 def test_a_page_that_comes_with_a_failure_is_read_when_it_is_short(
-    server: WebServer, fetcher: Fetcher, size: int, connection: int
+    server: WebServer, fetcher: Fetcher, size: int, connection: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("aggregator.feeds.fetch.DRAIN_S", 60.0)  # only the size is to decide, not how busy we are
     server.answers |= {"/a": lambda talk: talk.answer(bytes(size), "404 Not Found"), "/b": body(b"x")}
     failure(fetcher, f"{server.url}/a")
 
@@ -351,7 +352,7 @@ def test_a_gzip_bomb_is_refused_before_it_goes_off(server: WebServer, fetcher: F
     written: list[int] = []
 
     with pytest.raises(Failed, match="larger than max_size"):
-        fetcher.fetch(Request(f"{server.url}/bomb", {}, 20.0, 5_000_000), lambda piece: written.append(len(piece)))
+        fetcher.fetch(Request(f"{server.url}/bomb", {}, 60.0, 5_000_000), lambda piece: written.append(len(piece)))
 
     assert sum(written) <= 5_000_000
     assert max(written) <= 65536
@@ -444,12 +445,10 @@ def test_a_server_that_says_nothing_is_left_when_the_time_is_over(
         "in the body": b"HTTP/1.1 200 OK\r\n\r\nx",
     }
     server.answers["/feed"] = lambda talk: (talk.send(sent[hang]), talk.hang())
-    began = time.monotonic()
 
     failed = failure(fetcher, f"{server.url}/feed", timeout_s=0.5)
 
     assert str(failed) == "no whole answer within 0.5 s"
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n"])
@@ -459,19 +458,18 @@ def test_a_server_that_sends_a_byte_now_and_then_is_left_too(server: WebServer, 
         while not talk.stop.wait(0.05):
             talk.send(b"x")
 
-    server.answers |= {"/head": slowly, "/body": dribble(bytes(1000), 0.05)}
+    # both go on for longer than any test may
+    server.answers |= {"/head": slowly, "/body": dribble(bytes(100_000), 0.05)}
 
     for path in ("/head", "/body"):
-        began = time.monotonic()
         assert "no whole answer" in str(failure(fetcher, f"{server.url}{path}", timeout_s=0.5))
-        assert time.monotonic() - began < 10
 
 
 def test_an_address_where_nobody_listens_is_named_as_that(fetcher: Fetcher) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # so that nobody else gets the port meanwhile
 
-    assert str(failure(fetcher, f"http://127.0.0.1:{port}/")) == "Connection refused"
+        assert str(failure(fetcher, f"http://127.0.0.1:{bound.getsockname()[1]}/")) == "Connection refused"
 
 
 def test_a_host_that_does_not_exist_is_named_as_that(fetcher: Fetcher) -> None:
@@ -548,7 +546,7 @@ def test_a_chunk_of_a_size_that_is_none_is_refused(server: WebServer, fetcher: F
     written: list[bytes] = []
 
     with pytest.raises(Failed, match="the answer broke off"):
-        fetcher.fetch(Request(f"{server.url}/feed", {}, 5.0, 3), written.append)
+        fetcher.fetch(Request(f"{server.url}/feed", {}, 60.0, 3), written.append)
 
     assert written == []
 
@@ -768,12 +766,9 @@ def test_a_stopping_process_does_not_wait_for_a_server(server: WebServer) -> Non
     stopping = threading.Event()
     fetcher = Fetcher("tests/1", Connections(stopping=stopping.is_set))
     server.answers["/feed"] = lambda talk: (stopping.set(), talk.hang())
-    began = time.monotonic()
 
     with pytest.raises(Stopping):
-        fetch(fetcher, f"{server.url}/feed", timeout_s=30.0)
-
-    assert time.monotonic() - began < 5
+        fetch(fetcher, f"{server.url}/feed", timeout_s=3600.0)
 
 
 def test_it_does_not_wait_for_a_handshake_either() -> None:
@@ -784,7 +779,7 @@ def test_it_does_not_wait_for_a_handshake_either() -> None:
         with sock:
             sock.recv(1)
             stopping.set()
-            ended.wait(30)
+            ended.wait(120)
 
     ended = threading.Event()
     fetcher = Fetcher("tests/1", Connections(stopping=stopping.is_set))
@@ -793,7 +788,7 @@ def test_it_does_not_wait_for_a_handshake_either() -> None:
         served.start()
 
         with pytest.raises(Stopping):
-            fetch(fetcher, f"https://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=20.0)
+            fetch(fetcher, f"https://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=3600.0)
 
         ended.set()
         served.join()
@@ -810,7 +805,7 @@ def test_it_does_not_wait_for_a_connection_either() -> None:
         assert not select.select([], [sock], [], 0)[1]
 
         with pytest.raises(Stopping):
-            fetch(fetcher, f"http://127.0.0.1:{full.getsockname()[1]}/", timeout_s=20.0)
+            fetch(fetcher, f"http://127.0.0.1:{full.getsockname()[1]}/", timeout_s=3600.0)
 
 
 def test_https_is_checked(tmp_path_factory: pytest.TempPathFactory) -> None:
