@@ -434,7 +434,7 @@ def test_a_server_that_dies_and_returns_loses_nothing(tmp_path: Path, own_seawee
             return False
         return True
 
-    wait_until(stored, 30)
+    wait_until(stored, 60)
     assert local_files(stage.root) == []
 
 
