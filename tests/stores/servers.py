@@ -109,7 +109,7 @@ class Moto(S3Server):
     """moto in a process of its own: it ignores If-Match on multipart uploads, and checks no signature."""
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(self.port)]
+        return [sys.executable, str(Path(__file__).with_name("motoserver.py")), str(self.port)]
 
     def _prepare(self, client: Any) -> None:
         client.create_bucket(Bucket=BUCKET)
