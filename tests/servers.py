@@ -49,6 +49,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def peak_kb() -> int:
+    """Return the most memory this process had; that of `getrusage` is also of the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
 def free_port() -> int:
     """Return a TCP port nobody listens on, below those the kernel gives to outgoing connections."""
     # who asks listens only later: no process is given a port twice, and pytest-xdist's workers are given different ones
@@ -123,7 +129,7 @@ class RedisServer:
         with connect(f"unix://{self.socket}") as client:
             try:
                 return bool(client.ping())
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 return False
 
     def kill(self) -> None:

@@ -16,6 +16,7 @@ from aggregator.feeds.compress import Compress
 from aggregator.stores.settings import StoreSettings
 from tests.feeds.bundles import HOUR
 from tests.feeds.stepping import Stepped
+from tests.servers import peak_kb
 
 
 def main(root: str, options: str) -> None:
@@ -29,12 +30,6 @@ def main(root: str, options: str) -> None:
     archive.run()
     archived = peak_kb()
     print(json.dumps({"compress_kb": compressed - before, "archive_kb": archived - before}), flush=True)
-
-
-def peak_kb() -> int:
-    """Return the most memory this process had; that of `getrusage` is also of the process that started it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

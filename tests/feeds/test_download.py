@@ -67,7 +67,8 @@ def test_a_body_lands_on_the_disk_and_all_about_it_is_told(server: WebServer, li
 def test_a_gzip_file_is_kept_as_it_is_where_the_extension_says_so(
     server: WebServer, tmp_path: Path, extension: str
 ) -> None:
-    server.answers["/packed"] = body(gzip.compress(CAPTURE))
+    packed = gzip.compress(CAPTURE)
+    server.answers["/packed"] = body(packed)
     line = Downloading(tmp_path, make("ace", f"{server.url}/packed", extension=extension))
     [tick] = line.seed()
 
@@ -75,7 +76,7 @@ def test_a_gzip_file_is_kept_as_it_is_where_the_extension_says_so(
 
     data = (line.root / told.file).read_bytes()
     assert hashlib.sha256(data).hexdigest() == told.tick.sha256
-    assert data == (CAPTURE if extension == "pb" else gzip.compress(CAPTURE))
+    assert data == (CAPTURE if extension == "pb" else packed)
 
 
 def test_each_tick_brings_the_next_and_no_delay_shifts_the_grid(line: Downloading) -> None:

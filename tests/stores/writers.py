@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import resource
 import sys
 from pathlib import Path
 
 from aggregator.errors import Unavailable
 from aggregator.stores import open_store
 from aggregator.stores.store import Conflict, NotFound, Store
+from tests.servers import peak_kb
 
 
 def add(store: Store, key: str, member: str) -> None:
@@ -60,13 +60,13 @@ def measure(store: Store, key: str, path: str) -> None:
     """Store a small object and then a file, read the file's object, and print how much memory the second took."""
     store.put("small", b"small")
     store.get("small")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kb()
     store.put(key, Path(path))
     digest = hashlib.sha256()
     with store.open_read(key) as reader:
         while chunk := reader.read(1024 * 1024):
             digest.update(chunk)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = peak_kb()
     print(json.dumps({"sha256": digest.hexdigest(), "grown_kb": after - before}), flush=True)
 
 
