@@ -253,7 +253,10 @@ def cluster(folder: Path, binary: Path) -> Iterator[str]:
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
             if number:
                 client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
-        wait_until(lambda: all(_cluster_is_whole(client) for client in clients), 30, "the cluster is whole")
+        wait_until(lambda: all(_cluster_is_whole(client) for client in clients), 60, "the cluster is whole")
+        for client in clients:
+            # a node that a busy machine lets wait for some seconds has not failed
+            client.config_set("cluster-node-timeout", 60_000)
         yield "cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
 
 
