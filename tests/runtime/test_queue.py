@@ -218,21 +218,22 @@ def test_leaving_puts_back_what_was_not_handled_without_blame(desk: Desk) -> Non
 
 
 def test_a_retry_waits_its_time_and_comes_back_with_its_history(desk: Desk) -> None:
-    desk.push("in", *bodies(1))
+    desk.push("in", *bodies(2))
     worker = desk.worker()
-    [message] = worker.claim(0, 1).messages
+    soon, late = worker.claim(0, 2).messages
     batch = Batch()
-    batch.retry(message, History(attempts=1, first=5.0, error="no answer"), 0.2)
+    batch.retry(soon, History(attempts=1, first=5.0, error="no answer"), 0.2)
+    batch.retry(late, History(attempts=1), 600.0)
     worker.commit(batch, prefix=True)
 
-    early = worker.claim(0, 1)
-
-    assert early.messages == []
-    assert early.due_s is not None and early.due_s <= 0.2
-    assert desk.books().delayed == 1
+    assert desk.books().delayed == 2
     assert desk.books().balanced
     back: list[Any] = []
-    wait_until(lambda: back.extend(worker.claim(0, 1).messages) or back)
+    wait_until(lambda: back.extend(worker.claim(0, 2).messages) or back)
+    early = worker.claim(1, 1)
+
+    assert early.messages == []
+    assert early.due_s is not None and 0 < early.due_s <= 600
     assert back[0].raw == bodies(1)[0]
     assert (back[0].history.attempts, back[0].history.error) == (1, "no answer")
 
