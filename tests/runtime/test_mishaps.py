@@ -325,11 +325,13 @@ def test_a_recovered_worker_can_do_nothing_even_when_as_much_is_held_again(desk:
 
 
 def test_a_full_redis_is_drained(tmp_path: Path) -> None:
-    with RedisServer(tmp_path, options=("--maxmemory", "20mb")) as server, connect(server.url) as client:
+    with RedisServer(tmp_path) as server, connect(server.url) as client:
         desk = Desk(client, "n")
         worker = desk.worker()
         for size in (100_000, 1000, 10):
-            _fill(desk, size)
+            desk.push("in", *[b'{"x":"%s"}' % (b"y" * size)] * 100)
+        # a limit just above what is stored is passed, or not, by what Redis needs for its clients at the moment
+        client.config_set("maxmemory", 1)
         with pytest.raises(OutOfMemoryError):
             client.set("more", "x" * 100_000)
 
@@ -346,14 +348,6 @@ def test_a_full_redis_is_drained(tmp_path: Path) -> None:
         batch.send(Send("out", b"{}"))
         with pytest.raises(AWAY):
             source.commit(batch, prefix=False)
-
-
-def _fill(desk: Desk, size: int) -> None:
-    try:
-        while True:
-            desk.push("in", b'{"x":"%s"}' % (b"y" * size))
-    except OutOfMemoryError:
-        return
 
 
 def _answers(client: Any) -> bool:
