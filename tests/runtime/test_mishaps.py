@@ -87,9 +87,8 @@ def test_a_note_of_odd_bytes_does_not_end_the_signs_of_life(desk: Desk, start: S
     wait_until(lambda: len(desk.waiting("out")) == 1)
     worker = desk.keys.worker("node:stage_0")
 
-    wait_until(lambda: desk.client.hget(worker, "note:file") == b"caf\\udce9.log")
-
-    assert desk.client.hget(worker, "state") == b"idle"
+    # the first sign of life that has the note may still say busy
+    wait_until(lambda: desk.client.hmget(worker, "note:file", "state") == [b"caf\\udce9.log", b"idle"])
 
 
 def test_signs_of_life_go_on_after_an_error_that_is_not_an_absence(desk: Desk, start: Start) -> None:
