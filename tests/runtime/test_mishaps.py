@@ -76,7 +76,7 @@ def test_counters_may_be_counted_from_many_threads(desk: Desk, start: Start) -> 
 
     start("ObedientThreads")
 
-    wait_until(lambda: len(desk.waiting("out")) == 100, 30)
+    wait_until(lambda: len(desk.waiting("out")) == 100, 60)
     wait_until(lambda: sum(desk.books().counts.values()) >= 300_000)
     assert set(desk.books().counts.values()) == {600}
 
@@ -168,13 +168,13 @@ def test_a_source_that_cannot_go_on_is_asked_again_and_loses_nothing(desk: Desk,
 def test_a_cluster_that_is_away_is_waited_for_and_then_given_up(start: Start) -> None:
     process = start(url=f"cluster://127.0.0.1:{free_port()}", patience_s=0.5)
 
-    assert process.wait(timeout=30) == EXIT_AWAY
+    assert process.wait(timeout=60) == EXIT_AWAY
 
 
 def test_a_database_that_is_not_there_is_a_fault_of_the_configuration(own_redis: RedisServer, start: Start) -> None:
     process = start(url=f"{own_redis.url}?db=99")
 
-    assert process.wait(timeout=20) == EXIT_CONFIG
+    assert process.wait(timeout=60) == EXIT_CONFIG
 
 
 @pytest.mark.parametrize("key", ["queue:out", "books:in", "delayed:out", "dead:in", "returned:in", "flow:out"])

@@ -32,7 +32,7 @@ def test_sigterm_ends_an_idle_worker_at_once_with_exit_code_0(desk: Desk, start:
 
     process.terminate()
 
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     assert state(desk) == "stopped"
 
 
@@ -212,7 +212,7 @@ def test_redis_away_for_too_long_ends_the_worker_with_its_own_exit_code(
 
         own_redis.kill()
 
-        assert process.wait(timeout=20) == EXIT_AWAY
+        assert process.wait(timeout=60) == EXIT_AWAY
 
 
 def test_a_redis_that_comes_back_older_costs_a_file_sink_nothing(
@@ -233,7 +233,7 @@ def test_a_redis_that_comes_back_older_costs_a_file_sink_nothing(
         own_redis.start()
 
         # Redis knows of 10 messages only: the worker must notice, and bring its file back in line.
-        assert process.wait(timeout=20) == EXIT_AWAY
+        assert process.wait(timeout=60) == EXIT_AWAY
         start("Sink", url=own_redis.url)
         wait_until(lambda: sink.read_bytes().splitlines() == bodies(10))
         desk.push("in", *bodies(30)[10:])
@@ -265,7 +265,7 @@ def test_a_refused_password_ends_the_worker_with_the_configurations_exit_code(
 
         process = start(url=own_redis.url)
 
-        assert process.wait(timeout=20) == EXIT_CONFIG
+        assert process.wait(timeout=60) == EXIT_CONFIG
 
 
 def test_of_several_processes_that_start_together_one_seeds(desk: Desk, start: Start) -> None:
