@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import simplejson
@@ -65,6 +66,16 @@ def order(what: str, **more: Any) -> bytes:
     """Return a message that tells a stage of stages.py what to do."""
     text: str = simplejson.dumps({"do": what, **more})
     return text.encode()
+
+
+def begun(root: Path) -> int:
+    """Return how many messages of the order `hold` were begun; they end once the file `go` is there."""
+    return len(list(root.glob("begun_*")))
+
+
+def beat(desk: Desk, number: int = 0) -> int:
+    """Return how many signs of life a worker process has shown."""
+    return int(desk.client.hget(desk.keys.worker(f"node:stage_{number}"), "beat") or 0)
 
 
 def state(desk: Desk, number: int = 0) -> str:

@@ -56,6 +56,10 @@ class Obedient(Stage):
             raise Retry("once more", 0, kept="kept")
         if order == "slow":
             time.sleep(message.body["seconds"])
+        if order == "hold":
+            (self.context.root / f"begun_{message.body['n']}").touch()
+            while not (self.context.root / "go").exists():
+                time.sleep(0.01)
         if order == "drop":
             yield Drop("told_to")
         elif order == "nonsense":

@@ -17,7 +17,7 @@ from aggregator.runtime.connection import AWAY, connect
 from aggregator.runtime.message import History
 from aggregator.runtime.stage import Send
 from tests.runtime.conftest import Start
-from tests.runtime.desk import Desk, bodies, forward, order, raws, state
+from tests.runtime.desk import Desk, beat, begun, bodies, forward, order, raws, state
 from tests.servers import RedisServer, free_port, wait_until
 
 
@@ -94,18 +94,18 @@ def test_a_note_of_odd_bytes_does_not_end_the_signs_of_life(desk: Desk, start: S
 def test_signs_of_life_go_on_after_an_error_that_is_not_an_absence(desk: Desk, start: Start) -> None:
     start()
     wait_until(lambda: state(desk) == "idle")
-    holders, worker = desk.keys.holders("in"), desk.keys.worker("node:stage_0")
+    holders = desk.keys.holders("in")
     members = desk.client.smembers(holders)
     desk.client.delete(holders)
     desk.client.set(holders, "not a set")
-    beat = int(desk.client.hget(worker, "beat"))
-    wait_until(lambda: int(desk.client.hget(worker, "beat")) > beat)
+    before = beat(desk)
+    wait_until(lambda: beat(desk) > before)
 
     desk.client.delete(holders)
     desk.client.sadd(holders, *members)
 
-    beat = int(desk.client.hget(worker, "beat"))
-    wait_until(lambda: int(desk.client.hget(worker, "beat")) > beat + 1)
+    since = beat(desk)
+    wait_until(lambda: beat(desk) > since + 1)
     assert state(desk) == "idle"
 
 
@@ -125,29 +125,33 @@ def test_an_orphan_keeps_its_message_until_it_is_done(
     assert len(desk.waiting("out")) == 1
 
 
-def test_threads_that_wait_for_room_do_not_spin(desk: Desk, start: Start) -> None:
+def test_threads_that_wait_for_room_do_not_spin(desk: Desk, start: Start, tmp_path: Path) -> None:
     desk.push("out", *bodies(5))
-    desk.push("in", order("retry"), order("slow", seconds=3.0))
-    start("ObedientThreads", limit=7)
-    wait_until(lambda: desk.books().delayed >= 1)
+    desk.push("in", order("retry"), order("hold", n=0))
+    start("ObedientThreads", limit=7, maxtries=10**6)
+    wait_until(lambda: begun(tmp_path) == 1 and desk.books().delayed == 1)
     desk.push("out", *bodies(10))
     wait_until(lambda: state(desk) == "held back")
-    before = desk.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    before, since = desk.client.info("commandstats")["cmdstat_evalsha"]["calls"], beat(desk)
 
-    wait_until(lambda: desk.books().out >= 1)
+    wait_until(lambda: beat(desk) > since + 4)
 
     # some two seconds of looking five times each; a loop without a pause makes thousands
     assert desk.client.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 1000
+    (tmp_path / "go").touch()
+    wait_until(lambda: desk.books().out == 1)
 
 
-def test_sigterm_returns_what_no_thread_has_begun(desk: Desk, start: Start) -> None:
-    desk.push("in", *[order("slow", seconds=1.5)] * 8)
+def test_sigterm_returns_what_no_thread_has_begun(desk: Desk, start: Start, tmp_path: Path) -> None:
+    desk.push("in", *[order("hold", n=n) for n in range(8)])
     process = start("ObedientThreads", concurrency=4)
-    wait_until(lambda: desk.books().in_flight == 8)
+    wait_until(lambda: begun(tmp_path) == 4 and desk.books().in_flight == 8)
 
     process.terminate()
+    wait_until(lambda: desk.books().delayed == 4)
+    (tmp_path / "go").touch()
 
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert (len(desk.waiting("out")), desk.books().delayed) == (4, 4)
     assert desk.books().balanced
 

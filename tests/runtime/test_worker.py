@@ -12,7 +12,7 @@ import pytest
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
 from aggregator.runtime.connection import connect
 from tests.runtime.conftest import Start
-from tests.runtime.desk import Desk, bodies, order, state
+from tests.runtime.desk import Desk, begun, bodies, order, state
 from tests.servers import RedisServer, alive, wait_until
 
 
@@ -36,26 +36,31 @@ def test_sigterm_ends_an_idle_worker_at_once_with_exit_code_0(desk: Desk, start:
     assert state(desk) == "stopped"
 
 
-def test_sigterm_finishes_the_message_in_hand_and_returns_the_others_untouched(desk: Desk, start: Start) -> None:
-    desk.push("in", order("slow", seconds=0.7), *bodies(5))
+def test_sigterm_finishes_the_message_in_hand_and_returns_the_others_untouched(
+    desk: Desk, start: Start, tmp_path: Path
+) -> None:
+    desk.push("in", order("hold", n=0), *bodies(5))
     process = start()
-    wait_until(lambda: state(desk) == "busy")
+    wait_until(lambda: begun(tmp_path) == 1)
 
     process.terminate()
+    (tmp_path / "go").touch()
 
-    assert process.wait(timeout=5) == 0
-    assert desk.waiting("out") == [order("slow", seconds=0.7)]
+    assert process.wait(timeout=60) == 0
+    assert desk.waiting("out") == [order("hold", n=0)]
     books = desk.books()
     assert (books.out, books.in_flight, books.delayed, books.balanced) == (1, 0, 5, True)
 
 
-def test_results_of_a_slow_batch_do_not_wait_for_its_end(desk: Desk, start: Start) -> None:
-    desk.push("in", *[order("slow", seconds=0.6)] * 6)
+def test_results_of_a_slow_batch_do_not_wait_for_its_end(desk: Desk, start: Start, tmp_path: Path) -> None:
+    batch = [*[order("slow", seconds=0.6)] * 2, order("hold", n=0)]
+    desk.push("in", *batch)
 
     start()
 
-    wait_until(lambda: 0 < len(desk.waiting("out")) < 6)
-    wait_until(lambda: len(desk.waiting("out")) == 6)
+    wait_until(lambda: desk.waiting("out") == batch[:2])
+    (tmp_path / "go").touch()
+    wait_until(lambda: desk.waiting("out") == batch)
     assert desk.books().balanced
 
 
@@ -118,19 +123,22 @@ def test_an_unavailable_neighbour_pauses_the_worker_which_holds_nothing_meanwhil
     assert desk.waiting("out")[1:] == bodies(2)
 
 
-def test_a_stopped_worker_is_replaced_by_its_sibling_and_has_no_second_effect(desk: Desk, start: Start) -> None:
+def test_a_stopped_worker_is_replaced_by_its_sibling_and_has_no_second_effect(
+    desk: Desk, start: Start, tmp_path: Path
+) -> None:
     zombie = start(number=1)
     wait_until(lambda: state(desk, 1) == "idle")
-    desk.push("in", order("slow", seconds=1.0), *bodies(50))
-    wait_until(lambda: desk.books().in_flight > 0)
+    desk.push("in", order("hold", n=0), *bodies(50))
+    wait_until(lambda: begun(tmp_path) == 1)
     zombie.send_signal(signal.SIGSTOP)
+    (tmp_path / "go").touch()
 
     start(number=2)
 
     wait_until(lambda: desk.books().out == 51)
     zombie.send_signal(signal.SIGCONT)
-    assert zombie.wait(timeout=10) == EXIT_AWAY
-    assert sorted(desk.waiting("out")) == sorted([order("slow", seconds=1.0), *bodies(50)])
+    assert zombie.wait(timeout=60) == EXIT_AWAY
+    assert sorted(desk.waiting("out")) == sorted([order("hold", n=0), *bodies(50)])
     assert desk.books().balanced
 
 
