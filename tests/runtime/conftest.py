@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import simplejson
 
+from aggregator.runtime.heartbeat import LEASE_S
 from tests.runtime.desk import Desk
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -33,7 +34,7 @@ def start(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Start]:
         told = {
             "stage": stage, "number": number, "url": options.pop("url", redis_url), "namespace": namespace,
             "root": str(tmp_path), "limit": options.pop("limit", 10**6), "patience_s": options.pop("patience_s", 600),
-            "settings": sends | listens | options,
+            "lease_s": options.pop("lease_s", LEASE_S), "settings": sends | listens | options,
         }  # fmt: skip
         command = [*wrap, sys.executable, "-m", "tests.runtime.stages", simplejson.dumps(told)]
         with open(tmp_path / f"worker_{number}.log", "ab") as log:

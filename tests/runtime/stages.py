@@ -6,12 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import simplejson
 
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError, Reject, Retry, Unavailable
+from aggregator.runtime import heartbeat
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import log_to_stdout, make_worker
 from aggregator.runtime.stage import (
@@ -156,6 +158,7 @@ class Hesitant(Counter):
 def main(arguments: list[str]) -> int:
     """Run a worker: the one argument is JSON with stage, number, url, namespace, root and settings."""
     told = simplejson.loads(arguments[0])
+    heartbeat.Watch = partial(heartbeat.Watch, told["lease_s"])  # type: ignore[assignment, misc]
     log_to_stdout()
     stage = globals()[told["stage"]]
     context = Context(section="stage", number=told["number"], node="node", root=Path(told["root"]))

@@ -112,15 +112,19 @@ def test_signs_of_life_go_on_after_an_error_that_is_not_an_absence(desk: Desk, s
 def test_an_orphan_keeps_its_message_until_it_is_done(
     desk: Desk, start: Start, redis_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    desk.push("in", order("slow", seconds=5.0))
-    parent = start(wrap=[sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"])
-    wait_until(lambda: desk.books().in_flight == 1)
-    start(number=1)
+    desk.push("in", order("hold", n=0))
+    parent = start(wrap=[sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"], lease_s=6.0)
+    wait_until(lambda: begun(tmp_path) == 1)
+    start(number=1, lease_s=6.0)
     wait_until(lambda: state(desk, 1) == "idle")
 
     parent.kill()
+    since = beat(desk, 1)
+    # at two a second the sibling has watched for longer than a lease
+    wait_until(lambda: beat(desk, 1) > since + 14, 60)
+    (tmp_path / "go").touch()
 
-    wait_until(lambda: desk.books().out == 1, 20)
+    wait_until(lambda: desk.books().out == 1)
     assert b"recovered" not in (tmp_path / "worker_1.log").read_bytes()
     assert len(desk.waiting("out")) == 1
 
@@ -360,17 +364,21 @@ def _answers(client: Any) -> bool:
         return False
 
 
-def test_a_worker_that_was_stopped_itself_takes_no_sibling_for_dead(desk: Desk, start: Start) -> None:
-    desk.push("in", order("slow", seconds=8.0))
-    busy = start(number=1)
-    wait_until(lambda: desk.books().in_flight == 1)
-    watcher = start(number=2)
+def test_a_worker_that_was_stopped_itself_takes_no_sibling_for_dead(desk: Desk, start: Start, tmp_path: Path) -> None:
+    desk.push("in", order("hold", n=0))
+    busy = start(number=1, lease_s=6.0)
+    wait_until(lambda: begun(tmp_path) == 1)
+    watcher = start(number=2, lease_s=6.0)
     wait_until(lambda: state(desk, 2) == "idle")
-    beat = int(desk.client.hget(desk.keys.worker("node:stage_1"), "beat"))
+    before = beat(desk, 1)
 
     watcher.send_signal(signal.SIGSTOP)
-    wait_until(lambda: int(desk.client.hget(desk.keys.worker("node:stage_1"), "beat")) > beat + 7)
+    # at two a second it was stopped for longer than a lease
+    wait_until(lambda: beat(desk, 1) > before + 14, 60)
+    since = beat(desk, 2)
     watcher.send_signal(signal.SIGCONT)
+    wait_until(lambda: beat(desk, 2) > since + 1)
+    (tmp_path / "go").touch()
 
-    wait_until(lambda: desk.books().out == 1, 20)
+    wait_until(lambda: desk.books().out == 1)
     assert busy.poll() is None and isinstance(busy, subprocess.Popen)

@@ -12,7 +12,7 @@ import pytest
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
 from aggregator.runtime.connection import connect
 from tests.runtime.conftest import Start
-from tests.runtime.desk import Desk, begun, bodies, order, state
+from tests.runtime.desk import Desk, beat, begun, bodies, order, state
 from tests.servers import RedisServer, alive, wait_until
 
 
@@ -142,12 +142,15 @@ def test_a_stopped_worker_is_replaced_by_its_sibling_and_has_no_second_effect(
     assert desk.books().balanced
 
 
-def test_a_live_worker_keeps_its_messages_however_long_it_takes(desk: Desk, start: Start) -> None:
-    desk.push("in", order("slow", seconds=5.0))
-    start(number=1)
-    wait_until(lambda: desk.books().in_flight == 1)
-    start(number=2)
+def test_a_live_worker_keeps_its_messages_however_long_it_takes(desk: Desk, start: Start, tmp_path: Path) -> None:
+    desk.push("in", order("hold", n=0))
+    start(number=1, lease_s=6.0)
+    wait_until(lambda: begun(tmp_path) == 1)
+    start(number=2, lease_s=6.0)
+    # at two a second it has watched for longer than a lease
+    wait_until(lambda: beat(desk, 2) > 14, 60)
 
+    (tmp_path / "go").touch()
     wait_until(lambda: desk.books().out == 1)
 
     assert desk.client.hget(desk.keys.worker("node:stage_1"), "handled") is not None
