@@ -189,10 +189,9 @@ def test_a_certificate_nobody_vouches_for_is_refused(opened: Any) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with tracker(status(200)) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with tracker(status(200), context) as server:
         with pytest.raises(Retry, match="CERTIFICATE_VERIFY_FAILED"):
-            handle(opened(server.url.replace("http", "https")))
+            handle(opened(server.url))
         assert server.targets == []
 
 
@@ -202,9 +201,8 @@ def test_a_certificate_of_a_known_authority_is_accepted(opened: Any, tmp_path: P
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    with tracker(status(200)) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        stage = opened(server.url.replace("http", "https"))
+    with tracker(status(200), context) as server:
+        stage = opened(server.url)
         assert handle(stage) == handle(stage) == []
         assert (len(server.targets), server.connections) == (2, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,8 +44,11 @@ class Tracker(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self._scheme = "https" if tls is not None else "http"
         self.answering = answering
         self.targets: list[str] = []
         self.connections = 0
@@ -55,7 +59,7 @@ class Tracker(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/counter"
+        return f"{self._scheme}://127.0.0.1:{self.server_address[1]}/counter"
 
     @property
     def params(self) -> list[list[tuple[str, str]]]:
@@ -92,9 +96,9 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def tracker(answering: Answering) -> Iterator[Tracker]:
-    """Run a tracker."""
-    with Tracker(answering) as server:
+def tracker(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterator[Tracker]:
+    """Run a tracker, with `tls` one that speaks HTTPS."""
+    with Tracker(answering, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
