@@ -432,7 +432,7 @@ def test_a_write_that_does_not_fit_leaves_nothing_and_is_made_later(tmp_path: Pa
     path = tmp_path / "out" / "articles.log"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))  # noqa: E731
     process = run(tmp_path, script % str(path), preexec_fn=limit)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     size = len('{"logline": "first"}\n')
     assert out.splitlines() == [f"cannot write {path}: File too large {size}", "written"]
     lines = [json.loads(line)["logline"] for line in path.read_text().splitlines()]

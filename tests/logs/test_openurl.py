@@ -161,8 +161,10 @@ def endless_headers(connection: Connection) -> None:
     ],
 )
 def test_a_failure_is_retried_with_its_reason(opened: Any, answering: Any, reason: str) -> None:
+    # short where it must pass, and else long enough for a machine that stops for some seconds
+    timeout = "500ms" if reason == "no answer in time" else "60s"
     with tracker(answering) as server, pytest.raises(Retry, match=reason):
-        handle(opened(server.url, timeout="500ms"))
+        handle(opened(server.url, timeout=timeout))
 
 
 def test_a_tracker_that_is_not_there_is_a_failure(opened: Any) -> None:
@@ -180,7 +182,7 @@ def test_a_tracker_that_is_not_there_is_a_failure(opened: Any) -> None:
 )
 def test_the_status_decides_whatever_the_body_is(opened: Any, answering: Any) -> None:
     with tracker(answering) as server:
-        stage = opened(server.url, timeout="2s")
+        stage = opened(server.url)
         assert handle(stage) == handle(stage) == []
         assert server.connections == 2
 
@@ -314,7 +316,7 @@ def test_answers_about_the_request_do_not_open_the_circuit(opened: Any) -> None:
 
 
 def test_as_many_requests_are_in_flight_as_threads_call(opened: Any) -> None:
-    barrier = threading.Barrier(8, timeout=10)
+    barrier = threading.Barrier(8, timeout=60)
 
     def together(connection: Connection) -> None:
         barrier.wait()
