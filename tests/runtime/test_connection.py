@@ -189,9 +189,9 @@ def test_a_blocked_call_ends_when_the_server_is_killed(each_redis: RedisServer) 
     errors: list[Exception] = []
 
     def block() -> None:
-        with connect(each_redis.url) as client:
+        with connect(each_redis.url, timeout_s=120) as client:
             try:
-                client.blmove("from", "to", 4)
+                client.blmove("from", "to", 60)
             except AWAY as error:
                 errors.append(error)
 
@@ -200,7 +200,7 @@ def test_a_blocked_call_ends_when_the_server_is_killed(each_redis: RedisServer) 
     with connect(each_redis.url) as client:
         wait_until(lambda: client.info("clients")["blocked_clients"] == 1)
     each_redis.kill()
-    thread.join(3)
+    thread.join(30)
 
     assert [type(error) for error in errors] == [ConnectionError]
 
@@ -221,9 +221,9 @@ def test_a_blocked_call_counts_as_away_when_its_server_becomes_a_replica(each_re
     errors: list[Exception] = []
 
     def block() -> None:
-        with connect(each_redis.url) as client:
+        with connect(each_redis.url, timeout_s=120) as client:
             try:
-                client.blmove("from", "to", 4)
+                client.blmove("from", "to", 60)
             except AWAY as error:
                 errors.append(error)
 
@@ -232,7 +232,7 @@ def test_a_blocked_call_counts_as_away_when_its_server_becomes_a_replica(each_re
     with connect(each_redis.url) as operator:
         wait_until(lambda: operator.info("clients")["blocked_clients"] == 1)
         operator.execute_command("REPLICAOF", "127.0.0.1", "1")
-    thread.join(3)
+    thread.join(30)
 
     assert [type(error) for error in errors] == [Unwritable]
 
