@@ -43,7 +43,6 @@ grace = 3s
 stage = archive
 listento = bundled@node
 store = s3
-keep = 0
 retrydelay = 200ms
 [store_s3]
 url = s3://{BUCKET}/archive
