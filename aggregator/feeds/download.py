@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
@@ -73,7 +72,6 @@ class Download(Stage):
         self.folders = FeedFolders(context.path("data/feeds"))
         self.fetcher = Fetcher(settings.user_agent, Connections(stopping=lambda: context.stopping))
         self.chains = Chains(context)
-        self._outcomes: deque[str] = deque()
 
     @classmethod
     def check(cls, settings: Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
@@ -98,9 +96,6 @@ class Download(Stage):
 
     def settle(self) -> Mapping[str, str]:
         """Return what the chains want to be remembered; files are durable already."""
-        while self._outcomes:
-            # here, as the books are kept by one thread
-            self.context.count(self._outcomes.popleft())
         return self.chains.cursors(self._now())
 
     def handle(self, message: Message) -> Iterator[Outcome]:
@@ -156,7 +151,7 @@ class Download(Stage):
             yield from self._download(feed, due)
 
     def _give_up(self, feed: Feed, tick: Tick) -> Send:
-        self._outcomes.append(tick.outcome)
+        self.context.count(tick.outcome)
         return Send(self.settings.pushto, encode(tell(feed, tick=tick)))
 
     def _missed(self, feed: Feed, due: DueTick, now_ms: int) -> Iterator[Outcome]:
@@ -191,7 +186,7 @@ class Download(Stage):
                 # the hash keeps apart what two processes bring that take each other for dead
                 kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}")
                 file = str(kept.relative_to(self.context.root))
-        self._outcomes.append("bodies" if file else "not_modified")
+        self.context.count("bodies" if file else "not_modified")
         told = tell_answer(feed, due, (started_ms, self._now()), answer, file)
         yield Send(self.settings.pushto, encode(told))
         known = validators_of(feed, answer) if file else known
@@ -199,7 +194,7 @@ class Download(Stage):
 
     def _failed(self, feed: Feed, due: DueTick, started_ms: int, error: Failed) -> Iterator[Outcome]:
         now_ms = self._now()
-        self._outcomes.append("failed")
+        self.context.count("failed")
         yield Send(self.settings.pushto, encode(tell_failure(feed, due, (started_ms, now_ms), error)))
         failures = due.failures + 1
         wait_ms = pace.backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))

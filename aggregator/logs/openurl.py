@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from types import ModuleType
@@ -66,8 +64,6 @@ class OpenUrl(Stage):
         self._endpoint = Endpoint(settings.endpoint_url, settings.timeout)
         self._pace = Pace(settings.ratelimit, lambda: context.stopping)
         self._breaker = Breaker(settings.pauseonfail, lambda state: context.note("breaker", state))
-        self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
@@ -115,14 +111,6 @@ class OpenUrl(Stage):
         if self.settings.success_queue:
             yield Send(self.settings.success_queue, message.raw)
 
-    def settle(self) -> Mapping[str, str]:
-        """Hand on what the threads counted."""
-        with self._lock:
-            counts, self._counts = self._counts, Counter()
-        for name, by in counts.items():
-            self.context.count(name, by)
-        return {}
-
     def stop(self) -> None:
         """Close the connections."""
         self._endpoint.close()
@@ -139,17 +127,17 @@ class OpenUrl(Stage):
         try:
             answer = self._endpoint.get(query)
         except Unanswered as error:
-            self._count("unanswered")
+            self.context.count("unanswered")
             self._fail(f"{self.settings.endpoint_url}: {error}", None, about_request=False)
         except BaseException:
             self._breaker.failed("an error of ours")  # a request that tries must end, or nobody tries again
             raise
-        self._count(f"status_{answer.status}")
+        self.context.count(f"status_{answer.status}")
         if self.settings.debug:
             self.context.log.info("openurl status=%d url=%s?%s", answer.status, self.settings.endpoint_url, mask(query))
         if answer.status in self.settings.success:
             self._breaker.succeeded()
-            self._count("sent")
+            self.context.count("sent")
         else:
             self._refused(answer)
 
@@ -176,10 +164,6 @@ class OpenUrl(Stage):
         if about_request:
             raise Retry(reason, pause_s, counts=False)
         raise Unavailable(reason, pause_s)
-
-    def _count(self, name: str) -> None:
-        with self._lock:
-            self._counts[name] += 1
 
 
 def query_of(params: Mapping[str, Any]) -> str:
