@@ -16,9 +16,18 @@ import msgspec
 from aggregator import exposure, graph, ini, outputs, pirus2, placeholders, redisurl
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, host_node, read_line
-from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name, unknown
+from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name
 from aggregator.sections import AggregatorSettings, ProgramSettings, RedisSettings, SupervisorSettings
-from aggregator.settings import DEFAULT_MAXDEPTH, Option, Settings, meant, options_of, parse_option, parse_settings
+from aggregator.settings import (
+    DEFAULT_MAXDEPTH,
+    Option,
+    Settings,
+    meant,
+    options_of,
+    parse_option,
+    parse_settings,
+    unknown,
+)
 from aggregator.tables import PREFIXES as TABLE_PREFIXES
 from aggregator.tables import FeedTable, Tables, render
 

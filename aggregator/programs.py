@@ -16,7 +16,17 @@ import msgspec
 from aggregator import pirus2, placeholders, registry
 from aggregator.ini import Document
 from aggregator.sections import ProgramSettings
-from aggregator.settings import Option, Settings, meant, options_of, parse_queue, parse_queues, parse_settings, shorten
+from aggregator.settings import (
+    Option,
+    Settings,
+    meant,
+    options_of,
+    parse_queue,
+    parse_queues,
+    parse_settings,
+    shorten,
+    unknown,
+)
 
 PREFIXES = ("process_", "worker_", "logger_")
 OWN_REDIS = "process_redis"
@@ -265,12 +275,6 @@ class Reader:
 
     def _fault_numprocs(self, section: str, texts: Mapping[str, str], why: str) -> None:
         self.document.fault(section, "numprocs", f"{why} (found {shorten(texts['numprocs'])}); allowed: 1")
-
-
-def unknown(option: str, known: tuple[str, ...]) -> str:
-    """Return the words for an option nobody declared: the one that was probably meant, or all there are."""
-    hint = meant(option, list(known))
-    return f"unknown option{hint}" if hint else f"unknown option; allowed: {', '.join(sorted(known))}"
 
 
 def _is_module(option: Option, texts: Mapping[str, str]) -> bool:

@@ -298,9 +298,10 @@ def parse_settings(settings_class: type[_S], texts: Mapping[str, str]) -> tuple[
     return (None if faults else settings_class(**values)), faults
 
 
-def unknown_option(name: str, known: list[str]) -> Fault:
-    """Return the fault for an option nobody declared, with the one that was probably meant."""
-    return Fault(name, f"unknown option{meant(name, known)}")
+def unknown(option: str, known: tuple[str, ...]) -> str:
+    """Return the words for an option nobody declared: the one that was probably meant, or all there are."""
+    hint = meant(option, list(known))
+    return f"unknown option{hint}" if hint else f"unknown option; allowed: {', '.join(sorted(known))}"
 
 
 def meant(word: str, known: list[str], cutoff: float = 0.6) -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregator.ini import Document, Problem
-from aggregator.programs import unknown
-from aggregator.settings import options_of, parse_settings
+from aggregator.settings import options_of, parse_settings, unknown
 
 FEED, STORE = "feed_", "store_"
 PREFIXES = (FEED, STORE)

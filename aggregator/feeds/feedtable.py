@@ -16,7 +16,6 @@ from aggregator.feeds.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.masking import mask_bad_url, mask_url
 from aggregator.feeds.timestamps import resolve
 from aggregator.ini import Document, Problem
-from aggregator.programs import unknown
 from aggregator.settings import (
     Bounds,
     Doc,
@@ -30,6 +29,7 @@ from aggregator.settings import (
     options_of,
     parse_settings,
     shorten,
+    unknown,
 )
 
 FORMATS = ("gtfs-realtime", "gbfs", "siri", "rss", "json", "xml", "other")
