@@ -64,7 +64,7 @@ class Document:
     def fault(self, section: str, option: str | None, text: str) -> None:
         """Note that an option is wrong, or a section. Only the first fault of an option is kept: others follow."""
         if (section, option) in self.veiled:
-            text = re.sub(r"found (['\"]).*\1", lambda _: f"found {shorten(self.veiled[section, option])}", text)
+            text = veil(text, self.veiled[section, option])
         known = option is not None and any((p.section, p.option) == (section, option) for p in self.faults)
         if not known:
             self.faults.append(Problem(self.line_of(section, option), section, option, text))
@@ -79,6 +79,11 @@ class Document:
         if found is None:
             return 0
         return found.values[option].line if option in found.values else found.line
+
+
+def veil(text: str, shown: str) -> str:
+    """Return a fault with another value in place of the one that was found."""
+    return re.sub(r"found (['\"]).*\1", lambda _: f"found {shorten(shown)}", text)
 
 
 _INLINE_COMMENT = re.compile(r"\s;.*")

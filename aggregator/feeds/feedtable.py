@@ -15,7 +15,7 @@ from aggregator import placeholders
 from aggregator.feeds.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.masking import mask_bad_url, mask_url
 from aggregator.feeds.timestamps import resolve
-from aggregator.ini import Document, Problem
+from aggregator.ini import Document, Problem, veil
 from aggregator.settings import (
     Bounds,
     Doc,
@@ -162,7 +162,7 @@ class Reader:
         name = texts.pop("id", "")
         for option, text in self._read(name, texts, raw, f"{shown}:{line}"):
             if option in veiled:
-                text = _veil(text, veiled[option])
+                text = veil(text, veiled[option])
             self._fault_row(shown, line, option or "id", text)
 
     def _read(
@@ -232,11 +232,6 @@ def make_feed(name: str, settings: FeedSettings, headers: Mapping[str, str], wri
         allow_private=settings.allow_private,
         headers=headers,
     )
-
-
-def _veil(text: str, shown: str) -> str:
-    """Return a fault with another value in place of the one that was found."""
-    return re.sub(r"found (['\"]).*\1", lambda _: f"found {shorten(shown)}", text)
 
 
 def _fault_of_host(url: str) -> list[str]:
