@@ -20,6 +20,7 @@ from aggregator.settings import (
     Size,
     Text,
     choice,
+    parse_flag,
 )
 
 
@@ -60,11 +61,9 @@ def _parse_host(text: str) -> str:
 
 
 def _parse_autorestart(text: str) -> str:
-    word = text.strip().lower()
-    for value, words in {"true": "yes true on 1", "false": "no false off 0", "unexpected": "unexpected"}.items():
-        if word in words.split():
-            return value
-    raise ValueError
+    if text.strip().lower() == "unexpected":
+        return "unexpected"
+    return "true" if parse_flag(text) else "false"
 
 
 def _parse_exit_codes(text: str) -> tuple[int, ...]:
@@ -80,7 +79,7 @@ _PAIR = rf"""[A-Za-z_][A-Za-z0-9_]*\s*=\s*(?:"[^"]*"|'[^']*'|{_BARE})"""
 
 
 def _parse_environment(text: str) -> str:
-    joined = " ".join(text.split("\n")).strip().rstrip(",")
+    joined = text.replace("\n", " ").strip().rstrip(",")
     if not re.fullmatch(rf"{_PAIR}(\s*,\s*{_PAIR})*", joined, re.ASCII):
         raise ValueError
     return joined
