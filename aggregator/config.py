@@ -17,7 +17,7 @@ from aggregator import exposure, graph, ini, outputs, pirus2, placeholders, redi
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, host_node, read_line
 from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name
-from aggregator.sections import AggregatorSettings, ProgramSettings, RedisSettings, SupervisorSettings
+from aggregator.sections import CORE, AggregatorSettings, RedisSettings, SupervisorSettings
 from aggregator.settings import (
     DEFAULT_MAXDEPTH,
     Option,
@@ -31,15 +31,9 @@ from aggregator.settings import (
 from aggregator.tables import PREFIXES as TABLE_PREFIXES
 from aggregator.tables import FeedTable, Tables, render
 
-__all__ = ["Config", "Program", "ProgramSettings", "RedisSettings", "SupervisorSettings", "load"]
+__all__ = ["Config", "Program", "load"]
 
 Texts = Mapping[str, Mapping[str, str]]
-
-_CORE: dict[str, type[Settings]] = {
-    "supervisor": SupervisorSettings,
-    "redis": RedisSettings,
-    "aggregator": AggregatorSettings,
-}
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,7 +279,7 @@ class _Loader:
 
     def _check_sections(self, plugins: Mapping[str, Mapping[str, str] | None]) -> None:
         for section in self.texts:
-            if section in _CORE or section.startswith((*PREFIXES, *TABLE_PREFIXES, "redis_")):
+            if section in CORE or section.startswith((*PREFIXES, *TABLE_PREFIXES, "redis_")):
                 continue
             if section in pirus2.IGNORED_SECTIONS:
                 self.document.warn(section, None, pirus2.IGNORED_SECTIONS[section])
@@ -339,7 +333,7 @@ def _masked_fault(option: Option, text: str) -> str:
 
 
 def _unknown_section(section: str, plugins: list[str]) -> str:
-    names = [*_CORE, *plugins]
+    names = [*CORE, *plugins]
     prefixes = (*PREFIXES, *TABLE_PREFIXES)
     head, underscore, tail = section.partition("_")
     near = difflib.get_close_matches(head, [prefix[:-1] for prefix in prefixes], n=1)

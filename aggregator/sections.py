@@ -168,3 +168,11 @@ class ProgramSettings(Settings, frozen=True, kw_only=True):
     stdout_logfile: Annotated[LogPath | None, Doc("what the processes print; none = logs/SECTION.log")] = None
     stdout_logfile_maxbytes: Annotated[Size, Doc("the log is rotated at this size; 0 = never")] = 10 * 1024**2
     stdout_logfile_backups: Annotated[Integer, Doc("how many rotated logs are kept"), Bounds(0)] = 5
+
+
+CORE: dict[str, type[Settings]] = {
+    "supervisor": SupervisorSettings,
+    "redis": RedisSettings,
+    "aggregator": AggregatorSettings,
+}
+"""The sections that are neither a program nor one of several."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from aggregator import registry
 from aggregator.feeds.feedtable import FeedSettings
 from aggregator.runtime.stage import ConsumerSettings, SourceSettings
-from aggregator.sections import AggregatorSettings, ProgramSettings, RedisSettings, SupervisorSettings
+from aggregator.sections import CORE, ProgramSettings
 from aggregator.settings import Option, Settings, options_of
 from aggregator.stores.settings import StoreSettings
 
@@ -37,11 +37,6 @@ class Chapter(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-_CORE: tuple[tuple[str, type[Settings]], ...] = (
-    ("[supervisor]", SupervisorSettings),
-    ("[redis]", RedisSettings),
-    ("[aggregator]", AggregatorSettings),
-)
 _TABLES: tuple[tuple[str, type[Settings], tuple[Entry, ...]], ...] = (
     (
         "[feed_*]",
@@ -67,7 +62,7 @@ _STAGE_OR_COMMAND = (
 
 def chapters(root: Path) -> list[Chapter]:
     """Return everything, in the order of the page."""
-    found = [Chapter(title, _sentence(settings), tuple(_entries(settings))) for title, settings in _CORE]
+    found = [Chapter(f"[{name}]", _sentence(settings), tuple(_entries(settings))) for name, settings in CORE.items()]
     found += [Chapter(title, _sentence(settings), (*_entries(settings), *more)) for title, settings, more in _TABLES]
     found.append(Chapter("Every program", _PROGRAMS, (*_STAGE_OR_COMMAND, *_entries(ProgramSettings))))
     found.append(Chapter("Every stage that reads a queue", "", tuple(_entries(ConsumerSettings))))
