@@ -305,10 +305,7 @@ class _Loader:
 def _parser(texts: Texts) -> RawConfigParser:
     # what plugins of PIRUS2 were given; values are filled in already
     parser = ConfigParser(default_section="", interpolation=None)
-    for section, options in texts.items():
-        parser.add_section(section)
-        for option, text in options.items():
-            parser.set(section, option, text)
+    parser.read_dict(texts)
     return parser
 
 
