@@ -104,6 +104,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Return how many messages may wait in a queue; None when nobody here reads it."""
         return self.limits.get(_local(queue, self.node))
 
+    def depth_limits(self, program: Program) -> dict[str, int]:
+        """Return the depth limit of each queue that a program sends to and that has one."""
+        return {queue: limit for queue in program.feeds if (limit := self.depth_limit(queue)) is not None}
+
     def parser(self) -> RawConfigParser:
         """Return all of the file for a plugin, every value filled in."""
         return _parser(self.texts)

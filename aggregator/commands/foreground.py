@@ -84,7 +84,7 @@ class Foreground:
             dead = read_account(client, keys, self.queue).dead
             settings = settings or program.settings
             context = self.context()
-            limits = {name: limit for name in program.feeds if (limit := config.depth_limit(name)) is not None}
+            limits = config.depth_limits(program)
             stage_class = stage_class or program.stage_class
             with connect(config.redis.url) as own:
                 identity = Identity(program.section, 0, config.node)

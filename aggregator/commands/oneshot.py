@@ -61,7 +61,7 @@ def work_until(foreground: Foreground, stage_class: Any, done: Callable[[int], b
         foreground.context(),
         url=config.redis.url,
         namespace=config.redis.namespace,
-        limits={name: limit for name in program.feeds if (limit := config.depth_limit(name)) is not None},
+        limits=config.depth_limits(program),
         patience_s=PATIENCE_S,
     )
     ended = threading.Event()

@@ -57,14 +57,13 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         feeds=lambda: load(invocation.file, invocation.root, only=section).feed_table(),
         store_settings=config.store,
     )
-    limits = {target: limit for target in program.feeds if (limit := config.depth_limit(target)) is not None}
     worker = make_worker(
         program.stage_class,
         program.settings,
         context,
         url=config.redis.url,
         namespace=config.redis.namespace,
-        limits=limits,
+        limits=config.depth_limits(program),
         patience_s=config.redis.patience,
     )
     return worker.run()
