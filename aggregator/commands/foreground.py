@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +66,6 @@ class Foreground:
         self.config: Config = invocation.config()
         self.program = _only(self.config, stage_name)
         self.queue = resolve(self.program.listens or "", self.config.node)
-        sys.path.insert(0, str(invocation.root))
         log_to_stdout(logging.WARNING)
 
     def drain(self, settings: Any = None, stage_class: Any = None) -> int:

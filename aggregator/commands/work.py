@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from aggregator.commands.invocation import Invocation
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
@@ -38,8 +37,6 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
     from aggregator.runtime.process import make_worker
     from aggregator.runtime.stage import Context
 
-    # plugins that a stage imports by name live in the instance
-    sys.path.insert(0, str(invocation.root))
     config = load(invocation.file, invocation.root, only=section)
     program = config.programs[section]
     if program.stage_class is None:
