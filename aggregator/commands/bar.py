@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from aggregator.commands import screen
+from aggregator.feeds.catalogue import Archived
 
 _WIDTH = 24
 
 
 class Bar:
-    """A bar at the bottom of a terminal, with lines of results above it; elsewhere the lines alone."""
+    """A bar at the bottom of a terminal, with lines of results above it; elsewhere the lines alone.
 
-    def __init__(self, what: str, total: int, total_bytes: int) -> None:
-        self.what = what
-        self.total = total
-        self.total_bytes = total_bytes
+    As a context manager it takes itself away.
+    """
+
+    def __init__(self, bundles: Sequence[Archived]) -> None:
+        self.total = len(bundles)
+        self.total_bytes = sum(bundle.size_bytes for bundle in bundles)
         self.done = 0
         self.done_bytes = 0
         self._shown = sys.stderr.isatty()
@@ -31,12 +35,17 @@ class Bar:
         """Print a result above the bar, unless it may be left out."""
         if quiet:
             return
-        self.close()
+        self._clear()
         print(text, flush=True)
         self._draw()
 
-    def close(self) -> None:
-        """Take the bar away."""
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
@@ -46,5 +55,5 @@ class Bar:
         share = self.done_bytes / self.total_bytes if self.total_bytes else self.done / max(self.total, 1)
         full = round(share * _WIDTH)
         megabytes = f"{self.done_bytes / 1e6:,.1f} of {self.total_bytes / 1e6:,.1f} MB"
-        counts = f"{screen.amount(self.done)} of {screen.amount(self.total)} {self.what}, {megabytes}"
+        counts = f"{screen.amount(self.done)} of {screen.amount(self.total)} bundles, {megabytes}"
         print(f"\r[{'#' * full}{'.' * (_WIDTH - full)}] {share:4.0%}  {counts}", end="", file=sys.stderr, flush=True)

@@ -42,17 +42,15 @@ def _export(invocation: Invocation, args: argparse.Namespace) -> int:
     done: list[Exported] = []
     with archive_of(invocation, args) as place:
         bundles = _realtime(place, find(place, args.feeds, span))
-        bar = Bar("bundles", len(bundles), sum(bundle.size_bytes for bundle in bundles))
         try:
-            for result in export(place.store, bundles, span, target):
-                done.append(result)
-                for problem in result.problems:
-                    bar.line(f"left out: {screen.one_line(problem, 400)}", quiet=args.json)
-                bar.advance(result.archived.size_bytes)
+            with Bar(bundles) as bar:
+                for result in export(place.store, bundles, span, target):
+                    done.append(result)
+                    for problem in result.problems:
+                        bar.line(f"left out: {screen.one_line(problem, 400)}", quiet=args.json)
+                    bar.advance(result.archived.size_bytes)
         except OSError as error:
             raise Failed(f"{error.filename or path}: {error.strerror or error}") from error
-        finally:
-            bar.close()
     return _report(invocation, args, done)
 
 

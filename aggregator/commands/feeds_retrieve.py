@@ -35,18 +35,16 @@ def _retrieve(invocation: Invocation, args: argparse.Namespace) -> int:
     layout: Layout = "packed" if args.packed else "flat" if args.flat else "folders"
     with archive_of(invocation, args) as place:
         bundles = find(place, args.feeds, given_span(args))
-        bar = Bar("bundles", len(bundles), sum(bundle.size_bytes for bundle in bundles))
         done = []
         try:
-            for result in retrieve(place.store, bundles, args.to, layout):
-                done.append(result)
-                bar.line(_line(result), quiet=args.json or (invocation.quiet and not result.problems))
-                bar.advance(result.archived.size_bytes)
+            with Bar(bundles) as bar:
+                for result in retrieve(place.store, bundles, args.to, layout):
+                    done.append(result)
+                    bar.line(_line(result), quiet=args.json or (invocation.quiet and not result.problems))
+                    bar.advance(result.archived.size_bytes)
         except OSError as error:
             words = f"{error.filename or args.to}: {error.strerror or error}; the same command goes on from here"
             raise Failed(words) from error
-        finally:
-            bar.close()
     return _report(invocation, args, sorted(done))
 
 

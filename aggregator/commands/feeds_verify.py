@@ -30,16 +30,13 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 def _verify(invocation: Invocation, args: argparse.Namespace) -> int:
     with archive_of(invocation, args) as place:
         bundles = find(place, args.feeds, given_span(args))
-        bar = Bar("bundles", len(bundles), sum(bundle.size_bytes for bundle in bundles))
         checked = []
-        try:
+        with Bar(bundles) as bar:
             for one in verify(place.store, bundles, _parsers(place.feeds, invocation.root)):
                 checked.append(one)
                 for finding in one.findings:
                     bar.line(_red(finding), quiet=args.json)
                 bar.advance(one.archived.size_bytes)
-        finally:
-            bar.close()
     return _report(invocation, args, checked)
 
 
