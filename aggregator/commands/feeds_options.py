@@ -27,7 +27,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     words = "NAME of a section [store_NAME], or a URL; not needed when there is one section"
     parser.add_argument("--store", metavar="NAME", help=words)
     parser.add_argument(
-        "-p", "--prefix", metavar="PREFIX", type=_prefix, help="what the keys of the archive begin with"
+        "-p", "--prefix", metavar="PREFIX", type=read_prefix, help="what the keys of the archive begin with"
     )
 
 
@@ -137,7 +137,8 @@ def wanted_by(feeds: Sequence[str]) -> Callable[[str], bool]:
     return lambda feed: not feeds or any(fnmatch.fnmatchcase(feed, pattern) for pattern in feeds)
 
 
-def _prefix(text: str) -> str:
+def read_prefix(text: str) -> str:
+    """Return what keys in a store begin with. Raises ArgumentTypeError."""
     try:
         return parse_prefix(text)
     except ValueError as error:

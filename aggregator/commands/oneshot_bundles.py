@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation, redis_of
 from aggregator.feeds.archive import Bundle
 from aggregator.feeds.compress import REARMED
-from aggregator.feeds.layout import FeedFolders, parse_prefix
+from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.messages import decode
 from aggregator.feeds.revisions import find_revisions, read_revision
 from aggregator.runtime.message import encode_body, read_entry
@@ -48,15 +49,8 @@ def _open_periods(foreground: Foreground) -> Iterator[dict[str, object]]:
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
     """Declare `archive [-p PREFIX]`."""
-    parser.add_argument("-p", "--prefix", metavar="PREFIX", type=_prefix, help="what keys begin with, this time")
+    parser.add_argument("-p", "--prefix", metavar="PREFIX", type=read_prefix, help="what keys begin with, this time")
     parser.set_defaults(run=archive)
-
-
-def _prefix(text: str) -> str:
-    try:
-        return parse_prefix(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"needs names with single slashes between them (found {text!r})") from None
 
 
 def archive(invocation: Invocation, args: argparse.Namespace) -> int:
