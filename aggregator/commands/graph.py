@@ -9,17 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.commands.invocation import Invocation
-from aggregator.commands.picture import draw
+from aggregator.commands.picture import Edge, draw
 from aggregator.config import Config, Program
 from aggregator.errors import EXIT_OK
-
-
-class Edge(NamedTuple):
-    """A way that messages take; `label` is the option that says so, where it is none of the usual ones."""
-
-    start: str
-    end: str
-    label: str
 
 
 class Pipeline(NamedTuple):
@@ -99,6 +91,7 @@ def pipeline_of(config: Config) -> Pipeline:
             edges.append(Edge(f"queue:{program.listens}", program.section, ""))
         for option, queue in program.targets:
             nodes.setdefault(f"queue:{queue}", (queue,))
+            # the option that says so, where it is none of the usual ones
             label = "" if option in ("pushto", "fanout") else option
             edges.append(Edge(program.section, f"queue:{queue}", label))
     return Pipeline(nodes, tuple(edges))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 _LETTER, _LINE, _PAD = 7.3, 17, 12
@@ -22,20 +22,12 @@ _STYLE = """
 """
 
 
-class Way(Protocol):
-    """An arrow from one node to another."""
+class Edge(NamedTuple):
+    """A way that messages take, as an arrow; `label` is what is written at it, if anything."""
 
-    @property
-    def start(self) -> str:
-        """Where it starts."""
-
-    @property
-    def end(self) -> str:
-        """Where it ends."""
-
-    @property
-    def label(self) -> str:
-        """What is written at it."""
+    start: str
+    end: str
+    label: str
 
 
 class Box(NamedTuple):
@@ -48,7 +40,7 @@ class Box(NamedTuple):
     lines: tuple[str, ...]
 
 
-def draw(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Way], is_queue: Callable[[str], bool]) -> str:
+def draw(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge], is_queue: Callable[[str], bool]) -> str:
     """Return the SVG text of a graph; `nodes` has the lines in each box, and `is_queue` picks its form."""
     boxes = _place({name: tuple(map(_cut, lines)) for name, lines in nodes.items()}, ways)
     width = max((box.x + box.width for box in boxes.values()), default=0) + _MARGIN
@@ -69,7 +61,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 3]}..."
 
 
-def _place(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Way]) -> dict[str, Box]:
+def _place(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge]) -> dict[str, Box]:
     boxes: dict[str, Box] = {}
     x = float(_MARGIN)
     layers = _ordered(_layers(nodes, ways), ways)
@@ -86,7 +78,7 @@ def _place(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Way]) -> dict[st
     return boxes
 
 
-def _layers(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Way]) -> list[list[str]]:
+def _layers(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge]) -> list[list[str]]:
     """Put each node right of all that lead to it; a way that closes a loop does not count."""
     before: dict[str, list[str]] = {name: [] for name in nodes}
     for way in ways:
@@ -107,7 +99,7 @@ def _layers(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Way]) -> list[l
     return layers
 
 
-def _ordered(layers: list[list[str]], ways: Sequence[Way]) -> list[list[str]]:
+def _ordered(layers: list[list[str]], ways: Sequence[Edge]) -> list[list[str]]:
     """Sort each layer by the middle of what leads to it, so that arrows seldom cross."""
     for left, layer in pairwise(layers):
         place = {name: number for number, name in enumerate(left)}
