@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from aggregator.runtime.connection import warnings_about
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account
 from aggregator.runtime.roster import WorkerFacts, roster
+from aggregator.runtime.worker import rss_kb
 from aggregator.supervision import Control, ProcessState, SupervisorError
 
 
@@ -46,7 +46,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         """Its resident memory; 0 when there is no process, or the system does not tell."""
         if self.worker is not None and self.worker.alive:
             return self.worker.rss_kb
-        return _resident_kb(self.supervised.pid) if self.supervised is not None and self.supervised.pid else 0
+        # of one that says nothing of itself
+        return rss_kb(self.supervised.pid) if self.supervised is not None and self.supervised.pid else 0
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,11 +176,3 @@ def _rate(config: Config, program: Program, accounts: tuple[Account, ...]) -> fl
         return next((a.rate_out for a in accounts if a.name == resolve(program.listens, config.node)), None)
     fed = {resolve(queue, config.node) for queue in program.feeds}
     return max((account.rate_in for account in accounts if account.name in fed), default=None)
-
-
-def _resident_kb(pid: int) -> int:
-    """Return the resident memory of a process that says nothing of itself; 0 where the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    except OSError:
-        return 0

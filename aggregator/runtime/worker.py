@@ -205,7 +205,7 @@ class Worker:
             "reason": _ascii(self.reason[:300]),
             "since": f"{self.since:.3f}",
             "handled": self.handled,
-            "rss_kb": _rss_kb(),
+            "rss_kb": rss_kb(),
         }
         facts.update({f"note:{name}": _ascii(text) for name, text in dict(self.context.notes).items()})
         return facts
@@ -223,10 +223,10 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
 
 
-def _rss_kb() -> int:
-    """Return this process's resident memory; 0 where the system does not tell."""
+def rss_kb(pid: int | str = "self") -> int:
+    """Return a process's resident memory; 0 where the system does not tell."""
     try:
-        with open("/proc/self/statm", "rb") as statm:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
     except OSError:
         return 0
