@@ -139,20 +139,9 @@ def _row(section: Section, process: Process) -> list[str | Painted]:
 
 
 def _row_elsewhere(worker: WorkerFacts) -> list[str | Painted]:
-    blank = ["", ""]
-    rss = screen.memory(worker.rss_kb)
-    remark = _facts_of(worker)
-    return [
-        worker.name,
-        "",
-        "elsewhere",
-        str(worker.pid),
-        screen.age(worker.up_s),
-        _worker(worker),
-        *blank,
-        rss,
-        remark,
-    ]
+    remark = screen.one_line(_facts_of(worker), _REMARK_WIDTH)
+    up, rss = screen.age(worker.up_s), screen.memory(worker.rss_kb)
+    return [worker.name, "", "elsewhere", str(worker.pid), up, _worker(worker), "", "", rss, remark]
 
 
 def _supervised(section: Section, process: Process) -> Painted:

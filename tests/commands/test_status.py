@@ -99,6 +99,14 @@ def test_living_workers_of_other_nodes_are_shown_below(site: Site) -> None:
     assert any(line.startswith("node:stage_7") and "elsewhere" in line for line in site.run("status").lines)
 
 
+def test_what_a_worker_elsewhere_says_stays_on_its_line(site: Site) -> None:
+    site.desk.worker("lines", 7).beat({"state": "paused", "reason": "one\ntwo \x1b[2J"})
+
+    [line] = [line for line in site.run("status").lines if line.startswith("node:stage_7")]
+
+    assert line.endswith("one two \\x1b[2J")
+
+
 def test_what_redis_could_lose_is_said(site: Site, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "unsafe", appendonly=False) as server:
         site.head = f"[redis]\nurl = {server.url}\n"
