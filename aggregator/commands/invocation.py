@@ -58,12 +58,13 @@ class Invocation:
 def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
     """Open the Redis of a configuration. Raises RedisFailed with one clear line when it does not serve us."""
     # imported here: 40 ms that most commands on configuration do not need
-    from aggregator.runtime.connection import AWAY, REFUSED, connect, mask
+    from aggregator.redisurl import mask
+    from aggregator.runtime.connection import AWAY, REFUSED, connect
     from aggregator.runtime.keys import Keys
 
     place = mask(config.redis.url)
     try:
-        with connect(config.redis.url, timeout_s=5.0) as client:
+        with connect(config.redis.url) as client:
             yield client, Keys(config.redis.namespace)
     except REFUSED as error:
         raise RedisFailed(f"Redis at {place} refuses us: {error}; check user and password in [redis]") from error

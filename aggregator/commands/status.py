@@ -20,7 +20,7 @@ from aggregator.commands.queues import QUEUE_COLUMNS, queue_facts, queue_row
 from aggregator.commands.screen import Column, Painted
 from aggregator.commands.snapshot import Process, Section, Snapshot, take
 from aggregator.errors import EXIT_OK
-from aggregator.runtime.connection import mask
+from aggregator.redisurl import mask
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.roster import WorkerFacts
 from aggregator.settings import parse_duration

@@ -35,8 +35,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from aggregator.errors import ConfigError
-from aggregator.redisurl import FORMS, Place, parse
-from aggregator.redisurl import mask as mask
+from aggregator.redisurl import FORMS, Place, mask, parse
 
 CONNECT_TIMEOUT_S = 5.0
 

@@ -13,7 +13,8 @@ from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
 
 from aggregator.errors import ConfigError
-from aggregator.runtime.connection import AWAY, REFUSED, Script, Unwritable, _Parser, connect, mask, warnings_about
+from aggregator.redisurl import mask
+from aggregator.runtime.connection import AWAY, REFUSED, Script, Unwritable, _Parser, connect, warnings_about
 from tests.servers import (
     Certificate,
     RedisServer,
