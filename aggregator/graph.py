@@ -68,7 +68,7 @@ def priorities(programs: Programs) -> dict[str, int]:
     """Return supervisord's priorities: Redis, other processes, then readers before those who feed them."""
     steps = _distances(programs)
     # However long the pipeline, everything stands between the sinks and the sources.
-    step = min(100, (SOURCE_PRIORITY - SINK_PRIORITY - 100) // max(1, *steps.values(), 1))
+    step = min(100, (SOURCE_PRIORITY - SINK_PRIORITY - 100) // max([1, *steps.values()]))
     found: dict[str, int] = {}
     for program in programs.values():
         if program.program.priority is not None:

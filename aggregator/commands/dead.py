@@ -73,7 +73,7 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
         invocation.say("No dead letters.")
         return EXIT_OK
     columns = (Column("ID", True), Column("QUEUE"), Column("DIED", True), Column("TRIES", True), Column("REASON"))
-    rows = [[str(x.id), x.queue, f"{_ago(x, now)}", _tries(x), _reason(x)] for x in letters]
+    rows = [[str(x.id), x.queue, _ago(x, now), _tries(x), _reason(x)] for x in letters]
     print(screen.table(columns, rows, colours=screen.colours_wanted(sys.stdout)))
     if total > len(letters):
         invocation.say(f"{len(letters):,} of {total:,}; --limit shows more.")

@@ -115,7 +115,7 @@ def _refuse_nothing(found: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def _write(path: Path, coverages: list[Coverage], span: Span, now: float) -> None:
-    title = f"Coverage of feeds, {_day(span.start)} to {_day(span.end)}"
+    title = f"Coverage of feeds, {_minute(span.start)} to {_minute(span.end)}"
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def _rows(coverage: Coverage) -> Iterator[list[str | Painted]]:
         counts = [screen.amount(count) if count else "" for count in counts_of(hour).values()]
         yield [
             coverage.feed,
-            f"{datetime.fromtimestamp(hour.start, timezone.utc):%Y-%m-%d %H:%M}",
+            _minute(hour.start),
             screen.NOTHING if hour.expected is None else screen.amount(hour.expected),
             *counts,
             screen.amount(hour.publications),
@@ -196,5 +196,5 @@ def _gap_facts(gap: Gap | None) -> dict[str, object] | None:
     return {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "seconds": gap.seconds, "cause": gap.cause}
 
 
-def _day(seconds: int) -> str:
+def _minute(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M}"
