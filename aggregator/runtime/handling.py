@@ -7,7 +7,7 @@ import traceback
 
 from aggregator.errors import Reject, Retry, Unavailable
 from aggregator.runtime.batch import Batch
-from aggregator.runtime.message import History, Message
+from aggregator.runtime.message import History, Message, ascii_text
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
 
 
@@ -59,8 +59,8 @@ class Handler:
             id=before.id,
             attempts=before.attempts + (not isinstance(error, Retry) or error.counts),
             first=before.first or self.context.clock(),
-            error=_ascii(str(error) if known else f"{type(error).__name__}: {error}", 500),
-            trace="" if known else _ascii("".join(traceback.format_exception(error)), 4000),
+            error=ascii_text((str(error) if known else f"{type(error).__name__}: {error}")[-500:]),
+            trace="" if known else ascii_text("".join(traceback.format_exception(error))[-4000:]),
             kept=error.kept if isinstance(error, Retry) and error.kept else before.kept,
         )
 
@@ -71,8 +71,3 @@ class Handler:
             return min(wished, self.settings.retrymax)
         backoff = self.settings.retrydelay * 2.0 ** min(max(attempts - 1, 0), 30)
         return min(backoff * random.uniform(0.8, 1.2), self.settings.retrymax)
-
-
-def _ascii(text: str, limit: int) -> str:
-    """Return the end of a text in ASCII: histories pass through Lua, which knows no broken Unicode."""
-    return text[-limit:].encode("ascii", "backslashreplace").decode("ascii")

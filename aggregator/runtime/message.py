@@ -100,6 +100,11 @@ def read_entry(entry: bytes) -> Message:
     return Message(entry, raw, history) if newline else Message(entry, entry)
 
 
+def ascii_text(text: str) -> str:
+    """Return a text with all else escaped: Lua knows no broken Unicode, and Redis takes no odd bytes of file names."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def write_history(history: History) -> bytes:
     """Return the header that stands in front of a body."""
     return MARK + msgspec.json.encode(history) + b"\n"

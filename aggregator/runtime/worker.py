@@ -17,6 +17,7 @@ from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.connection import AWAY, REFUSED, refusal
 from aggregator.runtime.heartbeat import Heartbeat
+from aggregator.runtime.message import ascii_text
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.stage import Context, Source, Stage
 
@@ -202,12 +203,12 @@ class Worker:
     def _facts(self) -> dict[str, str | int]:
         facts: dict[str, str | int] = {
             "state": self.state,
-            "reason": _ascii(self.reason[:300]),
+            "reason": ascii_text(self.reason[:300]),
             "since": f"{self.since:.3f}",
             "handled": self.handled,
             "rss_kb": rss_kb(),
         }
-        facts.update({f"note:{name}": _ascii(text) for name, text in dict(self.context.notes).items()})
+        facts.update({f"note:{name}": ascii_text(text) for name, text in dict(self.context.notes).items()})
         return facts
 
     def _summarise(self) -> None:
@@ -216,11 +217,6 @@ class Worker:
             rate = (self.handled - self._summary_from) / (now - self._summary_at + SUMMARY_S)
             self.log.info("summary handled=%d rate=%.1f/s state=%s", self.handled, rate, self.state)
             self._summary_at, self._summary_from = now + SUMMARY_S, self.handled
-
-
-def _ascii(text: str) -> str:
-    """Return a text without what Redis cannot be told, such as the odd bytes of a file's name."""
-    return text.encode("ascii", "backslashreplace").decode()
 
 
 def rss_kb(pid: int | str = "self") -> int:
