@@ -150,13 +150,13 @@ def read_bundle(file: BinaryIO, spool: BinaryIO | None = None, limits: Limits = 
     return Contents(members, bodies, manifests)
 
 
-def extract_bundle(file: BinaryIO, folder: Path, limits: Limits = LIMITS) -> list[Path]:
+def extract_bundle(file: BinaryIO, folder: Path) -> list[Path]:
     """Unpack a bundle of any format into a folder, manifests too; files there of the same names are replaced.
 
     Writes nothing outside the folder, whatever the bundle says. Raises BadBundle.
     """
     paths = []
-    for entry in read_tar(Decompressed(file), limits):
+    for entry in read_tar(Decompressed(file)):
         path = folder / entry.name
         # of its own length: the name may have all the 255 bytes there are
         part = folder / f".extracting.{os.getpid()}.part"

@@ -69,10 +69,6 @@ def parse_prefix(text: str) -> str:
     return prefix
 
 
-FeedName = Annotated[
-    str,
-    Kind("feed name", parse_feed_name, f'at most {MAX_NAME_BYTES} bytes without / \\ : * ? " < > |, no . or - first'),
-]
 Extension = Annotated[str, Kind("extension", parse_extension, "letters, digits, _ and single dots, such as pb")]
 BundlePeriod = Annotated[
     int, Kind("bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m")

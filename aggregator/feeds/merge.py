@@ -14,7 +14,6 @@ from aggregator.feeds.bundle import Written, read_bundle, write_bundle
 from aggregator.feeds.compression import Level
 from aggregator.feeds.manifest import Manifest
 from aggregator.feeds.members import Body
-from aggregator.feeds.tarstream import LIMITS, Limits
 
 
 def merge_bundles(
@@ -23,7 +22,6 @@ def merge_bundles(
     scratch: Path,
     format_name: str = "zst",
     level: Level = "default",
-    limits: Limits = LIMITS,
 ) -> Written:
     """Write the union of bundles of any format.
 
@@ -34,7 +32,7 @@ def merge_bundles(
     manifests: list[Manifest] = []
     with tempfile.TemporaryFile(dir=scratch, prefix="merge-") as spool:
         for source in sources:
-            contents = read_bundle(source, spool, limits)
+            contents = read_bundle(source, spool)
             bodies += contents.bodies
             manifests += contents.manifests
         return write_bundle(target, bodies, manifests, format_name, level)

@@ -31,7 +31,6 @@ class ProcessState(NamedTuple):
     pid: int
     """0 when there is no process."""
     started_at: int
-    stopped_at: int
     now: int
     exit_code: int
     description: str
@@ -67,7 +66,6 @@ class Control:
                 state=info["statename"],
                 pid=info["pid"],
                 started_at=info["start"],
-                stopped_at=info["stop"],
                 now=info["now"],
                 exit_code=info["exitstatus"],
                 description=info["spawnerr"] or info["description"],

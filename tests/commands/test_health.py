@@ -172,7 +172,7 @@ def with_state(site: Site, state: str, exit_code: int = 0, up_s: int = 100) -> l
     config = site.config()
     build(config)
     (site.root / "workers_enabled" / "worker_copy.conf").unlink()
-    seen = ProcessState("logger_feed", "logger_feed_0", state, 7, 1000, 0, 1000 + up_s, exit_code, "told by it")
+    seen = ProcessState("logger_feed", "logger_feed_0", state, 7, 1000, 1000 + up_s, exit_code, "told by it")
     snapshot = take(config)
     worker = next((worker for worker in snapshot.workers if worker.section == "logger_feed"), None)
     section = snapshot.sections[0]
