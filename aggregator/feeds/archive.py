@@ -16,8 +16,8 @@ from aggregator.feeds.compression import Level
 from aggregator.feeds.deposit import Depositor, siblings_of
 from aggregator.feeds.faults import stage_wide
 from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, parse_feed_name, parse_key, read_stamp
+from aggregator.feeds.members import hash_file
 from aggregator.feeds.messages import decode
-from aggregator.feeds.revisions import hash_file
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, SafeName, meant

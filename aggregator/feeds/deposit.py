@@ -30,7 +30,7 @@ from aggregator.feeds.bundle import Contents, Written, read_bundle, write_bundle
 from aggregator.feeds.compression import PIECE, BadBundle, Level
 from aggregator.feeds.layout import FORMATS, BundleName
 from aggregator.feeds.manifest import BadManifest
-from aggregator.feeds.revisions import hash_file
+from aggregator.feeds.members import hash_file
 from aggregator.stores.store import Capabilities, Conflict, Damaged, NotFound, Store
 
 RANKS = ("zst", "xz", "gz", "bz2")

@@ -77,12 +77,17 @@ class SpooledBody(NamedTuple):
 
 def file_body(path: Path) -> FileBody:
     """Return the publication in a file, with its hash."""
-    digest, size = hashlib.sha256(), 0
+    sha256, facts = hash_file(path), path.stat()
+    return FileBody(path, Member(path.name, int(facts.st_mtime), facts.st_size, sha256))
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             digest.update(piece)
-            size += len(piece)
-    return FileBody(path, Member(path.name, int(path.stat().st_mtime), size, digest.hexdigest()))
+    return digest.hexdigest()
 
 
 def arrange(bodies: Iterable[Body]) -> list[tuple[Member, Body]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import threading
@@ -29,6 +28,7 @@ from aggregator.feeds.bundle import Contents, check_contents, extract_bundle, re
 from aggregator.feeds.catalogue import READERS, Archived, read_current, read_key
 from aggregator.feeds.compression import BadBundle
 from aggregator.feeds.layout import BundleName, is_manifest_name, parse_publication, write_stamp
+from aggregator.feeds.members import hash_file
 from aggregator.feeds.merge import merge_bundles
 from aggregator.stores.store import Store
 
@@ -301,8 +301,4 @@ def _facts_of(path: Path) -> tuple[int, str]:
     """Return the size and SHA-256 of a file; of none that fits anything when there is no file."""
     if path.is_symlink() or not path.is_file():
         return -1, ""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return path.stat().st_size, digest.hexdigest()
+    return path.stat().st_size, hash_file(path)

@@ -7,7 +7,6 @@ Until revision N is committed it may be built again, and takes the place of what
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -19,9 +18,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from aggregator.errors import Retry
 from aggregator.feeds.bundle import Contents, Written, read_bundle, save_bundle
-from aggregator.feeds.compression import PIECE, BadBundle, Level
+from aggregator.feeds.compression import BadBundle, Level
 from aggregator.feeds.layout import BundleName, FeedFolders, parse_key, write_stamp
-from aggregator.feeds.members import Body, file_body
+from aggregator.feeds.members import Body, file_body, hash_file
 from aggregator.feeds.periods import PeriodFolder, make_manifests
 
 _REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+$")
@@ -143,12 +142,3 @@ def find_revisions(folders: FeedFolders) -> Iterator[tuple[Path, BundleName, int
                 key = path.relative_to(folders.bundles).as_posix()
                 _, name = parse_key(key.replace(match[0], match[0].removeprefix(f".r{match[1]}")))
                 yield path, name, int(match[1])
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
