@@ -114,8 +114,7 @@ def open_bundle(store: Store, key: str) -> Iterator[Any]:
 def find_period(store: Store, prefix: str, feed: str, start: int) -> Archived | None:
     """Return what is in the store of one feed and period now; None when there is nothing."""
     name = BundleName(feed, start)
-    stem = name.key(prefix).removesuffix(f"tar.{name.format}")
-    infos = tuple(sorted(info for info in store.list(stem) if _names(info.key, name)))
+    infos = tuple(sorted(info for info in store.list(name.stem(prefix)) if _names(info.key, name)))
     return Archived(feed, start, infos) if infos else None
 
 

@@ -60,12 +60,12 @@ class Fetched(NamedTuple):
 
 def hashed_key(name: BundleName, prefix: str, contents_id: str) -> str:
     """Return the key that names its contents."""
-    return f"{_stem(name, prefix)}{contents_id[:16]}.tar.{name.format}"
+    return f"{name.stem(prefix)}{contents_id[:16]}.tar.{name.format}"
 
 
 def siblings_of(store: Store, name: BundleName, prefix: str) -> list[Sibling]:
     """Return all objects of a feed and period, in any format."""
-    stem = _stem(name, prefix)
+    stem = name.stem(prefix)
     found = []
     for info in store.list(stem):
         match = _SIBLING.fullmatch(info.key[len(stem) :])
@@ -101,9 +101,8 @@ class Depositor:
 
     def unite(self, name: BundleName, prefix: str, level: Level) -> str | None:
         """Unite the siblings there are. Returns the key of the one that is left, None when there was none."""
-        if self._capabilities.conditional:
-            return self._repeat(lambda: self._unite_shared(name, prefix, level), name) or None
-        return self._repeat(lambda: self._unite_hashed(name, prefix, level), name) or None
+        unite = self._unite_shared if self._capabilities.conditional else self._unite_hashed
+        return self._repeat(lambda: unite(name, prefix, level), name) or None
 
     def _deposit_shared(self, path: Path, name: BundleName, prefix: str, level: Level) -> str | None:
         """Try once. Returns the key when the file's contents are in the one object there is."""
@@ -114,17 +113,18 @@ class Depositor:
             key = name.key(prefix)
             tag = self._store.put(key, path, if_absent=True)
             self._verify(key, tag, hash_file(path))
-        # order: written, then looked at: of two that wrote siblings at once, the second sees both
-        left = siblings_of(self._store, name, prefix)
-        return key if [sibling.key for sibling in left] == [key] else None
+        return self._if_alone(key, name, prefix)
 
     def _unite_shared(self, name: BundleName, prefix: str, level: Level) -> str | None:
         siblings = siblings_of(self._store, name, prefix)
         if len(siblings) < 2 and not any(sibling.contents for sibling in siblings):
             return siblings[0].key if siblings else ""
-        key = self._merge_shared(siblings, name, prefix, level)
-        left = siblings_of(self._store, name, prefix)
-        return key if [sibling.key for sibling in left] == [key] else None
+        return self._if_alone(self._merge_shared(siblings, name, prefix, level), name, prefix)
+
+    def _if_alone(self, key: str, name: BundleName, prefix: str) -> str | None:
+        """Return the key of what was written, if it has no siblings."""
+        # order: written, then looked at: of two that wrote siblings at once, the second sees both
+        return key if [sibling.key for sibling in siblings_of(self._store, name, prefix)] == [key] else None
 
     def _merge_shared(
         self, siblings: list[Sibling], name: BundleName, prefix: str, level: Level, path: Path | None = None
@@ -228,8 +228,3 @@ class Depositor:
                 return key
             time.sleep(random.uniform(0, MAX_PAUSE_S))
         raise Retry(f"{name.path}: in {ROUNDS} rounds others always came between")
-
-
-def _stem(name: BundleName, prefix: str) -> str:
-    """Return what the keys of siblings begin with."""
-    return name.key(prefix).removesuffix(f"tar.{name.format}")

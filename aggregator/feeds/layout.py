@@ -132,6 +132,10 @@ class BundleName(NamedTuple):
         """Return its key in a store."""
         return f"{prefix}/{self.path}" if prefix else self.path
 
+    def stem(self, prefix: str) -> str:
+        """Return what all keys of the feed and period begin with, in whatever format, also those with a mark."""
+        return self.key(prefix).removesuffix(f"tar.{self.format}")
+
 
 def parse_key(key: str) -> tuple[str, BundleName]:
     """Return the prefix and the bundle that a store's key names. Raises ValueError when it names none."""
