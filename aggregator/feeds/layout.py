@@ -151,6 +151,15 @@ def manifest_name(feed: str, start: int, node: str) -> str:
     return f"{feed}-{write_stamp(start)}.manifest.{node}.jsonl"
 
 
+def is_publication_name(file_name: str) -> bool:
+    """True for the name of a publication; another program's archive has others."""
+    try:
+        parse_publication(file_name)
+    except ValueError:
+        return False
+    return True
+
+
 def is_manifest_name(file_name: str) -> bool:
     """True for the name of a manifest."""
     return _MANIFEST.fullmatch(file_name) is not None

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from aggregator.durable import sync_folders
-from aggregator.feeds.layout import parse_publication, write_stamp
+from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
 from aggregator.feeds.manifest import Header, Manifest, Tick, make_manifest
 
 _TICKS = re.compile(r"ticks\.(\d+)\.jsonl")
@@ -104,7 +104,7 @@ class PeriodFolder:
         return {name for name in names if self._has_publication(name)} - heard
 
     def _has_publication(self, name: str) -> bool:
-        return _is_publication(name) and (self.folder / name).is_file()
+        return is_publication_name(name) and (self.folder / name).is_file()
 
     def records(self, names: Iterable[str]) -> Iterator[Record]:
         """Yield the records in files of ticks. Lines cut by a crash are passed over: their messages come again."""
@@ -177,7 +177,7 @@ def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Recor
 
 def published_at(record: Record) -> int | None:
     """Return the time in the name of a record's publication."""
-    return parse_publication(record.publication).published_at if _is_publication(record.publication) else None
+    return parse_publication(record.publication).published_at if is_publication_name(record.publication) else None
 
 
 def _write_durably(path: Path, lines: Iterable[bytes]) -> None:
@@ -188,11 +188,3 @@ def _write_durably(path: Path, lines: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
     part.replace(path)
     sync_folders([path.parent])
-
-
-def _is_publication(name: str) -> bool:
-    try:
-        parse_publication(name)
-    except ValueError:
-        return False
-    return True

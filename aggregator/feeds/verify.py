@@ -18,9 +18,9 @@ import msgspec
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
 from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, read_current
-from aggregator.feeds.layout import parse_publication, write_stamp
+from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
 from aggregator.feeds.manifest import Manifest, Tick
-from aggregator.feeds.members import Member, SpooledBody
+from aggregator.feeds.members import SpooledBody
 from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, read_gtfs_realtime, resolve
 from aggregator.feeds.xmltext import find_texts
 from aggregator.stores.store import Conflict, NotFound, Store
@@ -128,7 +128,8 @@ def _untold(store: Store, archived: Archived, read: Sequence[Contents]) -> Itera
     Of a feed whose clock is known to be wrong by more than a bundle the tick may be anywhere.
     """
     manifests = [manifest for contents in read for manifest in contents.manifests]
-    untold = {member.sha256: member.name for contents in read for member in contents.publications if _is_ours(member)}
+    members = [member for contents in read for member in contents.publications]
+    untold = {member.sha256: member.name for member in members if is_publication_name(member.name)}
     if not _drop_told(untold, manifests):
         return
     period_s = max((manifest.header.period_s for manifest in manifests), default=3600)
@@ -152,13 +153,6 @@ def _drop_told(untold: dict[str, str], manifests: Iterable[Manifest]) -> dict[st
 
 def _is_far(tick: Tick, period_s: int) -> bool:
     return tick.header_ms is not None and abs(tick.header_ms - tick.planned_ms) > period_s * 1000
-
-
-def _is_ours(member: Member) -> bool:
-    try:
-        return bool(parse_publication(member.name))
-    except ValueError:
-        return False  # a name of the old program's
 
 
 def _unreadable(archived: Archived, body: SpooledBody, parser_of: Callable[[str, str], Parser | None]) -> str:
