@@ -7,7 +7,7 @@ content, where the store has no conditional writes. Together they are one bundle
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -165,17 +165,19 @@ def _within(store: Store, bundles: list[Archived], span: Span) -> list[Archived]
 
 
 def _end(store: Store, bundle: Archived) -> int | None:
-    """Return when a bundle's period ends, None when it cannot be read.
-
-    Archives of the old program, without manifests, cover an hour.
-    """
+    """Return when a bundle's period ends, None when it cannot be read."""
     try:
         manifests = read_current(store, bundle, lambda current: read_manifests(store, current))
     except Unavailable:
         raise
     except AggregatorError:
         return None
-    return bundle.start + max((manifest.header.period_s for manifest in manifests), default=3600)
+    return bundle.start + period_s_of(manifests)
+
+
+def period_s_of(manifests: Iterable[Manifest]) -> int:
+    """Return the seconds that a bundle covers; archives of the old program, without manifests, cover an hour."""
+    return max((manifest.header.period_s for manifest in manifests), default=3600)
 
 
 def manifests_in(file: Any, feed: str, start: int) -> Iterator[Manifest]:

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle import Contents, read_bundle
-from aggregator.feeds.catalogue import Archived, Span, manifests_beside, open_bundle, read_current
+from aggregator.feeds.catalogue import Archived, Span, manifests_beside, open_bundle, period_s_of, read_current
 from aggregator.feeds.dates import read_moment
 from aggregator.feeds.entities import Decoder
 from aggregator.feeds.layout import DAY_S, parse_publication
@@ -150,7 +150,7 @@ def _around(
 
     What is published at the end of a period is fetched in the next; and a feed's clock may be fast.
     """
-    period_s = max((manifest.header.period_s for manifest in own), default=3600)
+    period_s = period_s_of(own)
     if before is None:
         before = manifests_beside(store, archived, archived.start - period_s)
     if after is None:

@@ -17,7 +17,7 @@ import msgspec
 
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
-from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, read_current
+from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, period_s_of, read_current
 from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
 from aggregator.feeds.manifest import Manifest, Tick
 from aggregator.feeds.members import SpooledBody
@@ -132,7 +132,7 @@ def _untold(store: Store, archived: Archived, read: Sequence[Contents]) -> Itera
     untold = {member.sha256: member.name for member in members if is_publication_name(member.name)}
     if not _drop_told(untold, manifests):
         return
-    period_s = max((manifest.header.period_s for manifest in manifests), default=3600)
+    period_s = period_s_of(manifests)
     for start in (archived.start - period_s, archived.start + period_s):
         manifests += manifests_beside(store, archived, start)
     ticks = [tick for manifest in manifests for tick in manifest.ticks if tick.header_ms is not None]
