@@ -15,14 +15,13 @@ from aggregator.commands.invocation import Failed, Invocation, redis_of
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
-from aggregator.feeds.manifest import Tick
+from aggregator.feeds.manifest import COVERED, Tick
 from aggregator.feeds.messages import Downloaded, DueTick, Filtered, decode, encode
 from aggregator.feeds.overview import FeedFacts, look
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Cursor, Outcome, Send
 
 _COLUMNS = (Column("FEED"), Column("OUTCOME"), Column("PUBLISHED (UTC)"), Column("TODAY", True), Column(""))
-_GOOD = ("ok", "same", "not_modified")
 
 
 def add_testrun(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +42,7 @@ def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
         facts = look(config, feeds, client, keys, time.time())
     rows = [_row(one, ticks.get(one.feed.name)) for one in facts]
     print(screen.table(_COLUMNS, rows, colours=screen.colours_wanted(sys.stdout)))
-    good = sum(feed in ticks and ticks[feed].outcome in _GOOD for feed in feeds)
+    good = sum(feed in ticks and ticks[feed].outcome in COVERED for feed in feeds)
     print(f"{good} of {len(facts)} feeds answered with what they should")
     if "compress" in stages:
         oneshot_bundles.compress(invocation, argparse.Namespace(all=True))
@@ -114,7 +113,7 @@ def _row(facts: FeedFacts, tick: Tick | None) -> list[str | Painted]:
         published = f"{datetime.fromtimestamp(state.published_ms / 1000, timezone.utc):%Y-%m-%d %H:%M:%S}"
     return [
         facts.feed.name,
-        Painted(tick.outcome, "green" if tick.outcome in _GOOD else "red") if tick else Painted("nothing", "red"),
+        Painted(tick.outcome, "green" if tick.outcome in COVERED else "red") if tick else Painted("nothing", "red"),
         published,
         screen.amount(facts.day_bytes[0]),
         screen.one_line(tick.error if tick else "", 80),

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from aggregator.feeds.catalogue import Span
 from aggregator.feeds.evidence import Evidence
-from aggregator.feeds.manifest import MIN_TICK_MS, OUTCOMES, Manifest, Outcome, Tick
+from aggregator.feeds.manifest import COVERED, MIN_TICK_MS, OUTCOMES, Manifest, Outcome, Tick
 
 HOUR_S = 3600
-COVERED: tuple[Outcome, ...] = ("ok", "same", "not_modified")
 NOT_RUNNING = "not running"
 
 _UNDER_WAY_MS = 60_000

@@ -200,8 +200,7 @@ def _origins(manifests: Iterable[Manifest]) -> dict[str, _Origin]:
     for manifest in manifests:
         for tick in manifest.ticks:
             if tick.sha256 and tick.outcome == "ok":
-                fetched_ms = tick.started_ms if tick.started_ms is not None else tick.planned_ms
-                origin = _Origin(fetched_ms, manifest.header.url)
+                origin = _Origin(tick.fetched_ms, manifest.header.url)
                 origins[tick.sha256] = min(origin, origins.get(tick.sha256, origin))
     return origins
 

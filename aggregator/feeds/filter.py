@@ -25,7 +25,7 @@ from aggregator.feeds.layout import (
     parse_extension,
     parse_feed_name,
 )
-from aggregator.feeds.manifest import Tick
+from aggregator.feeds.manifest import COVERED, Tick
 from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
 from aggregator.feeds.rejects import Rejects
 from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, entity_hash, resolve
@@ -149,7 +149,7 @@ class Filter(Stage):
         known = state.known(tick.sha256, tells_time=told.timestamp not in CLOCKLESS)
         if known is not None:
             source.unlink(missing_ok=True)
-            state.see(known.content, _seen_ms(tick))
+            state.see(known.content, tick.fetched_ms)
             return _with(tick, outcome="same", header_ms=known.published_ms), ""
         path = self.bodies.find(source) or self._published(told, tick)
         if path is None:
@@ -158,7 +158,7 @@ class Filter(Stage):
         try:
             if hashlib.sha256(body).hexdigest() != tick.sha256:
                 raise Corrupt("the file is not what was downloaded")
-            published = self._reader(told.timestamp)(Fetched(body, told.headers, _seen_ms(tick) / 1000, path))
+            published = self._reader(told.timestamp)(Fetched(body, told.headers, tick.fetched_ms / 1000, path))
         except Corrupt as error:
             return self._reject(told, tick, path, str(error)), ""
         return self._publish(told, tick, state, path, body, published)
@@ -174,7 +174,7 @@ class Filter(Stage):
         target = self.folders.publication(publication, self.settings.bundle)
         tick = _with(tick, entities=entities, header_ms=published_ms)
         known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
-        now_ms = _seen_ms(tick)
+        now_ms = tick.fetched_ms
         flags = state.flags_of(published_ms, now_ms)
         if self.bodies.has(path) and target.exists() and not target.samefile(path):
             # the same bytes came so long ago that only the disk remembers
@@ -233,9 +233,9 @@ class Filter(Stage):
     def _note(self, told: Downloaded, tick: Tick, state: FeedState) -> Tick:
         """Keep what is shown of a feed, and flag one whose server answers with the same for too long."""
         state.outcome, state.error, state.planned_ms = tick.outcome, tick.error, tick.planned_ms
-        if tick.outcome in ("ok", "same", "not_modified"):
+        if tick.outcome in COVERED:
             state.answered_ms = tick.ended_ms or tick.planned_ms
-            if state.is_frozen(_seen_ms(tick), told.stale_after_ms):
+            if state.is_frozen(tick.fetched_ms, told.stale_after_ms):
                 tick = _with(tick, flags=(*tick.flags, "frozen"))
         frozen = self._frozen | {told.feed} if "frozen" in tick.flags else self._frozen - {told.feed}
         if frozen != self._frozen:
@@ -284,10 +284,6 @@ def _entities(format_name: str, body: bytes) -> str:
         return entity_hash(body)
     except Corrupt:
         return ""
-
-
-def _seen_ms(tick: Tick) -> int:
-    return tick.started_ms if tick.started_ms is not None else tick.planned_ms
 
 
 def _with(tick: Tick, **changes: Any) -> Tick:

@@ -19,6 +19,9 @@ Outcome = Literal["ok", "same", "not_modified", "invalid", "failed", "late", "mi
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """In order of what they prove: should one tick have two outcomes, the first of them stands."""
 
+COVERED: tuple[Outcome, ...] = ("ok", "same", "not_modified")
+"""The outcomes by which we know for sure what the feed showed."""
+
 VERSION = 1
 MIN_TICK_MS = 100
 """The shortest period that a feed may have."""
@@ -51,6 +54,11 @@ class Tick(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     flags: tuple[str, ...] = ()
     """What is odd about an outcome that is kept, such as `backwards` or `future`."""
     error: str = ""
+
+    @property
+    def fetched_ms(self) -> int:
+        """When it began, or was to begin where that is not known."""
+        return self.started_ms if self.started_ms is not None else self.planned_ms
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
