@@ -83,7 +83,7 @@ def read_gtfs_realtime(fetched: Fetched) -> int | float:
         raise Corrupt(f"no GTFS-realtime message: {error}{_looks_like(fetched.body)}") from error
     if not message.header.HasField("timestamp"):
         raise Corrupt("a GTFS-realtime message without header.timestamp")
-    return _moment(lambda: read_moment(message.header.timestamp), "header.timestamp")
+    return _moment(message.header.timestamp, "header.timestamp")
 
 
 def read_gbfs(fetched: Fetched) -> int | float:
@@ -103,7 +103,7 @@ def read_rss(fetched: Fetched) -> int | float:
 
     A date that cannot be read counts as missing.
     """
-    texts = _texts(fetched.body, lambda path: path[-1] in _RSS_DATES)
+    texts = texts_in(fetched.body, lambda path: path[-1] in _RSS_DATES)
     for wanted in ("lastBuildDate", "pubDate", "updated", "date"):
         for path, text in texts:
             if path[-1] == wanted and len(path) > 1 and path[-2] in ("channel", "feed") and (moment := _try(text)):
@@ -120,7 +120,7 @@ def read_http(fetched: Fetched) -> int | float:
     text = headers.get("last-modified") or headers.get("date")
     if text is None:
         raise Corrupt("neither Last-Modified nor Date in the answer")
-    return _moment(lambda: read_moment(text), "the answer's headers")
+    return _moment(text, "the answer's headers")
 
 
 def read_fetch_time(fetched: Fetched) -> float:
@@ -133,10 +133,10 @@ def json_reader(pointer: str) -> Reader:
     steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
 
     def read(fetched: Fetched) -> int | float:
-        value = _decode_json(fetched.body)
+        value = decode_json(fetched.body)
         for step in steps:
             value = _step(value, step, pointer)
-        return _moment(lambda: read_moment(value), pointer)
+        return _moment(value, pointer)
 
     return read
 
@@ -149,10 +149,10 @@ def xml_reader(path: str) -> Reader:
     wanted = path_matcher(path)
 
     def read(fetched: Fetched) -> int | float:
-        texts = _texts(fetched.body, wanted)
+        texts = texts_in(fetched.body, wanted)
         if not texts:
             raise Corrupt(f"XML without {path}")
-        return _moment(lambda: read_moment(texts[0][1]), path)
+        return _moment(texts[0][1], path)
 
     return read
 
@@ -188,6 +188,22 @@ def entity_hash(body: bytes) -> str:
         if field != _HEADER:
             digest.update(body[start:end])
     return digest.hexdigest()[:16]
+
+
+def decode_json(body: bytes) -> Any:
+    """Return what a body says. Raises Corrupt."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Corrupt(f"no JSON: {error}{_looks_like(body)}") from error
+
+
+def texts_in(body: bytes, wanted: Callable[[list[str]], bool]) -> list[tuple[tuple[str, ...], str]]:
+    """Return (path, text) of the wanted elements and attributes of a body in XML. Raises Corrupt."""
+    try:
+        return find_texts(body, wanted)
+    except ValueError as error:
+        raise Corrupt(f"{error}{_looks_like(body)}") from error
 
 
 _HEADER = 1
@@ -229,13 +245,6 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
     raise Corrupt("a protocol buffer that is cut")
 
 
-def _decode_json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Corrupt(f"no JSON: {error}{_looks_like(body)}") from error
-
-
 def _step(value: Any, step: str, pointer: str) -> Any:
     if isinstance(value, dict) and step in value:
         return value[step]
@@ -244,16 +253,9 @@ def _step(value: Any, step: str, pointer: str) -> Any:
     raise Corrupt(f"JSON without {pointer}")
 
 
-def _texts(body: bytes, wanted: Callable[[list[str]], bool]) -> list[tuple[tuple[str, ...], str]]:
+def _moment(value: Any, where: str, read: Callable[[Any], int | float] = read_moment) -> int | float:
     try:
-        return find_texts(body, wanted)
-    except ValueError as error:
-        raise Corrupt(f"{error}{_looks_like(body)}") from error
-
-
-def _moment(read: Callable[[], int | float], where: str) -> int | float:
-    try:
-        return read()
+        return read(value)
     except ValueError as error:
         raise Corrupt(f"{where}: {error}") from error
 
@@ -272,7 +274,7 @@ def _ask(plugin: Callable[[str], Any], path: Path) -> int | float:
         raise Corrupt(f"{type(error).__name__}: {error}") from error
     if isinstance(answer, bool) or not isinstance(answer, int | float):
         raise Corrupt(f"the plugin returned no number (found {shorten(str(answer))})")
-    return _moment(lambda: check_moment(answer), "the plugin")
+    return _moment(answer, "the plugin", check_moment)
 
 
 def _looks_like(body: bytes) -> str:

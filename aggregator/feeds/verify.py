@@ -13,16 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
 from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, period_s_of, read_current
 from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
 from aggregator.feeds.manifest import Manifest, Tick
 from aggregator.feeds.members import SpooledBody
-from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, read_gtfs_realtime, resolve
-from aggregator.feeds.xmltext import find_texts
+from aggregator.feeds.timestamps import (
+    CLOCKLESS,
+    Corrupt,
+    Fetched,
+    Reader,
+    decode_json,
+    read_gtfs_realtime,
+    resolve,
+    texts_in,
+)
 from aggregator.stores.store import Conflict, NotFound, Store
 
 _MAX_FINDINGS = 20
@@ -175,18 +181,12 @@ def _unreadable(archived: Archived, body: SpooledBody, parser_of: Callable[[str,
 
 
 def _read_json(fetched: Fetched) -> int:
-    try:
-        msgspec.json.decode(fetched.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"no JSON: {error}") from error
+    decode_json(fetched.body)
     return 0
 
 
 def _read_xml(fetched: Fetched) -> int:
-    try:
-        find_texts(fetched.body, lambda path: False)
-    except ValueError as error:
-        raise Corrupt(str(error)) from error
+    texts_in(fetched.body, lambda path: False)
     return 0
 
 

@@ -189,6 +189,16 @@ def test_a_feed_nobody_configured_is_parsed_by_its_extension(
     assert bool(checked.findings) is is_bad
 
 
+def test_json_nested_beyond_measure_is_a_finding(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    body = MemoryBody(Publication("nyct", START, "json").file_name, b"[" * 100_000)
+    store_bundle(store, [body], [manifest(ticks_of([body]))])
+
+    (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension))
+
+    assert "cannot be read: no JSON" in checked.findings[0]
+
+
 def test_a_plugin_parses_again(tmp_path: Path) -> None:
     store = folder_store(tmp_path)
     store_bundle(store, [MemoryBody(Publication("nyct", START, "txt").file_name, str(START + 60).encode())])
