@@ -13,6 +13,7 @@ from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
+from aggregator.durable import sync_folder
 from aggregator.errors import AggregatorError
 
 Row = dict[str, Any]
@@ -119,6 +120,7 @@ class _NewFile:
         with self.part.open("rb") as file:
             os.fsync(file.fileno())
         self.part.replace(self.path)
+        sync_folder(self.path.parent)
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
