@@ -7,10 +7,8 @@ import msgspec
 from aggregator.errors import Reject
 from aggregator.feeds.layout import bundle_start, parse_feed_name, read_stamp
 from aggregator.feeds.manifest import Tick
+from aggregator.feeds.messages import LONGEST_ROW
 from aggregator.feeds.periods import Record
-
-MAX_ROW = 1_000_000
-"""Ticks missed in a row that one message may tell of: two weeks of a tick every second."""
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -49,8 +47,8 @@ def check_arrival(arrival: Arrival) -> Arrival:
     is_row = first is not None and last is not None and first <= last and arrival.period_ms > 0
     if (arrival.tick is None) != is_row:
         raise Reject("no tick of a feed: needs either tick, or missed_from_ms, missed_to_ms and period_ms")
-    if is_row and (last - first) // arrival.period_ms > MAX_ROW:  # type: ignore[operator]
-        raise Reject(f"more than {MAX_ROW} ticks missed in a row: was the clock wrong?")
+    if is_row and (last - first) // arrival.period_ms > LONGEST_ROW:  # type: ignore[operator]
+        raise Reject(f"more than {LONGEST_ROW} ticks missed in a row: was the clock wrong?")
     return arrival
 
 

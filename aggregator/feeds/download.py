@@ -20,7 +20,7 @@ from aggregator.feeds.fetch import Failed, Fetcher, Request
 from aggregator.feeds.landing import Landing, remove_leftovers
 from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import DueTick, decode, encode
+from aggregator.feeds.messages import LONGEST_ROW, DueTick, decode, encode
 from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread
 from aggregator.feeds.validators import source_of, validators_for, validators_of
 from aggregator.runtime.message import Message
@@ -30,8 +30,6 @@ from aggregator.tables import FEED
 
 MOST_KILLS = 3
 """A tick whose worker vanished this often is not tried again."""
-LONGEST_ROW = 1_000_000
-"""Ticks missed in a row that one message tells of."""
 UNREAD_PERIOD_MS = 14_000
 """How often a feed is told of whose configuration cannot be read."""
 

@@ -10,6 +10,9 @@ import msgspec
 from aggregator.errors import Reject
 from aggregator.feeds.manifest import Tick
 
+LONGEST_ROW = 1_000_000
+"""Ticks missed in a row that one message may tell of: eleven days of a tick every second."""
+
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
