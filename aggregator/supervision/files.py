@@ -186,7 +186,7 @@ def _command(config: Config, program: Program) -> str:
         return f"{ours} redis"
     if program.kind == "stage":
         return f"{ours} work {program.section} %(process_num)d"
-    raw = " ".join(config.raw[program.section]["command"].split("\n"))
+    raw = config.raw[program.section]["command"].replace("\n", " ")
     text = placeholders.for_supervisord(raw, _here(config)).strip()
     first, _, rest = text.partition(" ")
     if first == "aggregator":
@@ -216,7 +216,7 @@ def _stop_wait(program: Program) -> int:
 
 def _environment(config: Config, program: Program) -> str:
     own = config.raw[program.section].get("environment", "")
-    text = placeholders.for_supervisord(" ".join(own.split("\n")).strip().rstrip(","), _here(config))
+    text = placeholders.for_supervisord(own.replace("\n", " ").strip().rstrip(","), _here(config))
     return ",".join(part for part in (text, f'AGGREGATOR_DIGEST="{_digest(config, program)}"') if part)
 
 

@@ -120,11 +120,11 @@ class _Planner:
     def _refuse(self, wanted: list[GeneratedFile]) -> None:
         problems = list(dict.fromkeys(self._bad_folders()))
         for file in wanted:
-            if os.path.lexists(file.path) and (file.path.is_symlink() or not is_ours(_text(file.path) or "")):
+            if os.path.lexists(file.path) and (file.path.is_symlink() or not _wrote(file.path)):
                 problems.append(f"{self._shown(file.path)}: in the way, and not written by this program; move it away")
         programs = self.config.programs
         for path in sorted(self.instance.enabled.glob("*.conf")):
-            if self._is_link(path) or is_ours(_text(path) or ""):
+            if self._is_link(path) or _wrote(path):
                 continue
             names = {path.stem, *re.findall(r"^\[program:\s*(.+?)\s*\]", _text(path) or "", re.MULTILINE)}
             for name in programs:
@@ -150,7 +150,7 @@ class _Planner:
                     yield f"{place}: cannot make {log.parent}/: {obstacle}"
 
     def _folders(self) -> Iterator[Action]:
-        folders = {self.instance.run: 0o711, self.instance.sockets: 0o711}
+        folders = {self.instance.run: 0o711}
         if self.instance.sockets != self.instance.run:
             folders[self.instance.sockets] = 0o700
             _check_private(self.instance.sockets)
@@ -186,12 +186,12 @@ class _Planner:
     def _leftovers(self, wanted: set[Path]) -> Iterator[Action]:
         """Yield the end of our files whose sections have gone, links first: a dangling one is never read."""
         for link in sorted(self.instance.enabled.glob("*.conf")):
-            ours = self._is_link(link) or (not link.is_symlink() and is_ours(_text(link) or ""))
+            ours = self._is_link(link) or (not link.is_symlink() and _wrote(link))
             available = self.instance.available / link.name
-            if available not in wanted and ours and (is_ours(_text(available) or "") or not available.exists()):
+            if available not in wanted and ours and (_wrote(available) or not available.exists()):
                 yield Action("remove", link, f"remove  {self._shown(link)}")
         for path in sorted(self.instance.available.glob("*.conf")):
-            if path not in wanted and not path.is_symlink() and is_ours(_text(path) or ""):
+            if path not in wanted and not path.is_symlink() and _wrote(path):
                 yield Action("remove", path, f"remove  {self._shown(path)}")
 
     def _is_link(self, path: Path) -> bool:
@@ -213,6 +213,11 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return None
+
+
+def _wrote(path: Path) -> bool:
+    """True for a file that this program wrote."""
+    return is_ours(_text(path) or "")
 
 
 def _obstacle(folder: Path) -> str | None:
