@@ -60,6 +60,12 @@ def read_line(file: Path) -> str | None:
     return text.strip().partition("\n")[0].strip() or None
 
 
+def shown(path: Path) -> str:
+    """Return a path as a user reads it: from the working folder, if it is below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def host_node() -> str:
     """Return this host's name as a node name: letters, digits, _ . - only."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:80] or "node"

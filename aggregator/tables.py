@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregator.ini import Document, Problem
+from aggregator.instance import shown
 from aggregator.settings import options_of, parse_settings, unknown
 
 FEED, STORE = "feed_", "store_"
@@ -124,7 +125,5 @@ def mark_of(file: Path) -> tuple[int, ...]:
 
 def render(problems: list[Problem], file: Path) -> list[str]:
     """Return a line for each problem, in the order of the lines."""
-    here = Path.cwd()
-    shown = file.relative_to(here) if file.is_relative_to(here) else file
     ordered = sorted(problems, key=lambda problem: (problem.file, problem.line))
-    return [problem.render(str(shown)) for problem in ordered]
+    return [problem.render(shown(file)) for problem in ordered]

@@ -16,7 +16,7 @@ from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import Config, Program
 from aggregator.errors import EXIT_OK
-from aggregator.instance import Instance
+from aggregator.instance import Instance, shown
 from aggregator.supervision import Control, build, disable, enable
 
 _FOLDERS = ("workers_available", "workers_enabled", "plugins", "data", "logs", "run")
@@ -105,7 +105,7 @@ def _check_port(config: Config) -> None:
 def greeting(config: Config) -> Iterator[str]:
     """Yield what somebody who has just started an instance wants to know."""
     instance, supervisor = config.instance, config.supervisor
-    secret = f"in {_shown(instance.password)}" if supervisor.password is None else f"of [supervisor] in {config.file}"
+    secret = f"in {shown(instance.password)}" if supervisor.password is None else f"of [supervisor] in {config.file}"
     linked = [p for p in config.programs.values() if os.path.lexists(instance.enabled / f"{p.section}.conf")]
     sources = [_collects(p, len(config.feeds)) for p in linked if p.is_source or p.circulates]
     results = [f"{p.section}: {describe(p)}" for p in linked if p.kind == "stage" and not p.is_source and _leads_out(p)]
@@ -141,13 +141,8 @@ def _item(name: str, lines: list[str]) -> Iterator[str]:
 
 def _launcher(config: Config) -> str:
     """Return the command of this very instance: no -r, no activated environment needed."""
-    path = _shown(config.instance.launcher)
+    path = shown(config.instance.launcher)
     return path if "/" in path else f"./{path}"
-
-
-def _shown(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _switch(

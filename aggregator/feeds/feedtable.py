@@ -16,6 +16,7 @@ from aggregator.feeds.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.masking import mask_bad_url, mask_url
 from aggregator.feeds.timestamps import resolve
 from aggregator.ini import Document, Problem, veil
+from aggregator.instance import shown
 from aggregator.settings import (
     Bounds,
     Doc,
@@ -117,7 +118,7 @@ class Reader:
             reason = error.strerror if isinstance(error, OSError) else f"bad encoding: {error}; save it as UTF-8"
             self.document.fault("aggregator", "feeds_file", f"{path.name} cannot be read: {reason}")
             return
-        shown = self._shown(path)
+        file = shown(path)
         here = str(path.absolute().parent)
         columns: Sequence[str] = COLUMNS
         first = True
@@ -128,42 +129,42 @@ class Reader:
                     continue
                 if first and cells[0].strip().lower() == "id":
                     columns = [cell.strip().lower() for cell in cells]
-                    self._check_columns(columns, shown, rows.line_num)
+                    self._check_columns(columns, file, rows.line_num)
                 else:
-                    self._read_row(columns, cells, shown, rows.line_num, here, environ)
+                    self._read_row(columns, cells, file, rows.line_num, here, environ)
                 first = False
         except csv.Error as error:
-            self._fault_row(shown, rows.line_num, None, f"no row of comma-separated values: {error}")
+            self._fault_row(file, rows.line_num, None, f"no row of comma-separated values: {error}")
 
-    def _check_columns(self, columns: Sequence[str], shown: str, line: int) -> None:
+    def _check_columns(self, columns: Sequence[str], file: str, line: int) -> None:
         known = ("id", *(option.name for option in options_of(FeedSettings)))
         for column in columns:
             if column not in known and not column.startswith(HEADER_PREFIX):
-                self._fault_row(shown, line, column, unknown(column, known).replace("option", "column"))
+                self._fault_row(file, line, column, unknown(column, known).replace("option", "column"))
             elif columns.count(column) > 1:
-                self._fault_row(shown, line, column, "stands there twice")
+                self._fault_row(file, line, column, "stands there twice")
 
     def _read_row(
-        self, columns: Sequence[str], cells: list[str], shown: str, line: int, here: str, environ: Mapping[str, str]
+        self, columns: Sequence[str], cells: list[str], file: str, line: int, here: str, environ: Mapping[str, str]
     ) -> None:
         if len(cells) > len(columns):
             words = f"{len(cells)} values for {len(columns)} columns ({', '.join(columns)})"
-            self._fault_row(shown, line, None, words)
+            self._fault_row(file, line, None, words)
             return
         raw = {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if cell.strip()}
         texts = {}
         for column, text in raw.items():
             texts[column], missing = placeholders.expand(text, here, environ)
             if missing:
-                self._fault_row(shown, line, column, f"missing environment variable {', '.join(missing)}")
+                self._fault_row(file, line, column, f"missing environment variable {', '.join(missing)}")
                 return
         veiled = {column: text for column, text in raw.items() if "%(ENV_" in text}
         veiled["url"] = mask_bad_url(raw.get("url", ""))
         name = texts.pop("id", "")
-        for option, text in self._read(name, texts, raw, f"{shown}:{line}"):
+        for option, text in self._read(name, texts, raw, f"{file}:{line}"):
             if option in veiled:
                 text = veil(text, veiled[option])
-            self._fault_row(shown, line, option or "id", text)
+            self._fault_row(file, line, option or "id", text)
 
     def _read(
         self, name: str, texts: Mapping[str, str], raw: Mapping[str, str], place: str
@@ -205,12 +206,8 @@ class Reader:
         text = self._timestamps[timestamp]
         return [text] if text else []
 
-    def _shown(self, path: Path) -> str:
-        here = Path.cwd()
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-    def _fault_row(self, shown: str, line: int, column: str | None, text: str) -> None:
-        self.document.faults.append(Problem(line, None, column, text, shown))
+    def _fault_row(self, file: str, line: int, column: str | None, text: str) -> None:
+        self.document.faults.append(Problem(line, None, column, text, file))
 
 
 def make_feed(name: str, settings: FeedSettings, headers: Mapping[str, str], written_url: str) -> Feed:
