@@ -134,7 +134,7 @@ def _row(section: Section, process: Process) -> list[str | Painted]:
         screen.rate(section.rate) if first and section.rate is not None else "",
         screen.age(section.success_age_s) if first and section.accounts else "",
         screen.memory(process.rss_kb),
-        _remark(section, process),
+        _remark(process),
     ]
 
 
@@ -158,7 +158,7 @@ def _worker(worker: WorkerFacts) -> Painted:
     return Painted(worker.state, _WORKER_COLOURS.get(worker.state, ""))
 
 
-def _remark(section: Section, process: Process) -> str:
+def _remark(process: Process) -> str:
     """Return what is worth a word: why a process does not run, why a worker waits, and its own notes."""
     parts = []
     seen = process.supervised

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 import zstandard
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.zstdframes import WholeFrames
+from aggregator.feeds.zstdframes import Readable, WholeFrames
 
 Level = Literal["default", "small"]
 
@@ -126,17 +126,13 @@ class Decompressed:
             raise BadBundle(f"damaged: {error}") from error
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-def _open(file: BinaryIO) -> _Readable:
+def _open(file: BinaryIO) -> Readable:
     start = file.read(6)
     file.seek(-len(start), 1)
     name = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
     if name == "zst":
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << MAX_WINDOW)
-        reader: _Readable = decompressor.stream_reader(WholeFrames(file), read_across_frames=True, closefd=False)  # type: ignore[arg-type]
+        reader: Readable = decompressor.stream_reader(WholeFrames(file), read_across_frames=True, closefd=False)  # type: ignore[arg-type]
         return reader
     if name == "gz":
         return gzip.GzipFile(fileobj=file, mode="rb")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
@@ -199,9 +198,7 @@ class _Exchange:
     def __enter__(self) -> _Exchange:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.response.close()
         if self.done and not self.response.will_close:
             self.connections.give(self.origin, self.connection)
