@@ -13,6 +13,7 @@ CURSOR = "feed:"
 REMEMBERED = 12
 """Publications that are known again when they come once more. Servers behind one address lag by one or two."""
 FUTURE_MS = 3_600_000
+DAY_MS = 86_400_000
 
 
 class Known(NamedTuple):
@@ -79,7 +80,7 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
         if known.published_ms <= now_ms + FUTURE_MS:
             self.newest_ms = max(self.newest_ms, known.published_ms)
         self.published_ms = known.published_ms
-        day = now_ms // 86_400_000
+        day = now_ms // DAY_MS
         if day != self.day:
             self.last_day_bytes = self.day_bytes if day == self.day + 1 else 0
             self.day, self.day_bytes = day, 0

@@ -8,14 +8,14 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from aggregator.config import Config
+from aggregator.feeds.chains import CURSOR as CHAIN
 from aggregator.feeds.chains import read_begun
-from aggregator.feeds.feedstate import CURSOR, FeedState, decode_state
+from aggregator.feeds.feedstate import CURSOR as STATE
+from aggregator.feeds.feedstate import DAY_MS, FeedState, decode_state
 from aggregator.feeds.feedtable import Feed
 from aggregator.feeds.messages import DueTick
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import read_entry
-
-_DAY_MS = 86_400_000
 
 Complaint = Literal["stale", "frozen"]
 
@@ -43,7 +43,7 @@ class FeedFacts(NamedTuple):
     @property
     def day_bytes(self) -> tuple[int, int]:
         """The bytes of publications of today and of yesterday."""
-        today = self.now_ms // _DAY_MS
+        today = self.now_ms // DAY_MS
         if self.state.day == today:
             return self.state.day_bytes, self.state.last_day_bytes
         return 0, self.state.day_bytes if self.state.day == today - 1 else 0
@@ -51,8 +51,8 @@ class FeedFacts(NamedTuple):
 
 def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now: float) -> list[FeedFacts]:
     """Return the facts of all configured feeds, by name."""
-    states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter")}
-    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download")}
+    states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter", STATE)}
+    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", CHAIN)}
     due = {tick.feed: tick for tick in _due(config, client, keys)}
     return [
         FeedFacts(feed, states.get(name, FeedState()), begun.get(name, 0), due.get(name), int(now * 1000))
@@ -60,13 +60,13 @@ def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now
     ]
 
 
-def _cursors(config: Config, client: Any, keys: Keys, stage: str) -> Iterator[tuple[str, str]]:
-    """Yield what the sections of a stage remember of each feed."""
+def _cursors(config: Config, client: Any, keys: Keys, stage: str, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield what the sections of a stage remember of each feed, by cursors whose names begin with `prefix`."""
     for program in config.programs.values():
         if program.stage_name == stage:
             for name, text in client.hgetall(keys.cursors(f"{config.node}:{program.section}")).items():
-                if name.startswith(CURSOR.encode()) and text:
-                    yield name.decode().removeprefix(CURSOR), text.decode()
+                if name.startswith(prefix.encode()) and text:
+                    yield name.decode().removeprefix(prefix), text.decode()
 
 
 def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
