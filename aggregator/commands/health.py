@@ -10,12 +10,11 @@ from typing import Literal, NamedTuple
 from aggregator.commands import screen
 from aggregator.commands.feeds_list import complaint_of
 from aggregator.commands.invocation import Invocation, add_json
-from aggregator.commands.queues import imbalances
+from aggregator.commands.queues import imbalances, section_of
 from aggregator.commands.snapshot import Process, Section, Snapshot, take
 from aggregator.config import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.runtime.heartbeat import LEASE_S
-from aggregator.runtime.keys import resolve
 from aggregator.supervision import plan
 
 
@@ -148,15 +147,14 @@ def _feeds(snapshot: Snapshot) -> Iterator[Finding]:
 def _waiting(snapshot: Snapshot) -> Iterator[Finding]:
     """Find queues where messages wait for a worker that does not come."""
     served = {worker.queue for worker in snapshot.workers if worker.alive}
-    readers = {resolve(queue, snapshot.config.node): name for queue, name in snapshot.config.consumers.items()}
     enabled = {section.program.section: section.enabled for section in snapshot.sections}
     stages = {section.program.section for section in snapshot.sections if section.program.kind == "stage"}
     for account in snapshot.accounts:
-        reader = readers.get(account.name)
+        reader = section_of(snapshot.config, account)
         waiting = account.ready + account.in_flight + snapshot.overdue.get(account.name, 0)
         if account.is_source or not waiting or account.name in served or (reader and reader not in stages):
             continue
-        if reader is None:
+        if not reader:
             why = "no section here reads it"
         else:
             why = f"{reader} is {'enabled' if enabled[reader] else 'disabled'}"
