@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import History, read_entry
-from aggregator.runtime.queue import script
+from aggregator.runtime.scripts import script
 
 PAGE = 500
 """How many letters are read, or changed, in one call."""

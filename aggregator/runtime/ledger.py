@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from aggregator.runtime.keys import Keys
-from aggregator.runtime.queue import script
+from aggregator.runtime.scripts import script
 
 _ACCOUNT = script("account")
 

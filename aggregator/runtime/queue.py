@@ -9,41 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError
 
 from aggregator.errors import CursorMoved, Superseded
 from aggregator.runtime.batch import Batch
-from aggregator.runtime.connection import Script
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import Message, read_entry
+from aggregator.runtime.scripts import script
 
 FULL_MEMORY_S = 0.2
 """How often to look for messages in a Redis that cannot wait for them because its memory is full."""
-_LUA = Path(__file__).parent / "lua"
-
-# What a script consists of: files of functions, and the line that calls them. `turn` has the claim's keys and
-# arguments first, as their number is known.
-_CALLS = {
-    "claim": (("claim",), "return claim(1, 1, #ARGV - 5)"),
-    "commit": (("commit",), "return commit(1, 1)"),
-    "turn": (
-        ("claim", "commit"),
-        """local limits = tonumber(ARGV[1])
-local status = commit(9 + 3 * limits, 7 + limits)
-if type(status) == 'table' then return status end
-if status ~= 'ok' and status ~= 'again' then return {status, ''} end
-return claim(1, 2, limits)""",
-    ),
-}
-
-
-def script(name: str) -> Script:
-    """Return one of the project's Lua scripts, with what several of them share in front."""
-    parts, call = _CALLS.get(name, ((name,), ""))
-    return Script("\n".join([*((_LUA / f"{part}.lua").read_text() for part in ("common", *parts)), call]))
 
 
 class Identity(NamedTuple):

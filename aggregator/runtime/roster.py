@@ -8,7 +8,7 @@ import msgspec
 
 from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import Keys
-from aggregator.runtime.queue import script
+from aggregator.runtime.scripts import script
 
 _ROSTER = script("roster")
 
