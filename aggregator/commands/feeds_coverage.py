@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import os
 import sys
 import time
@@ -12,7 +11,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from aggregator.commands import screen
-from aggregator.commands.feeds_options import add_feeds_wanted, add_span, add_store, archive_of, read_span, wanted_by
+from aggregator.commands.feeds_options import (
+    add_feeds_wanted,
+    add_span,
+    add_store,
+    archive_of,
+    read_span,
+    unmet,
+    wanted_by,
+)
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
@@ -107,9 +114,9 @@ def _measured(
 
 def _refuse_nothing(found: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise Failed when nothing was measured, of all or of a pattern: nobody may take that for complete."""
-    for pattern in wanted:
-        if not fnmatch.filter(found, pattern):
-            raise Failed(f"nothing is known of {pattern!r} in this time{meant(pattern, list(found))}")
+    pattern = unmet(wanted, found)
+    if pattern is not None:
+        raise Failed(f"nothing is known of {pattern!r} in this time{meant(pattern, list(found))}")
     if not found:
         raise Failed("nothing is known of any feed in this time")
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from aggregator.commands import screen
-from aggregator.commands.feeds_options import add_feeds_wanted, wanted_by
+from aggregator.commands.feeds_options import add_feeds_wanted, unmet, wanted_by
 from aggregator.commands.invocation import Failed, Invocation, add_json, redis_of
 from aggregator.commands.screen import Column, Painted
 from aggregator.errors import EXIT_OK
@@ -42,8 +42,9 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
     wanted = wanted_by(args.feeds)
     every = config.feeds
     feeds = {name: feed for name, feed in every.items() if wanted(name)}
-    if args.feeds and not feeds:
-        raise Failed(f"no such feed{meant(args.feeds[0], list(every))}")
+    pattern = unmet(args.feeds, feeds)
+    if pattern is not None:
+        raise Failed(f"no feed {pattern!r}{meant(pattern, list(every))}")
     with redis_of(config) as (client, keys):
         facts = look(config, feeds, client, keys, time.time())
     if args.json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -117,14 +118,11 @@ def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
 def find(place: Place, feeds: Sequence[str], span: Span | None) -> list[Archived]:
     """Return the bundles of feeds, which may be patterns. Raises Failed when there are none, or none of one of them."""
     bundles = find_bundles(place.store, place.prefix, span, wanted_by(feeds))
-    held = sorted({bundle.feed for bundle in bundles})
-    for pattern in feeds:
-        if not fnmatch.filter(held, pattern):
-            known = sorted({bundle.feed for bundle in find_bundles(place.store, place.prefix, span)})
-            there = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "") or "nothing"
-            raise Failed(
-                f"nothing of {pattern!r} is there{meant(pattern, known)}; in this time the store holds: {there}"
-            )
+    pattern = unmet(feeds, {bundle.feed for bundle in bundles})
+    if pattern is not None:
+        known = sorted({bundle.feed for bundle in find_bundles(place.store, place.prefix, span)})
+        there = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "") or "nothing"
+        raise Failed(f"nothing of {pattern!r} is there{meant(pattern, known)}; in this time the store holds: {there}")
     if not bundles:
         raise Failed(
             "the store holds no bundle of this time whose key begins as -p PREFIX, or the section's prefix, says"
@@ -134,7 +132,19 @@ def find(place: Place, feeds: Sequence[str], span: Span | None) -> list[Archived
 
 def wanted_by(feeds: Sequence[str]) -> Callable[[str], bool]:
     """Return what says whether a feed is meant by names and patterns; none of them mean every feed."""
-    return lambda feed: not feeds or any(fnmatch.fnmatchcase(feed, pattern) for pattern in feeds)
+    return lambda feed: not feeds or any(_means(pattern, feed) for pattern in feeds)
+
+
+def unmet(feeds: Iterable[str], found: Iterable[str]) -> str | None:
+    """Return the first of names and patterns that means none of the feeds found; None when each means some."""
+    known = [*found]
+    return next((pattern for pattern in feeds if not any(_means(pattern, feed) for feed in known)), None)
+
+
+def _means(pattern: str, feed: str) -> bool:
+    # a name is itself first: brackets are good in names; composed, as names are, whatever the terminal sends
+    composed = unicodedata.normalize("NFC", pattern)
+    return feed == composed or fnmatch.fnmatchcase(feed, composed)
 
 
 def read_prefix(text: str) -> str:

@@ -179,6 +179,23 @@ def test_times_are_read_as_people_and_programs_write_them(site: Site, archive: S
     assert (hour["hour"], hour["expected"]) == ("2024-02-08T130000Z", 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"), [("line[1]", "line[1]"), ("caf\u00e9", "cafe\u0301")], ids=["brackets", "decomposed"]
+)
+def test_every_feed_is_found_by_its_own_name(site: Site, archive: Store, name: str, typed: str) -> None:
+    (site.root / "more.csv").write_text(f"{name},https://example.org/,txt,1m,none\n", encoding="utf-8")
+    text = (site.root / "loglines.cfg").read_text().replace("node = node", "node = node\nfeeds_file = more.csv")
+    (site.root / "loglines.cfg").write_text(text)
+    store_hour(archive, prefix="feeds", feed=name)
+    out = site.root / "out"
+
+    assert site.run("feeds", "list", typed).lines[1].startswith(f"{name} ")
+    assert site.run("feeds", "coverage", typed, *SPAN).lines[1].startswith(f"{name} ")
+    assert site.run("feeds", "verify", typed).lines[-1].startswith("1 bundles with ")
+    assert site.run("feeds", "retrieve", typed, "--to", str(out)).lines[-1].endswith(": 1 fetched, 0 were there")
+    assert site.run("feeds", "retrieve", typed, "--to", str(out)).lines[-1].endswith(": 0 fetched, 1 were there")
+
+
 # --- coverage ---
 
 
@@ -393,10 +410,11 @@ def test_list_says_why_a_feed_waits(site: Site, archive: Store) -> None:
     assert "  2 h " in ran.lines[1]
 
 
-def test_list_of_an_unknown_feed(site: Site, archive: Store) -> None:
-    ran = site.run("feeds", "list", "nycr")
+@pytest.mark.parametrize("words", [("nycr",), ("bikes", "nycr")])
+def test_list_of_an_unknown_feed(site: Site, archive: Store, words: tuple[str, ...]) -> None:
+    ran = site.run("feeds", "list", *words)
 
-    assert (ran.code, ran.err) == (1, "aggregator: no such feed; did you mean nyct?\n")
+    assert (ran.code, ran.err) == (1, "aggregator: no feed 'nycr'; did you mean nyct?\n")
 
 
 def test_list_without_feeds(site: Site) -> None:
