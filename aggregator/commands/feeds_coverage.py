@@ -16,12 +16,14 @@ from aggregator.commands.feeds_options import (
     add_span,
     add_store,
     archive_of,
+    read_path,
     read_span,
     unmet,
     wanted_by,
 )
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
+from aggregator.durable import place_of
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.catalogue import Span
 from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
@@ -54,7 +56,7 @@ def add_coverage(parser: argparse.ArgumentParser) -> None:
     """Declare `feeds coverage`."""
     add_feeds_wanted(parser)
     add_span(parser)
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a heat map to this file too")
+    parser.add_argument("--html", metavar="FILE", type=read_path, help="write a heat map to this file too")
     parser.add_argument("--min", metavar="PERCENT", type=_percent, help="exit with 1 when a feed is less complete")
     add_store(parser)
     add_json(parser)
@@ -83,7 +85,7 @@ def _coverage(invocation: Invocation, args: argparse.Namespace) -> int:
         coverages = _measured(evidence, periods, span, now, strict=args.start is not None, to_end=args.end is not None)
     _refuse_nothing([coverage.feed for coverage in coverages], args.feeds)
     if args.html:
-        _write(args.html, coverages, span, now)
+        _write(Path(args.html), coverages, span, now)
     below = [feed.feed for feed in coverages if args.min is not None and (feed.completeness or 0.0) < args.min]
     broken = any(feed.problems for feed in coverages)
     if args.json:
@@ -123,16 +125,18 @@ def _refuse_nothing(found: Sequence[str], wanted: Sequence[str]) -> None:
 
 def _write(path: Path, coverages: list[Coverage], span: Span, now: float) -> None:
     title = f"Coverage of feeds, {_minute(span.start)} to {_minute(span.end)}"
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            file.writelines(render(coverages, title, now))
-        part.replace(path)
+        place = place_of(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(f".{place.name}.{os.getpid()}.part")
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                file.writelines(render(coverages, title, now))
+            part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise Failed(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _print(invocation: Invocation, coverages: list[Coverage], below: list[str], args: argparse.Namespace) -> None:

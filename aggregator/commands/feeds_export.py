@@ -15,6 +15,7 @@ from aggregator.commands.feeds_options import (
     archive_of,
     find,
     given_span,
+    read_path,
 )
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
@@ -29,7 +30,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add_span(parser)
     parser.add_argument("--format", choices=FORMATS, required=True, help="parquet needs the extra `export`")
     words = "a file for all; or a folder (there already, or with a slash at its end) for a file of each feed and day"
-    parser.add_argument("--to", metavar="PATH", required=True, help=words)
+    parser.add_argument("--to", metavar="PATH", type=read_path, required=True, help=words)
     add_store(parser)
     add_json(parser)
     parser.set_defaults(run=_export)

@@ -47,6 +47,13 @@ def add_span(parser: argparse.ArgumentParser, *, required: bool = False) -> None
     parser.add_argument("--end", metavar="TIME", type=read_time, required=required, help="UTC, itself not included")
 
 
+def read_path(text: str) -> str:
+    """Return a path as it was typed. Raises ArgumentTypeError for none, which would mean the folder we are in."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a path (found '')")
+    return text
+
+
 def read_time(text: str) -> int:
     """Return the Unix seconds of a time in UTC as people write it. Raises ArgumentTypeError."""
     words = text.strip().replace(" ", "T", 1).removesuffix("Z")

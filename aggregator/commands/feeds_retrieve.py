@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aggregator.commands import screen
 from aggregator.commands.bar import Bar
-from aggregator.commands.feeds_options import add_span, add_store, archive_of, find, given_span
+from aggregator.commands.feeds_options import add_span, add_store, archive_of, find, given_span, read_path
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.layout import write_stamp
@@ -19,7 +19,7 @@ def add_retrieve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("feeds", metavar="FEED", nargs="+", help="a feed's name, or a pattern such as 'mta*'")
     add_span(parser)
     parser.add_argument(
-        "--to", metavar="DIR", type=Path, required=True, help="where to; what is there is not fetched again"
+        "--to", metavar="DIR", type=read_path, required=True, help="where to; what is there is not fetched again"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--packed", action="store_true", help="the bundles as they are, instead of a folder for each")
@@ -38,7 +38,7 @@ def _retrieve(invocation: Invocation, args: argparse.Namespace) -> int:
         done = []
         try:
             with Bar(bundles) as bar:
-                for result in retrieve(place.store, bundles, args.to, layout):
+                for result in retrieve(place.store, bundles, Path(args.to), layout):
                     done.append(result)
                     bar.line(_line(result), quiet=args.json or (invocation.quiet and not result.problems))
                     bar.advance(result.archived.size_bytes)

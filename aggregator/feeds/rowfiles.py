@@ -13,7 +13,7 @@ from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
-from aggregator.durable import sync_folder
+from aggregator.durable import place_of, sync_folder
 from aggregator.errors import AggregatorError
 
 Row = dict[str, Any]
@@ -104,7 +104,7 @@ class RowFile(Protocol):
 
 def open_rows(path: Path, format_name: Format) -> RowFile:
     """Return a new file in a format. Raises AggregatorError when what writes it is not installed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    place_of(path).parent.mkdir(parents=True, exist_ok=True)
     makers: dict[Format, Callable[[Path], RowFile]] = {"parquet": _ParquetFile, "csv": _CsvFile, "jsonl": _JsonFile}
     return makers[format_name](path)
 
@@ -113,8 +113,8 @@ class _NewFile:
     """A file that takes its name when it is whole."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.path = place_of(path)
+        self.part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def publish(self) -> None:
         with self.part.open("rb") as file:

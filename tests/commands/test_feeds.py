@@ -137,6 +137,7 @@ def test_what_cannot_be_found_is_said(site: Site, archive: Store, words: tuple[s
         (("--start", "2026-02-30"), "needs a time such as 2026-11-01T05 (found '2026-02-30')"),
         (("-p", "a//b"), "needs names with single slashes between them (found 'a//b')"),
         (("--packed", "--flat"), "not allowed with argument"),
+        (("--to", ""), "needs a path (found '')"),
     ],
 )
 def test_bad_usage_is_refused(
@@ -251,6 +252,34 @@ def test_coverage_writes_a_page(site: Site, archive: Store) -> None:
     assert ran.code == 0
     assert "Coverage of feeds, 2024-02-08 13:00 to 2024-02-08 14:00" in page
     assert [path.name for path in (site.root / "pages").iterdir()] == ["coverage.html"]
+
+
+def test_a_page_or_table_never_takes_the_place_of_a_pipe_or_a_folder(site: Site, archive: Store) -> None:
+    pipe, folder = site.root / "pipe", site.root / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+
+    page = site.run("feeds", "coverage", *SPAN, "--html", str(pipe))
+    beside = site.run("feeds", "coverage", *SPAN, "--html", str(folder))
+    table = site.run("feeds", "export", "nyct", "--format", "csv", "--to", str(pipe))
+
+    assert (page.code, page.err) == (
+        1, f"aggregator: {pipe} cannot be written: a device or a pipe; a file is needed\n"
+    )  # fmt: skip
+    assert (beside.code, beside.err) == (1, f"aggregator: {folder} cannot be written: Is a directory\n")
+    assert (table.code, table.err) == (1, f"aggregator: {pipe}: a device or a pipe; a file is needed\n")
+    assert pipe.is_fifo()
+
+
+def test_a_page_or_table_goes_where_a_link_leads(site: Site, archive: Store) -> None:
+    link, page = site.root / "link", site.root / "page"
+    link.symlink_to(page)
+
+    site.run("feeds", "coverage", *SPAN, "--html", str(link))
+    is_page = "<html" in page.read_text()
+    site.run("feeds", "export", "nyct", "--format", "csv", "--to", str(link))
+
+    assert (link.is_symlink(), is_page, page.read_text()[:5]) == (True, True, "feed,")
 
 
 def test_coverage_of_a_damaged_bundle_exits_with_1(site: Site, archive: Store) -> None:
