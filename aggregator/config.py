@@ -60,6 +60,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.tables.feed_table()
 
     @property
+    def shares_redis(self) -> bool:
+        """False when Redis is the instance's own."""
+        return not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""}))
+
+    @property
     def feeds(self) -> Mapping[str, Any]:
         """All feeds by name, of type `aggregator.feeds.feedtable.Feed`. Raises ConfigError when one has a fault."""
         table = self.feed_table()

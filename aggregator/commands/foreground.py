@@ -13,6 +13,7 @@ from aggregator.runtime.connection import connect
 from aggregator.runtime.consumer import ConsumerWorker
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account, read_account
+from aggregator.runtime.neighbours import refuse_another
 from aggregator.runtime.process import log_to_stdout
 from aggregator.runtime.queue import Claim, Identity, Queue
 from aggregator.runtime.roster import roster
@@ -106,6 +107,7 @@ class Foreground:
             config_parser=self.config.parser,
             feeds=self.config.feed_table,
             store_settings=self.config.store,
+            shares_redis=self.config.shares_redis,
         )
 
     def account(self) -> Account:
@@ -120,7 +122,9 @@ class Foreground:
                 client.rpush(keys.queue(self.queue), *bodies)
 
     def refuse_beside_another(self, client: Any, keys: Keys) -> None:
-        """Raise Failed while the section's own worker is at work."""
+        """Raise Failed while the section's own worker is at work, ConfigError when that is another instance's."""
+        if self.config.shares_redis:
+            refuse_another(client, keys, self.config.node, self.config.root)
         for worker in roster(client, keys).workers:
             if (worker.node, worker.section) == (self.config.node, self.program.section) and worker.alive:
                 raise Failed(

@@ -53,6 +53,7 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         # read anew each time it is asked for
         feeds=lambda: load(invocation.file, invocation.root, only=section).feed_table(),
         store_settings=config.store,
+        shares_redis=config.shares_redis,
     )
     worker = make_worker(
         program.stage_class,

@@ -32,6 +32,8 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     rss_kb: int
     handled: int
     version: str
+    root: str
+    """The folder of its instance, as `neighbours.write_root` has it; empty of older versions."""
     notes: dict[str, str]
 
     @property
@@ -78,5 +80,6 @@ def _facts(name: str, texts: dict[str, str], now: float) -> WorkerFacts:
         rss_kb=int(texts.get("rss_kb", 0)),
         handled=int(texts.get("handled", 0)),
         version=texts.get("version", ""),
+        root=texts.get("root", ""),
         notes={field[len("note:") :]: text for field, text in sorted(texts.items()) if field.startswith("note:")},
     )

@@ -88,7 +88,7 @@ class Context:
     `root` is the instance's folder, `cursors` the positions this section committed before (read-only),
     `config_parser()` all of loglines.cfg for plugins that want it, `clock` the time in Unix seconds.
     `feeds()` reads the feeds as they are configured now (a `tables.FeedTable`), `store_settings(name)` the options of
-    a section `[store_NAME]` (ConfigError when there is none).
+    a section `[store_NAME]` (ConfigError when there is none). `shares_redis` is false when Redis is the instance's own.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Context:
         clock: Callable[[], float] = time.time,
         feeds: Callable[[], FeedTable] = lambda: FeedTable({}, (), ()),
         store_settings: Callable[[str], Any] = _no_store,
+        shares_redis: bool = False,
     ) -> None:
         self.section = section
         self.number = number
@@ -113,6 +114,7 @@ class Context:
         self.clock = clock
         self.feeds = feeds
         self.store_settings = store_settings
+        self.shares_redis = shares_redis
         self.log = logging.getLogger(section)
         self._counts: dict[str, int] = {}
         self._counting = threading.Lock()

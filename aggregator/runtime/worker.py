@@ -18,6 +18,7 @@ from aggregator.runtime.batch import Batch
 from aggregator.runtime.connection import AWAY, REFUSED, refusal
 from aggregator.runtime.heartbeat import Heartbeat
 from aggregator.runtime.message import ascii_text
+from aggregator.runtime.neighbours import refuse_another, write_root
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.stage import Context, Source, Stage
 
@@ -62,11 +63,13 @@ class Worker:
         raise NotImplementedError
 
     def run(self) -> int:
-        """Work until told to stop. Returns the exit code."""
+        """Work until told to stop. Returns the exit code. Raises ConfigError when another instance has our name."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         heartbeat = Heartbeat(self.queue, self._facts, self._on_lost, self.log.warning)
         try:
+            if self.context.shares_redis:
+                self._call(self._refuse_another)
             back = self._call(lambda: self.queue.start(self._birth()))
             self.context.cursors = self._call(self.queue.cursors)
             self.log.info("start worker=%s pid=%d returned=%d", self.queue.identity.name, os.getpid(), back)
@@ -188,6 +191,9 @@ class Worker:
         self.superseded = self.superseded or superseded
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def _refuse_another(self) -> None:
+        refuse_another(self.queue.client, self.queue.keys, self.queue.identity.node, self.context.root)
+
     def _birth(self) -> dict[str, str | int]:
         identity = self.queue.identity
         return {
@@ -196,6 +202,7 @@ class Worker:
             "node": identity.node,
             "pid": os.getpid(),
             "version": __version__,
+            "root": write_root(self.context.root),
             "started": f"{self.context.clock():.3f}",
             **self._facts(),
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.commands.conftest import PROJECT, Site
 from tests.runtime.desk import bodies
@@ -78,6 +80,48 @@ def test_a_bad_section_is_exit_code_78_with_the_reason_in_the_log(site: Site) ->
 
     assert ran.code == 78
     assert "fanout: missing" in ran.out
+
+
+def work_for_a_moment(site: Site, root: Path) -> None:
+    """Start the worker of an instance and end it once it has begun."""
+    site.desk.push("lines", *bodies(1))
+    process = site.start("work", "worker_broker", "0", "--root", str(root))
+    try:
+        wait_until(lambda: not site.desk.waiting("lines"))
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def test_an_instance_under_the_name_of_another_takes_nothing(site: Site) -> None:
+    site.configure(BROKER)
+    (site.root / "data").mkdir()
+    other = site.root / "other"
+    other.mkdir()
+    shutil.copy(site.root / "loglines.cfg", other)
+    work_for_a_moment(site, site.root)
+    site.desk.push("lines", *bodies(1))
+
+    ran = site.run("work", "worker_broker", "0", "--root", str(other))
+
+    assert ran.code == 78
+    assert f"the instance in {site.root} works in this Redis as node node too" in ran.out
+    assert site.desk.waiting("lines") == bodies(1)
+
+
+def test_an_instance_that_was_moved_or_is_reached_by_a_link_goes_on(site: Site) -> None:
+    site.configure(BROKER)
+    first, second, link = (site.root / name for name in ("first \u00e9", "second", "link"))
+    (first / "data").mkdir(parents=True)
+    shutil.copy(site.root / "loglines.cfg", first)
+    work_for_a_moment(site, first)
+    first.rename(second)
+    link.symlink_to(second)
+
+    work_for_a_moment(site, second)
+    work_for_a_moment(site, link)
+
+    assert len(site.desk.waiting("kept")) == 3
 
 
 def test_a_section_with_a_command_is_not_ours_to_run(site: Site) -> None:
