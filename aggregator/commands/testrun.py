@@ -14,6 +14,7 @@ from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Failed, Invocation, redis_of
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
+from aggregator.config import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
 from aggregator.feeds.manifest import COVERED, Tick
 from aggregator.feeds.messages import Downloaded, DueTick, Filtered, decode, encode
@@ -34,6 +35,7 @@ def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
     feeds = config.feeds
     if not feeds:
         raise Failed("no feeds; a section [feed_NAME] makes one")
+    _refuse_beside_workers(invocation, config)
     stages = [program.stage_name for program in config.programs.values()]
     now_ms = int(time.time() * 1000)
     _download_once(invocation, list(feeds), now_ms)
@@ -49,6 +51,14 @@ def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
     if "archive" in stages:
         oneshot_bundles.archive(invocation, argparse.Namespace(prefix=None))
     return EXIT_OK if good == len(facts) else EXIT_CHECK_FAILED
+
+
+def _refuse_beside_workers(invocation: Invocation, config: Config) -> None:
+    """Raise Failed while a stage is at work, or missing, before anything is asked of a feed or put into a queue."""
+    there = {program.stage_name for program in config.programs.values()}
+    with redis_of(config) as (client, keys):
+        for stage_name in ("download", "filter", *(name for name in ("compress", "archive") if name in there)):
+            Foreground(invocation, stage_name).refuse_beside_another(client, keys)
 
 
 def _download_once(invocation: Invocation, feeds: list[str], now_ms: int) -> None:

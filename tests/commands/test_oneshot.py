@@ -164,6 +164,22 @@ url = file://{root}/archive
 """
 
 
+def test_testrun_beside_a_worker_asks_nothing_of_any_feed(site: Site) -> None:
+    with WebServer() as server:
+        site.configure(FEEDS.format(url=server.url).replace("300ms", "7d"))
+        site.desk.client.hset(
+            site.desk.keys.worker("node:worker_filter_0"),
+            mapping={"state": "idle", "pid": 1, "beat_at": site.desk.client.time()[0] + 60},
+        )
+        site.desk.client.sadd(site.desk.keys.workers, "node:worker_filter_0")
+
+        ran = site.run("testrun")
+
+    assert (ran.code, server.asked) == (1, [])
+    assert "worker_filter_0 is at work" in ran.err
+    assert site.desk.waiting("ticks@node") == []
+
+
 def test_testrun_takes_each_feed_all_the_way_once_and_reports(site: Site) -> None:
     with WebServer() as server:
         server.answers |= {"/ace": body(CAPTURE), "/broken": body(b"<html>")}
