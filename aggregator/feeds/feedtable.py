@@ -173,7 +173,10 @@ class Reader:
         try:
             name = parse_feed_name(name)
         except ValueError:
-            allowed = f'at most {MAX_NAME_BYTES} bytes without / \\ : * ? " < > |, no . or - first, no . last'
+            allowed = (
+                f'at most {MAX_NAME_BYTES} bytes without / \\ : * ? " < > |, no . or - first, no . last, not like the '
+                "name of a manifest"
+            )
             yield None, f"bad feed name (found {shorten(name)}); allowed: {allowed}"
         settings, faults = parse_settings(FeedSettings, texts)
         yield from faults

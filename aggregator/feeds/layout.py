@@ -34,13 +34,16 @@ _VARIANT = r"([0-9a-f]{8}|[0-9a-f]{64})"
 _PUBLICATION = re.compile(rf"(.+)-{_STAMP}(?:-{_VARIANT})?\.({_EXTENSION.pattern})", re.ASCII | re.DOTALL)
 _BUNDLE = re.compile(rf"(?:(.*)/)?(\d{{4}}-\d\d-\d\d)/(\d\d)/([^/]+)-{_STAMP}\.tar\.({'|'.join(FORMATS)})", re.ASCII)
 _MANIFEST = re.compile(rf"(.+)-{_STAMP}\.manifest\.([A-Za-z0-9_.-]{{1,80}})\.jsonl", re.ASCII | re.DOTALL)
+_LIKE_A_MANIFEST = re.compile(rf"-{_STAMP}\.manifest\.", re.ASCII)
+"""What a feed's name must not have: its publications in JSON lines would be taken for manifests, and not be bundled."""
 
 
 def parse_feed_name(text: str) -> str:
     """Return a feed's name when files can bear it everywhere. Raises ValueError."""
     name = unicodedata.normalize("NFC", text.strip())
     safe = name.isprintable() and not re.search(r'[/\\:*?"<>|]', name) and name[:1] not in ("", ".", "-")
-    if not safe or name.endswith(".") or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+    safe = safe and not name.endswith(".") and not _LIKE_A_MANIFEST.search(name)
+    if not safe or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
         raise ValueError
     return name
 

@@ -98,7 +98,7 @@ FAULTS = {
     "slash in the name": (
         "[feed_a/b]\nurl = http://x/\nextension = pb\n",
         "loglines.cfg:3 [feed_a/b]: bad feed name (found 'a/b'); allowed: at most 120 bytes without / \\ : * ? \" < > "
-        "|, no . or - first, no . last",
+        "|, no . or - first, no . last, not like the name of a manifest",
     ),
     "missing options": (
         "[feed_a]\n",
@@ -209,7 +209,7 @@ CSV_FAULTS = {
     "no name": (
         ",http://x/,pb\n",
         "feeds.csv:1 id: bad feed name (found ''); allowed: at most 120 bytes without / \\ : * ? \" < > |, no . or - "
-        "first, no . last",
+        "first, no . last, not like the name of a manifest",
     ),
     "two of a name": (
         "a,http://x/,pb\na,http://y/,pb\n",

@@ -100,6 +100,11 @@ def test_a_feed_name_that_files_cannot_bear_is_refused(name: str) -> None:
         parse_feed_name(name)
 
 
+def test_a_feed_name_that_reads_like_a_manifest_is_refused() -> None:
+    with pytest.raises(ValueError):
+        parse_feed_name(manifest_name("a", 0, "node").removesuffix(".jsonl"))
+
+
 def test_two_spellings_of_one_letter_are_one_name() -> None:
     assert parse_feed_name("Zu\u0308rich") == parse_feed_name("Z\u00fcrich")
 
