@@ -165,6 +165,8 @@ class _Loader:
             self._check_users(programs)
             self._check_sections(reader.plugins)
             graph.check(programs, self.document)
+            if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
+                graph.check_shared(programs, self.document)
             outputs.check(programs, self.document, self.root)
             exposure.check(self.document, self.raw, self.file)
         self._refuse()

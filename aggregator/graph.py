@@ -49,6 +49,16 @@ def check(programs: Programs, document: Document) -> None:
         document.warn(loop[0], None, f"messages may go round for ever: {' -> '.join((*loop, loop[0]))}")
 
 
+def check_shared(programs: Programs, document: Document) -> None:
+    """Look for queues that other machines may read, though their messages name files of this one."""
+    for program in programs.values():
+        if program.stage_class and program.stage_class.tells_of_files:
+            for option, queue in program.targets:
+                if not queue.endswith("@node"):
+                    words = f"messages in {queue} name files of this machine, and any on this Redis would take them"
+                    document.warn(program.section, option, f"{words}; call it {queue}@node, also where it is read")
+
+
 def _check_reading(
     program: Program, document: Document, readers: Mapping[str, str], feeders: Mapping[str, tuple[str, ...]]
 ) -> None:

@@ -220,6 +220,24 @@ def test_queues_with_one_end_are_a_warning_each(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("redis", "queue", "warned"),
+    [("redis", "fetched", True), ("redis", "fetched@node", False), ("process_redis", "fetched", False)],
+)
+def test_a_queue_of_files_that_other_machines_may_read_is_a_warning(
+    redis: str, queue: str, warned: bool, tmp_path: Path
+) -> None:
+    text = f"[{redis}]\n[worker_download]\nstage = download\npushto = {queue}\n"
+    reader = f"[worker_filter]\nstage = filter\nlistento = {queue}\npushto = published@node\n"
+
+    found = configure(tmp_path, text + reader).warnings
+
+    words = "pushto: messages in fetched name files of this machine, and any on this Redis would take them; call it "
+    place = f"{tmp_path}/loglines.cfg:4 [worker_download]"
+    assert (f"{place} {words}fetched@node, also where it is read" in found) == warned
+    assert len([warning for warning in found if "name files" in warning]) == warned
+
+
 def test_a_loop_is_a_warning(tmp_path: Path) -> None:
     text = "[redis]\n" + "".join(
         f"[worker_{here}]\nstage = tests.samplestages:Copier\nlistento = {here}\nfanout = {there}\n"

@@ -62,6 +62,7 @@ class Compress(Stage):
     """
 
     exclusive = True
+    tells_of_files = True
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

@@ -53,6 +53,7 @@ class Download(Stage):
     circulates = True
     alone_from = 2
     tables = (FEED,)
+    tells_of_files = True
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

@@ -162,6 +162,8 @@ class _Component:
     """Which of its options name a file that it appends to."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Which of its options name files that it follows: paths and globs."""
+    tells_of_files: ClassVar[bool] = False
+    """True when what it sends names files of this machine, so that no other machine may take it."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings = settings
