@@ -24,8 +24,14 @@ def add_download(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration", metavar="TIME", type=_duration, help="end after this long, such as 900 or 15m (default: Ctrl-C)"
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="end once so many ticks were handled, or a few more")
+    parser.add_argument("--limit", metavar="N", type=_count, help="end once so many ticks were handled, or a few more")
     parser.set_defaults(run=_download)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"needs a whole number from 1 on (found {text!r})")
+    return int(text)
 
 
 def _duration(text: str) -> float:

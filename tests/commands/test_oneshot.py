@@ -111,6 +111,13 @@ def test_a_duration_that_is_none_is_bad_usage(site: Site) -> None:
     assert raised.value.code == 2
 
 
+@pytest.mark.parametrize("limit", ["0", "-3", "many"])
+def test_a_limit_that_is_none_is_bad_usage(site: Site, limit: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        site.run("download", "--limit", limit)
+    assert raised.value.code == 2
+
+
 def test_a_file_without_the_stage_is_told(site: Site) -> None:
     ran = site.run("filter")
 
