@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 from aggregator import __version__
@@ -48,8 +50,17 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 fine, 1 a check failed, 2 bad usage or configuration."""
+    return for_a_shell(lambda: _main(sys.argv[1:] if argv is None else argv))
+
+
+def for_a_shell(command: Callable[[], int]) -> int:
+    """Run what somebody started from a shell, whatever its streams are, and return the exit code.
+
+    An error of ours or of the system is one line for each problem on standard error.
+    """
+    _prepare_streams()
     try:
-        code = _main(sys.argv[1:] if argv is None else argv)
+        code = command()
         sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -66,6 +77,23 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_CHECK_FAILED
+
+
+def _prepare_streams() -> None:
+    """Open what the shell closed (`>&-`), and let no character end a command that the terminal has no bytes for."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # the lowest free number is this one: a file or a connection would get it otherwise
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+        elif number and isinstance(stream, io.TextIOWrapper) and not _takes_all(stream):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _takes_all(stream: io.TextIOWrapper) -> bool:
+    """True for UTF-8 that passes the odd bytes of a file's name on as they are."""
+    return stream.encoding.lower() == "utf-8" and stream.errors != "strict"
 
 
 def _main(argv: list[str]) -> int:

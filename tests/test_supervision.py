@@ -210,6 +210,20 @@ def test_the_script_is_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "supervisord.conf").exists()
 
 
+def test_a_reader_of_the_script_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    configure(tmp_path, TWO)
+    script = Path(__file__).parent.parent / "create_supervisord_config.py"
+    read, write = os.pipe()
+    os.close(read)
+
+    done = subprocess.run(
+        [sys.executable, script, "-r", tmp_path, "--dry-run"], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+
+    assert b"Traceback" not in done.stderr
+
+
 def test_the_script_finds_the_python_that_everything_was_installed_for(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     shutil.copy(Path(__file__).parent.parent / "create_supervisord_config.py", tmp_path)

@@ -54,7 +54,13 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Painted]], *,
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # a stream that is not UTF-8, or the odd byte of a file's name
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aggregator.cli import for_a_shell
 from aggregator.config import load
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, ConfigError
 from aggregator.supervision.plan import build
@@ -38,6 +39,10 @@ def generate(root: Path, file: Path, *, dry_run: bool = False, check: bool = Fal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, build, and return the exit code."""
+    return for_a_shell(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(description="Turn loglines.cfg into supervisord.conf and a file for each program.")
     parser.add_argument("-r", "--root", type=Path, default=Path(), metavar="DIR", help="the instance's folder")
     parser.add_argument("-s", "--settings", type=Path, metavar="FILE", help="default: DIR/loglines.cfg")

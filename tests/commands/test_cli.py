@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import simplejson
 
 from aggregator import __version__
 from aggregator.cli import COMMANDS, command_parser, main, top_parser
@@ -110,6 +114,31 @@ def test_a_reader_that_goes_away_is_no_error(site: Site) -> None:
     process.wait(60)
 
     assert err == ""
+
+
+def test_a_shell_that_closed_the_output_still_gets_the_exit_code(site: Site) -> None:
+    command = shlex.join([sys.executable, "-m", "aggregator", "-r", str(site.root), "config", "check"])
+
+    for closed in (">&-", "<&- >&-", "<&- >&- 2>&-"):
+        ran = subprocess.run(f"{command} {closed}", shell=True, stderr=subprocess.PIPE, cwd=PROJECT, check=False)
+
+        assert (ran.returncode, ran.stderr) == (0, b""), closed
+
+
+def test_what_the_terminal_has_no_character_for_is_shown_by_its_number(site: Site, tmp_path: Path) -> None:
+    root = tmp_path / "caf\u00e9"
+    root.mkdir()
+    (root / "loglines.cfg").write_text(f"{site.head}[worker_a]\ncommand = cat\n")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    def told(*words: str) -> str:
+        command = [sys.executable, "-m", "aggregator", "-r", str(root), *words]
+        return subprocess.run(
+            command, capture_output=True, encoding="ascii", cwd=PROJECT, env=environment, check=True
+        ).stdout  # fmt: skip
+
+    assert told("config", "check").startswith(f"{tmp_path}/caf\\xe9/loglines.cfg: fine")
+    assert simplejson.loads(told("status", "--json"))["root"] == str(root)
 
 
 def test_quiet_prints_results_only(site: Site) -> None:
