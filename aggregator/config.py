@@ -126,7 +126,8 @@ def load(file: Path, root: Path, only: str | None = None, *, reading: bool = Fal
     With `only` one section's stage is imported and checked, and other sections' faults are let pass: a worker must
     stay small, and must not die of what somebody is just writing elsewhere in the file.
     """
-    return _Loader(file, Path(os.path.abspath(root)), only, reading).load()
+    # the real folder: the sockets, whose place depends on its path, are the same whichever link leads to it
+    return _Loader(file, Path(os.path.realpath(root)), only, reading).load()
 
 
 _S = TypeVar("_S", bound=Settings)
@@ -173,7 +174,7 @@ class _Loader:
         node = aggregator.node or read_line(self.instance.node) or host_node()
         return Config(
             root=self.root,
-            file=Path(os.path.abspath(self.file)),
+            file=self.root / self.file.name if self._file_in_root() else Path(os.path.abspath(self.file)),
             node=node,
             redis=redis,
             supervisor=supervisor,
@@ -185,6 +186,9 @@ class _Loader:
             limits={_local(queue, node): limit for queue, limit in self._limits()},
             tables=shared,
         )
+
+    def _file_in_root(self) -> bool:
+        return os.path.realpath(self.file.parent) == str(self.root)
 
     def _refuse(self) -> None:
         faults = self.document.faults

@@ -651,6 +651,23 @@ def test_however_the_folder_is_named_its_files_are_the_same(tmp_path: Path, monk
     assert not plan(load(Path("../loglines.cfg"), Path(".."))).changes
 
 
+def test_a_link_to_the_folder_leads_to_the_same_files_and_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    # below a path as long as this the sockets lie elsewhere
+    root, link = tmp_path / ("x" * 90), tmp_path / "link"
+    root.mkdir()
+    link.symlink_to(root)
+    built = configure(root, "[process_redis]\n[process_a]\ncommand = cat %(here)s/x\n")
+    build(built)
+
+    linked = load(link / "loglines.cfg", link)
+
+    assert linked.instance.supervisor_socket == built.instance.supervisor_socket
+    assert plan(linked).lines == ()
+
+
 def test_the_first_build_writes_the_node_down(tmp_path: Path) -> None:
     config = configure(tmp_path, TWO)
 

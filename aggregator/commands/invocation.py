@@ -28,7 +28,7 @@ class Invocation:
     """One call of the command line: which instance, which settings, how talkative."""
 
     def __init__(self, root: str, settings: str | None, quiet: bool) -> None:
-        self.root = Path(os.path.abspath(root))
+        self.root = Path(os.path.realpath(root))
         self.file = Path(os.path.abspath(settings)) if settings else self.root / "loglines.cfg"
         self.default_file = settings is None
         self.quiet = quiet
