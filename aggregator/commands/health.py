@@ -83,6 +83,12 @@ def _files(config: Config) -> Iterator[Finding]:
         for problem in error.problems:
             yield Finding("warning", "files", problem)
         return
+    except OSError as error:
+        # some are for their owner alone, and whoever watches may be another user
+        yield Finding(
+            "warning", "files", f"cannot be compared with {config.file.name}: {error.filename}: {error.strerror}"
+        )
+        return
     if made.changes:
         words = (
             f"{len(made.actions)} are not as {config.file.name} says; `aggregator config build` brings them up to date"

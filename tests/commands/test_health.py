@@ -11,6 +11,7 @@ from aggregator.commands.health import Finding, findings
 from aggregator.commands.snapshot import Process, Section, Snapshot, take
 from aggregator.supervision import ProcessState, build
 from tests.commands.conftest import Site
+from tests.logs.driving import nobody
 from tests.runtime.desk import bodies, forward
 from tests.servers import RedisServer
 
@@ -141,6 +142,18 @@ def test_files_that_were_not_built_are_a_warning(site: Site) -> None:
 
     assert ran.code == 0
     assert ran.lines[0].startswith("warning: files: ")
+
+
+def test_files_that_another_user_may_not_read_are_a_warning(calm: Site) -> None:
+    assert calm.run("health").code == 0  # and what nobody may not import is imported
+    calm.root.chmod(0o755)
+    (calm.root / "run" / "password").chmod(0)
+
+    with nobody():
+        ran = calm.run("health")
+
+    words = f"cannot be compared with loglines.cfg: {calm.root}/run/password: Permission denied"
+    assert f"warning: files: {words}" in ran.lines
 
 
 def test_a_bad_configuration_is_exit_code_2(site: Site) -> None:
