@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,10 +70,10 @@ def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
     except REFUSED as error:
         raise RedisFailed(f"Redis at {place} refuses us: {error}; check user and password in [redis]") from error
     except AWAY as error:
-        if isinstance(error.__cause__, PermissionError):
+        if isinstance(error.__cause__ or error.__context__, PermissionError):
             advice = "that is for the user whom the instance runs as"
         elif any(program.kind == "redis" for program in config.programs.values()):
-            advice = f"it runs while the instance does: aggregator -r {config.root} run"
+            advice = f"it runs while the instance does: aggregator -r {shlex.quote(str(config.root))} run"
         else:
             advice = f"start it, or correct [redis] in {config.file}"
         raise RedisFailed(f"Redis at {place} is away: {str(error).rstrip('.')}; {advice}") from error

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from aggregator.cli import COMMANDS, command_parser, main, top_parser
 from aggregator.commands import screen
 from aggregator.commands.screen import Column, Painted
 from tests.commands.conftest import PROJECT, Site
+from tests.logs.driving import nobody
 from tests.runtime.desk import bodies
 
 
@@ -100,6 +102,21 @@ def test_our_own_redis_away_says_how_to_start_it(site: Site) -> None:
     ran = site.run("queues")
 
     assert ran.err.endswith(f"it runs while the instance does: aggregator -r {site.root} run\n")
+
+
+def test_a_socket_of_another_user_is_said_to_be_theirs(site: Site, tmp_path: Path) -> None:
+    site.head = f"[redis]\nurl = unix://{tmp_path}/redis.sock\n"
+    site.configure("")
+    site.run("queues")  # what nobody may not import is imported
+    tmp_path.chmod(0o755)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/redis.sock")
+        (tmp_path / "redis.sock").chmod(0)
+        with nobody():
+            ran = site.run("queues")
+
+    assert ran.err.endswith("Permission denied; that is for the user whom the instance runs as\n")
 
 
 def test_a_reader_that_goes_away_is_no_error(site: Site) -> None:
