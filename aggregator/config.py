@@ -278,11 +278,8 @@ class _Loader:
             self.document.warn("supervisor", "port", words)
 
     def _check_root(self) -> None:
-        # the last four are a pattern in [include], which could find another instance's programs
-        for character in '%"\\\n\r[]*?':
-            if character in str(self.root):
-                words = f"the instance's folder has {character!r} in its path, which supervisord cannot read; move it"
-                self.document.faults.append(ini.Problem(0, None, None, words))
+        if words := self.instance.unreadable():
+            self.document.faults.append(ini.Problem(0, None, None, f"{words}; move it"))
 
     def _check_users(self, programs: Mapping[str, Program]) -> None:
         if OWN_REDIS not in programs or programs[OWN_REDIS].kind != "redis":

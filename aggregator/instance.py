@@ -35,6 +35,12 @@ class Instance:
         self.redis_socket = self.sockets / "redis.sock"
         self.supervisor_socket = self.sockets / "supervisor.sock"
 
+    def unreadable(self) -> str | None:
+        """Return why supervisord could not run the instance in this folder, None when it can."""
+        # the last four are a pattern in [include], which could find another instance's programs
+        found = next((character for character in '%"\\\n\r[]*?' if character in str(self.root)), None)
+        return found and f"the instance's folder has {found!r} in its path, which supervisord cannot read"
+
     def _sockets(self) -> Path:
         """Return the folder of the sockets: ``run``, or a private one elsewhere when its path is too long.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -15,7 +16,7 @@ from aggregator import __version__
 from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import Config, Program
-from aggregator.errors import EXIT_OK
+from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.instance import Instance, shown
 from aggregator.supervision import Control, build, disable, enable
 
@@ -46,8 +47,10 @@ def add_disable(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(invocation: Invocation, args: argparse.Namespace) -> int:
-    root = Path(os.path.abspath(args.dir)) if args.dir else invocation.root
+    root = Path(os.path.realpath(args.dir)) if args.dir else invocation.root
     instance, file = Instance(root), root / "loglines.cfg"
+    if words := instance.unreadable():
+        raise ConfigError(f"{words}; choose another")
     for path in (file, instance.password):
         if os.path.lexists(path):
             raise Failed(f"{path} is there already; nothing was changed")
@@ -59,8 +62,9 @@ def _init(invocation: Invocation, args: argparse.Namespace) -> int:
     _create(file, files("aggregator.commands").joinpath("loglines.cfg").read_text(encoding="utf-8"), 0o644)
     invocation.say(f"made an instance in {root}")
     invocation.say(f"  1. say what to collect:  {file}")
-    invocation.say(f"  2. see that it is right: aggregator -r {root} config check")
-    invocation.say(f"  3. start:                aggregator -r {root} run")
+    command = f"aggregator -r {shlex.quote(str(root))}"
+    invocation.say(f"  2. see that it is right: {command} config check")
+    invocation.say(f"  3. start:                {command} run")
     return EXIT_OK
 
 
@@ -142,7 +146,7 @@ def _item(name: str, lines: list[str]) -> Iterator[str]:
 def _launcher(config: Config) -> str:
     """Return the command of this very instance: no -r, no activated environment needed."""
     path = shown(config.instance.launcher)
-    return path if "/" in path else f"./{path}"
+    return shlex.quote(path if "/" in path else f"./{path}")
 
 
 def _switch(

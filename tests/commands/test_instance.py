@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -55,6 +56,28 @@ def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (tmp_path / "loglines.cfg").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["loglines.cfg"]
     assert "is there already; nothing was changed" in capsys.readouterr().err
+
+
+def test_init_refuses_a_folder_that_supervisord_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["init", str(tmp_path / "50%")])
+
+    words = "the instance's folder has '%' in its path, which supervisord cannot read; choose another"
+    assert (code, capsys.readouterr().err) == (2, f"{words}\n")
+    assert not (tmp_path / "50%").exists()
+
+
+def test_the_commands_that_init_advises_can_be_given_as_they_stand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "it's (here)"
+
+    main(["init", str(root)])
+
+    commands = [line.partition("aggregator ")[2] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [shlex.split(command) for command in commands] == [
+        ["-r", str(root), "config", "check"],
+        ["-r", str(root), "run"],
+    ]
 
 
 def test_run_refuses_a_bad_configuration_before_anything_changes(site: Site) -> None:
