@@ -59,11 +59,21 @@ def load_module(name: str, root: Path) -> ModuleType:
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     try:
+        if name.startswith("plugins."):
+            _put_first(root / "plugins")
         return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+
+
+def _put_first(folder: Path) -> None:
+    """Look into a folder first, also when it has no __init__.py: Python would pass it over for any package of its name
+    that has one, such as the plugins of this project's checkout."""
+    package = importlib.import_module(folder.name)
+    if folder.is_dir() and str(folder) not in package.__path__:
+        package.__path__ = [str(folder), *package.__path__]
 
 
 def is_source(stage: type) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import plugins
 from aggregator import registry
 from tests import samplestages
 
@@ -27,6 +28,15 @@ def test_a_module_is_looked_up_from_the_instance_first(tmp_path: Path, monkeypat
     (tmp_path / "json_of_mine.py").write_text("NAME = 'mine'\n")
 
     assert registry.load_module("json_of_mine", tmp_path).NAME == "mine"
+
+
+def test_a_folder_of_plugins_needs_no_init_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(plugins, "__path__", [*plugins.__path__])  # a package: Python finds it before a bare folder
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "of_mine.py").write_text("NAME = 'mine'\n")
+
+    assert registry.load_module("plugins.of_mine", tmp_path).NAME == "mine"
 
 
 def test_an_import_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
