@@ -18,8 +18,18 @@ from aggregator.runtime.worker import RedisAway, Worker
 def log_to_stdout(level: int = logging.INFO) -> None:
     """Write one event a line; supervisord keeps the file and rotates it."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+class _OneLine(logging.Formatter):
+    """Keep an event on one line, and from moving the cursor: names of files and words of errors come from strangers."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        text = super().formatMessage(record)
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def make_worker(

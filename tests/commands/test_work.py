@@ -73,6 +73,29 @@ def test_a_stage_of_the_instances_own_plugins_is_run(site: Site) -> None:
     assert process.returncode == 0
 
 
+def test_what_a_stranger_says_stays_on_one_line_of_the_log(site: Site) -> None:
+    plugins = site.root / "plugins"
+    plugins.mkdir()
+    (plugins / "stages_of_mine.py").write_text(
+        "from aggregator.runtime.stage import Stage\n"
+        "class Nothing(Stage):\n"
+        "    def handle(self, message):\n"
+        "        raise RuntimeError(message.body['said'])\n"
+    )
+    site.configure(BROKER + "maxtries = 1\n")
+    site.desk.push("kept", b'{"said": "two\\n2026-01-01 ERROR lines \\u001b[31m"}')
+    process = site.start("work", "worker_keep", "0")
+
+    try:
+        wait_until(lambda: site.dead("kept"))
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=10)
+
+    (line,) = [line for line in out.splitlines() if " ERROR " in line]
+    assert line.endswith("error=RuntimeError: two\\n2026-01-01 ERROR lines \\x1b[31m")
+
+
 def test_a_bad_section_is_exit_code_78_with_the_reason_in_the_log(site: Site) -> None:
     site.configure("[worker_broker]\nstage = broker\nlistento = lines\n")
 
