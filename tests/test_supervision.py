@@ -21,6 +21,7 @@ from aggregator.errors import ConfigError
 from aggregator.supervision import apply, build, disable, enable, plan
 from aggregator.supervision.files import log_files
 from aggregator.supervision.generator import main
+from tests.logs.driving import nobody
 
 REDIS = "[redis]\nurl = redis://:hush@localhost/0\n"
 TWO = "[process_a]\ncommand = sleep 1000\n[process_b]\ncommand = sleep 2000\n"
@@ -403,6 +404,25 @@ def test_a_file_where_a_folder_must_be_is_refused_before_anything_changes(tmp_pa
 
     folder = config.instance.enabled
     assert raised.value.problems == (f"cannot make {folder}/: {folder} is no folder",)
+
+
+def test_folders_that_may_not_be_written_to_are_refused_before_anything_changes(tmp_path: Path) -> None:
+    config = configure(tmp_path, TWO)
+    for name in ("run", "logs", "workers_available", "workers_enabled"):
+        (tmp_path / name).mkdir(mode=0o777)
+        (tmp_path / name).chmod(0o777)
+    for folder in (tmp_path, tmp_path / "workers_enabled"):
+        folder.chmod(0o555)
+    before = snapshot(tmp_path)
+
+    with pytest.raises(ConfigError) as raised, nobody():
+        build(config)
+
+    assert raised.value.problems == (
+        f"{tmp_path}/ may not be written to",
+        f"{tmp_path}/workers_enabled/ may not be written to",
+    )
+    assert snapshot(tmp_path) == before
 
 
 def test_a_build_tells_the_folders_it_made(tmp_path: Path) -> None:

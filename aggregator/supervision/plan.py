@@ -52,13 +52,16 @@ class Plan(NamedTuple):
 def build(config: Config, dry_run: bool = False) -> Plan:
     """Make the files of a configuration, and return what was done; with `dry_run` do nothing.
 
-    Raises ConfigError, nothing changed, when a file that is not ours stands in the way, or a folder cannot be made.
+    Raises ConfigError, nothing changed, when a file that is not ours stands in the way, or a folder cannot be made or
+    written to.
     """
+    planned = plan(config)
     if dry_run:
-        return plan(config)
+        return planned
     instance = config.instance
     # order: refuse first, then make the folders, of which the lock needs one
-    folders = _make_folders(plan(config))
+    _check_writable(instance.build_lock, *(action.path for action in planned.actions if action.kind != "mkdir"))
+    folders = _make_folders(planned)
     with instance.build_lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(instance)
@@ -231,9 +234,20 @@ def _obstacle(folder: Path) -> str | None:
             return error.strerror
         if not path.is_dir():
             return f"{path} is no folder"
-        writable = path == folder or os.access(path, os.W_OK | os.X_OK)
-        return None if writable else f"{path} may not be written to"
+        return None if path == folder or _writable(path) else f"{path} may not be written to"
     return None
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _check_writable(*files: Path) -> None:
+    """Refuse files in folders that are there and may not be written to, all at once."""
+    folders = dict.fromkeys(file.parent for file in files)
+    closed = [folder for folder in folders if folder.is_dir() and not _writable(folder)]
+    if closed:
+        raise ConfigError(*(f"{folder}/ may not be written to" for folder in closed))
 
 
 def _make_folders(planned: Plan) -> tuple[Action, ...]:
