@@ -3,10 +3,17 @@
 The original ends one program after the other, and looks once a second: ten seconds for a dozen programs. Workers need
 no order among themselves, as what one has sent waits in its queue; but they commit what they have in hand, so our
 Redis ends behind them.
+
+The original also dies of a terminal that was closed, as it can show nothing there any more, and leaves Redis and other
+programs behind.
 """
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -33,11 +40,38 @@ class Supervisor(supervisord.Supervisor):  # type: ignore[misc]
         self.stop_groups = [group for group in self.stop_groups or () if group.get_unstopped_processes()]
 
 
+class Options(ServerOptions):  # type: ignore[misc]
+    """The original, but for the end of a terminal."""
+
+    on_terminal = False
+
+    def get_signal(self) -> int | None:
+        """Return the next signal. Started from a terminal, the one for its end asks for ours; else to start anew."""
+        number: int | None = super().get_signal()
+        return signal.SIGTERM if number == signal.SIGHUP and self.on_terminal else number
+
+
+class Screen(io.FileIO):
+    """A standard stream: what cannot be shown there, on a terminal that is gone, is in our log all the same."""
+
+    def write(self, data: Any) -> int:
+        """Write what can be written."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
 def main() -> None:
     """Supervise, and start anew for as long as one is told to restart."""
+    Options.on_terminal = any(os.isatty(number) for number in (0, 1, 2))
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.BufferedWriter(Screen(number, "w", closefd=False)), errors="backslashreplace")
+        for number in (1, 2)
+    )
     first = True
     while True:
-        options = ServerOptions()
+        options = Options()
         options.realize(doc=supervisord.__doc__)
         options.first, options.test = first, False
         with suppress(ExitNow):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -201,6 +204,27 @@ def test_ctrl_c_ends_all_workers_at_once_and_redis_behind_them() -> None:
         assert code == 0
         assert all((instance.root / f"{one}.met").exists() for one, _ in pairs)
         assert "process_redis_0" in ends[-1] and len(ends) == 3
+
+
+def test_a_terminal_that_is_closed_ends_everything_in_good_order() -> None:
+    with Instance("[process_other]\ncommand = sleep 1000\n") as instance:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aggregator", "-r", instance.root, "run"],
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(theirs)
+        instance.process = process
+        wait_until(instance.control().running, 30, "supervisord runs")
+        wait_until(instance.all_at_work, 30, "every program runs")
+
+        os.close(ours)
+        code = process.wait(30)
+
+        log = (instance.root / "logs" / "supervisord.log").read_text()
+        assert code == 0
+        assert "stopped: process_other_0" in log and "stopped: process_redis_0" in log
 
 
 BROKER = """
