@@ -85,10 +85,11 @@ def test_a_note_of_odd_bytes_does_not_end_the_signs_of_life(desk: Desk, start: S
     desk.push("in", order("note"))
     start()
     wait_until(lambda: len(desk.waiting("out")) == 1)
-    worker = desk.keys.worker("node:stage_0")
+    wait_until(lambda: state(desk) == "idle")
 
-    # the first sign of life that has the note may still say busy
-    wait_until(lambda: desk.client.hmget(worker, "note:file", "state") == [b"caf\\udce9.log", b"idle"])
+    since = beat(desk)
+    wait_until(lambda: beat(desk) > since + 1)
+    assert desk.client.hget(desk.keys.worker("node:stage_0"), "note:file") == b"caf\\udce9.log"
 
 
 def test_signs_of_life_go_on_after_an_error_that_is_not_an_absence(desk: Desk, start: Start) -> None:
