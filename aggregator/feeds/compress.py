@@ -105,10 +105,11 @@ class Compress(Stage):
         with stage_wide():
             self._unknown = {}
             for feed, start in self._on_disk():
-                if (feed, start) in self.periods:
-                    self._folder(feed, start).take_back(self.periods[feed, start].revision)
-                else:
-                    self._unknown[feed, start] = self._next_revision(feed, start)
+                revision = self._revision_of(feed, start)
+                # also of one nobody knows of: bundles by which its revision was counted may be archived and gone
+                self._folder(feed, start).take_back(revision)
+                if (feed, start) not in self.periods:
+                    self._unknown[feed, start] = revision
 
     def seed(self) -> Iterator[Send | Cursor]:
         """Open what lies on the disk and nobody knows of, and close what should have been closed long ago."""

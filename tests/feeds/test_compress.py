@@ -209,6 +209,23 @@ def test_ticks_of_the_next_revision_are_taken_back_when_its_opening_was_not_comm
     assert files(tmp_path) == []
 
 
+def test_ticks_of_a_revision_are_taken_back_when_the_bundle_before_it_was_archived_meanwhile(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    stage.push(failed(HOUR + 1))
+    stage.run(until=HOUR + 4000)
+    stage.push(failed(HOUR + 61))
+    stage.step(commit=False)
+    assert files(tmp_path) == ["ticks.2.jsonl"]
+    (tmp_path / stage.out.pop()["file"]).unlink()
+    stage.restart()
+    stage.run(until=HOUR + 8000)
+
+    [(message, contents)] = bundles_of(tmp_path, stage.out)
+    assert message["revision"] == 1
+    assert [tick.planned_ms for tick in contents.manifests[0].ticks] == [(HOUR + 61) * 1000]
+    assert files(tmp_path) == []
+
+
 def test_a_publication_that_is_listed_for_removal_keeps_no_period_open(tmp_path: Path) -> None:
     stage = compress(tmp_path)
     stage.push(failed(HOUR + 1))
