@@ -98,10 +98,10 @@ class Compress(Stage):
         with stage_wide():
             for part in self.folders.bundles.rglob(".*.part"):
                 part.unlink(missing_ok=True)
-        for name, revision in self.context.cursors.items():
+        for name, number in self.context.cursors.items():
             if name != REARMED:
                 feed, _, stamp = name.rpartition("/")
-                self.periods[feed, read_stamp(stamp)] = Period(int(revision), now)
+                self.periods[feed, read_stamp(stamp)] = Period(int(number), now)
         with stage_wide():
             self._unknown = {}
             for feed, start in self._on_disk():
