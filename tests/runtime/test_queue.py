@@ -238,6 +238,23 @@ def test_a_retry_waits_its_time_and_comes_back_with_its_history(desk: Desk) -> N
     assert (back[0].history.attempts, back[0].history.error) == (1, "no answer")
 
 
+def test_a_claim_never_says_that_what_it_did_not_bring_is_due(desk: Desk) -> None:
+    desk.push("in", *bodies(1))
+    worker = desk.worker()
+    [message] = worker.claim(0, 1).messages
+    batch = Batch()
+    batch.handled(message, [Send("later", body, delay_s=n / 1000) for n, body in enumerate(bodies(300))])
+    batch.close()
+    worker.commit(batch, prefix=True)
+
+    consumer = desk.worker("later", number=7)
+    known = 0
+    while known < 300:
+        claim = consumer.claim(known, 1)
+        known += len(claim.messages)
+        assert claim.messages or (claim.due_s is not None and claim.due_s > 0)
+
+
 def test_equal_messages_that_wait_stay_as_many_as_they_are(desk: Desk) -> None:
     desk.push("in", *bodies(1) * 3)
     worker = desk.worker()

@@ -22,7 +22,8 @@ local function claim(k, a, limits)
   local function answer(status, reply)
     sample(books, flow, queue, t)
     local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-    table.insert(reply, 1, due and string.format('%.3f', math.max(0, tonumber(due) - t)) or '')
+    -- as exact as the clock: 0 is said of what is due, and the worker would not look again at once
+    table.insert(reply, 1, due and string.format('%.6f', math.max(0, tonumber(due) - t)) or '')
     table.insert(reply, 1, status)
     return reply
   end
