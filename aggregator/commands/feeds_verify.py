@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,7 @@ def _verify(invocation: Invocation, args: argparse.Namespace) -> int:
         bundles = find(place, args.feeds, given_span(args))
         checked = []
         with Bar(bundles) as bar:
-            for one in verify(place.store, bundles, _parsers(place.feeds, invocation.root)):
+            for one in verify(place.store, bundles, _parsers(place.feeds, invocation.root), time.time()):
                 checked.append(one)
                 for finding in one.findings:
                     bar.line(_red(finding), quiet=args.json)

@@ -94,9 +94,8 @@ def read_manifests(store: Store, archived: Archived) -> list[Manifest]:
 
 def manifests_beside(store: Store, archived: Archived, start: int) -> list[Manifest]:
     """Return the manifests of the period that begins at another time; none when they cannot be read."""
-    prefix, _ = read_key(archived.objects[0].key)
     try:
-        found = find_period(store, prefix, archived.feed, start)
+        found = find_beside(store, archived, start)
         return read_current(store, found, lambda current: read_manifests(store, current)) if found else []
     except Unavailable:
         raise
@@ -116,6 +115,12 @@ def find_period(store: Store, prefix: str, feed: str, start: int) -> Archived | 
     name = BundleName(feed, start)
     infos = tuple(sorted(info for info in store.list(name.stem(prefix)) if _names(info.key, name)))
     return Archived(feed, start, infos) if infos else None
+
+
+def find_beside(store: Store, archived: Archived, start: int) -> Archived | None:
+    """Return what is in the store of the same feed and another period."""
+    prefix, _ = read_key(archived.objects[0].key)
+    return find_period(store, prefix, archived.feed, start)
 
 
 def read_current(store: Store, archived: Archived, read: Callable[[Archived], T]) -> T:

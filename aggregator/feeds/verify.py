@@ -15,7 +15,15 @@ from typing import NamedTuple
 
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle import Contents, check_contents, read_bundle
-from aggregator.feeds.catalogue import READERS, Archived, manifests_beside, open_bundle, period_s_of, read_current
+from aggregator.feeds.catalogue import (
+    READERS,
+    Archived,
+    find_beside,
+    manifests_beside,
+    open_bundle,
+    period_s_of,
+    read_current,
+)
 from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
 from aggregator.feeds.manifest import Manifest, Tick
 from aggregator.feeds.members import SpooledBody
@@ -52,16 +60,17 @@ class Parser(NamedTuple):
 
 
 def verify(
-    store: Store, bundles: Sequence[Archived], parser_of: Callable[[str, str], Parser | None]
+    store: Store, bundles: Sequence[Archived], parser_of: Callable[[str, str], Parser | None], now: float
 ) -> Iterator[Checked]:
     """Check bundles, several at a time, and yield what was found in each, in their order.
 
-    `parser_of` is asked with a feed's name and a file extension; None means that nobody knows how to read it.
+    `parser_of` is asked with a feed's name and a file extension; None means that nobody knows how to read it. `now`
+    (Unix seconds) tells which periods may still be on their way into the store.
     """
 
     def check(bundle: Archived) -> Checked:
         try:
-            return read_current(store, bundle, lambda current: _check(store, current, parser_of))
+            return read_current(store, bundle, lambda current: _check(store, current, parser_of, now))
         except AggregatorError as error:
             return Checked(bundle, 0, (str(error),))
 
@@ -82,7 +91,7 @@ def guessed_parser(extension: str) -> Parser | None:
     return _BY_EXTENSION.get(extension.lower())
 
 
-def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Parser | None]) -> Checked:
+def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Parser | None], now: float) -> Checked:
     findings: list[str] = []
     publications = 0
     read: list[Contents] = []
@@ -106,7 +115,7 @@ def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Par
         findings += [f"{info.key}: {line}" for line in found[:_MAX_FINDINGS]]
         if len(found) > _MAX_FINDINGS:
             findings.append(f"{info.key}: and {len(found) - _MAX_FINDINGS} more")
-    findings += _untold(store, archived, read)
+    findings += _untold(store, archived, read, now)
     return Checked(archived, publications, tuple(findings))
 
 
@@ -128,10 +137,11 @@ def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
             yield f"{member.name} is of another period"
 
 
-def _untold(store: Store, archived: Archived, read: Sequence[Contents]) -> Iterator[str]:
+def _untold(store: Store, archived: Archived, read: Sequence[Contents], now: float) -> Iterator[str]:
     """Yield publications of which no tick tells, in this bundle or in those beside it: a manifest was changed, or went.
 
-    Of a feed whose clock is known to be wrong by more than a bundle the tick may be anywhere.
+    Of a feed whose clock is known to be wrong by more than a bundle the tick may be anywhere. What was published at the
+    end of a period is mostly downloaded in the next one, which is given a period's time to be stored.
     """
     manifests = [manifest for contents in read for manifest in contents.manifests]
     members = [member for contents in read for member in contents.publications]
@@ -142,11 +152,14 @@ def _untold(store: Store, archived: Archived, read: Sequence[Contents]) -> Itera
     for start in (archived.start - period_s, archived.start + period_s):
         manifests += manifests_beside(store, archived, start)
     ticks = [tick for manifest in manifests for tick in manifest.ticks if tick.header_ms is not None]
-    if _drop_told(untold, manifests) and not any(_is_far(tick, period_s) for tick in ticks):
-        key = archived.objects[0].key
-        yield from [f"{key}: no manifest tells of {name}" for name in sorted(untold.values())[:_MAX_FINDINGS]]
-        if len(untold) > _MAX_FINDINGS:
-            yield f"{key}: nor of {len(untold) - _MAX_FINDINGS} more"
+    if not _drop_told(untold, manifests) or any(_is_far(tick, period_s) for tick in ticks):
+        return
+    if now < archived.start + 3 * period_s and not find_beside(store, archived, archived.start + period_s):
+        return
+    key = archived.objects[0].key
+    yield from [f"{key}: no manifest tells of {name}" for name in sorted(untold.values())[:_MAX_FINDINGS]]
+    if len(untold) > _MAX_FINDINGS:
+        yield f"{key}: nor of {len(untold) - _MAX_FINDINGS} more"
 
 
 def _drop_told(untold: dict[str, str], manifests: Iterable[Manifest]) -> dict[str, str]:

@@ -29,10 +29,12 @@ from tests.feeds.bundles import MemoryBody
 from tests.feeds.captures import capture
 from tests.stores.servers import S3Server
 
+LATER = START + 86_400.0
 
-def check(store: Store, timestamp: str = "gtfs-realtime", root: Path = Path()) -> list[Checked]:
+
+def check(store: Store, timestamp: str = "gtfs-realtime", root: Path = Path(), now: float = LATER) -> list[Checked]:
     """Verify everything a store has."""
-    return list(verify(store, find_bundles(store, ""), lambda feed, extension: known_parser(timestamp, root)))
+    return list(verify(store, find_bundles(store, ""), lambda feed, extension: known_parser(timestamp, root), now))
 
 
 def test_a_good_archive_has_no_findings(tmp_path: Path) -> None:
@@ -113,9 +115,21 @@ def test_a_manifest_beside_may_tell_of_a_publication(tmp_path: Path, hour: int) 
     papers = manifest(ticks_of(published()), start=beside)
     store_bundle(store, [], [papers], start=beside, prefix="p")
 
-    results = verify(store, find_bundles(store, "p"), lambda feed, extension: None)
+    results = verify(store, find_bundles(store, "p"), lambda feed, extension: None, LATER)
 
     assert [checked.findings for checked in results] == [(), ()]
+
+
+def test_a_publication_may_be_told_of_by_the_next_period_while_that_is_not_stored_yet(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    key = store_bundle(store, published()[:1], [manifest([tick(0, "failed")])])
+    found = (f"{key}: no manifest tells of {published()[0].name}",)
+
+    [early], [late] = check(store, now=START + 3 * 3600 - 1), check(store, now=START + 3 * 3600)
+    store_bundle(store, [], [manifest([tick(60, "failed")], start=START + 3600)], start=START + 3600)
+    [stored, _] = check(store, now=START + 2 * 3600)
+
+    assert (early.findings, late.findings, stored.findings) == ((), found, found)
 
 
 def test_of_a_feed_whose_clock_is_wrong_by_hours_nobody_is_asked_for_the_ticks(tmp_path: Path) -> None:
@@ -184,7 +198,7 @@ def test_a_feed_nobody_configured_is_parsed_by_its_extension(
     body = MemoryBody(Publication("nyct", START, extension).file_name, capture(name))
     store_bundle(store, [body], [manifest(ticks_of([body]))])
 
-    (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension))
+    (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension), LATER)
 
     assert bool(checked.findings) is is_bad
 
@@ -194,7 +208,7 @@ def test_json_nested_beyond_measure_is_a_finding(tmp_path: Path) -> None:
     body = MemoryBody(Publication("nyct", START, "json").file_name, b"[" * 100_000)
     store_bundle(store, [body], [manifest(ticks_of([body]))])
 
-    (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension))
+    (checked,) = verify(store, find_bundles(store, ""), lambda feed, extension: guessed_parser(extension), LATER)
 
     assert "cannot be read: no JSON" in checked.findings[0]
 
@@ -229,6 +243,6 @@ def test_an_object_that_went_after_the_listing_is_a_finding(tmp_path: Path) -> N
     bundles = find_bundles(store, "")
     store.delete(key)
 
-    (checked,) = verify(store, bundles, lambda feed, extension: Parser(lambda fetched: 0, False))
+    (checked,) = verify(store, bundles, lambda feed, extension: Parser(lambda fetched: 0, False), LATER)
 
     assert "no object" in checked.findings[0]
