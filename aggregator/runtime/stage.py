@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -74,6 +74,23 @@ class Cursor(msgspec.Struct, gc=False):
     value: str | None
 
 
+class Report(NamedTuple):
+    """Something that a human should know of: what `aggregator health` shows under a stable code."""
+
+    code: str
+    """A constant word such as `follows_nothing`; monitors match it."""
+    about: str
+    """The file, feed or queue it is about; empty when it is the section as a whole."""
+    text: str
+    do: str
+    """What to do about it, as one sentence."""
+    level: Literal["error", "warning"]
+    lasting: bool
+    """True for a loss that has happened: it stays, also when the process ends, until an operator acknowledges it."""
+    since: float
+    """Unix seconds."""
+
+
 Outcome: TypeAlias = Send | Drop
 SourceOutcome: TypeAlias = Send | Drop | Cursor
 
@@ -89,6 +106,9 @@ class Context:
     `config_parser()` all of loglines.cfg for plugins that want it, `clock` the time in Unix seconds.
     `feeds()` reads the feeds as they are configured now (a `tables.FeedTable`), `store_settings(name)` the options of
     a section `[store_NAME]` (ConfigError when there is none). `shares_redis` is false when Redis is the instance's own.
+    `instance_id` is made with the instance's folder, `state_id` with the state in Redis: an emptied Redis, or another
+    namespace, has another one. A note on the disk that names another state says nothing of this one. The worker sets
+    `state_id` before the stage starts.
     """
 
     def __init__(
@@ -104,6 +124,8 @@ class Context:
         feeds: Callable[[], FeedTable] = lambda: FeedTable({}, (), ()),
         store_settings: Callable[[str], Any] = _no_store,
         shares_redis: bool = False,
+        instance_id: str = "",
+        state_id: str = "",
     ) -> None:
         self.section = section
         self.number = number
@@ -115,10 +137,14 @@ class Context:
         self.feeds = feeds
         self.store_settings = store_settings
         self.shares_redis = shares_redis
+        self.instance_id = instance_id
+        self.state_id = state_id
         self.log = logging.getLogger(section)
         self._counts: dict[str, int] = {}
         self._counting = threading.Lock()
         self.notes: dict[str, str] = {}
+        self.reports: dict[tuple[str, str], Report] = {}
+        """What the stage reports now, by code and about."""
         self.stopping = False
         """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
 
@@ -144,6 +170,31 @@ class Context:
     def note(self, name: str, text: str) -> None:
         """Show a fact of this worker in `aggregator status` (a breaker's state, a file's name)."""
         self.notes[name] = text
+
+    def report(
+        self,
+        code: str,
+        text: str,
+        do: str,
+        *,
+        about: str = "",
+        level: Literal["error", "warning"] = "warning",
+        lasting: bool = False,
+    ) -> None:
+        """Have `aggregator health` show something until `withdraw`; log it at WARNING when it is new.
+
+        Reported again, it keeps the time since when it has been so.
+        """
+        known = self.reports.get((code, about))
+        if known is None:
+            self.log.warning("%s about=%s text=%s", code, about, text)
+        since = known.since if known is not None else self.clock()
+        # a new dict: the heartbeat's thread may be reading the old one
+        self.reports = {**self.reports, (code, about): Report(code, about, text, do, level, lasting, since)}
+
+    def withdraw(self, code: str, about: str = "") -> None:
+        """Let a report go: it is so no more."""
+        self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
 
     def path(self, text: str) -> Path:
         """Return a configured path; a relative one starts at the instance's folder."""
@@ -173,6 +224,14 @@ class _Component:
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
         """Yield (option, fault) for what only shows when options are read together; must not touch the network."""
         return iter(())
+
+    @classmethod
+    def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+        """Return what the cursors of a section with these settings are about: real paths of files, for example.
+
+        A section that is new, or was renamed, takes over the cursors of a section that is gone and shares one of these.
+        """
+        return ()
 
     @classmethod
     def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
