@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from aggregator import exposure, graph, ini, outputs, pirus2, placeholders, redisurl
+from aggregator import exposure, graph, identity, ini, outputs, pirus2, placeholders, redisurl
+from aggregator.builds import Build
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, host_node, read_line
 from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name
@@ -54,6 +55,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The same with ``%(ENV_NAME)s`` and ``%(here)s`` filled in."""
     limits: Mapping[str, int]
     tables: Tables
+    source: bytes
+    """The file, byte for byte."""
+    build: Build | None = None
+    """The build it was read from; None when it is the file itself, as it is being edited."""
 
     def feed_table(self) -> FeedTable:
         """Return the feeds of the sections and of feeds_file as they are now, and what is wrong with others."""
@@ -118,8 +123,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return _parser(self.texts)
 
 
-def load(file: Path, root: Path, only: str | None = None, *, reading: bool = False) -> Config:
-    """Return the configuration in a file. Raises ConfigError with every fault in it.
+def load(
+    file: Path, root: Path, only: str | None = None, *, reading: bool = False, build: Build | None = None
+) -> Config:
+    """Return the configuration in a file, or as it was built. Raises ConfigError with every fault in it.
 
     With `reading` a missing environment variable is none: whoever only looks needs no secrets.
 
@@ -127,7 +134,7 @@ def load(file: Path, root: Path, only: str | None = None, *, reading: bool = Fal
     stay small, and must not die of what somebody is just writing elsewhere in the file.
     """
     # the real folder: the sockets, whose place depends on its path, are the same whichever link leads to it
-    return _Loader(file, Path(os.path.realpath(root)), only, reading).load()
+    return _Loader(file, Path(os.path.realpath(root)), only, reading, build).load()
 
 
 _S = TypeVar("_S", bound=Settings)
@@ -136,13 +143,14 @@ _S = TypeVar("_S", bound=Settings)
 class _Loader:
     """Everything that is known while a file is being read."""
 
-    def __init__(self, file: Path, root: Path, only: str | None, reading: bool) -> None:
+    def __init__(self, file: Path, root: Path, only: str | None, reading: bool, build: Build | None) -> None:
         self.file = file
         self.root = root
         self.only = only
         self.reading = reading
         self.instance = Instance(root)
-        self.document = ini.read(file)
+        self.build = build
+        self.document = ini.read(build.text if build else file)
         self.raw = {
             section.name: {name: value.text for name, value in section.values.items()}
             for section in self.document.sections.values()
@@ -158,7 +166,7 @@ class _Loader:
         aggregator = self._core("aggregator", AggregatorSettings) or AggregatorSettings()
         reader = Reader(self.document, self.root, _parser(self.texts))
         programs = self._programs(reader)
-        shared = Tables(self.document, self.raw, self.texts, self.file, self.root, aggregator.feeds_file)
+        shared = Tables(self.document, self.raw, self.texts, self.file, self.root, aggregator.feeds_file, self.build)
         if self.only is None:
             self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
             self._check_supervisor(supervisor)
@@ -169,9 +177,9 @@ class _Loader:
             if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
                 graph.check_shared(programs, self.document)
             outputs.check(programs, self.document, self.root)
-            exposure.check(self.document, self.raw, self.file)
+            exposure.check(self.document, self.raw, self.build.text if self.build else self.file)
         self._refuse()
-        node = aggregator.node or read_line(self.instance.node) or host_node()
+        node = aggregator.node or self._known_node() or host_node()
         return Config(
             root=self.root,
             file=self.root / self.file.name if self._file_in_root() else Path(os.path.abspath(self.file)),
@@ -185,7 +193,14 @@ class _Loader:
             texts=MappingProxyType(self.texts),
             limits={_local(queue, node): limit for queue, limit in self._limits()},
             tables=shared,
+            source=self.document.source,
+            build=self.build,
         )
+
+    def _known_node(self) -> str | None:
+        """Return the node's name that was noted at the first build."""
+        facts = identity.read_facts(self.instance)
+        return (facts and facts.node) or read_line(self.instance.node)
 
     def _file_in_root(self) -> bool:
         return os.path.realpath(self.file.parent) == str(self.root)
@@ -202,7 +217,7 @@ class _Loader:
         return render(problems, self.file)
 
     def _expand(self) -> None:
-        here = str(self.file.absolute().parent)
+        here = str((self.build.file if self.build else self.file.absolute()).parent)
         for section, options in self.raw.items():
             self.texts[section] = {}
             for option, text in options.items():

@@ -60,6 +60,8 @@ class Document:
         self.warnings: list[Problem] = []
         self.veiled: dict[tuple[str, str | None], str] = {}
         """What to show in place of values that came out of the environment and may be secret, by section, option."""
+        self.source = b""
+        """The file, byte for byte."""
 
     def fault(self, section: str, option: str | None, text: str) -> None:
         """Note that an option is wrong, or a section. Only the first fault of an option is kept: others follow."""
@@ -100,6 +102,7 @@ def read(file: Path) -> Document:
     except OSError as error:
         document.faults.append(Problem(0, None, None, f"cannot be read: {error.strerror}"))
         return document
+    document.source = raw
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         document.faults.append(Problem(1, None, None, "bad encoding (found UTF-16); save the file as UTF-8"))
         return document

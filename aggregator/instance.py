@@ -29,6 +29,8 @@ class Instance:
         self.supervisorctl = self.run / "supervisorctl"
         self.password = self.run / "password"
         self.node = self.run / "node"
+        self.identity = root / "data" / "instance"
+        self.built = self.run / "built"
         self.build_lock = self.run / "build.lock"
         self.sockets_note = self.run / "sockets"
         self.sockets = self._sockets()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aggregator.builds import Build
 from aggregator.ini import Document, Problem
 from aggregator.instance import shown
 from aggregator.settings import options_of, parse_settings, unknown
@@ -41,7 +42,14 @@ class Tables:
     """The tables of one configuration. What is wrong with them goes into a document of their own."""
 
     def __init__(
-        self, document: Document, raw: Texts, texts: Texts, file: Path, root: Path, feeds_file: str | None
+        self,
+        document: Document,
+        raw: Texts,
+        texts: Texts,
+        file: Path,
+        root: Path,
+        feeds_file: str | None,
+        build: Build | None = None,
     ) -> None:
         self.raw = raw
         self.texts = texts
@@ -49,7 +57,11 @@ class Tables:
         self.root = root
         self.feeds_file = feeds_file
         self._document = document
-        self._marks = [(file, mark_of(file))]
+        self._build = build
+        # a build never changes: there may be another one
+        changing = build.folder.with_name("current") if build else file
+        self._marks = [(changing, mark_of(changing))]
+        self._feeds_text: bytes | None = None
 
     def read_feeds(self) -> tuple[dict[str, Any], list[Problem]]:
         """Return the feeds without faults, and the faults of the others."""
@@ -60,9 +72,17 @@ class Tables:
             reader.read_section(name, section, self.texts[section], self.raw[section])
         if self.feeds_file is not None:
             path = self.root / self.feeds_file
-            self._marks.append((path, mark_of(path)))
-            reader.read_file(path, os.environ)
+            if self._build is None:
+                self._marks.append((path, mark_of(path)))
+            reader.read_file(path, self.feeds_text, os.environ)
         return _without_faults(reader.feeds, FEED, document), document.faults
+
+    def feeds_text(self) -> bytes | None:
+        """Return the feeds file, None when none is named; it is read once. Raises OSError."""
+        if self.feeds_file is not None and self._feeds_text is None:
+            path = self._build.feeds_file if self._build else self.root / self.feeds_file
+            self._feeds_text = path.read_bytes()
+        return self._feeds_text
 
     def feed_table(self) -> FeedTable:
         """Return the feeds and what a user should read about the others."""
@@ -95,7 +115,7 @@ class Tables:
         """Return a mark of all that one table says, variables of the environment by their names."""
         seen: list[object] = [(name, self.raw[section]) for name, section in self._sections(prefix)]
         if prefix == FEED and self.feeds_file is not None:
-            seen.append((self.root / self.feeds_file).read_bytes())
+            seen.append(self.feeds_text())
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def _sections(self, prefix: str) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import psutil
 from redis.client import Redis
 
+from aggregator.config import load
+from aggregator.supervision import build
 from benchmarks.rig import KEYS, NAMESPACE, end, start
 
 NODE = "bench"
@@ -68,7 +70,9 @@ def configure(
     rows = [f"{name},{address},pb,{period},gtfs-realtime" for name, address in feeds]
     (folder / "feeds.csv").write_text("\n".join(["id,url,extension,period,timestamp", *rows, ""]))
     text = _CONFIG.format(url=url, namespace=NAMESPACE, node=NODE, folder=folder, bundle=bundle, grace=grace)
-    (folder / "loglines.cfg").write_text(text)
+    file = folder / "loglines.cfg"
+    file.write_text(text)
+    build(load(file, folder))
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from aggregator.config import load
+from aggregator.supervision import build
 from benchmarks.rig import NAMESPACE, start
 
 PIPELINE = ("logger_tail", "worker_broker", "logger_first", "logger_second")
@@ -45,7 +47,9 @@ format = {{logline}}
 
 def configure(folder: Path, url: str, more: str = "") -> None:
     """Write a pipeline that copies one log to two files, line by line; `more` is text of further sections."""
-    (folder / "loglines.cfg").write_text(_CONFIG.format(url=url, namespace=NAMESPACE) + more)
+    file = folder / "loglines.cfg"
+    file.write_text(_CONFIG.format(url=url, namespace=NAMESPACE) + more)
+    build(load(file, folder))
 
 
 def start_worker(folder: Path, section: str) -> subprocess.Popen[str]:

@@ -18,7 +18,7 @@ from supervisor.options import ServerOptions
 
 from aggregator.config import Config, load
 from aggregator.errors import ConfigError
-from aggregator.supervision import apply, build, disable, enable, plan
+from aggregator.supervision import build, carry_out, disable, enable, plan
 from aggregator.supervision.files import log_files
 from aggregator.supervision.generator import main
 from tests.logs.driving import nobody
@@ -77,10 +77,11 @@ def parse_as_supervisord(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
 def test_a_first_build_makes_these_files(tmp_path: Path) -> None:
     planned = plan(configure(tmp_path, TWO))
 
-    apply(planned)
+    carry_out(planned.actions)
 
     assert planned.lines == (
         "create  run/",
+        "create  run/built/",
         "create  logs/",
         "create  workers_available/",
         "create  workers_enabled/",
@@ -93,6 +94,7 @@ def test_a_first_build_makes_these_files(tmp_path: Path) -> None:
         "create  workers_available/process_a.conf",
         "enable  workers_enabled/process_b.conf",
         "create  workers_available/process_b.conf",
+        "build   1",
     )
     assert os.readlink(tmp_path / "workers_enabled/process_a.conf") == "../workers_available/process_a.conf"
 
@@ -143,8 +145,9 @@ def test_only_files_whose_content_changes_are_written(tmp_path: Path) -> None:
     lines = build_from(tmp_path, TWO.replace("sleep 2000", "sleep 3000") + PIPELINE)
 
     after = snapshot(tmp_path)
-    assert lines == ("change  workers_available/process_b.conf",)
-    assert [name for name in after if after[name] != before.get(name)] == ["workers_available/process_b.conf"]
+    assert lines == ("change  workers_available/process_b.conf", "build   2")
+    changed = [name for name in after if after[name] != before.get(name) and not name.startswith("run/built/")]
+    assert changed == ["workers_available/process_b.conf"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_a_program_file_changes_with_what_its_workers_read(
 
     lines = build_from(tmp_path, text.replace(old, new))
 
-    assert set(lines) == {f"change  workers_available/{name}.conf" for name in changed}
+    assert set(lines) == {"build   2", *(f"change  workers_available/{name}.conf" for name in changed)}
 
 
 def test_the_plan_is_told_and_nothing_done(tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_the_plan_is_told_and_nothing_done(tmp_path: Path) -> None:
 
     assert planned.changes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loglines.cfg"]
-    assert planned.lines[-1] == "create  workers_available/process_b.conf"
+    assert planned.lines[-2:] == ("create  workers_available/process_b.conf", "build   1")
 
 
 def test_the_command_tells_by_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -430,6 +433,7 @@ def test_a_build_tells_the_folders_it_made(tmp_path: Path) -> None:
 
     assert [line for line in made if line.endswith("/")] == [
         "create  run/",
+        "create  run/built/",
         "create  logs/",
         "create  workers_available/",
         "create  workers_enabled/",
@@ -441,14 +445,18 @@ def test_where_links_are_impossible_copies_take_their_place(tmp_path: Path) -> N
     def no_links(target: str, path: Path) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    apply(plan(configure(tmp_path, TWO)), symlink=no_links)
+    carry_out(plan(configure(tmp_path, TWO)).actions, symlink=no_links)
     unchanged = build_from(tmp_path, TWO)
     changed = build_from(tmp_path, TWO.replace("sleep 1000", "sleep 9"))
     gone = build_from(tmp_path, TWO.partition("[process_b]")[0])
 
     copy = tmp_path / "workers_enabled/process_a.conf"
-    assert unchanged == ()
-    assert changed == ("change  workers_enabled/process_a.conf", "change  workers_available/process_a.conf")
+    assert unchanged == ("build   1",)
+    assert changed == (
+        "change  workers_enabled/process_a.conf",
+        "change  workers_available/process_a.conf",
+        "build   2",
+    )
     assert "remove  workers_enabled/process_b.conf" in gone
     assert not copy.is_symlink()
     assert copy.read_text() == (tmp_path / "workers_available/process_a.conf").read_text()
@@ -464,7 +472,7 @@ def test_a_build_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Path
         root = tmp_path / f"after-{done}"
         root.mkdir()
         made = plan(configure(root, TWO))
-        apply(made._replace(actions=made.actions[:done]))
+        carry_out(made.actions[:done])
         build_from(root, TWO)
         found = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         assert found == sorted(str(path.relative_to(whole)) for path in whole.rglob("*"))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+from typing import TYPE_CHECKING
 
 from aggregator.commands.invocation import Invocation
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
+
+if TYPE_CHECKING:
+    from aggregator.builds import Build, Builds
+    from aggregator.config import Config
 
 
 def add_work(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +40,15 @@ def _work(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _run(invocation: Invocation, section: str, number: int) -> int:
+    from aggregator.builds import Builds
     from aggregator.config import load
+    from aggregator.instance import Instance
     from aggregator.runtime.process import make_worker
     from aggregator.runtime.stage import Context
 
-    config = load(invocation.file, invocation.root, only=section)
+    builds = Builds(Instance(invocation.root))
+    build = _build_for(invocation, builds, section)
+    config = load(build.file, invocation.root, only=section, build=build)
     program = config.programs[section]
     if program.stage_class is None:
         raise ConfigError(f"{invocation.file} [{section}]: it has no stage; supervisord runs its command by itself")
@@ -50,8 +61,8 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         node=config.node,
         root=config.root,
         config_parser=config.parser,
-        # read anew each time it is asked for
-        feeds=lambda: load(invocation.file, invocation.root, only=section).feed_table(),
+        # of the latest build each time it is asked for
+        feeds=lambda: _latest(config, builds, section).feed_table(),
         store_settings=config.store,
         shares_redis=config.shares_redis,
     )
@@ -65,6 +76,29 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         patience_s=config.redis.patience,
     )
     return worker.run()
+
+
+def _build_for(invocation: Invocation, builds: Builds, section: str) -> Build:
+    """Return the build that this process was started for: that of its program file, by hand the current one."""
+    digest = os.environ.get("AGGREGATOR_DIGEST", "")
+    build = (builds.find(section, digest) if digest else None) or builds.current()
+    if build is None:
+        command = f"aggregator -r {shlex.quote(str(invocation.root))} config build"
+        raise ConfigError(f"{invocation.root}: nothing was built yet, and workers run only what was built; {command}")
+    if not build.is_whole():
+        advice = "`aggregator config build` makes another"
+        raise ConfigError(f"{build.folder}: somebody changed the copy that workers read; {advice}")
+    return build
+
+
+def _latest(config: Config, builds: Builds, section: str) -> Config:
+    """Return the configuration of the current build, which may know more feeds than the one a worker runs."""
+    from aggregator.config import load
+
+    current = builds.current()
+    if current is None or current == config.build or section not in current.facts.programs:
+        return config
+    return load(current.file, config.root, only=section, build=current)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

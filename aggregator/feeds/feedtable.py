@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -110,10 +110,13 @@ class Reader:
         for option, text in faults:
             self.document.fault(section, option, text)
 
-    def read_file(self, path: Path, environ: Mapping[str, str]) -> None:
-        """Take in a feeds file: comma-separated, in UTF-8; its first line may name the columns."""
+    def read_file(self, path: Path, read: Callable[[], bytes | None], environ: Mapping[str, str]) -> None:
+        """Take in a feeds file: comma-separated, in UTF-8; its first line may name the columns.
+
+        `path` is its name, `read` returns its bytes.
+        """
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = (read() or b"").decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"bad encoding: {error}; save it as UTF-8"
             self.document.fault("aggregator", "feeds_file", f"{path.name} cannot be read: {reason}")

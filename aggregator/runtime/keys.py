@@ -17,6 +17,8 @@ key after {NS}:     type    meaning                                             
 ``queues``          set     names of queues ever claimed from or pushed to          nobody
 ``workers``         set     names of workers ever started                           nobody
 ``serial``          string  numbers histories and dead letters                      nobody
+``state``           hash    the id of this state of Redis, and when it began        nobody
+``instances``       hash    node → id of the instance that has its name             nobody: the next owner replaces it
 ==================  ======  ======================================================  ============================
 
 QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
@@ -34,6 +36,8 @@ class Keys:
         self.queues = self.prefix + "queues"
         self.workers = self.prefix + "workers"
         self.serial = self.prefix + "serial"
+        self.state = self.prefix + "state"
+        self.instances = self.prefix + "instances"
 
     def queue(self, queue: str) -> str:
         """Return the list any program may RPUSH bare JSON objects onto."""

@@ -8,8 +8,11 @@ from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aggregator.errors import ConfigError
+from aggregator.identity import read_facts
+from aggregator.instance import Instance
 from aggregator.runtime.keys import Keys
-from aggregator.runtime.roster import roster
+from aggregator.runtime.queue import ADVICE
+from aggregator.runtime.roster import WorkerFacts, roster
 
 FORGOTTEN_S = 7 * 86_400
 """A worker that was not seen for so long is taken for one of the past; cron starts stages more often."""
@@ -20,24 +23,36 @@ def write_root(root: Path) -> str:
     return quote_from_bytes(os.fsencode(root))
 
 
-def refuse_another(client: Any, keys: Keys, node: str, root: Path) -> None:
-    """Raise ConfigError when workers of this node's name belong to an instance in another folder of this machine.
+def read_root(text: str) -> Path:
+    """Return the folder that `write_root` made a text of."""
+    return Path(os.fsdecode(unquote_to_bytes(text)))
 
-    One whose folder is gone was moved to where we are.
+
+def refuse_another(client: Any, keys: Keys, node: str, root: Path, instance_id: str) -> str:
+    """Raise ConfigError when workers of this node's name belong to another instance.
+
+    One whose workers are at rest and whose folder is gone was moved to where we are, or was removed. Returns the id of
+    the instance that had the name, for `Queue.start`.
     """
     for facts in roster(client, keys).workers:
-        if facts.node != node or not facts.root or facts.beat_age_s is None or facts.beat_age_s > FORGOTTEN_S:
-            continue
-        there = Path(os.fsdecode(unquote_to_bytes(facts.root)))
-        if _is_another(there, root):
+        recent = facts.beat_age_s is not None and facts.beat_age_s <= FORGOTTEN_S
+        if facts.node == node and facts.root and recent and _is_another(facts, root, instance_id):
             raise ConfigError(
-                f"the instance in {there} works in this Redis as node {node} too, and each would take the other's "
-                "messages: give this one another `namespace` in [redis], or another `node` in [aggregator] when both "
-                "are to share queues; if it was moved here, remove it there"
+                f"the instance in {read_root(facts.root)} works in this Redis as node {node} too, and {ADVICE}; "
+                "if it was moved here, remove it there"
             )
+    owner = client.hget(keys.instances, node)
+    return owner.decode() if owner is not None else ""
 
 
-def _is_another(there: Path, root: Path) -> bool:
+def _is_another(facts: WorkerFacts, root: Path, instance_id: str) -> bool:
+    there = read_root(facts.root)
+    if facts.instance and instance_id:
+        if facts.instance == instance_id:
+            return False
+        known = read_facts(Instance(there))
+        return facts.alive or (known is not None and known.id == facts.instance)
+    # a worker of an older version
     try:
         return (there / "data").is_dir() and not there.samefile(root)
     except OSError:

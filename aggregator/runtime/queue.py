@@ -7,18 +7,24 @@ incarnation that was superseded has no effect at all and raises Superseded.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError
 
-from aggregator.errors import CursorMoved, Superseded
+from aggregator.errors import ConfigError, CursorMoved, Superseded
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import Message, read_entry
 from aggregator.runtime.scripts import script
 
+ADVICE = (
+    "each would take the other's messages: give this one another `namespace` in [redis], or another `node` in "
+    "[aggregator] when both are to share queues"
+)
+"""What to do when two instances have one node's name."""
 FULL_MEMORY_S = 0.2
 """How often to look for messages in a Redis that cannot wait for them because its memory is full."""
 
@@ -81,6 +87,10 @@ class Queue:
         self.name = resolve(listens, identity.node) if listens else None
         self.account = self.name or identity.name
         self.token = ""
+        self.state_id = ""
+        """The id of the state in Redis, known once this was started."""
+        self.read_before = ""
+        """The queue that the worker of this name read last; empty for none."""
         self.number = 0
         self.maxdeliveries = maxdeliveries
         self.alone_from = alone_from
@@ -108,15 +118,24 @@ class Queue:
         queue = resolve(target, self.identity.node)
         return [self.keys.queue(queue), self.keys.returned(queue), self.keys.delayed(queue)]
 
-    def start(self, facts: Mapping[str, str | int]) -> int:
-        """Begin a new incarnation, and put back what earlier ones held. Returns how many messages that was."""
+    def start(self, facts: Mapping[str, str | int], *, instance: str = "", superseded: str = "") -> int:
+        """Begin a new incarnation, and put back what earlier ones held. Returns how many messages that was.
+
+        With `instance` the node's name must be this instance's, free, or that of `superseded`: raises ConfigError.
+        """
         me, k = self.identity.name, self.keys
-        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me)]
+        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.state, k.instances]
         pairs = [part for pair in facts.items() for part in pair]
-        queue = self.name or ""
-        token, back = self._run("start", keys, [me, queue, k.prefix, self.maxdeliveries, "queue", queue, *pairs])
-        self.token, self.number = token.decode(), 0
-        return int(back)
+        queue, claims = self.name or "", [self.identity.node, instance, superseded]
+        args = [me, queue, k.prefix, self.maxdeliveries, secrets.token_hex(8), *claims, "queue", queue, *pairs]
+        reply = self._run("start", keys, args)
+        if reply[0] == b"another":
+            raise ConfigError(
+                f"the instance {reply[1].decode()} works in this Redis as node {self.identity.node} too; {ADVICE}"
+            )
+        self.token, self.number = reply[0].decode(), 0
+        self.state_id, self.read_before = reply[2].decode(), reply[3].decode()
+        return int(reply[1])
 
     def cursors(self) -> dict[str, str]:
         """Return the positions committed by this section on this node."""

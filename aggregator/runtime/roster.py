@@ -35,6 +35,15 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     """The folder of its instance, as `neighbours.write_root` has it; empty of older versions."""
     notes: dict[str, str]
+    instance: str = ""
+    """The id of its instance; empty of older versions."""
+    machine: str = ""
+    built: int = 0
+    """The number of the build that it runs; 0 = none."""
+    digest: str = ""
+    """The digest of its section in that build."""
+    belongings: tuple[str, ...] = ()
+    """What the cursors of its section are about (`Stage.belongings`)."""
 
     @property
     def alive(self) -> bool:
@@ -81,5 +90,10 @@ def _facts(name: str, texts: dict[str, str], now: float) -> WorkerFacts:
         handled=int(texts.get("handled", 0)),
         version=texts.get("version", ""),
         root=texts.get("root", ""),
+        instance=texts.get("instance", ""),
+        machine=texts.get("machine", ""),
+        built=int(texts.get("built", 0)),
+        digest=texts.get("digest", ""),
+        belongings=msgspec.json.decode(texts.get("belongings", "[]"), type=tuple[str, ...]),
         notes={field[len("note:") :]: text for field, text in sorted(texts.items()) if field.startswith("note:")},
     )

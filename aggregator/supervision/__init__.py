@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from aggregator.supervision.changes import Action, carry_out
 from aggregator.supervision.control import Changes, Control, ProcessState, SupervisorError
 from aggregator.supervision.links import disable, enable
-from aggregator.supervision.plan import Action, Plan, apply, build, plan
+from aggregator.supervision.plan import Plan, build, plan
 
 __all__ = [
     "Action",
@@ -13,8 +14,8 @@ __all__ = [
     "Plan",
     "ProcessState",
     "SupervisorError",
-    "apply",
     "build",
+    "carry_out",
     "disable",
     "enable",
     "plan",

@@ -12,12 +12,15 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from aggregator import __version__, graph, placeholders
+from aggregator.builds import Builds, Facts, digest_of
 from aggregator.config import Config, Program
+from aggregator.runtime.keys import resolve
 from aggregator.sections import ProgramSettings
 from aggregator.settings import options_of
 
@@ -237,6 +240,34 @@ def _digest(config: Config, program: Program) -> str:
         for name in program.plugins:
             parts += [raw for section, raw in config.raw.items() if section == name or section.startswith(f"{name}_")]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+
+
+def new_build(config: Config) -> Facts | None:
+    """Return what a build of this configuration would be; None when the current one is the same."""
+    builds, file = Builds(config.instance), config.file
+    if file.is_relative_to(config.root):
+        file = file.relative_to(config.root)
+    digest = digest_of(__version__, str(file), config.source, config.tables.feeds_text())
+    current = builds.current()
+    if current is not None and current.facts.digest == digest and current.is_whole():
+        return None
+    return Facts(
+        number=builds.next_number(),
+        digest=digest,
+        version=__version__,
+        built_at=time.time(),
+        file=str(file),
+        node=config.node,
+        namespace=config.redis.namespace,
+        programs={program.section: _digest(config, program) for program in config.programs.values()},
+        queues={resolve(queue, config.node): section for queue, section in config.consumers.items()},
+        belongings={
+            program.section: belongings
+            for program in config.programs.values()
+            if program.stage_class and (belongings := program.stage_class.belongings(program.settings, config.root))
+        },
+        feeds=tuple(config.feeds),
+    )
 
 
 def _log(config: Config, program: Program) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from aggregator.config import Config
 from aggregator.errors import ConfigError
 from aggregator.settings import meant
+from aggregator.supervision.changes import Action, carry_out
 from aggregator.supervision.control import Control
 from aggregator.supervision.files import is_ours
-from aggregator.supervision.plan import Action, Plan, apply
 
 
 def enable(config: Config, names: Collection[str]) -> Iterator[str]:
@@ -20,7 +20,7 @@ def enable(config: Config, names: Collection[str]) -> Iterator[str]:
         link = config.instance.enabled / f"{name}.conf"
         if not os.path.lexists(link):
             text = (config.instance.available / f"{name}.conf").read_text(encoding="utf-8")
-            apply(Plan((Action("link", link, "", text, 0o644),)))
+            carry_out([Action("link", link, "", text, 0o644)])
             yield f"{name}: enabled"
     yield from _update(config, names)
 

@@ -10,43 +10,38 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from aggregator.builds import Builds, Facts
 from aggregator.config import Config
 from aggregator.errors import ConfigError
+from aggregator.identity import check, claim
 from aggregator.instance import Instance, read_line
-from aggregator.supervision.files import NOT_ENABLED, GeneratedFile, files, is_ours, log_files
+from aggregator.supervision.changes import Action, carry_out, parts_left
+from aggregator.supervision.files import NOT_ENABLED, GeneratedFile, files, is_ours, log_files, new_build
 from aggregator.supervision.redisserver import ADVICE, find_server
-
-Link = Callable[[str, Path], None]
-
-
-class Action(NamedTuple):
-    """One step: `line` is what the user sees of it."""
-
-    kind: Literal["mkdir", "write", "mode", "link", "remove"]
-    path: Path
-    line: str
-    text: str = ""
-    mode: int = 0
 
 
 class Plan(NamedTuple):
     """Everything a build would do, in order."""
 
     actions: tuple[Action, ...]
+    build: Facts | None = None
+    """The copy of the configuration to be made; None when the current one is the same."""
 
     @property
     def changes(self) -> bool:
         """True when the files are not as the configuration says."""
-        return bool(self.actions)
+        return bool(self.actions or self.build)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """One line for each action."""
-        return tuple(action.line for action in self.actions)
+        built = (f"build   {self.build.number}",) if self.build else ()
+        return (*(action.line for action in self.actions), *built)
 
 
 def build(config: Config, dry_run: bool = False) -> Plan:
@@ -66,33 +61,39 @@ def build(config: Config, dry_run: bool = False) -> Plan:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(instance)
         made = plan(config)
-        apply(made)
-    return Plan((*folders, *made.actions))
+        claim(instance, config.node)
+        _apply(config, made)
+    return Plan((*folders, *made.actions), made.build)
 
 
 def plan(config: Config) -> Plan:
     """Return what has to change. Raises ConfigError when that would touch what is not ours."""
-    return Plan(tuple(_Planner(config).actions()))
+    actions = tuple(_Planner(config).actions())
+    return Plan(actions, new_build(config))
 
 
-def apply(made: Plan, symlink: Link = lambda target, path: os.symlink(target, path)) -> None:
-    """Carry out a plan. Where links are impossible, copies take their place."""
-    for action in made.actions:
-        if action.kind == "mkdir":
-            action.path.mkdir(mode=action.mode, parents=True, exist_ok=True)
-        elif action.kind == "write":
-            _write(action.path, action.text, action.mode)
-        elif action.kind == "mode":
-            action.path.chmod(action.mode)
-        elif action.kind == "link":
-            _link(action, symlink)
-        else:
-            action.path.unlink(missing_ok=True)
+def _apply(config: Config, made: Plan) -> None:
+    """Make the copy that workers read, then the files that name it. Raises OSError, having changed nothing."""
+    builds = Builds(config.instance)
+    if made.build is None:
+        carry_out(made.actions)
+        return
+    builds.write(made.build, config.source, config.tables.feeds_text(), stat.S_IMODE(config.file.stat().st_mode))
+    try:
+        carry_out(made.actions)
+        # order: every file is there, then the build counts
+        builds.switch(made.build.number)
+    except OSError:
+        builds.discard(made.build.number)
+        raise
+    builds.sweep(_named(config.instance))
 
 
-def link_target(path: Path) -> str:
-    """Return what the link of workers_enabled named `path` points to."""
-    return f"../workers_available/{path.name}"
+def _named(instance: Instance) -> dict[str, str]:
+    """Return the digest that the program file of each section names."""
+    texts = {path.stem: _text(path) or "" for path in instance.available.glob("*.conf")}
+    found = {section: re.search(r'AGGREGATOR_DIGEST="(\w+)"', text) for section, text in texts.items()}
+    return {section: match[1] for section, match in found.items() if match}
 
 
 class _Planner:
@@ -121,6 +122,7 @@ class _Planner:
         yield from self._leftovers({file.path for file in wanted})
 
     def _refuse(self, wanted: list[GeneratedFile]) -> None:
+        check(self.instance)
         problems = list(dict.fromkeys(self._bad_folders()))
         for file in wanted:
             if os.path.lexists(file.path) and (file.path.is_symlink() or not _wrote(file.path)):
@@ -157,6 +159,7 @@ class _Planner:
         if self.instance.sockets != self.instance.run:
             folders[self.instance.sockets] = 0o700
             _check_private(self.instance.sockets)
+        folders[self.instance.built] = 0o711
         for path in (self.instance.logs, self.instance.available, self.instance.enabled):
             folders[path] = 0o755
         for program in self.config.programs.values():
@@ -278,32 +281,9 @@ def _check_private(folder: Path) -> None:
         raise ConfigError(f"{folder}: not a folder of our own with mode 0700; remove it")
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    # No .conf at its end: supervisord must not read half a file.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        os.fchmod(handle, mode)
-        stream.write(text)
-        stream.flush()
-        os.fsync(handle)
-    part.rename(path)
-
-
 def _sweep(instance: Instance) -> None:
     """Remove the half-written files of builds that were killed. With the lock no other build is writing any."""
     places = {instance.root: "supervisord.conf", instance.run: "*"}
     places |= dict.fromkeys((instance.available, instance.enabled), "*.conf")
-    for folder, name in places.items():
-        for part in folder.glob(f".{name}.[0-9]*.part"):
-            part.unlink(missing_ok=True)
-
-
-def _link(action: Action, symlink: Link) -> None:
-    try:
-        symlink(link_target(action.path), action.path)
-    except FileExistsError:
-        return
-    except OSError:
-        # a file system without links, such as vfat
-        _write(action.path, action.text, action.mode)
+    for part in parts_left(places):
+        part.unlink(missing_ok=True)

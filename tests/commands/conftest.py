@@ -17,6 +17,7 @@ from aggregator.cli import main
 from aggregator.config import Config, load
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.message import History
+from aggregator.supervision import build
 from tests.runtime.desk import Desk
 
 PROJECT = Path(__file__).parents[2]
@@ -87,16 +88,26 @@ class Site:
 
     def run(self, *words: str) -> Ran:
         """Run a command in this process."""
+        self._build_for(words)
         self._capsys.readouterr()
         code = main(["--root", str(self.root), *words])
         out, err = self._capsys.readouterr()
         return Ran(code, out, err)
 
+    def build(self, root: Path | None = None) -> None:
+        """Build the configuration as it stands in the file, of this instance or of one in another folder."""
+        build(load((root or self.root) / "loglines.cfg", root or self.root))
+
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
+        """Start a command as a process of its own; a worker runs what was built, so that is done before."""
+        self._build_for(words)
         command = [sys.executable, "-m", "aggregator", "--root", str(self.root), *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=PROJECT)
+
+    def _build_for(self, words: tuple[str, ...]) -> None:
+        if words[0] == "work":
+            self.build(Path(words[words.index("--root") + 1]) if "--root" in words else None)
 
     def kill(self, queue: str, *bodies: bytes, reason: str = "bad", trace: str = "") -> list[int]:
         """Set messages aside, and return their ids."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.commands.conftest import PROJECT, Site
 from tests.runtime.desk import bodies
@@ -18,10 +21,11 @@ listento = lines
 fanout = kept, spare
 
 [worker_keep]
-stage = plugins.stages_of_mine:Nothing
+command = sleep 1000
 listento = kept
 maxdepth = 3
 """
+OWN_STAGE = BROKER.replace("command = sleep 1000", "stage = plugins.stages_of_mine:Nothing")
 
 
 def test_a_worker_works_until_told_to_stop_and_holds_back_at_its_targets_limit(site: Site) -> None:
@@ -57,8 +61,9 @@ def test_a_stage_of_the_instances_own_plugins_is_run(site: Site) -> None:
         "    def handle(self, message):\n"
         "        yield Drop('mine')\n"
     )
-    site.configure(BROKER)
+    site.configure(OWN_STAGE)
     site.desk.push("kept", *bodies(3))
+    site.build()
     command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_keep", "0"]
     environment = {"PYTHONPATH": str(PROJECT)}
     # not in the project's folder, which has plugins of its own
@@ -82,7 +87,7 @@ def test_what_a_stranger_says_stays_on_one_line_of_the_log(site: Site) -> None:
         "    def handle(self, message):\n"
         "        raise RuntimeError(message.body['said'])\n"
     )
-    site.configure(BROKER + "maxtries = 1\n")
+    site.configure(OWN_STAGE + "maxtries = 1\n")
     site.desk.push("kept", b'{"said": "two\\n2026-01-01 ERROR lines \\u001b[31m"}')
     process = site.start("work", "worker_keep", "0")
 
@@ -96,13 +101,84 @@ def test_what_a_stranger_says_stays_on_one_line_of_the_log(site: Site) -> None:
     assert line.endswith("error=RuntimeError: two\\n2026-01-01 ERROR lines \\x1b[31m")
 
 
-def test_a_bad_section_is_exit_code_78_with_the_reason_in_the_log(site: Site) -> None:
-    site.configure("[worker_broker]\nstage = broker\nlistento = lines\n")
+def test_a_section_that_cannot_run_is_exit_code_78_with_the_reason_in_the_log(site: Site) -> None:
+    site.configure(BROKER.replace("fanout = kept", "fanout = %(ENV_AGGREGATOR_TEST_TARGET)s"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGGREGATOR_TEST_TARGET", "kept")
+        site.build()
 
-    ran = site.run("work", "worker_broker", "0")
+    ran = work(site, "worker_broker")
 
-    assert ran.code == 78
-    assert "fanout: missing" in ran.out
+    assert ran.returncode == 78
+    assert "missing environment variable AGGREGATOR_TEST_TARGET" in ran.stdout
+
+
+def test_what_was_never_built_does_not_run(site: Site) -> None:
+    site.configure(BROKER)
+
+    ran = work(site, "worker_broker")
+
+    assert ran.returncode == 78
+    assert "nothing was built yet" in ran.stdout
+
+
+def test_a_worker_runs_what_was_built_whatever_the_file_says_by_now(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    site.configure("[worker_broker]\nstage = broker\nlistento = elsewhere\nfanout = wrong\n")
+    site.desk.push("lines", *bodies(2))
+    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+
+    try:
+        wait_until(lambda: len(site.desk.waiting("kept")) == 2)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_a_worker_runs_the_build_that_its_program_file_names(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    digest = digest_in(site, "worker_broker")
+    site.configure(BROKER.replace("fanout = kept", "fanout = kept, other"))
+    site.build()
+    site.desk.push("lines", *bodies(2))
+    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
+    process = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "AGGREGATOR_DIGEST": digest})
+
+    try:
+        wait_until(lambda: len(site.desk.waiting("kept")) == 2)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+    assert digest_in(site, "worker_broker") != digest
+    assert site.desk.waiting("other") == []
+
+
+def test_a_copy_that_somebody_changed_is_not_run(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    copy = site.root / "run/built/1/loglines.cfg"
+    copy.write_text(copy.read_text().replace("fanout = kept", "fanout = wrong"))
+
+    ran = work(site, "worker_broker")
+
+    assert ran.returncode == 78
+    assert "somebody changed the copy that workers read" in ran.stdout
+
+
+def work(site: Site, section: str) -> subprocess.CompletedProcess[str]:
+    """Run a worker that is expected to end by itself."""
+    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", section, "0"]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def digest_in(site: Site, section: str) -> str:
+    """Return the digest in a program file."""
+    text = (site.root / f"workers_available/{section}.conf").read_text()
+    return text.partition('AGGREGATOR_DIGEST="')[2].partition('"')[0]
 
 
 def work_for_a_moment(site: Site, root: Path) -> None:
@@ -170,6 +246,7 @@ LOOK = "import sys; from aggregator.cli import main; main(sys.argv[1:]); print(*
 
 def test_a_worker_imports_no_other_stage_and_no_command(site: Site) -> None:
     site.configure(BROKER)
+    site.build()
     site.desk.push("lines", *bodies(1))
     command = [sys.executable, "-c", LOOK, "-r", str(site.root), "work", "worker_broker", "0"]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)

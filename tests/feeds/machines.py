@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from aggregator.config import load
 from aggregator.feeds.bundle import Contents, read_bundle
 from aggregator.feeds.catalogue import open_bundle
 from aggregator.runtime.connection import connect
@@ -16,6 +17,7 @@ from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, accounts
 from aggregator.runtime.message import encode_body
 from aggregator.stores.store import Store
+from aggregator.supervision import build
 from tests.servers import wait_until
 
 PROJECT = Path(__file__).parents[2]
@@ -44,6 +46,7 @@ class Machine:
         }  # fmt: skip
         lines = [f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in texts.items()) for name, texts in sections.items()]
         (root / "loglines.cfg").write_text("\n".join(lines))
+        build(load(root / "loglines.cfg", root))
         self._client = connect(redis_url)
         self._keys = Keys(namespace)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -16,9 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from aggregator.config import load
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.messages import Downloaded
 from aggregator.feeds.pace import next_after
+from aggregator.supervision import build
 from tests.feeds.webserver import Talk, WebServer
 from tests.runtime.desk import Desk
 from tests.servers import wait_until
@@ -39,6 +41,10 @@ class Site:
         (self.root / "loglines.cfg").write_text(
             f"{self.head}[worker_download]\nstage = download\npushto = fetched\nnumprocs = 2\nbackoff = 1s\n{text}"
         )
+        self.build()
+
+    def build(self) -> None:
+        build(load(self.root / "loglines.cfg", self.root))
 
     def start(self, number: int, *command: str) -> None:
         usual = ("aggregator", "-r", str(self.root), "work", "worker_download", str(number))
@@ -227,6 +233,7 @@ def test_ten_thousand_feeds_get_under_way(site: Site) -> None:
     site.configure("")
     text = (site.root / "loglines.cfg").read_text()
     (site.root / "loglines.cfg").write_text(text.replace("[aggregator]\n", "[aggregator]\nfeeds_file = feeds.csv\n"))
+    site.build()
 
     site.start(0)
     wait_until(lambda: site.desk.client.llen(site.desk.keys.queue("fetched")) >= 10_000, 120)

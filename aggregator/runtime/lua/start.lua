@@ -1,17 +1,27 @@
 -- A new incarnation of a worker: take the next fencing token, put back what earlier ones held. Tokens follow the clock
 -- so that they grow even over a Redis that came back older than it was.
--- KEYS 1 worker  2 workers  3 queues  4 serial  5 held
--- ARGV 1 name  2 queue ('' for a source)  3 what all keys start with  4 maxdeliveries  5... field, value of the
---      worker's hash, `queue` among them
--- Returns {token, messages put back}.
+-- KEYS 1 worker  2 workers  3 queues  4 serial  5 held  6 state  7 instances
+-- ARGV 1 name  2 queue ('' for a source)  3 what all keys start with  4 maxdeliveries  5 an id for a state that begins
+--      6 node  7 instance ('' when nobody else can have the node's name)  8 the instance whose place it takes, or ''
+--      9... field, value of the worker's hash, `queue` among them
+-- Returns {token, messages put back, id of the state, queue that it read before or ''},
+-- or {'another', the instance that has the node's name}.
 local last = redis.call('HMGET', KEYS[1], 'token', 'queue')
 make_way(KEYS[1])
+if ARGV[7] ~= '' then
+  local owner = redis.call('HGET', KEYS[7], ARGV[6])
+  if owner and owner ~= ARGV[7] and owner ~= ARGV[8] then return {'another', owner} end
+  redis.call('HSET', KEYS[7], ARGV[6], ARGV[7])
+end
+if redis.call('HSETNX', KEYS[6], 'id', ARGV[5]) == 1 then
+  redis.call('HSET', KEYS[6], 'began', string.format('%.3f', now()))
+end
 local token = string.format('%.0f', math.max(tonumber(last[1] or '0') + 1, math.floor(now() * 1000000)))
 -- What an earlier incarnation noted of itself may be true no more.
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.sub(field, 1, 5) == 'note:' then redis.call('HDEL', KEYS[1], field) end
 end
-redis.call('HSET', KEYS[1], 'token', token, 'batch', 0, unpack(ARGV, 5))
+redis.call('HSET', KEYS[1], 'token', token, 'batch', 0, unpack(ARGV, 9))
 redis.call('SADD', KEYS[2], ARGV[1])
 -- The section may read another queue than it did: what was held belongs to the one it came from.
 local back, prefix, from = 0, ARGV[3], last[2]
@@ -25,4 +35,4 @@ if ARGV[2] ~= '' then
   redis.call('SADD', prefix .. 'holders:' .. ARGV[2], ARGV[1])
   redis.call('SADD', KEYS[3], ARGV[2])
 end
-return {token, back}
+return {token, back, redis.call('HGET', KEYS[6], 'id'), from or ''}

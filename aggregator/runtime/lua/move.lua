@@ -1,0 +1,49 @@
+-- Move some of what a queue holds that nobody reads any more to another one: ready, returned, delayed, dead.
+-- The books of the one say `dropped:moved`, those of the other count what comes; both balance.
+-- KEYS from: 1 queue  2 returned  3 delayed  4 dead  5 books   to: 6 queue  7 returned  8 delayed  9 dead  10 books
+--      11 queues
+-- ARGV 1 the most entries to move  2 name of the queue they go to
+-- Returns how many were moved.
+local left, moved, waiting = tonumber(ARGV[1]), 0, 0
+make_way(KEYS[5])
+local function from_list(source, target)
+  local n = 0
+  while left > 0 do
+    if not redis.call('LMOVE', source, target, 'LEFT', 'RIGHT') then break end
+    left, n = left - 1, n + 1
+  end
+  return n
+end
+-- what waits to be tried again was taken from the queue before, and is counted as taken in the other
+local returned = from_list(KEYS[2], KEYS[7])
+local delayed = 0
+for i, value in ipairs(redis.call('ZRANGE', KEYS[3], 0, left - 1, 'WITHSCORES')) do
+  if i % 2 == 1 then
+    waiting = value
+  else
+    redis.call('ZADD', KEYS[8], value, waiting)
+    redis.call('ZREM', KEYS[3], waiting)
+    delayed = delayed + 1
+  end
+end
+left = left - delayed
+local dead = 0
+if left > 0 then
+  for _, id in ipairs(redis.call('HKEYS', KEYS[4])) do
+    if dead >= left then break end
+    redis.call('HSET', KEYS[9], id, redis.call('HGET', KEYS[4], id))
+    redis.call('HDEL', KEYS[4], id)
+    dead = dead + 1
+  end
+  left = left - dead
+end
+local ready = from_list(KEYS[1], KEYS[6])
+moved = returned + delayed + dead + ready
+if moved > 0 then
+  redis.call('HINCRBY', KEYS[5], 'in', ready)
+  redis.call('HINCRBY', KEYS[5], 'dropped:moved', moved)
+  redis.call('HINCRBY', KEYS[10], 'in', returned + delayed + dead)
+  redis.call('HINCRBY', KEYS[10], 'pushed', moved)
+  redis.call('SADD', KEYS[11], ARGV[2])
+end
+return moved
