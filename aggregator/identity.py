@@ -48,8 +48,8 @@ def check(instance: Instance) -> InstanceFacts | None:
     facts = read_facts(instance)
     if facts is not None and (original := _original(instance, facts)):
         raise ConfigError(
-            f"{instance.root} is a copy of the instance in {original}, which is there still: both would collect the same "
-            f"under one name; remove one of them, or make this an instance of its own: "
+            f"{instance.root} is a copy of the instance in {original}, which is there still: both would collect the "
+            f"same under one name; remove one of them, or make this an instance of its own: "
             f"aggregator -r {instance.root} state fork"
         )
     return facts

@@ -9,6 +9,7 @@ from typing import Any
 from aggregator.commands.invocation import Failed, Invocation, redis_of
 from aggregator.config import Config, Program
 from aggregator.errors import Unavailable
+from aggregator.identity import claim, machine_id
 from aggregator.runtime.connection import connect
 from aggregator.runtime.consumer import ConsumerWorker
 from aggregator.runtime.keys import Keys, resolve
@@ -68,6 +69,7 @@ class Foreground:
         self.program = _only(self.config, stage_name)
         self.queue = resolve(self.program.listens or "", self.config.node)
         log_to_stdout(logging.WARNING)
+        self.instance_id = claim(self.config.instance, self.config.node).id
 
     def drain(self, settings: Any = None, stage_class: Any = None) -> int:
         """Handle all that waits, with other settings or another stage than the section's if given.
@@ -108,6 +110,10 @@ class Foreground:
             feeds=self.config.feed_table,
             store_settings=self.config.store,
             shares_redis=self.config.shares_redis,
+            instance_id=self.instance_id,
+            machine=machine_id(),
+            sections=self.config.programs.keys(),
+            queues={resolve(queue, self.config.node) for queue in self.config.consumers},
         )
 
     def account(self) -> Account:
@@ -124,7 +130,7 @@ class Foreground:
     def refuse_beside_another(self, client: Any, keys: Keys) -> None:
         """Raise Failed while the section's own worker is at work, ConfigError when that is another instance's."""
         if self.config.shares_redis:
-            refuse_another(client, keys, self.config.node, self.config.root)
+            refuse_another(client, keys, self.config.node, self.config.root, self.instance_id)
         for worker in roster(client, keys).workers:
             if (worker.node, worker.section) == (self.config.node, self.program.section) and worker.alive:
                 raise Failed(

@@ -42,11 +42,14 @@ def _work(invocation: Invocation, args: argparse.Namespace) -> int:
 def _run(invocation: Invocation, section: str, number: int) -> int:
     from aggregator.builds import Builds
     from aggregator.config import load
+    from aggregator.identity import check, machine_id
     from aggregator.instance import Instance
     from aggregator.runtime.process import make_worker
     from aggregator.runtime.stage import Context
 
-    builds = Builds(Instance(invocation.root))
+    instance = Instance(invocation.root)
+    facts = check(instance)
+    builds = Builds(instance)
     build = _build_for(invocation, builds, section)
     config = load(build.file, invocation.root, only=section, build=build)
     program = config.programs[section]
@@ -65,6 +68,12 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         feeds=lambda: _latest(config, builds, section).feed_table(),
         store_settings=config.store,
         shares_redis=config.shares_redis,
+        instance_id=facts.id if facts else "",
+        machine=machine_id(),
+        built=build.facts.number,
+        digest=build.facts.programs.get(section, ""),
+        sections=build.facts.programs.keys(),
+        queues=build.facts.queues.keys(),
     )
     worker = make_worker(
         program.stage_class,

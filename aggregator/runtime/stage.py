@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -108,7 +108,9 @@ class Context:
     a section `[store_NAME]` (ConfigError when there is none). `shares_redis` is false when Redis is the instance's own.
     `instance_id` is made with the instance's folder, `state_id` with the state in Redis: an emptied Redis, or another
     namespace, has another one. A note on the disk that names another state says nothing of this one. The worker sets
-    `state_id` before the stage starts.
+    `state_id` before the stage starts. `machine` tells machines of one host name apart.
+    `built` and `digest` say which build the section runs; `sections` are all that it has, and `queues` (names as in
+    Redis) all that they read: state of others belongs to nobody any more, where these are known.
     """
 
     def __init__(
@@ -126,6 +128,11 @@ class Context:
         shares_redis: bool = False,
         instance_id: str = "",
         state_id: str = "",
+        machine: str = "",
+        built: int = 0,
+        digest: str = "",
+        sections: Collection[str] = (),
+        queues: Collection[str] = (),
     ) -> None:
         self.section = section
         self.number = number
@@ -139,6 +146,11 @@ class Context:
         self.shares_redis = shares_redis
         self.instance_id = instance_id
         self.state_id = state_id
+        self.machine = machine
+        self.built = built
+        self.digest = digest
+        self.sections = sections
+        self.queues = queues
         self.log = logging.getLogger(section)
         self._counts: dict[str, int] = {}
         self._counting = threading.Lock()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
 
+import msgspec
+
 from aggregator import __version__
 from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
@@ -21,12 +23,18 @@ from aggregator.runtime.message import ascii_text
 from aggregator.runtime.neighbours import refuse_another, write_root
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.stage import Context, Source, Stage
+from aggregator.runtime.statenote import note_state
+from aggregator.runtime.succession import StillRuns, Succession
 
 BLOCK_S = 1.0
 """How long one blocking wait lasts; well below the client's socket timeout, and part of how soon a sibling helps."""
 FULL_S = 0.2
 """How often to look whether a full target has room again."""
 SUMMARY_S = 60.0
+STILL_S = 0.5
+"""How often to look whether the section whose place this one has has ended."""
+SWEEP_S = 5.0
+"""How often to look for messages in the queues that the section read before."""
 _T = TypeVar("_T")
 
 
@@ -54,6 +62,9 @@ class Worker:
         self.superseded = False
         self.state, self.reason, self.since = "starting", "", context.clock()
         self.handled = 0
+        self.belongings = type(stage).belongings(stage.settings, context.root)
+        self.succession = Succession(queue, context, self.belongings)
+        self._sweep_at = 0.0
         self._may_interrupt = False
         self._summary_at = time.monotonic() + SUMMARY_S
         self._summary_from = 0
@@ -68,9 +79,12 @@ class Worker:
             signal.signal(number, self._on_signal)
         heartbeat = Heartbeat(self.queue, self._facts, self._on_lost, self.log.warning)
         try:
-            if self.context.shares_redis:
-                self._call(self._refuse_another)
-            back = self._call(lambda: self.queue.start(self._birth()))
+            back = self._begin()
+            self.context.state_id = self.queue.state_id
+            if self.context.instance_id:
+                note_state(self.context)
+            if not self._succeeded():
+                return self._end(heartbeat, EXIT_OK)
             self.context.cursors = self._call(self.queue.cursors)
             self.log.info("start worker=%s pid=%d returned=%d", self.queue.identity.name, os.getpid(), back)
             heartbeat.start()
@@ -88,10 +102,34 @@ class Worker:
         except Interrupted:
             return self._end(heartbeat, EXIT_OK)
 
+    def _begin(self) -> int:
+        """Start this incarnation. Returns how many messages earlier ones left."""
+        shared, superseded = self.context.shares_redis, ""
+        if shared:
+            superseded = self._call(self._refuse_another)
+        instance = self.context.instance_id if shared else ""
+        return self._call(lambda: self.queue.start(self._birth(), instance=instance, superseded=superseded))
+
+    def _succeeded(self) -> bool:
+        """Take over what belongs to the section. Returns False when told to stop before."""
+        while not self.stopping:
+            try:
+                self._call(self.succession.begin)
+                return True
+            except StillRuns as error:
+                if self.state != "waiting":
+                    self.log.warning("waiting reason=%s", error)
+                self._show("waiting", str(error))
+                self._sleep(STILL_S)
+        return False
+
     def _loop(self) -> None:
         while not self.stopping:
             try:
                 self.turn()
+                if time.monotonic() >= self._sweep_at:
+                    self._sweep_at = time.monotonic() + SWEEP_S
+                    self._call(self.succession.sweep)
             except Interrupted:
                 continue
             self._summarise()
@@ -191,8 +229,9 @@ class Worker:
         self.superseded = self.superseded or superseded
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _refuse_another(self) -> None:
-        refuse_another(self.queue.client, self.queue.keys, self.queue.identity.node, self.context.root)
+    def _refuse_another(self) -> str:
+        queue, context = self.queue, self.context
+        return refuse_another(queue.client, queue.keys, queue.identity.node, context.root, context.instance_id)
 
     def _birth(self) -> dict[str, str | int]:
         identity = self.queue.identity
@@ -203,6 +242,11 @@ class Worker:
             "pid": os.getpid(),
             "version": __version__,
             "root": write_root(self.context.root),
+            "instance": self.context.instance_id,
+            "machine": self.context.machine,
+            "built": self.context.built,
+            "digest": self.context.digest,
+            "belongings": msgspec.json.encode(self.belongings).decode(),
             "started": f"{self.context.clock():.3f}",
             **self._facts(),
         }

@@ -17,7 +17,7 @@ end
 -- what waits to be tried again was taken from the queue before, and is counted as taken in the other
 local returned = from_list(KEYS[2], KEYS[7])
 local delayed = 0
-for i, value in ipairs(redis.call('ZRANGE', KEYS[3], 0, left - 1, 'WITHSCORES')) do
+for i, value in ipairs(left > 0 and redis.call('ZRANGE', KEYS[3], 0, left - 1, 'WITHSCORES') or {}) do
   if i % 2 == 1 then
     waiting = value
   else
@@ -27,16 +27,18 @@ for i, value in ipairs(redis.call('ZRANGE', KEYS[3], 0, left - 1, 'WITHSCORES'))
   end
 end
 left = left - delayed
-local dead = 0
-if left > 0 then
-  for _, id in ipairs(redis.call('HKEYS', KEYS[4])) do
-    if dead >= left then break end
-    redis.call('HSET', KEYS[9], id, redis.call('HGET', KEYS[4], id))
-    redis.call('HDEL', KEYS[4], id)
+local dead, place = 0, '0'
+repeat
+  if left <= 0 then break end
+  local page = redis.call('HSCAN', KEYS[4], place, 'COUNT', left)
+  place = page[1]
+  for i = 1, #page[2], 2 do
+    redis.call('HSET', KEYS[9], page[2][i], page[2][i + 1])
+    redis.call('HDEL', KEYS[4], page[2][i])
     dead = dead + 1
   end
-  left = left - dead
-end
+until dead > 0 or place == '0'
+left = left - dead
 local ready = from_list(KEYS[1], KEYS[6])
 moved = returned + delayed + dead + ready
 if moved > 0 then

@@ -1,0 +1,39 @@
+"""Notice that Redis holds another state than before: it was emptied, or another Redis or namespace is used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from aggregator.durable import sync_folder
+from aggregator.instance import read_line
+from aggregator.runtime.stage import Context
+
+
+def note_state(context: Context) -> None:
+    """Compare the state in Redis with the one that this instance worked with last, and report when it is another."""
+    path = context.path("data/state")
+    known = read_line(path)
+    if known == context.state_id:
+        return
+    if known is not None:
+        context.report(
+            "another_state",
+            f"Redis holds another state ({context.state_id}) than this instance worked with before ({known}): "
+            "positions and messages of before are not known here, so what was done before may be done again",
+            "if this was not meant, stop, and give the instance the Redis or namespace it had; "
+            "`aggregator state list` shows what is where",
+            lasting=True,
+        )
+    _write(path, context.state_id)
+
+
+def _write(path: Path, state_id: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".state.{os.getpid()}.part")
+    with open(part, "w", encoding="ascii") as file:
+        file.write(f"{state_id}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    sync_folder(path.parent)

@@ -1,0 +1,186 @@
+"""What a worker takes over that starts under another name, or reads another queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aggregator.errors import ConfigError
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.message import History
+from aggregator.runtime.queue import Identity, Queue
+from aggregator.runtime.stage import Context
+from aggregator.runtime.succession import StillRuns, Succession, move
+from tests.runtime.desk import Desk, bodies, raws
+
+ME = "instance-1"
+
+
+def begin(
+    desk: Desk, listens: str | None, section: str = "stage", node: str = "node", belongings: tuple[str, ...] = (),
+    sections: tuple[str, ...] = ("stage",), queues: tuple[str, ...] = ("in",), instance: str = ME,
+) -> tuple[Queue, Succession]:  # fmt: skip
+    """Start an incarnation of a worker of this instance, as a process does, up to its succession."""
+    queue = Queue(desk.client, desk.keys, Identity(section, 0, node), listens)
+    context = Context(
+        section=section, number=0, node=node, root=Path("/nowhere"), instance_id=instance, sections=sections,
+        queues=queues,
+    )  # fmt: skip
+    queue.start({"instance": instance, "machine": "", "belongings": msgspec.json.encode(belongings).decode()})
+    return queue, Succession(queue, context, belongings)
+
+
+def fill(desk: Desk, worker: Queue) -> None:
+    """Leave a message in each place of a worker's queue: set aside, to be tried again, held, ready."""
+    desk.push("in", *bodies(4))
+    messages = worker.claim(0, 3).messages
+    batch = Batch()
+    batch.set_aside(messages[0], History(error="bad"))
+    batch.retry(messages[1], History(error="again"), 3600.0)
+    batch.close()
+    worker.commit(batch, prefix=True)
+
+
+def test_a_section_that_reads_another_queue_takes_along_all_that_lay_in_the_old_one(desk: Desk) -> None:
+    before, _ = begin(desk, "in")
+    fill(desk, before)
+
+    after, succession = begin(desk, "new", queues=("new",))
+    succession.begin()
+
+    # what a worker had held when it vanished goes alone
+    assert raws(after.claim(0, 10).messages) == [bodies(3)[2]]
+    assert desk.waiting("new") == [bodies(4)[3]]
+    assert desk.client.hlen(desk.keys.dead("new")) == desk.client.zcard(desk.keys.delayed("new")) == 1
+    assert desk.books("in").dropped == {"moved": 4}
+    assert all(desk.books(name).balanced for name in ("in", "new"))
+
+
+def test_what_comes_later_to_the_old_queue_is_taken_along_too_also_after_another_start(desk: Desk) -> None:
+    begin(desk, "in")
+    begin(desk, "new", queues=("new",))[1].begin()
+    after, succession = begin(desk, "new", queues=("new",))
+    succession.begin()
+    desk.push("in", *bodies(2))
+
+    succession.sweep()
+
+    assert raws(after.claim(0, 10).messages) == bodies(2)
+    assert all(desk.books(name).balanced for name in ("in", "new"))
+
+
+def test_a_queue_that_another_section_reads_now_is_left_alone(desk: Desk) -> None:
+    begin(desk, "in")
+    desk.push("in", *bodies(2))
+
+    begin(desk, "new", queues=("new", "in"))[1].begin()
+
+    assert desk.waiting("in") == bodies(2)
+
+
+def test_a_queue_that_a_living_worker_elsewhere_reads_is_left_alone(desk: Desk) -> None:
+    begin(desk, "in")
+    elsewhere = Queue(desk.client, desk.keys, Identity("stage", 0, "other"), "in")
+    elsewhere.start({"instance": "instance-2"})
+    elsewhere.beat({"state": "idle"})
+    desk.push("in", *bodies(2))
+
+    begin(desk, "new", queues=("new",))[1].begin()
+
+    assert desk.waiting("in") == bodies(2)
+
+
+def store_cursor(desk: Desk, worker: Queue, value: str) -> None:
+    batch = Batch()
+    batch.cursors.append(("place", None, value))
+    worker.commit(batch, prefix=True)
+
+
+def test_a_renamed_section_takes_over_the_cursors_of_the_one_that_is_gone(desk: Desk) -> None:
+    before, _ = begin(desk, None, "old", belongings=("file:/x",))
+    store_cursor(desk, before, "7")
+    before.leave()
+
+    after, succession = begin(desk, None, "stage", belongings=("file:/x",))
+    succession.begin()
+
+    assert after.cursors() == {"place": "7"}
+    assert desk.client.exists(desk.keys.cursors("node:old")) == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"belongings": ("file:/y",)}, {"sections": ("stage", "old")}, {"instance": "instance-2"}],
+    ids=["about another file", "the old one is still there", "another instance"],
+)
+def test_cursors_of_others_stay_where_they_are(desk: Desk, changed: dict[str, Any]) -> None:
+    before, _ = begin(desk, None, "old", belongings=("file:/x",))
+    store_cursor(desk, before, "7")
+    before.leave()
+
+    after, succession = begin(desk, None, "stage", **({"belongings": ("file:/x",)} | changed))
+    succession.begin()
+
+    assert after.cursors() == {}
+
+
+def test_a_section_that_still_runs_is_waited_for(desk: Desk) -> None:
+    before, _ = begin(desk, None, "old", belongings=("file:/x",))
+    store_cursor(desk, before, "7")
+    before.beat({"state": "busy"})
+    after, succession = begin(desk, None, "stage", belongings=("file:/x",))
+
+    with pytest.raises(StillRuns, match="node:old"):
+        succession.begin()
+    before.leave()
+    succession.begin()
+
+    assert after.cursors() == {"place": "7"}
+
+
+def test_a_node_that_was_renamed_goes_on_with_its_cursors_and_queues(desk: Desk) -> None:
+    before, _ = begin(desk, "in@node", node="first", queues=("in@first",))
+    store_cursor(desk, before, "7")
+    desk.push("in@first", *bodies(2))
+    before.leave()
+
+    after, succession = begin(desk, "in@node", node="second", queues=("in@second",))
+    succession.begin()
+
+    assert after.cursors() == {"place": "7"}
+    assert raws(after.claim(0, 10).messages) == bodies(2)
+
+
+def test_moving_more_than_a_page_keeps_everything_once(desk: Desk) -> None:
+    desk.worker("in")
+    desk.push("in", *bodies(5000))
+
+    assert move(desk.client, desk.keys, "in", "out") == 5000
+
+    assert desk.waiting("out") == bodies(5000)
+    assert all(desk.books(name).balanced for name in ("in", "out"))
+
+
+def test_of_two_instances_that_start_at_once_under_one_node_one_is_refused(desk: Desk) -> None:
+    first, second = (Queue(desk.client, desk.keys, Identity("stage", 0, "node"), "in") for _ in range(2))
+    first.start({}, instance="instance-1")
+
+    with pytest.raises(ConfigError, match="instance-1 works in this Redis as node node too"):
+        second.start({}, instance="instance-2")
+    second.start({}, instance="instance-2", superseded="instance-1")
+
+    assert desk.client.hget(desk.keys.instances, "node") == b"instance-2"
+
+
+def test_a_state_has_one_id_until_it_is_emptied(desk: Desk) -> None:
+    first, second = desk.worker("in"), desk.worker("out", 1)
+    known = first.state_id
+    desk.client.delete(*desk.client.keys(f"{desk.keys.prefix}*"))
+
+    third = desk.worker("in")
+
+    assert len(known) == 16
+    assert second.state_id == known != third.state_id
