@@ -137,6 +137,11 @@ def load(
     return _Loader(file, Path(os.path.realpath(root)), only, reading, build).load()
 
 
+def redis_of_build(build: Build, root: Path) -> tuple[RedisSettings, str]:
+    """Return where the Redis of a build is, and its node; its programs are not looked at. Raises ConfigError."""
+    return _Loader(build.file, root, OWN_REDIS, True, build).load_redis()
+
+
 _S = TypeVar("_S", bound=Settings)
 
 
@@ -196,6 +201,13 @@ class _Loader:
             source=self.document.source,
             build=self.build,
         )
+
+    def load_redis(self) -> tuple[RedisSettings, str]:
+        self._expand()
+        redis = self._redis()
+        aggregator = self._core("aggregator", AggregatorSettings) or AggregatorSettings()
+        self._refuse()
+        return redis, aggregator.node or self._known_node() or host_node()
 
     def _known_node(self) -> str | None:
         """Return the node's name that was noted at the first build."""

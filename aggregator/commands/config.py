@@ -23,6 +23,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     build = action("build", "Write what supervisord reads; the same as create_supervisord_config.py")
     build.add_argument("--dry-run", action="store_true", help="only print what would change")
     build.add_argument("--check", action="store_true", help="the same, and exit with 1 when something would")
+    build.add_argument("-y", "--yes", action="store_true", help="go on where it would ask")
     build.set_defaults(run=_build)
     reference = action("reference", "List every option of every section and stage, with its default and meaning")
     form = reference.add_mutually_exclusive_group()
@@ -53,7 +54,14 @@ def _build(invocation: Invocation, args: argparse.Namespace) -> int:
     # imported here: supervisor's modules are needed by no other action
     from aggregator.supervision.generator import generate
 
-    return generate(invocation.root, invocation.file, dry_run=args.dry_run, check=args.check, quiet=invocation.quiet)
+    return generate(
+        invocation.root,
+        invocation.file,
+        dry_run=args.dry_run,
+        check=args.check,
+        yes=args.yes,
+        quiet=invocation.quiet,
+    )
 
 
 def _reference(invocation: Invocation, args: argparse.Namespace) -> int:

@@ -19,6 +19,8 @@ from aggregator.config import Config, Program
 from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.instance import Instance, shown
 from aggregator.supervision import Control, build, disable, enable
+from aggregator.supervision.consequences import consequences
+from aggregator.supervision.generator import confirm
 
 _FOLDERS = ("workers_available", "workers_enabled", "plugins", "data", "logs", "run")
 
@@ -30,7 +32,8 @@ def add_init(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Declare `run`."""
+    """Declare `run [--yes]`."""
+    parser.add_argument("-y", "--yes", action="store_true", help="go on where the build would ask")
     parser.set_defaults(run=_run)
 
 
@@ -79,7 +82,11 @@ def _run(invocation: Invocation, args: argparse.Namespace) -> int:
     if Control(config.instance.supervisor_socket).running():
         raise Failed(f"{config.root} runs already; {_launcher(config)} status shows it")
     _check_port(config)
+    to_come = consequences(config)
+    confirm(to_come, yes=args.yes)
     made = build(config)
+    for line in to_come.lines:
+        invocation.say(line)
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if made.changes:

@@ -15,6 +15,7 @@ from aggregator.errors import AggregatorError, ConfigError
 if TYPE_CHECKING:
     from aggregator.config import Config
     from aggregator.runtime.keys import Keys
+    from aggregator.sections import RedisSettings
 
 
 class Failed(AggregatorError):
@@ -58,15 +59,22 @@ class Invocation:
 @contextmanager
 def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
     """Open the Redis of a configuration. Raises RedisFailed with one clear line when it does not serve us."""
+    with open_redis(config, config.redis) as opened:
+        yield opened
+
+
+@contextmanager
+def open_redis(config: Config, settings: RedisSettings) -> Iterator[tuple[Any, Keys]]:
+    """Open a Redis that an instance has, or had. Raises RedisFailed with one clear line when it does not serve us."""
     # imported here: 40 ms that most commands on configuration do not need
     from aggregator.redisurl import mask
     from aggregator.runtime.connection import AWAY, REFUSED, connect
     from aggregator.runtime.keys import Keys
 
-    place = mask(config.redis.url)
+    place = mask(settings.url)
     try:
-        with connect(config.redis.url) as client:
-            yield client, Keys(config.redis.namespace)
+        with connect(settings.url) as client:
+            yield client, Keys(settings.namespace)
     except REFUSED as error:
         raise RedisFailed(f"Redis at {place} refuses us: {error}; check user and password in [redis]") from error
     except AWAY as error:

@@ -231,13 +231,10 @@ class Queue:
         others = (Holding(reply[i].decode(), reply[i + 1], reply[i + 2]) for i in range(1, len(reply), 3))
         return [other for other in others if other.name != me]
 
-    def recover(self, silent: Holding, queue: str | None = None) -> int:
-        """Take over what a silent worker holds of this queue, or of another one.
-
-        Returns how many messages were put back, -1 when it lives.
-        """
+    def recover(self, silent: Holding) -> int:
+        """Take over what a silent worker holds. Returns how many messages were put back, -1 when it lives."""
         assert self.name is not None
-        k, q, other = self.keys, queue or self.name, silent.name
+        k, q, other = self.keys, self.name, silent.name
         keys = [k.worker(other), k.held(other), k.caught(q, other), k.queue(q), k.returned(q), k.dead(q), k.serial]
         return int(self._run("recover", keys, [other, silent.token, silent.beat, self.maxdeliveries]))
 

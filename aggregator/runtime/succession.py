@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from aggregator.runtime.keys import Keys
-from aggregator.runtime.queue import Holding, Queue
+from aggregator.runtime.queue import Queue
+from aggregator.runtime.residue import put_back
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.scripts import script
 from aggregator.runtime.stage import Context
@@ -102,9 +103,7 @@ class Succession:
     def _put_back(self, name: str) -> None:
         """Return what workers that vanished hold of a queue; nobody who reads it could do so."""
         for holder in self._client.smembers(self._keys.holders(name)):
-            other = holder.decode()
-            token, beat = self._client.hmget(self._keys.worker(other), "token", "beat")
-            self._queue.recover(Holding(other, token or b"", beat or b""), queue=name)
+            put_back(self._client, self._keys, name, holder.decode())
 
 
 def move(client: Any, keys: Keys, source: str, target: str) -> int:

@@ -1,0 +1,251 @@
+"""`state`: what an instance has in Redis and on the disk, what of it nobody reads, and what is to become of that."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aggregator import identity
+from aggregator.builds import Builds
+from aggregator.commands import screen
+from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, open_redis, redis_of
+from aggregator.config import Config, redis_of_build
+from aggregator.errors import EXIT_OK, ConfigError
+from aggregator.feeds.layout import FeedFolders
+from aggregator.runtime import residue, transfer
+from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.roster import roster
+from aggregator.runtime.scripts import script
+from aggregator.runtime.succession import move
+from aggregator.settings import meant
+
+_WHAT = "QUEUE|NODE:SECTION"
+
+
+class Site(NamedTuple):
+    """The state of an instance, and what its build reads of it."""
+
+    config: Config
+    client: Any
+    keys: Keys
+    build: int | None
+    read: frozenset[str]
+    """The queues that a section reads, names as in Redis."""
+    sections: frozenset[str]
+
+
+def add_state(parser: argparse.ArgumentParser) -> None:
+    """Declare `state list|adopt|drop|export|import|fork`."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def action(name: str, words: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=words, description=f"{words}.", parents=[common_options()])
+
+    listing = action("list", "Show which state there is, and what of it nobody reads any more")
+    add_json(listing)
+    listing.set_defaults(run=_list)
+    adopt = action("adopt", "Give what nobody reads any more to another queue, or a section's positions to another one")
+    adopt.add_argument("what", metavar=_WHAT, help="as `state list` shows it")
+    adopt.add_argument("to", metavar="QUEUE|SECTION", help="who gets it")
+    adopt.set_defaults(run=_adopt)
+    drop = action("drop", "Let go of what nobody reads any more; the books count messages as dropped:operator")
+    drop.add_argument("what", metavar=_WHAT, help="as `state list` shows it")
+    drop.set_defaults(run=_drop)
+    export = action("export", "Write the state in Redis to a file, while nothing works on it")
+    export.add_argument("file", metavar="FILE", type=Path, help="a file that is not there yet")
+    export.set_defaults(run=_export)
+    take = action("import", "Fill an empty namespace with what `state export` wrote")
+    take.add_argument("file", metavar="FILE", type=Path, help="what `state export` wrote")
+    take.set_defaults(run=_import)
+    fork = action("fork", "Make a copy of an instance's folder an instance of its own")
+    fork.set_defaults(run=_fork)
+
+
+@contextmanager
+def _built(invocation: Invocation) -> Iterator[Site]:
+    """Open the Redis of the build that counts: the file may name another one by now."""
+    config = invocation.config(reading=True)
+    build = Builds(config.instance).current()
+    if build is None:
+        read = frozenset(resolve(queue, config.node) for queue in config.consumers)
+        with redis_of(config) as (client, keys):
+            yield Site(config, client, keys, None, read, frozenset(config.programs))
+    else:
+        settings, _ = redis_of_build(build, config.root)
+        with open_redis(config, settings) as (client, keys):
+            facts = build.facts
+            yield Site(config, client, keys, facts.number, frozenset(facts.queues), frozenset(facts.programs))
+
+
+def _list(invocation: Invocation, args: argparse.Namespace) -> int:
+    with _built(invocation) as site:
+        found = _found(site)
+    if args.json:
+        screen.print_json(found)
+        return EXIT_OK
+    began = datetime.fromtimestamp(found["began_at"], timezone.utc) if found["began_at"] else None
+    print(f"instance {found['instance'] or 'never built'} in {found['root']}, node {found['node']}")
+    since = f", began {began:%F %T} UTC" if began else ""
+    print(f"state {found['state'] or 'none yet'} in namespace {found['namespace']}{since}")
+    for row in found["unread"]:
+        what = f"{row['waiting']:,} messages, {row['dead']:,} dead letters"
+        print(f"nobody reads {row['queue']}: {what}; `aggregator state adopt {row['queue']} QUEUE`, or `drop`")
+    for row in found["positions"]:
+        advice = f"`aggregator state adopt {row['owner']} SECTION`, or `drop`"
+        print(f"nobody goes on with the {row['number']} positions of {row['owner']}; {advice}")
+    for row in found["namespaces"]:
+        what = f"{row['waiting']:,} messages, {row['dead']:,} dead letters, positions of {row['owners']} sections"
+        print(f"left in namespace {row['name']}: {what}")
+    for place, number in found["disk"].items():
+        if number:
+            print(f"on the disk: {number:,} {place}")
+    return EXIT_OK
+
+
+def _found(site: Site) -> dict[str, Any]:
+    config, client, keys = site.config, site.client, site.keys
+    facts = identity.read_facts(config.instance)
+    namespace = keys.prefix[1:].removesuffix("}:")
+    began = client.hget(keys.state, "began")
+    return {
+        "instance": facts.id if facts else None,
+        "root": str(config.root),
+        "node": config.node,
+        "namespace": namespace,
+        "state": (client.hget(keys.state, "id") or b"").decode() or None,
+        "began_at": float(began) if began else None,
+        "build": site.build,
+        "unread": [found._asdict() for found in residue.unread(client, keys, site.read)],
+        "positions": [found._asdict() for found in residue.left_positions(client, keys, config.node, site.sections)],
+        "namespaces": [n._asdict() for n in residue.namespaces(client, facts.id, namespace)] if facts else [],
+        "disk": _disk(config),
+    }
+
+
+def _disk(config: Config) -> dict[str, int]:
+    folders = FeedFolders(config.root / "data/feeds")
+    return {
+        "downloads to be decided on": sum(1 for path in folders.downloads.glob("*/[!.]*") if path.suffix != ".part"),
+        "open periods": sum(1 for path in folders.publications.glob("*/*") if path.is_dir()),
+        "bundles to be stored": sum(1 for _ in folders.bundles.rglob("*.tar.*")),
+    }
+
+
+def _adopt(invocation: Invocation, args: argparse.Namespace) -> int:
+    with _built(invocation) as site:
+        if ":" in args.what:
+            invocation.say(_adopt_positions(site, args.what, args.to))
+            return EXIT_OK
+        queue, target = _unread(site, args.what), resolve(args.to, site.config.node)
+        if target not in site.read:
+            raise Failed(f"no section reads the queue {args.to}{meant(args.to, sorted(site.read))}")
+        invocation.say(f"{move(site.client, site.keys, queue, target):,} messages went from {queue} to {target}")
+    return EXIT_OK
+
+
+def _adopt_positions(site: Site, owner: str, section: str) -> str:
+    target = f"{site.config.node}:{section}"
+    _check_owner(site, owner)
+    if section not in site.sections:
+        raise Failed(f"no section [{section}]{meant(section, sorted(site.sections))}")
+    _check_at_rest(site, target)
+    workers = roster(site.client, site.keys).workers
+    theirs = [site.keys.worker(facts.name) for facts in workers if f"{facts.node}:{facts.section}" == owner]
+    names = site.client.hkeys(site.keys.cursors(owner))
+    keys = [site.keys.cursors(owner), site.keys.cursors(target), *theirs]
+    taken = script("takeover").run(site.client, keys, names)
+    return f"{section} takes over {taken} of {len(names)} positions of {owner}"
+
+
+def _drop(invocation: Invocation, args: argparse.Namespace) -> int:
+    with _built(invocation) as site:
+        if ":" in args.what:
+            _check_owner(site, args.what)
+            number = site.client.hlen(site.keys.cursors(args.what))
+            site.client.delete(site.keys.cursors(args.what))
+            invocation.say(f"{number} positions of {args.what} are gone")
+        else:
+            queue = _unread(site, args.what)
+            invocation.say(f"{residue.empty(site.client, site.keys, queue):,} messages of {queue} are gone")
+    return EXIT_OK
+
+
+def _unread(site: Site, name: str) -> str:
+    """Return the queue of this name, with all that vanished workers held. Raises Failed when somebody reads it."""
+    client, keys, queue = site.client, site.keys, resolve(name, site.config.node)
+    if queue in site.read:
+        raise Failed(f"the queue {queue} is read by a section; `aggregator dead` is for its dead letters")
+    if any(facts.queue == queue and facts.alive for facts in roster(client, keys).workers):
+        raise Failed(f"the queue {queue} is read by a worker that lives")
+    if queue.encode() not in client.smembers(keys.queues):
+        raise Failed(f"no queue {name}; `aggregator state list` shows those that nobody reads")
+    for holder in client.smembers(keys.holders(queue)):
+        residue.put_back(client, keys, queue, holder.decode())
+    return queue
+
+
+def _check_owner(site: Site, owner: str) -> None:
+    if not site.client.exists(site.keys.cursors(owner)):
+        raise Failed(f"no positions of {owner}; `aggregator state list` shows those that nobody goes on with")
+    _check_at_rest(site, owner)
+
+
+def _check_at_rest(site: Site, owner: str) -> None:
+    workers = roster(site.client, site.keys).workers
+    if any(f"{facts.node}:{facts.section}" == owner and facts.alive for facts in workers):
+        raise Failed(f"{owner} is at work; first: aggregator disable {owner.partition(':')[2]}")
+
+
+def _export(invocation: Invocation, args: argparse.Namespace) -> int:
+    with _built(invocation) as site:
+        _refuse_at_work(site.client, site.keys)
+        if os.path.lexists(args.file):
+            raise Failed(f"{args.file} is there already")
+        part = args.file.with_name(f".{args.file.name}.{os.getpid()}.part")
+        try:
+            # messages may hold what is private
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+                for line in transfer.dump(site.client, site.keys):
+                    file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(args.file)
+        finally:
+            part.unlink(missing_ok=True)
+    invocation.say(f"the state is in {args.file}")
+    return EXIT_OK
+
+
+def _import(invocation: Invocation, args: argparse.Namespace) -> int:
+    config = invocation.config(reading=True)
+    with redis_of(config) as (client, keys):
+        _refuse_at_work(client, keys)
+        with args.file.open("rb") as file:
+            head = transfer.check(file)
+            file.seek(0)
+            transfer.restore(client, keys, file)
+    invocation.say(f"state {head.state} of namespace {head.namespace} is in namespace {config.redis.namespace}")
+    return EXIT_OK
+
+
+def _refuse_at_work(client: Any, keys: Keys) -> None:
+    alive = [facts.name for facts in roster(client, keys).workers if facts.alive]
+    if alive:
+        raise Failed(f"{len(alive)} workers are at work, {alive[0]} among them; first: run/supervisorctl stop all")
+
+
+def _fork(invocation: Invocation, args: argparse.Namespace) -> int:
+    config = invocation.config(reading=True)
+    if identity.read_facts(config.instance) is None:
+        raise ConfigError(f"{config.root} was never built: it is an instance of its own already")
+    facts = identity.fork(config.instance)
+    invocation.say(f"{config.root} is instance {facts.id} now; build it: aggregator -r {config.root} config build")
+    advice = "Give it another `node` in [aggregator] where both share a store or a Redis: positions bear its name."
+    print(advice, file=sys.stderr)
+    return EXIT_OK

@@ -1,0 +1,21 @@
+-- Let go of some of what a queue holds, because a human said so.
+-- KEYS 1 queue  2 returned  3 delayed  4 dead  5 books
+-- ARGV 1 the most entries of each to let go
+-- Returns how many went.
+local most = tonumber(ARGV[1])
+make_way(KEYS[5])
+local function shorten(list)
+  local n = math.min(redis.call('LLEN', list), most)
+  if n > 0 then redis.call('LTRIM', list, n, -1) end
+  return n
+end
+local ready, returned = shorten(KEYS[1]), shorten(KEYS[2])
+local delayed = redis.call('ZREMRANGEBYRANK', KEYS[3], 0, most - 1)
+local dead = redis.call('HLEN', KEYS[4])
+redis.call('DEL', KEYS[4])
+local gone = ready + returned + delayed + dead
+if gone > 0 then
+  redis.call('HINCRBY', KEYS[5], 'in', ready)
+  redis.call('HINCRBY', KEYS[5], 'dropped:operator', gone)
+end
+return gone

@@ -1,0 +1,107 @@
+"""What lies in a namespace, and what of it nobody reads any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.ledger import accounts
+from aggregator.runtime.roster import roster
+from aggregator.runtime.scripts import script
+
+_EMPTY, _RECOVER = script("empty"), script("recover")
+_NEVER = 1 << 30
+"""So many lost workers set a message aside that an operator moves."""
+_PAGE = 2000
+
+
+class Residue(NamedTuple):
+    """The messages of a queue."""
+
+    queue: str
+    waiting: int
+    """Ready, in flight, or to be tried again; timers among them."""
+    dead: int
+
+    def __str__(self) -> str:
+        return f"{self.waiting:,} messages" + (f" and {self.dead:,} dead letters" if self.dead else "")
+
+
+class Positions(NamedTuple):
+    """The cursors of a section on a node."""
+
+    owner: str
+    """`node:section`."""
+    number: int
+    alive: bool
+
+
+class Namespace(NamedTuple):
+    """A namespace in which an instance has worked."""
+
+    name: str
+    state_id: str
+    waiting: int
+    dead: int
+    owners: int
+
+
+def residues(client: Any, keys: Keys) -> list[Residue]:
+    """Return every queue that holds something."""
+    found = []
+    for account in accounts(client, keys):
+        waiting = account.ready + account.in_flight + account.delayed
+        if not account.is_source and (waiting or account.dead):
+            found.append(Residue(account.name, waiting, account.dead))
+    return found
+
+
+def unread(client: Any, keys: Keys, read: Collection[str]) -> list[Residue]:
+    """Return the queues that hold something and are read by nobody: not in `read`, and by no living worker."""
+    served = {facts.queue for facts in roster(client, keys).workers if facts.alive}
+    return [residue for residue in residues(client, keys) if residue.queue not in read and residue.queue not in served]
+
+
+def left_positions(client: Any, keys: Keys, node: str, sections: Collection[str]) -> list[Positions]:
+    """Return the cursors of sections that are none of `sections` on this node, and of nodes without a living worker."""
+    workers = roster(client, keys).workers
+    living = {f"{facts.node}:{facts.section}" for facts in workers if facts.alive}
+    found = []
+    for owner in dict.fromkeys(f"{facts.node}:{facts.section}" for facts in workers):
+        there, _, section = owner.partition(":")
+        number = int(client.hlen(keys.cursors(owner)))
+        if number and owner not in living and not (there == node and section in sections):
+            found.append(Positions(owner, number, False))
+    return found
+
+
+def namespaces(client: Any, instance_id: str, but: str) -> Iterator[Namespace]:
+    """Yield the other namespaces of this Redis in which an instance has worked."""
+    for key in sorted(client.scan_iter(match="{*}:state", count=1000)):
+        name = key.decode()[1:].removesuffix("}:state")
+        keys = Keys(name)
+        if name == but or not any(facts.instance == instance_id for facts in roster(client, keys).workers):
+            continue
+        found = residues(client, keys)
+        owners = {f"{facts.node}:{facts.section}" for facts in roster(client, keys).workers}
+        with_cursors = sum(bool(client.exists(keys.cursors(owner))) for owner in owners)
+        state_id = (client.hget(keys.state, "id") or b"").decode()
+        yield Namespace(name, state_id, sum(r.waiting for r in found), sum(r.dead for r in found), with_cursors)
+
+
+def empty(client: Any, keys: Keys, queue: str) -> int:
+    """Let go of all that a queue holds; the books count it as `dropped:operator`. Returns how many messages."""
+    names = [keys.queue(queue), keys.returned(queue), keys.delayed(queue), keys.dead(queue), keys.books(queue)]
+    total = 0
+    while gone := int(_EMPTY.run(client, names, [_PAGE])):
+        total += gone
+    return total
+
+
+def put_back(client: Any, keys: Keys, queue: str, name: str) -> int:
+    """Return to a queue what a worker that vanished holds of it. Returns how many messages, -1 when it lives."""
+    token, beat = client.hmget(keys.worker(name), "token", "beat")
+    names = [keys.worker(name), keys.held(name), keys.caught(queue, name), keys.queue(queue), keys.returned(queue)]
+    args = [name, token or b"", beat or b"", _NEVER]
+    return int(_RECOVER.run(client, [*names, keys.dead(queue), keys.serial], args))

@@ -1,0 +1,189 @@
+"""What a build makes of what runs and of the state that is there: said before it happens.
+
+The build that counts is compared with the one to come. What cannot be undone, or cannot be known, is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from aggregator.builds import Build, Builds, Facts
+from aggregator.config import Config, redis_of_build
+from aggregator.redisurl import mask
+from aggregator.runtime.connection import AWAY, REFUSED, connect
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.residue import Residue, residues
+from aggregator.supervision.files import is_ours, new_build
+
+_NAMES = 5
+"""So many names are listed; of the rest only the number."""
+
+
+class Consequences(NamedTuple):
+    """What a build does beside writing files."""
+
+    lines: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    """What needs a yes, each with what to do instead."""
+
+
+class _State(NamedTuple):
+    """What lies in the Redis of the build that counts."""
+
+    queues: dict[str, Residue]
+    cursors: dict[str, int]
+    """How many there are of each `node:section`."""
+
+
+def consequences(config: Config) -> Consequences:
+    """Return what building this configuration does to what was built before. Raises ConfigError."""
+    coming, current = new_build(config), Builds(config.instance).current()
+    if coming is None:
+        return Consequences()
+    if current is None:
+        return Consequences((), tuple(_most_end(_sections_of_files(config), set(config.programs))))
+    return _Comparison(config, current, coming).result()
+
+
+def _sections_of_files(config: Config) -> set[str]:
+    """Return the programs that an earlier version built, of which no build is kept."""
+    files = config.instance.available.glob("*.conf")
+    return {path.stem for path in files if is_ours(path.read_text(encoding="utf-8", errors="replace"))}
+
+
+def _most_end(before: set[str], now: set[str]) -> Iterator[str]:
+    ended = sorted(before - now)
+    if 2 * len(ended) > len(before):
+        yield f"{len(ended)} of {len(before)} programs end: {_listed(ended)}"
+
+
+class _Comparison:
+    """The build that counts beside the one to come."""
+
+    def __init__(self, config: Config, current: Build, coming: Facts) -> None:
+        self.config = config
+        self.current = current
+        self.old, self.new = current.facts, coming
+        self.redis, _ = redis_of_build(current, config.root)
+        self.state = self._look()
+        self.successors = dict(self._successors())
+        """The section that goes on with what each section that ends leaves."""
+
+    def result(self) -> Consequences:
+        moved = [*self._another_state()]
+        questions = [*moved, *self._ends(), *self._unread()]
+        lines = [*self._renamed(), *self._feeds(), *([] if moved else self._queues())]
+        if not moved:
+            questions += self._taken_for_others()
+        return Consequences(tuple(lines), tuple(questions))
+
+    def _look(self) -> _State | None:
+        """Return what lies in Redis; None when it does not answer."""
+        keys = Keys(self.redis.namespace)
+        try:
+            with connect(self.redis.url, timeout_s=2.0) as client:
+                owners = {f"{self.old.node}:{section}" for section in self.old.programs}
+                cursors = {owner: int(client.hlen(keys.cursors(owner))) for owner in owners}
+                return _State({residue.queue: residue for residue in residues(client, keys)}, cursors)
+        except (*AWAY, *REFUSED):
+            return None
+
+    def _another_state(self) -> Iterator[str]:
+        """Ask when another Redis or namespace is named than that in which the state is."""
+        if (self.redis.url, self.redis.namespace) == (self.config.redis.url, self.config.redis.namespace):
+            return
+        there = f"{mask(self.redis.url)} (namespace {self.redis.namespace})"
+        advice = (
+            "`aggregator state export FILE` before this build, `aggregator state import FILE` after it, take it along"
+        )
+        if self.state is None:
+            yield f"what was done so far is known in {there} alone, which does not answer; {advice}"
+        elif self.state.queues or any(self.state.cursors.values()):
+            held = sum(residue.waiting + residue.dead for residue in self.state.queues.values())
+            owners = sum(bool(number) for number in self.state.cursors.values())
+            yield f"{held:,} messages, and the positions of {owners} sections, stay behind in {there}; {advice}"
+
+    def _ends(self) -> Iterator[str]:
+        yield from _most_end(set(self.old.programs) - self.successors.keys(), set(self.new.programs))
+        ended = sorted(set(self.old.feeds) - set(self.new.feeds))
+        if len(ended) > 1 and 2 * len(ended) > len(self.old.feeds):
+            yield f"{len(ended)} of {len(self.old.feeds)} feeds end: {_listed(ended)}"
+
+    def _successors(self) -> Iterator[tuple[str, str]]:
+        for section, belongings in self.new.belongings.items():
+            if section in self.old.programs:
+                continue
+            for other, theirs in self.old.belongings.items():
+                if other not in self.new.programs and set(theirs) & set(belongings):
+                    yield other, section
+
+    def _renamed(self) -> Iterator[str]:
+        for other, section in self.successors.items():
+            shared = set(self.old.belongings[other]) & set(self.new.belongings[section])
+            about = _listed(sorted(name.partition(":")[2] for name in shared))
+            number = self.state.cursors.get(f"{self.old.node}:{other}", 0) if self.state else None
+            known = "its positions" if number is None else f"{number} position{'' if number == 1 else 's'}"
+            yield f"{section} is new and works on {about}, as {other} did: takes over {known}"
+        for section, belongings in self.new.belongings.items():
+            before = self.old.belongings.get(section)
+            fresh = sorted(name.partition(":")[2] for name in set(belongings) - set(before or ()))
+            if before is not None and fresh:
+                yield f"{section} works on {_listed(fresh)} from now on"
+        if self.old.node != self.new.node:
+            yield f"node {self.old.node} is {self.new.node} from now on: takes over its positions and messages"
+
+    def _feeds(self) -> Iterator[str]:
+        for word, names in (
+            ("end", sorted(set(self.old.feeds) - set(self.new.feeds))),
+            ("begin", sorted(set(self.new.feeds) - set(self.old.feeds))),
+        ):
+            if names:
+                yield f"{len(names)} feed{'s' if len(names) > 1 else ''} {word}{'' if len(names) > 1 else 's'}: " + (
+                    _listed(names)
+                )
+
+    def _reads(self, facts: Facts) -> dict[str, str]:
+        return {section: queue for queue, section in facts.queues.items()}
+
+    def _queues(self) -> Iterator[str]:
+        """Say which queues are given up by a section that goes on, and what becomes of what lies in them."""
+        after = self._reads(self.new)
+        for section, queue in self._reads(self.old).items():
+            section = self.successors.get(section, section)
+            if section in after and after[section] != queue and queue not in self.new.queues:
+                yield f"{section} reads {after[section]} instead of {queue}: {self._held(queue)} move there"
+
+    def _held(self, queue: str) -> str:
+        if self.state is None:
+            return "its messages"
+        return str(self.state.queues.get(queue, Residue(queue, 0, 0)))
+
+    def _unread(self) -> Iterator[str]:
+        """Ask about messages that nobody would read any more."""
+        after = self._reads(self.new)
+        for queue, section in self.old.queues.items():
+            section = self.successors.get(section, section)
+            left = self.state.queues.get(queue) if self.state else None
+            if left is not None and queue not in self.new.queues and section not in after:
+                yield (
+                    f"{left} are in {queue}, which nobody would read any more: let them be handled first, or later "
+                    f"`aggregator state adopt {queue} QUEUE` or `aggregator state drop {queue}`"
+                )
+
+    def _taken_for_others(self) -> Iterator[str]:
+        """Ask about messages that another section would take than they were meant for."""
+        for queue, section in self.new.queues.items():
+            meant_for = self.old.queues.get(queue, section)
+            left = self.state.queues.get(queue) if self.state else None
+            if (
+                left is not None
+                and self.successors.get(meant_for, meant_for) != section
+                and meant_for in self.new.programs
+            ):
+                yield f"{left} are in {queue} for {meant_for}, and {section} would take them: let them be handled first"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more

@@ -1,0 +1,217 @@
+"""`aggregator state`: what nobody reads any more, and what is to become of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.identity import claim, read_facts
+from aggregator.instance import Instance
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.transfer import check, dump, restore
+from tests.commands.conftest import Site
+from tests.runtime.desk import Desk, bodies
+
+BROKER = "[worker_broker]\nstage = broker\nlistento = lines\nfanout = kept\n"
+
+
+def leave(site: Site, queue: str, section: str = "worker_gone") -> None:
+    """Leave messages, a dead letter and a position of a section that is gone."""
+    site.kill(queue, b'{"dead":1}')
+    site.desk.push(queue, *bodies(3))
+    worker = site.desk.worker(None)
+    worker.identity = worker.identity._replace(section=section)
+    site.desk.client.sadd(site.desk.keys.workers, f"node:{section}_0")
+    site.desk.client.hset(site.desk.keys.cursors(f"node:{section}"), "place", "7")
+
+
+def test_the_list_says_what_nobody_reads(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    leave(site, "old")
+
+    told = site.run("state", "list", "--json").json()
+
+    assert told["unread"] == [{"queue": "old", "waiting": 3, "dead": 1}]
+    assert told["positions"] == [{"owner": "node:worker_gone", "number": 1, "alive": False}]
+    assert told["build"] == 1
+    assert told["state"]
+
+
+def test_what_nobody_reads_is_given_to_another_queue(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    leave(site, "old")
+
+    ran = site.run("state", "adopt", "old", "lines")
+
+    assert ran.out == "4 messages went from old to lines\n"
+    assert site.desk.waiting("lines") == bodies(3)
+    assert len(site.dead("lines")) == 1
+    assert site.run("ledger").code == 0
+
+
+def test_what_nobody_reads_is_let_go(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    leave(site, "old")
+
+    ran = site.run("state", "drop", "old")
+
+    assert ran.out == "4 messages of old are gone\n"
+    assert site.desk.books("old").dropped == {"operator": 4}
+    assert site.run("ledger").code == 0
+
+
+@pytest.mark.parametrize(("what", "words"), [("lines", "is read by a section"), ("nothing", "no queue nothing")])
+def test_what_is_read_is_left_alone(site: Site, what: str, words: str) -> None:
+    site.configure(BROKER)
+    site.build()
+    site.desk.push("lines", *bodies(2))
+
+    ran = site.run("state", "drop", what)
+
+    assert ran.code == 1
+    assert words in ran.err
+    assert site.desk.waiting("lines") == bodies(2)
+
+
+def test_positions_of_a_section_that_is_gone_are_given_to_another_or_let_go(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    leave(site, "old")
+    leave(site, "old", "worker_other")
+
+    adopted = site.run("state", "adopt", "node:worker_gone", "worker_broker")
+    dropped = site.run("state", "drop", "node:worker_other")
+
+    assert adopted.out == "worker_broker takes over 1 of 1 positions of node:worker_gone\n"
+    assert dropped.out == "1 positions of node:worker_other are gone\n"
+    assert site.desk.client.hgetall(site.desk.keys.cursors("node:worker_broker")) == {b"place": b"7"}
+
+
+def test_a_state_is_moved_to_another_namespace(site: Site, namespace: str) -> None:
+    site.configure(BROKER)
+    site.build()
+    leave(site, "lines")
+    batch = Batch()
+    batch.cursors.append(("place", None, "x" * 5000))
+    site.desk.worker(None, 3).commit(batch, prefix=True)
+    file = site.root / "state.jsonl"
+
+    exported = site.run("state", "export", str(file))
+    site.head = site.head.replace(namespace, f"{namespace}-new")
+    site.configure(BROKER)
+    built = site.run("config", "build", "--yes")
+    imported = site.run("state", "import", str(file))
+
+    old, new = Keys(namespace), Keys(f"{namespace}-new")
+    assert (exported.code, built.code, imported.code) == (0, 0, 0), exported.err + built.err + imported.err
+    for key in site.desk.client.keys(f"{old.prefix}*"):
+        other = key.decode().replace(old.prefix, new.prefix)
+        assert site.desk.client.type(other) == site.desk.client.type(key)
+    copied = Desk(site.desk.client, f"{namespace}-new")
+    assert copied.waiting("lines") == bodies(3)
+    assert copied.client.hget(new.cursors("node:stage"), "place") == b"x" * 5000
+    assert site.run("ledger").code == 0
+
+
+def test_an_export_that_was_broken_off_is_refused(site: Site, namespace: str) -> None:
+    site.desk.push("lines", *bodies(3))
+    site.desk.worker("lines")
+    lines = list(dump(site.desk.client, site.desk.keys))
+
+    check(lines)
+    with pytest.raises(Exception, match="broken off"):
+        check(lines[:-1])
+    with pytest.raises(Exception, match="has a state of its own"):
+        restore(site.desk.client, site.desk.keys, lines)
+
+
+def test_a_build_for_another_namespace_asks_first(site: Site, namespace: str) -> None:
+    site.configure(BROKER)
+    site.build()
+    site.desk.worker("lines")
+    site.desk.push("lines", *bodies(2))
+    site.head = site.head.replace(namespace, f"{namespace}-new")
+    site.configure(BROKER)
+
+    refused = site.run("config", "build")
+
+    assert refused.code == 2
+    assert "2 messages, and the positions of 0 sections, stay behind" in refused.err
+    assert refused.err.endswith("nothing was changed\n")
+
+
+def test_a_build_tells_what_becomes_of_messages(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    site.desk.worker("lines")
+    site.desk.push("lines", *bodies(2))
+
+    site.configure(BROKER.replace("lines", "others"))
+    renamed = site.run("config", "build", "--dry-run")
+    site.configure("[worker_new]\nstage = broker\nlistento = others\nfanout = kept\n")
+    orphaned = site.run("config", "build")
+
+    assert "worker_broker reads others instead of lines: 2 messages move there" in renamed.lines
+    assert "2 messages are in lines, which nobody would read any more" in orphaned.err
+    assert orphaned.code == 2
+
+
+def test_a_build_that_ends_most_programs_asks_first(site: Site) -> None:
+    site.build()
+    site.configure(BROKER)
+
+    refused = site.run("config", "build")
+    done = site.run("config", "build", "--yes")
+
+    assert refused.code == 2
+    assert "5 of 5 programs end: " in refused.err
+    assert done.code == 0
+
+
+def test_swapped_queues_are_asked_about(site: Site) -> None:
+    two = BROKER + "[worker_second]\nstage = broker\nlistento = kept\nfanout = end\n"
+    site.configure(two)
+    site.build()
+    site.desk.worker("kept")
+    site.desk.push("kept", *bodies(2))
+    site.configure(two.replace("listento = lines", "listento = x").replace("kept", "lines").replace("x", "kept"))
+
+    refused = site.run("config", "build")
+
+    assert "2 messages are in kept for worker_second, and worker_broker would take them" in refused.err
+
+
+def test_a_copy_of_an_instance_is_refused_until_it_is_one_of_its_own(tmp_path: Path, site: Site) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    for root in (first, copy):
+        (root / "data").mkdir(parents=True)
+    facts = claim(Instance(first), "node")
+    (copy / "data/instance").write_bytes((first / "data/instance").read_bytes())
+    (copy / "loglines.cfg").write_text(site.head + BROKER)
+
+    refused = site.run("config", "build", "--root", str(copy))
+    forked = site.run("state", "fork", "--root", str(copy))
+    built = site.run("config", "build", "--root", str(copy))
+
+    assert refused.code == 2
+    assert f"is a copy of the instance in {first}" in refused.err
+    assert (forked.code, built.code) == (0, 0)
+    other = read_facts(Instance(copy))
+    assert other is not None
+    assert other.id != facts.id
+
+
+def test_an_instance_that_was_moved_keeps_its_id(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    (first / "data").mkdir(parents=True)
+    before = claim(Instance(first), "node")
+    first.rename(second)
+
+    after = claim(Instance(second), "other")
+
+    assert (after.id, after.node, after.root) == (before.id, "node", str(second))
