@@ -1,4 +1,4 @@
-"""The file that stands beside an output file: who writes to it, and how it began."""
+"""The file that stands beside an output file: who writes to it, for which state, and how it began."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.logs.takeback import FirstWrite
+from aggregator.logs.takeback import Note
 
-_LENGTH = 512
+_LENGTH = 4096
+"""One page: what is written over it as a whole is there as a whole, or not at all, when the process is killed."""
 
 
 class LockFile:
@@ -25,7 +26,7 @@ class LockFile:
 
     def acquire(self) -> int | None:
         """Take the lock. Returns None, or the process id of who has it (0 when it does not say)."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = _open(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -36,13 +37,13 @@ class LockFile:
         self._fd = fd
         return None
 
-    def read(self) -> FirstWrite:
+    def read(self) -> Note:
         """Return what the last writer noted."""
         return _read(self._fd)
 
-    def write(self, first: FirstWrite) -> None:
-        """Note a first write, durably, before it is made."""
-        text = msgspec.json.encode(first) + b"\n"
+    def write(self, note: Note) -> None:
+        """Replace the note, durably."""
+        text = msgspec.json.encode(note) + b"\n"
         # one short write over the old text: what is torn by a crash reads as nothing
         os.pwrite(self._fd, text.ljust(_LENGTH), 0)
         os.fsync(self._fd)
@@ -52,8 +53,12 @@ class LockFile:
         os.close(self._fd)
 
 
-def _read(fd: int) -> FirstWrite:
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _read(fd: int) -> Note:
     try:
-        return msgspec.json.decode(os.pread(fd, _LENGTH, 0), type=FirstWrite)
+        return msgspec.json.decode(os.pread(fd, _LENGTH, 0), type=Note)
     except msgspec.DecodeError:
-        return FirstWrite()
+        return Note()

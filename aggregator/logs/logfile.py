@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
+from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, ClassVar
 
@@ -11,6 +13,9 @@ import simplejson
 
 from aggregator.errors import Reject
 from aggregator.logs.appending import AppendedFile
+from aggregator.logs.position import text_of
+from aggregator.logs.realname import real_name
+from aggregator.logs.takeback import generation_of
 from aggregator.runtime.message import Message, encode_body
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
 from aggregator.settings import Doc, FileMode, FilePath, Template
@@ -44,7 +49,9 @@ class LogFile(Stage):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self._file = AppendedFile(context.path(settings.logfile), settings.mode, context)
+        path = context.path(settings.logfile)
+        self.file = AppendedFile(path, settings.mode, context)
+        self._cursor = real_name(path, context.root)
         self._lines: list[bytes] = []
         self._parts = [(text, field) for text, field, _, _ in Formatter().parse(settings.format or "")]
 
@@ -55,9 +62,14 @@ class LogFile(Stage):
             if spec or conversion:
                 yield "format", f"only plain {{field}} is allowed (found {field} with a format of its own)"
 
+    @classmethod
+    def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+        """Return the file's real path: a section of another name that writes it goes on."""
+        return (f"file:{text_of(os.path.realpath(root / settings.logfile))}",)
+
     def start(self) -> None:
         """Lock the file and take back what was not committed."""
-        self._file.acquire(self.context.cursors.get(self.settings.logfile))
+        self.file.acquire(self._committed())
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Keep the line until `settle`."""
@@ -68,13 +80,19 @@ class LogFile(Stage):
         """Write the lines kept, all in one."""
         if not self._lines:
             return {}
-        cursor = self._file.append(b"".join(self._lines))
+        cursor = self.file.append(b"".join(self._lines))
         self._lines.clear()
-        return {self.settings.logfile: cursor}
+        return {self._cursor: cursor}
 
     def stop(self) -> None:
-        """Let the file go."""
-        self._file.release()
+        """Let the file go, all of it committed."""
+        self.file.finish()
+
+    def _committed(self) -> str | None:
+        """Return the cursor of the file; earlier versions named it as the file was spelt in the configuration."""
+        cursors, root = self.context.cursors, self.context.root
+        spelt = [text for name, text in cursors.items() if real_name(root / name, root) == self._cursor]
+        return cursors.get(self._cursor) or max(spelt, key=generation_of, default=None)
 
     def _line(self, message: Message) -> bytes:
         body = message.body

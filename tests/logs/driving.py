@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -50,12 +51,23 @@ def descriptors(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def make(stage: type[_Component], root: Path, cursors: dict[str, str] | None = None, **options: Any) -> _Component:
+def make(
+    stage: type[_Component],
+    root: Path,
+    cursors: dict[str, str] | None = None,
+    *,
+    section: str = "worker_test",
+    state: str = "state",
+    clock: Callable[[], float] = time.time,
+    **options: Any,
+) -> _Component:
     """Return a stage with these options, not yet started."""
     texts = {name.rstrip("_"): str(value) for name, value in options.items()}
     settings, faults = parse_settings(stage.Settings, texts)
     assert not faults, faults
-    context = Context(section="worker_test", number=0, node="here", root=root, cursors=cursors or {})
+    context = Context(
+        section=section, number=0, node="here", root=root, cursors=cursors or {}, state_id=state, clock=clock
+    )
     return stage(settings, context)
 
 

@@ -57,7 +57,7 @@ class Writing:
         self.cursors.update(self.settle())
 
     def crash(self) -> None:
-        self.stage.stop()
+        self.stage.file.release()
         self.start()
 
     def lines(self, path: Path | None = None) -> list[str]:
@@ -189,13 +189,17 @@ def test_the_very_first_write_is_taken_back_when_it_was_not_committed(tmp_path: 
     writing.stage.stop()
 
 
-def test_lines_whose_cursor_redis_has_lost_are_kept(writing: Writing) -> None:
-    for text in "abc":
+@pytest.mark.parametrize("texts", ["a", "ab", "abc"])
+def test_lines_whose_cursor_redis_has_lost_are_kept(writing: Writing, texts: str) -> None:
+    writing.handle("first")
+    writing.commit()
+    writing.crash()
+    for text in texts:
         writing.handle(text)
         writing.commit()
     writing.cursors.clear()
     writing.crash()
-    assert writing.lines() == ["a", "b", "c"]
+    assert writing.lines() == ["first", *texts]
 
 
 def test_a_renamed_file_is_left_and_its_successor_written(writing: Writing) -> None:
@@ -286,7 +290,7 @@ def test_the_first_write_after_a_truncation_by_others_is_taken_back(writing: Wri
 def test_a_first_write_of_which_only_a_part_is_there_is_taken_back(writing: Writing) -> None:
     writing.handle("a" * 100)
     writing.settle()
-    writing.stage.stop()
+    writing.stage.file.release()
     os.truncate(writing.path, 10)
     writing.start()
     assert writing.path.read_bytes() == b""
@@ -295,7 +299,7 @@ def test_a_first_write_of_which_only_a_part_is_there_is_taken_back(writing: Writ
 def test_lines_of_a_file_that_was_only_begun_alike_are_kept(writing: Writing) -> None:
     writing.handle("a")
     writing.settle()
-    writing.stage.stop()
+    writing.stage.file.release()
     with writing.path.open("r+b") as file:
         file.write(b"B")
     writing.start()
