@@ -14,20 +14,17 @@ from pathlib import Path
 from aggregator.logs.arrivals import Arrivals
 from aggregator.logs.firstsight import FirstSight, PutOff
 from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
+from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
 from aggregator.logs.openfile import OpenFile, key_of, open_file
-from aggregator.logs.position import Position, TextAt
+from aggregator.logs.position import Position
 from aggregator.logs.recognise import locate, named_by, text_in, unknown, untaken
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders
 from aggregator.runtime.stage import Context
 
 GONE_KEPT_S = 7 * 86400.0
 """How long the position of a file that is gone is kept: it may return with a mount or a backup."""
-
-
-Claims = dict[tuple[int, int], Followed]
-"""Which files are followed, by device and inode, over all chains: one that has two names is read under the first."""
 
 
 class Chain:
@@ -38,7 +35,7 @@ class Chain:
         path: Path,
         name: str,
         folders: Folders,
-        claims: Claims,
+        known: KnownFiles,
         context: Context,
         positions: Iterable[Position] = (),
         *,
@@ -52,7 +49,7 @@ class Chain:
         """Positions to store that changed otherwise than by reading; None forgets one."""
         self._path = LivePath(path, name, context, matched=matched)
         self._folders = folders
-        self._claims = claims
+        self._known = known
         self._context = context
         stored = sorted(positions, key=lambda each: each.serial)
         self._put_off = PutOff(path, name, stored)
@@ -84,8 +81,10 @@ class Chain:
     def claim(self) -> None:
         """Tell the other chains which files are followed here."""
         for each in self._files:
-            if not each.position.gone:
-                self._claims.setdefault(each.key, each)
+            if each.position.gone:
+                self._known.leave(each, self._files)
+            else:
+                self._known.claim(each)
 
     def close(self) -> None:
         """Close every file."""
@@ -176,17 +175,22 @@ class Chain:
                 raise BeingRenamed
             opened.pop_all()
         for each in found:
+            if self._take_over(each):
+                first = False
+                continue
             changed_at = each.stat().st_mtime
             self._add(each, read=first and changed_at < sight.since)
             if first and changed_at >= sight.since:
                 self._latest = min(self._latest or changed_at, changed_at)
-        if file is not None:
+        if file is not None and live is not None:
+            self._live = self._go_on(live, file)
+        elif file is not None:
             at_end = first and (sight.at_end or self._put_off.is_it(file))
-            self._live = self._go_on(live, file) if live else self._start_live(file, at_end=at_end)
+            self._live = self._take_over(file) or self._start_live(file, at_end=at_end)
 
     def _open_live(self, now: float) -> OpenFile | None:
         file = self._path.open(now, was_there=self._seen_before)
-        if file is None or not self._is_elsewhere(key_of(file), text_in(file)):
+        if file is None or not self._known.is_elsewhere(self._files, key_of(file), text_in(file)):
             return file
         file.close()
         self._path.missing = True
@@ -207,14 +211,9 @@ class Chain:
             new = self._arrivals.without_backups(unknown(self._files, beside, self._folders), self._latest)
         else:
             new = beside.rotated if file is not None else []
-        return live, [entry for entry in new if not self._is_elsewhere(entry.key, self._folders.text(entry))]
-
-    def _is_elsewhere(self, key: tuple[int, int], text: TextAt) -> bool:
-        """True for a file that another chain follows; its inode alone may be of one that is gone."""
-        owner = self._claims.get(key)
-        if owner is None or owner in self._files:
-            return False
-        return owner.file is not None or owner.position.fits(text)
+        return live, [
+            entry for entry in new if not self._known.is_elsewhere(self._files, entry.key, self._folders.text(entry))
+        ]
 
     def _locate(self, beside: Beside, now: float) -> None:
         for each in self._files:
@@ -239,10 +238,27 @@ class Chain:
         elif at_end:
             followed.start_at_end()
         self._files.append(followed)
-        self._claims[followed.key] = followed
+        self._known.claim(followed, again=True)
         if followed.position.hashed:
             self._change(followed)
         self._context.log.info("follow path=%s serial=%d from=%d", self.name, self._serial, followed.position.offset)
+        return followed
+
+    def _take_over(self, file: OpenFile) -> Followed | None:
+        """Go on with a file that was followed under another path; None when it was not."""
+        position = self._known.adopt(file)
+        if position is None:
+            return None
+        was, self._serial = position.name, self._serial + 1
+        position.path, position.serial = self.name, self._serial
+        followed = Followed(position)
+        followed.attach(file)
+        self._files.append(followed)
+        self._known.claim(followed, again=True)
+        self._seen_before, self._latest = True, max(self._latest, position.mtime)
+        self.changed |= {was: None, **self._put_off.forget()}
+        self._change(followed)
+        self._context.log.info("go_on path=%s was=%s from=%d", self.name, was, position.offset)
         return followed
 
     def _start_live(self, file: OpenFile, *, at_end: bool) -> Followed:

@@ -24,6 +24,11 @@ class Pattern:
         self.is_glob = has_magic(text)
         self._root = root
         self._parts = [re.compile(translate(part)) for part in _parts(text)]
+        fixed = next((number for number, part in enumerate(_parts(text)) if has_magic(part)), len(self._parts) - 1)
+        self._folder = "/".join(_parts(text)[:fixed]) + "/" if fixed else ""
+        """The folder that all names begin with, as it is spelt, with a slash behind it."""
+        self._rest = _parts(text)[fixed:]
+        self._real_folder = Path(os.path.realpath(root / self._folder))
         self.since: float | None = None
         """When it was looked at for the first time, Unix seconds; None before."""
 
@@ -33,6 +38,27 @@ class Pattern:
             return name == self.text
         parts = _parts(name)
         return len(parts) == len(self._parts) and all(map(re.Pattern.match, self._parts, parts))
+
+    @property
+    def real(self) -> str:
+        """What stays of the pattern however it is spelt: the real path of its folder, and what varies."""
+        return os.path.join(self._real_folder, *self._rest)
+
+    def respell(self, name: str) -> str | None:
+        """Return the name by which the pattern calls a path that was spelt otherwise; None when it is none of its."""
+        if self.covers(name):
+            return name
+        path = self._root / name
+        if not self.is_glob and os.path.realpath(path) == os.path.realpath(self._root / self.text):
+            return self.text
+        for number in range(1, len(path.parts)):
+            # links in folders that a glob goes through are part of the name: only what is before them is resolved
+            folder = Path(os.path.realpath(Path(*path.parts[:number])), *path.parts[number:-1])
+            if folder.is_relative_to(self._real_folder):
+                inside = (folder / path.name).relative_to(self._real_folder)
+                if self.covers(self._folder + str(inside)):
+                    return self._folder + str(inside)
+        return None
 
     def fresh(self, known: Container[str]) -> list[str]:
         """Return the paths to follow that are not known yet.

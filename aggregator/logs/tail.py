@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Annotated, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
 
-from aggregator.logs.chain import Chain, Claims
+from aggregator.logs.chain import Chain
 from aggregator.logs.firstsight import FirstSight
 from aggregator.logs.followed import Followed
+from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
 from aggregator.logs.pattern import Pattern
-from aggregator.logs.position import Position, load_position, name_of, text_of
+from aggregator.logs.position import Position, name_of, text_of
 from aggregator.logs.rotation import Folders
+from aggregator.logs.takeup import SINCE, take_up
 from aggregator.runtime.stage import Context, Cursor, Send, Source, SourceOutcome, SourceSettings
 from aggregator.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
 
 _TURNS = 10
 """So many batches are yielded in one poll at most, so that the worker gets to look at its signals."""
-_SINCE = "since "
-"""Begins the names of cursors that hold when a pattern was first looked at."""
 
 
 class Tail(Source):
@@ -57,27 +59,32 @@ class Tail(Source):
         super().__init__(settings, context)
         self._patterns = [Pattern(text, context.root) for text in parse_words(settings.logfile)]
         self._folders = Folders(context)
-        self._claims: Claims = {}
+        self._known = KnownFiles()
+        self._moved: dict[str, str | None] = {}
+        """Cursors to store that changed their names when the section started."""
         self._chains: dict[str, Chain] = {}
         self._ready: deque[Chain] = deque()
         self._look_at = 0.0
         message = simplejson.dumps({"service": settings.servicename, "logline": ""}, separators=(",", ":"))
         self._prefix = message.removesuffix('""}')
 
+    @classmethod
+    def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+        """Return the real paths of the patterns: a section of another name that follows them goes on."""
+        patterns = [Pattern(text, root) for text in parse_words(settings.logfile)]
+        names = {pattern.real for pattern in patterns}
+        names |= {os.path.realpath(root / pattern.text) for pattern in patterns if not pattern.is_glob}
+        return tuple(f"log:{text_of(name)}" for name in sorted(names))
+
     def start(self) -> None:
-        """Take up the positions committed before."""
-        cursors = self.context.cursors
-        for pattern in self._patterns:
-            since = cursors.get(_SINCE + pattern.text)
-            pattern.since = None if since is None else float(since)
-        positions: dict[str, list[Position]] = {}
-        for name, text in cursors.items():
-            if not name.startswith(_SINCE):
-                position = load_position(text)
-                positions.setdefault(name_of(position.path), []).append(position)
-        for name, known in positions.items():
-            if any(pattern.covers(name) for pattern in self._patterns):
-                self._chains[name] = self._chain(name, known)
+        """Take up the positions committed before, however the files were spelt then."""
+        taken_up = take_up(self.context.cursors, self._patterns, self.context.root)
+        self._moved = taken_up.moved
+        for name, known in taken_up.positions.items():
+            self._chains[name] = self._chain(name, known)
+        left = [Followed(position) for position in taken_up.left]
+        for each in left:
+            self._known.leave(each, left)
 
     def stop(self) -> None:
         """Close the files."""
@@ -125,10 +132,12 @@ class Tail(Source):
         """See what became of every file; yield the positions that changed otherwise than by reading."""
         self._look_at = now + self.settings.idletime
         self._folders.forget()
-        self._claims.clear()
+        self._known.forget()
         for chain in self._chains.values():
             chain.claim()
         self._ready.clear()
+        while self._moved:
+            yield Cursor(*self._moved.popitem())
         for pattern in self._patterns:
             yield from self._look_at_pattern(pattern, now)
         self._tell()
@@ -152,7 +161,7 @@ class Tail(Source):
         if first and not any(chain.unsure for chain in chains):
             pattern.since = now
             # order: the positions first; a first look that was not seen through is done again
-            yield Cursor(_SINCE + pattern.text, repr(now))
+            yield Cursor(SINCE + pattern.text, repr(now))
 
     def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
         matched = all(pattern.is_glob or pattern.text != name for pattern in self._patterns)
@@ -160,7 +169,7 @@ class Tail(Source):
             self.context.path(name),
             text_of(name),
             self._folders,
-            self._claims,
+            self._known,
             self.context,
             positions,
             matched=matched,

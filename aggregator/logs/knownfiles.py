@@ -1,0 +1,72 @@
+"""The files that a section knows, whatever path leads to them now.
+
+A position belongs to a file, not to the path that led to it. A file that is followed is read under one path alone. One
+that its path does not name any more, or whose path is not configured any more, goes on under the next path that names
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from aggregator.logs.followed import Followed
+from aggregator.logs.openfile import OpenFile, key_of
+from aggregator.logs.position import HEAD_BYTES, Position, TextAt
+from aggregator.logs.recognise import text_in
+
+Key = tuple[int, int]
+"""Device and inode."""
+
+
+class KnownFiles:
+    """Followed files and positions without a file, over all paths of a section."""
+
+    def __init__(self) -> None:
+        self._claims: dict[Key, Followed] = {}
+        self._left: dict[str, tuple[Followed, list[Followed]]] = {}
+        """Files that no path names, by the name of their cursor, with the files of the path that named them."""
+
+    def forget(self) -> None:
+        """Have the claims made again."""
+        self._claims.clear()
+
+    def claim(self, each: Followed, *, again: bool = False) -> None:
+        """Tell that a file is followed: under the first path where it has two, unless `again` tells that it is new."""
+        if again:
+            self._claims[each.key] = each
+        else:
+            self._claims.setdefault(each.key, each)
+
+    def leave(self, each: Followed, files: list[Followed]) -> None:
+        """Offer a file that is not found under its path, which is the newest to name these files."""
+        if each.position.hashed:
+            self._left.setdefault(each.position.name, (each, files))
+
+    def is_elsewhere(self, own: Sequence[Followed], key: Key, text: TextAt) -> bool:
+        """True for a file that another path follows; its inode alone may be of one that is gone."""
+        owner = self._claims.get(key)
+        if owner is None or owner in own:
+            return False
+        return owner.file is not None or owner.position.fits(text)
+
+    def adopt(self, file: OpenFile) -> Position | None:
+        """Return the position of a file that was followed under another path, and is not there any more."""
+        key, text = key_of(file), cache(text_in(file))
+        for name, (each, files) in list(self._left.items()):
+            if each not in files or each.file is not None:
+                del self._left[name]  # it was found after all
+        left = [each for each, _ in self._left.values()]
+        # The same inode is proof enough with the bytes that were read; another one needs a long beginning.
+        found = _first_that_fits([each for each in left if each.key == key], text) or _first_that_fits(
+            [each for each in left if each.position.hashed == HEAD_BYTES], text
+        )
+        if found is None:
+            return None
+        _, files = self._left.pop(found.position.name)
+        files.remove(found)
+        return found.position
+
+
+def _first_that_fits(files: Iterable[Followed], text: TextAt) -> Followed | None:
+    return next((each for each in files if each.position.fits(text)), None)
