@@ -18,9 +18,11 @@ from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
 from aggregator.logs.openfile import OpenFile, key_of, open_file
-from aggregator.logs.position import Position
+from aggregator.logs.position import Position, text_of
+from aggregator.logs.readnote import NotedFile
 from aggregator.logs.recognise import locate, named_by, text_in, unknown, untaken
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders
+from aggregator.logs.vanished import Vanished
 from aggregator.runtime.stage import Context
 
 GONE_KEPT_S = 7 * 86400.0
@@ -60,6 +62,7 @@ class Chain:
         self._serial = stored[-1].serial if self._seen_before else -1
         self._latest = stored[-1].mtime if stored else 0.0
         """When the newest file that lines were taken from was last changed, Unix seconds."""
+        self._vanished = Vanished(name, context, known.notes, matched=matched)
         self._live: Followed | None = None
         self._arrivals = Arrivals(context)
 
@@ -86,6 +89,15 @@ class Chain:
             else:
                 self._known.claim(each)
 
+    def reading(self) -> list[NotedFile]:
+        """Return the files that lines are taken from now, or may be taken from soon."""
+        real = text_of(os.path.realpath(self.path))
+        return [
+            NotedFile(real, each.position, max(each.seen[0], each.position.offset))
+            for each in self._files
+            if each.position.hashed and (each.file is not None or each is self._live)
+        ]
+
     def close(self) -> None:
         """Close every file."""
         for each in self._files:
@@ -111,6 +123,8 @@ class Chain:
                 self.changed |= self._put_off.forget()
             elif sight.at_end:
                 self.changed |= self._put_off.note()
+        for each in self._vanished.tell(self._files, now):
+            self._change(each)
         self._forget(now)
         return ready
 
@@ -179,7 +193,8 @@ class Chain:
                 first = False
                 continue
             changed_at = each.stat().st_mtime
-            self._add(each, read=first and changed_at < sight.since)
+            half = not sight.at_end and self._known.notes.is_half_read(each, self.path)
+            self._add(each, read=first and changed_at < sight.since and not half)
             if first and changed_at >= sight.since:
                 self._latest = min(self._latest or changed_at, changed_at)
         if file is not None and live is not None:
@@ -219,14 +234,18 @@ class Chain:
         for each in self._files:
             if each.file is not None and not each.intact():
                 self._context.log.info("truncated path=%s read=%d", self.name, each.position.offset)
+                each.unread = max(each.seen[0] - each.position.offset, 0)
                 each.release()
+        missed = [each for each in self._files if each.position.gone]
         for each in locate(self._files, beside, self._folders):
             if not each.position.gone:
                 self._context.log.info(
                     "gone path=%s serial=%d read=%d", self.name, each.position.serial, each.position.offset
                 )
-                each.position.gone = now
+                each.position.gone, each.position.suspect = now, self._vanished.suspect(each, self._files)
                 self._change(each)
+        if any(not each.position.gone for each in missed):
+            self._vanished.found()
 
     def _add(self, file: OpenFile, *, read: bool = False, at_end: bool = False) -> Followed:
         """Follow one more file: from its start, or from its end, or counting it as read."""
@@ -239,6 +258,8 @@ class Chain:
             followed.start_at_end()
         self._files.append(followed)
         self._known.claim(followed, again=True)
+        if not self._seen_before:
+            self._known.begin(followed, self.path)
         if followed.position.hashed:
             self._change(followed)
         self._context.log.info("follow path=%s serial=%d from=%d", self.name, self._serial, followed.position.offset)
@@ -249,6 +270,7 @@ class Chain:
         position = self._known.adopt(file)
         if position is None:
             return None
+        self._vanished.found(position.path)
         was, self._serial = position.name, self._serial + 1
         position.path, position.serial = self.name, self._serial
         followed = Followed(position)
@@ -293,6 +315,7 @@ class Chain:
         removed = each is not self._live and each.file.stat().st_nlink == 0
         if each.quiet_for(now, SETTLE_S if removed else WATCH_S):
             each.release()
+            each.let_go = True
             if each is not self._live and not each.position.hashed:
                 self._drop(each)
 
@@ -306,7 +329,7 @@ class Chain:
                 self.name, each.position.serial, each.position.offset, each.file.broken,
             )  # fmt: skip
         each.release()
-        each.position.done = True
+        each.position.done = each.let_go = True
         self._change(each)
 
     def _forget(self, now: float) -> None:

@@ -23,6 +23,10 @@ class Followed:
         self.seen = (-1, 0.0)
         """Size and time of change at the last look."""
         self.quiet_since = 0.0
+        self.let_go = False
+        """True once it was read to its end and closed."""
+        self.unread: int | None = None
+        """How many bytes were there to read when its text was lost; None while that is not known."""
         self._head = b""
         self._last = b""
         self._scanned = 0
@@ -40,7 +44,8 @@ class Followed:
         facts = file.stat()
         position = self.position
         position.dev, position.ino, position.codec = facts.st_dev, facts.st_ino, file.codec
-        position.gone, position.done = 0.0, False
+        position.gone, position.done, position.suspect = 0.0, False, False
+        self.let_go, self.unread = False, None
         self._head = file.read_at(position.start, position.hashed) if position.hashed else b""
         # of a compressed file it is far away, and not looked at
         self._last = b"" if position.codec else file.read_at(position.last_at, position.last_hashed)

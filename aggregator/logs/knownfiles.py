@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 
 from aggregator.logs.followed import Followed
 from aggregator.logs.openfile import OpenFile, key_of
-from aggregator.logs.position import HEAD_BYTES, Position, TextAt
+from aggregator.logs.position import HEAD_BYTES, Position, TextAt, text_of
+from aggregator.logs.readnote import ReadNotes
 from aggregator.logs.recognise import text_in
 
 Key = tuple[int, int]
@@ -22,7 +24,10 @@ Key = tuple[int, int]
 class KnownFiles:
     """Followed files and positions without a file, over all paths of a section."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: ReadNotes) -> None:
+        self.notes = notes
+        self.again: dict[str, tuple[int, int]] = {}
+        """Files that were read before, by their path as text: the bytes that are read again, and those left out."""
         self._claims: dict[Key, Followed] = {}
         self._left: dict[str, tuple[Followed, list[Followed]]] = {}
         """Files that no path names, by the name of their cursor, with the files of the path that named them."""
@@ -42,6 +47,13 @@ class KnownFiles:
         """Offer a file that is not found under its path, which is the newest to name these files."""
         if each.position.hashed:
             self._left.setdefault(each.position.name, (each, files))
+
+    def begin(self, each: Followed, path: Path) -> None:
+        """Take note that a file is begun without a position: it may have been read for another Redis."""
+        noted = self.notes.earlier(each.file, path) if each.file is not None else None
+        if noted is not None:
+            begun, read = each.position.offset, noted.position.offset
+            self.again[text_of(str(path))] = max(read - begun, 0), max(begun - read, 0)
 
     def is_elsewhere(self, own: Sequence[Followed], key: Key, text: TextAt) -> bool:
         """True for a file that another path follows; its inode alone may be of one that is gone."""

@@ -62,6 +62,11 @@ def bases(name: str) -> list[str]:
     return found + ([before["stem"] + before["suffix"]] if before else [])
 
 
+def is_dated(name: str) -> bool:
+    """True for a file whose name has a date in it, as those have that are removed one day."""
+    return bool(_mark(os.path.basename(name))[1])
+
+
 def oldest_first(entries: Iterable[Entry]) -> list[Entry]:
     """Sort rotated logs by number, the highest first, or by date; where both occur, by time of change."""
     marked = [(_mark(entry.path.name), entry) for entry in entries]

@@ -18,6 +18,7 @@ from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
 from aggregator.logs.pattern import Pattern
 from aggregator.logs.position import Position, name_of, text_of
+from aggregator.logs.readnote import ReadNotes
 from aggregator.logs.rotation import Folders
 from aggregator.logs.takeup import SINCE, take_up
 from aggregator.runtime.stage import Context, Cursor, Send, Source, SourceOutcome, SourceSettings
@@ -59,12 +60,12 @@ class Tail(Source):
         super().__init__(settings, context)
         self._patterns = [Pattern(text, context.root) for text in parse_words(settings.logfile)]
         self._folders = Folders(context)
-        self._known = KnownFiles()
         self._moved: dict[str, str | None] = {}
         """Cursors to store that changed their names when the section started."""
+        self._told_again: dict[str, tuple[int, int]] = {}
         self._chains: dict[str, Chain] = {}
         self._ready: deque[Chain] = deque()
-        self._look_at = 0.0
+        self._look_at = self._polled_at = 0.0
         message = simplejson.dumps({"service": settings.servicename, "logline": ""}, separators=(",", ":"))
         self._prefix = message.removesuffix('""}')
 
@@ -78,6 +79,8 @@ class Tail(Source):
 
     def start(self) -> None:
         """Take up the positions committed before, however the files were spelt then."""
+        self._notes = ReadNotes(self.context)
+        self._known = KnownFiles(self._notes)
         taken_up = take_up(self.context.cursors, self._patterns, self.context.root)
         self._moved = taken_up.moved
         for name, known in taken_up.positions.items():
@@ -87,12 +90,15 @@ class Tail(Source):
             self._known.leave(each, left)
 
     def stop(self) -> None:
-        """Close the files."""
+        """Note what was read, which is committed, and close the files."""
+        self._note(last=True)
         for chain in self._chains.values():
             chain.close()
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
         """Yield some new lines of every file that has any, in turns."""
+        self._polled_at = now
+        self._note()  # what the polls before brought is committed by now
         if not self._ready or now >= self._look_at:
             yield from self._look(now)
         left = _TURNS * self.settings.batch
@@ -108,6 +114,10 @@ class Tail(Source):
                 yield Cursor(followed.position.name, followed.position.store())
                 left -= len(taken.lines)
             yield from _changes(chain)
+
+    def _note(self, *, last: bool = False) -> None:
+        if last or self._notes.due(len(self._chains), self._polled_at):
+            self._notes.write([noted for chain in self._chains.values() for noted in chain.reading()], self._polled_at)
 
     def _send(self, taken: Taken) -> Iterator[Send]:
         queue, prefix = self.settings.pushto, self._prefix
@@ -143,8 +153,7 @@ class Tail(Source):
         self._tell()
 
     def _look_at_pattern(self, pattern: Pattern, now: float) -> Iterator[Cursor]:
-        first = pattern.since is None
-        sight = FirstSight(at_end=self.settings.from_ == "end") if first else FirstSight(pattern.since or 0.0)
+        first, sight = pattern.since is None, self._sight(pattern)
         chains = [chain for name, chain in self._chains.items() if pattern.covers(name)]
         # order: what is followed first, so that a rotated file or a link's new target is not taken for a new log
         ready = [chain for chain in chains if chain.look(now, sight)]
@@ -163,6 +172,16 @@ class Tail(Source):
             # order: the positions first; a first look that was not seen through is done again
             yield Cursor(SINCE + pattern.text, repr(now))
 
+    def _sight(self, pattern: Pattern) -> FirstSight:
+        """Return what to do with paths of a pattern that no position is known of."""
+        if pattern.since is not None:
+            return FirstSight(pattern.since)
+        if self.settings.from_ == "end":
+            return FirstSight(at_end=True)
+        # what was rotated since a section read here for another Redis is new
+        looked_at = self._notes.last_look(lambda path: pattern.respell(path) is not None)
+        return FirstSight() if looked_at is None else FirstSight(looked_at)
+
     def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
         matched = all(pattern.is_glob or pattern.text != name for pattern in self._patterns)
         return Chain(
@@ -175,7 +194,29 @@ class Tail(Source):
             matched=matched,
         )
 
+    def _tell_of_beginning_anew(self) -> None:
+        """Tell of files that were read before, and of which no position is known any more."""
+        again = self._known.again
+        if not again or again == self._told_again:
+            return
+        self.context.count("began_anew", len(again) - len(self._told_again))
+        self._told_again = dict(again)
+        parts = [
+            f"{name} ({read} bytes are read a second time)" if not left else f"{name} ({left} bytes are left out)"
+            for name, (read, left) in again.items()
+        ]
+        self.context.withdraw("began_anew")
+        self.context.report(
+            "began_anew",
+            f"Redis knows no position in files that were read before, {len(parts)} in all: "
+            + "; ".join(parts[:3])
+            + ("; …" if len(parts) > 3 else ""),
+            "expect the lines twice (with from = end: lines between are missing); then acknowledge this",
+            lasting=True,
+        )
+
     def _tell(self) -> None:
+        self._tell_of_beginning_anew()
         troubles = [f"{chain.name}: {chain.problem}" for chain in self._chains.values() if chain.problem]
         followed = sum(chain.followed and not chain.problem for chain in self._chains.values())
         self.context.note("files", str(followed))

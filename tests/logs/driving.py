@@ -85,18 +85,19 @@ class Tailing:
         self.lines: list[str] = []
         self.counts: dict[str, int] = {}
         self.now = 1000.0
-        self.tail = self._start()
+        self.tail = self.start()
         RUNNING.append(self)
 
-    def _start(self) -> Tail:
-        tail = make(Tail, self.root, dict(self.cursors), **self.options)
-        tail.start()
-        return tail
+    def start(self) -> Tail:
+        """Start from what was committed."""
+        self.tail = make(Tail, self.root, dict(self.cursors), **self.options)
+        self.tail.start()
+        return self.tail
 
     def restart(self) -> None:
         """End as a killed process does, and start anew from what was committed."""
         self.tail.stop()
-        self.tail = self._start()
+        self.start()
 
     def poll(self, *, commits: int | None = None) -> int:
         """Poll once, a second later, and commit at cursors. Returns the lines taken.

@@ -53,8 +53,7 @@ class Day:
 
     def rotated(self) -> list[Path]:
         """Return the rotated files, newest first."""
-        found = [path for path in self.folder.iterdir() if path != self.live]
-        return sorted(found, key=lambda path: int(path.name.split(".")[2]))
+        return sorted(self.folder.glob("access.log.*"), key=lambda path: int(path.name.split(".")[2]))
 
     def shift(self) -> None:
         for path in reversed(self.rotated()):

@@ -1,0 +1,61 @@
+"""Files that are not there any more, with lines that nobody may have read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
+from aggregator.logs.readnote import ReadNotes
+from aggregator.logs.rotation import is_dated
+from aggregator.runtime.stage import Context
+
+
+class Vanished:
+    """Tell of lost files of one path; `name` is what it is called, as text."""
+
+    def __init__(self, name: str, context: Context, notes: ReadNotes, *, matched: bool) -> None:
+        self._name = name
+        self._context = context
+        self._notes = notes
+        self._expires = matched and is_dated(name)
+        """True where files come and go with their dates, so that one that was read and is gone is no loss."""
+
+    def suspect(self, each: Followed, files: Sequence[Followed]) -> bool:
+        """True when lines of a file that is nowhere may not have been read; `files` are all of its path."""
+        if each.unread is not None:  # it was open until now
+            return each.unread > 0
+        if each.let_go:
+            return False
+        each.unread, looked_at = self._notes.unread(each.position)
+        if each.unread:
+            return True
+        if any(later.position.offset for later in files if later.position.serial > each.position.serial):
+            return False  # a later file is begun when the earlier one is read to its end
+        quiet = each.unread == 0 and looked_at - each.position.mtime >= WATCH_S
+        return not (quiet and self._expires)
+
+    def tell(self, files: Sequence[Followed], now: float) -> list[Followed]:
+        """Tell of those that did not turn up elsewhere in a moment. Returns them: their positions changed."""
+        told = []
+        for each in files:
+            position = each.position
+            if not position.suspect or not position.gone or now - position.gone < SETTLE_S:
+                continue
+            position.suspect = False
+            told.append(each)
+            self._context.count("vanished")
+            if each.unread:
+                self._context.count("vanished_bytes", each.unread)
+            size = f"{each.unread} bytes of it were not read" if each.unread else "how much was not read is not known"
+            self._context.report(
+                "vanished",
+                f"{self._name} was read up to byte {position.offset}, and is in its folder no more: {size}",
+                "put the file back under its name if there is a copy: it is read on from there; then acknowledge this",
+                about=self._name,
+                lasting=True,
+            )
+        return told
+
+    def found(self, name: str = "") -> None:
+        """Take it back: the file is there again; `name` is the path that it had, if it was another."""
+        self._context.withdraw("vanished", name or self._name)
