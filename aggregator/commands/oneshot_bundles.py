@@ -10,12 +10,12 @@ import msgspec
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation, redis_of
-from aggregator.feeds.archive import Bundle
 from aggregator.feeds.compress import REARMED
 from aggregator.feeds.layout import FeedFolders
-from aggregator.feeds.messages import decode
+from aggregator.feeds.messages import decode, encode
+from aggregator.feeds.orders import Bundle, Close, Remove, Unite
 from aggregator.feeds.revisions import find_revisions, read_revision
-from aggregator.runtime.message import encode_body, read_entry
+from aggregator.runtime.message import read_entry
 from aggregator.runtime.queue import Identity
 
 
@@ -30,21 +30,21 @@ def compress(invocation: Invocation, args: argparse.Namespace) -> int:
     foreground = Foreground(invocation, "compress")
     foreground.drain()
     if args.all:
-        foreground.push(*(encode_body({"close": order}) for order in _open_periods(foreground)))
+        foreground.push(*map(encode, _open_periods(foreground)))
         foreground.drain()
     waiting = len(list(_open_periods(foreground)))
     invocation.say(f"compress: done; {waiting} periods are open" + ("" if args.all else " (--all bundles them now)"))
     return 0
 
 
-def _open_periods(foreground: Foreground) -> Iterator[dict[str, object]]:
+def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
         for name in client.hkeys(keys.cursors(owner)):
             if name == REARMED.encode():
                 continue
             feed, _, start = name.decode().rpartition("/")
-            yield {"feed": feed, "start": start, "force": True}
+            yield Close(feed=feed, start=start, force=True)
 
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
@@ -62,21 +62,21 @@ def archive(invocation: Invocation, args: argparse.Namespace) -> int:
     foreground.drain(settings)
     account = foreground.account()
     if not (account.ready or account.in_flight or account.dead):
-        foreground.push(*map(encode_body, _untold(foreground)))
+        foreground.push(*map(encode, _untold(foreground)))
         foreground.drain(settings)
     invocation.say(f"archive: done; {foreground.account().counts.get('stored', 0)} bundles stored so far")
     return 0
 
 
-def _untold(foreground: Foreground) -> Iterator[dict[str, object]]:
+def _untold(foreground: Foreground) -> Iterator[Bundle]:
     """Yield the messages of the bundles on this disk that no message tells of: the Redis that had it was lost."""
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
         entries = client.zrange(keys.delayed(foreground.queue), 0, -1)
         entries += client.lrange(keys.returned(foreground.queue), 0, -1)
-    waiting = [decode(read_entry(entry).raw, Bundle) for entry in entries]
+    waiting = [decode(read_entry(entry).raw, Bundle, Remove, Unite) for entry in entries]
     # those that are to be tried again, and those that are stored and to be removed
-    told = {order.remove.file if order.remove else order.file for order in waiting}
+    told = {order.file for order in waiting if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:
             yield read_revision(path, name, number).message(root, "default")

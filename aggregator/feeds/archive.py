@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
-
 from aggregator.errors import Reject
-from aggregator.feeds.compression import Level
 from aggregator.feeds.deposit import Depositor, siblings_of
 from aggregator.feeds.faults import stage_wide
-from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, parse_feed_name, parse_key, read_stamp
+from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.feeds.members import hash_file
-from aggregator.feeds.messages import decode
+from aggregator.feeds.messages import decode, encode
+from aggregator.feeds.orders import Bundle, Remove, Unite
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, SafeName, meant
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store
 
-_CONTENTS_ID = re.compile("[0-9a-f]{64}")
 UNITE_AFTER_S = 900.0
 """How long after writing a key that names its contents to look whether there are several to be united."""
-
-
-class Removal(msgspec.Struct, kw_only=True):
-    """A bundle on this disk that is in the store."""
-
-    file: str
-    sha256: str
-
-
-class Uniting(msgspec.Struct, kw_only=True):
-    """A feed and period of which the store may have several objects."""
-
-    feed: str
-    start: str
-    format: str
-    level: Level
-
-
-class Bundle(msgspec.Struct, kw_only=True):
-    """What `compress` says of a bundle; or what the stage tells itself to do later."""
-
-    feed: str = ""
-    start: str = ""
-    file: str = ""
-    sha256: str = ""
-    contents_id: str = ""
-    revision: int = 1
-    level: Level = "default"
-    remove: Removal | None = None
-    unite: Uniting | None = None
 
 
 class Archive(Stage):
     """Store each bundle under the key of its feed and period, united with what others stored there.
 
-    In: `feed`, `start` (yyyy-mm-ddThhmmssZ), `file` (from the instance's folder), `sha256`, `contents_id`, `revision`,
-    `level`. To itself: `remove` (`file`, `sha256`) and `unite` (`feed`, `start`, `format`, `level`).
+    In: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `file` (from the instance's folder), `sha256`,
+    `contents_id`, `revision`, `level`. To itself: `remove` (`file`, `sha256`) and `unite` (`feed`, `start`, `format`,
+    `level`).
     Out: none.
     Effect: an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` in the store, which was read back; the file goes
     `keep` after that was committed.
@@ -122,46 +89,48 @@ class Archive(Stage):
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Store a bundle, remove one that is stored, or unite what was written without conditions."""
-        bundle = decode(message.raw, Bundle)
+        told = decode(message.raw, Bundle, Remove, Unite)
         with stage_wide():
-            if bundle.remove:
-                self._remove(bundle.remove)
-            elif bundle.unite:
-                self._unite(bundle.unite)
-            else:
-                yield from self._archive(bundle)
+            if isinstance(told, Remove):
+                self._remove(told)
+            elif isinstance(told, Unite):
+                self._unite(told)
+            elif isinstance(told, Bundle):
+                yield from self._archive(told)
 
     def _archive(self, bundle: Bundle) -> Iterator[Outcome]:
         assert self._depositor is not None
         path = self._inside(bundle.file)
-        name = _name(bundle.feed, bundle.start, path.suffix.removeprefix("."))
         prefix = self.settings.prefix
         if not path.exists():
-            self._accept_missing(bundle, name)
+            self._accept_missing(bundle)
             return
-        if not _CONTENTS_ID.fullmatch(bundle.contents_id):
-            raise Reject(f"{bundle.file} is announced without a contents id (found {bundle.contents_id[:80]!r})")
+        try:
+            name = bundle.name
+        except ValueError as error:
+            raise Reject(str(error)) from error
         if hash_file(path) != bundle.sha256:
             raise Reject(f"{bundle.file} is not the bundle that was announced: its hash is another")
         key = self._depositor.deposit(path, name, prefix, bundle.contents_id, bundle.level)
         self.context.count("stored")
         self.context.log.debug("stored key=%s revision=%d", key, bundle.revision)
         # order: read back from the store, then committed, then, when Redis can no longer forget that, removed here
-        yield self._later({"remove": {"file": bundle.file, "sha256": bundle.sha256}}, self.settings.keep)
+        yield self._later(Remove(file=bundle.file, sha256=bundle.sha256), self.settings.keep)
         if not self._conditional:
-            united = {"feed": bundle.feed, "start": bundle.start, "format": name.format, "level": bundle.level}
-            yield self._later({"unite": united}, UNITE_AFTER_S)
+            unite = Unite(feed=bundle.feed, start=bundle.start, format=name.format, level=bundle.level)
+            yield self._later(unite, UNITE_AFTER_S)
 
-    def _later(self, body: dict[str, Any], delay_s: float) -> Send:
-        return Send(self.settings.listento, body, delay_s)
+    def _later(self, order: Remove | Unite, delay_s: float) -> Send:
+        return Send(self.settings.listento, encode(order), delay_s)
 
-    def _accept_missing(self, bundle: Bundle, name: BundleName) -> None:
+    def _accept_missing(self, bundle: Bundle) -> None:
         """Take a file that is not there for stored before, if an object in the store is that very file.
 
         A Redis that comes back a second older than it was still finds the file, as it stays for `keep`. One that is
         older still does not; nor does anybody find what was lost. That others stored the same period proves nothing.
         """
         assert self._store is not None
+        name = BundleName(bundle.feed, read_stamp(bundle.start))
         for sibling in siblings_of(self._store, name, self.settings.prefix):
             info = self._store.head(sibling.key)
             if info is not None and info.sha256 == bundle.sha256:
@@ -172,7 +141,7 @@ class Archive(Stage):
             "it is lost, unless Redis came back from an old copy and it has long been united with others there"
         )
 
-    def _remove(self, stored: Removal) -> None:
+    def _remove(self, stored: Remove) -> None:
         path = self._inside(stored.file)
         with suppress(FileNotFoundError):
             if hash_file(path) == stored.sha256:
@@ -182,23 +151,15 @@ class Archive(Stage):
             path.parent.rmdir()
             path.parent.parent.rmdir()
 
-    def _unite(self, some: Uniting) -> None:
+    def _unite(self, some: Unite) -> None:
         assert self._depositor is not None
-        self._depositor.unite(_name(some.feed, some.start, some.format), self.settings.prefix, some.level)
+        name = BundleName(some.feed, read_stamp(some.start), some.format)
+        self._depositor.unite(name, self.settings.prefix, some.level)
 
     def _inside(self, file: str) -> Path:
-        """Return a file's path. Raises Reject for one that is not among our bundles."""
+        """Return a bundle's path. Raises Reject when a link leads elsewhere."""
         path = self.context.path(file)
-        if not path.resolve().is_relative_to(self._folders.bundles.resolve()):
-            raise Reject(f"not among our bundles (found {file[:200]!r})")
+        day, hour = path.parts[-3:-1]
+        if path.is_symlink() or path.parent.resolve() != self._folders.bundles.resolve() / day / hour:
+            raise Reject(f"a link leads out of our bundles (found {file[:200]!r})")
         return path
-
-
-def _name(feed: str, start: str, format_name: str) -> BundleName:
-    """Return the bundle of a feed and period. Raises Reject when it has no key."""
-    try:
-        name = BundleName(parse_feed_name(feed), read_stamp(start), format_name)
-        parse_key(name.path)
-    except ValueError as error:
-        raise Reject(f"no bundle of a feed (found {feed[:80]!r}, {start[:80]!r}, {format_name[:80]!r})") from error
-    return name

@@ -1,68 +1,31 @@
-"""What comes to `compress`, and which periods it belongs to."""
+"""Which periods belongs to what comes to `compress`."""
 
 from __future__ import annotations
 
 import msgspec
 
-from aggregator.errors import Reject
-from aggregator.feeds.layout import bundle_start, parse_feed_name, read_stamp
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import LONGEST_ROW
+from aggregator.feeds.layout import bundle_start
+from aggregator.feeds.messages import Filtered, Missed
 from aggregator.feeds.periods import Record
 
 
-class Order(msgspec.Struct, kw_only=True):
-    """What the stage tells itself to do with a feed and period."""
-
-    feed: str
-    start: str
-    revision: int = 0
-    force: bool = False
-    """Close the period whether or not its time has come."""
-
-
-class Arrival(msgspec.Struct, kw_only=True):
-    """What `filter` says of one tick, or of a row of missed ones; or an order."""
-
-    close: Order | None = None
-    clear: Order | None = None
-    feed: str = ""
-    tick: Tick | None = None
-    publication: str = ""
-    published_ms: int | None = None
-    url: str = ""
-    period_ms: int = 0
-    node: str = ""
-    missed_from_ms: int | None = None
-    missed_to_ms: int | None = None
-
-
-def check_arrival(arrival: Arrival) -> Arrival:
-    """Return what is a tick of a feed, or a row of them. Raises Reject."""
-    try:
-        parse_feed_name(arrival.feed)
-    except ValueError as error:
-        raise Reject(f"no feed's name (found {arrival.feed[:80]!r})") from error
-    first, last = arrival.missed_from_ms, arrival.missed_to_ms
-    is_row = first is not None and last is not None and first <= last and arrival.period_ms > 0
-    if (arrival.tick is None) != is_row:
-        raise Reject("no tick of a feed: needs either tick, or missed_from_ms, missed_to_ms and period_ms")
-    if is_row and (last - first) // arrival.period_ms > LONGEST_ROW:  # type: ignore[operator]
-        raise Reject(f"more than {LONGEST_ROW} ticks missed in a row: was the clock wrong?")
-    return arrival
-
-
-def records_of(arrival: Arrival, node: str, period_s: int) -> list[tuple[int, Record]]:
+def records_of(arrival: Filtered | Missed, period_s: int) -> list[tuple[int, Record]]:
     """Return the records of a message by the start of the period they belong to."""
-    is_published = arrival.tick is not None and arrival.published_ms is not None
+    if isinstance(arrival, Missed):
+        row = Record(
+            node=arrival.node,
+            url=arrival.url,
+            period_ms=arrival.period_ms,
+            missed_from_ms=arrival.missed_from_ms,
+            missed_to_ms=arrival.missed_to_ms,
+        )
+        return parts_of(row, None, period_s)
     record = Record(
-        node=arrival.node or node,
+        node=arrival.node,
         url=arrival.url,
         period_ms=arrival.period_ms,
         tick=arrival.tick,
-        missed_from_ms=0 if arrival.tick else arrival.missed_from_ms or 0,
-        missed_to_ms=0 if arrival.tick else arrival.missed_to_ms or 0,
-        publication=arrival.publication if is_published else "",
+        publication=arrival.publication,
     )
     return parts_of(record, arrival.published_ms // 1000 if arrival.published_ms is not None else None, period_s)
 
@@ -86,11 +49,3 @@ def parts_of(record: Record, published_at: int | None, period_s: int) -> list[tu
         rows.append((start, msgspec.structs.replace(record, missed_from_ms=at, missed_to_ms=last_ms)))
         at += ((last_ms - at) // step + 1) * step
     return rows
-
-
-def period_of(order: Order) -> tuple[str, int]:
-    """Return the feed and start that an order names. Raises Reject."""
-    try:
-        return parse_feed_name(order.feed), read_stamp(order.start)
-    except ValueError as error:
-        raise Reject(f"no feed and start (found {order.feed[:80]!r}, {order.start[:80]!r})") from error

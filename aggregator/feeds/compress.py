@@ -11,7 +11,7 @@ import msgspec
 
 from aggregator.durable import sync_folders
 from aggregator.errors import Reject
-from aggregator.feeds.arrivals import Arrival, check_arrival, period_of, records_of
+from aggregator.feeds.arrivals import records_of
 from aggregator.feeds.compression import Level
 from aggregator.feeds.faults import stage_wide
 from aggregator.feeds.layout import (
@@ -23,7 +23,8 @@ from aggregator.feeds.layout import (
     read_stamp,
     write_stamp,
 )
-from aggregator.feeds.messages import decode
+from aggregator.feeds.messages import Filtered, Missed, decode, encode
+from aggregator.feeds.orders import Clear, Close
 from aggregator.feeds.periods import PeriodFolder, Record
 from aggregator.feeds.refiling import Refiling
 from aggregator.feeds.revisions import Revision, build_revision, last_revision
@@ -50,11 +51,11 @@ class Period(msgspec.Struct):
 class Compress(Stage):
     """Bundle what was published and what became of every tick, one bundle a feed and period.
 
-    In: `feed`, `tick` (as in a manifest), `publication` (the file's name or ''), `published_ms` (Unix milliseconds or
-    null), `url`, `period_ms` (of the feed), `node`; or, for ticks missed in a row, `missed_from_ms` and `missed_to_ms`
-    in place of `tick`. To itself: `close` and `clear`, each with `feed` and `start`.
-    Out: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (from the instance's folder), `sha256`, `size`
-    (bytes), `contents_id`, `level`.
+    In: of kind `filtered`: `feed`, `tick` (as in a manifest), `publication` (the file's name or ''), `published_ms`
+    (Unix milliseconds or null), `url`, `period_ms` (of the feed), `node`. Of kind `missed`: `feed`, `missed_from_ms`,
+    `missed_to_ms`, `url`, `period_ms`, `node`. To itself: `close` and `clear`, each with `feed` and `start`.
+    Out: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (from the instance's folder),
+    `sha256`, `size` (bytes), `contents_id`, `level`.
     Effect: a bundle below `data/feeds/bundles`; the publications in it go once its message is on its way. A period
     closes `grace` after both its end and its last arrival; what comes later makes another bundle, the next revision.
     Errors: a body that is none of these is set aside; a full or read-only disk pauses the worker.
@@ -128,14 +129,14 @@ class Compress(Stage):
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Take in a tick, close a period or clear one up."""
-        arrival = decode(message.raw, Arrival)
+        told = decode(message.raw, Filtered, Missed, Close, Clear)
         with stage_wide():
-            if arrival.close:
-                yield from self._close(*period_of(arrival.close), force=arrival.close.force)
-            elif arrival.clear:
-                self._folder(*period_of(arrival.clear)).clear(arrival.clear.revision)
-            else:
-                yield from self._take(check_arrival(arrival))
+            if isinstance(told, Close):
+                yield from self._close(told.feed, read_stamp(told.start), force=told.force)
+            elif isinstance(told, Clear):
+                self._folder(told.feed, read_stamp(told.start)).clear(told.revision)
+            elif isinstance(told, Filtered | Missed):
+                yield from self._take(told)
         yield from self._watch_clock()
 
     def _watch_clock(self) -> Iterator[Outcome]:
@@ -155,10 +156,10 @@ class Compress(Stage):
         cursors, self._cursors = self._cursors, {}
         return cursors
 
-    def _take(self, arrival: Arrival) -> Iterator[Outcome]:
+    def _take(self, arrival: Filtered | Missed) -> Iterator[Outcome]:
         """Keep the records of a tick, and see that the periods it touches are open."""
         period_s = self.settings.bundle
-        rows = records_of(arrival, self.context.node, period_s)
+        rows = records_of(arrival, period_s)
         feed, starts = arrival.feed, dict.fromkeys(start for start, _ in rows)
         # order: all that may fail, then what is remembered
         try:
@@ -183,7 +184,7 @@ class Compress(Stage):
 
     def _timer(self, feed: str, start: int, least_s: float = 0.0) -> Send:
         delay_s = max(self._closes_at(start, self.periods[feed, start]) - self.context.clock(), least_s)
-        return Send(self.settings.listento, {"close": {"feed": feed, "start": write_stamp(start)}}, delay_s)
+        return Send(self.settings.listento, encode(Close(feed=feed, start=write_stamp(start))), delay_s)
 
     def _closes_at(self, start: int, period: Period) -> float:
         """Return when a period may be closed, as far as is known now."""
@@ -212,10 +213,10 @@ class Compress(Stage):
             return
         built = self._build(feed, start, period.revision)
         if built is not None:
-            yield Send(self.settings.pushto, built.message(self.context.root, self.settings.level))
-            clear = {"feed": feed, "start": write_stamp(start), "revision": period.revision}
+            yield Send(self.settings.pushto, encode(built.message(self.context.root, self.settings.level)))
             # order: the bundle's message is committed, then its members go
-            yield Send(self.settings.listento, {"clear": clear})
+            clear = Clear(feed=feed, start=write_stamp(start), revision=period.revision)
+            yield Send(self.settings.listento, encode(clear))
             self.context.count("bundles")
             self.context.count("bundled_publications", built.publications)
         del self.periods[feed, start]

@@ -39,12 +39,13 @@ _with = msgspec.structs.replace
 class Download(Stage):
     """Download every feed at its planned times, each tick with one recorded outcome.
 
-    In: ticks that it sends to itself, one for each feed: `feed`, `planned_ms` (Unix milliseconds), and what is to be
-    remembered of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `failing`, `kills`, `validators`).
-    Out: for each tick `feed`, `tick` (as in a manifest; outcome ok, not_modified, failed or late), `file` (the body,
-    from the instance's folder, or ''), `headers`, `final_url`, and the feed's `url` (secrets hidden), `period_ms`,
-    `extension`, `timestamp`, `format`, `stale_after_ms`; for ticks missed in a row `missed_from_ms` and `missed_to_ms`
-    in place of `tick`.
+    In: of kind `due`: ticks that it sends to itself, one for each feed: `feed`, `planned_ms` (Unix milliseconds), and
+    what is to be remembered of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `failing`, `kills`,
+    `validators`).
+    Out: of kind `downloaded`: for each tick `feed`, `tick` (as in a manifest; outcome ok, not_modified, failed or
+    late), `file` (the body, from the instance's folder, or ''), `headers`, `final_url`, and the feed's `url` (secrets
+    hidden), `period_ms`, `extension`, `timestamp`, `format`, `stale_after_ms`; for ticks missed in a row
+    `missed_from_ms` and `missed_to_ms` in place of `tick`.
     Effect: a file below `data/feeds/downloads`, durable before it is told of.
     Errors: a download that fails is an outcome, not an error; a full disk pauses the worker.
     Source: RFC 9110, RFC 9111; docs/feeds.md.

@@ -22,8 +22,6 @@ from aggregator.feeds.layout import (
     FeedFolders,
     Publication,
     parse_bundle_period,
-    parse_extension,
-    parse_feed_name,
 )
 from aggregator.feeds.manifest import COVERED, Tick
 from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
@@ -37,10 +35,10 @@ from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
 class Filter(Stage):
     """Name each publication by its timestamp, keep the same publication once, and set corrupt ones aside.
 
-    In: for each tick what `download` says of it.
-    Out: `feed`, `tick` (as in a manifest, with its final outcome), `publication` (the file's name or ''),
-    `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`; for ticks missed in a row `missed_from_ms`
-    and `missed_to_ms` in place of the tick.
+    In: of kind `downloaded`: for each tick what `download` says of it.
+    Out: of kind `filtered`: `feed`, `tick` (as in a manifest, with its final outcome), `publication` (the file's name
+    or ''), `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`; of kind `missed`, for ticks missed
+    in a row: `missed_from_ms` and `missed_to_ms` in place of these.
     Effect: the body moves below `data/feeds/publications`, or with its report below `data/feeds/rejected`, or goes when
     the feed said the same before; until that is committed it can be found where it was.
     Errors: a timestamp plugin that cannot be imported is tried again, then the message is set aside; a full disk pauses
@@ -100,23 +98,9 @@ class Filter(Stage):
     def handle(self, message: Message) -> Iterator[Outcome]:
         told = decode(message.raw, Downloaded)
         node = self.context.node
-        if told.missed_from_ms is not None and told.missed_to_ms is not None:
-            yield Send(
-                self.settings.pushto,
-                encode(
-                    Missed(
-                        feed=told.feed,
-                        missed_from_ms=told.missed_from_ms,
-                        missed_to_ms=told.missed_to_ms,
-                        url=told.url,
-                        period_ms=told.period_ms,
-                        node=node,
-                    )
-                ),
-            )
-            return
         if told.tick is None:
-            raise Reject("neither a tick nor a row of missed ones")
+            yield Send(self.settings.pushto, encode(_missed(told, node)))
+            return
         # a copy: nothing is remembered of a message that fails halfway
         state = msgspec.structs.replace(self._states.get(told.feed, FeedState()))
         with stage_wide():
@@ -245,14 +229,14 @@ class Filter(Stage):
         return tick
 
     def _source(self, told: Downloaded) -> Path:
-        """Return where the body lies. Raises Reject when a message names another place."""
-        try:
-            parse_feed_name(told.feed)
-            parse_extension(told.extension)
-        except ValueError as error:
-            raise Reject(f"bad feed or extension (found {told.feed[:60]!r}, {told.extension[:20]!r})") from error
+        """Return where the body lies. Raises Reject when a message names another place, or a link leads there."""
         path = self.context.path(told.file)
-        if path.parent != self.folders.downloads / told.feed:
+        folder = self.folders.downloads / told.feed
+        if (
+            path.parent != folder
+            or path.is_symlink()
+            or folder.resolve() != self.folders.downloads.resolve() / told.feed
+        ):
             raise Reject(f"no file of this feed's downloads (found {told.file[:100]!r})")
         return path
 
@@ -276,6 +260,17 @@ class Filter(Stage):
                     continue
                 if theirs != settings.bundle:
                     yield "bundle", f"[{section}] says {options.get('bundle', '1h')}; both must say the same"
+
+
+def _missed(told: Downloaded, node: str) -> Missed:
+    return Missed(
+        feed=told.feed,
+        missed_from_ms=told.missed_from_ms or 0,
+        missed_to_ms=told.missed_to_ms or 0,
+        url=told.url,
+        period_ms=told.period_ms,
+        node=node,
+    )
 
 
 def _entities(format_name: str, body: bytes) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import datetime, timezone
+from math import gcd
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -23,6 +24,7 @@ from aggregator.settings import Kind, parse_duration
 from aggregator.stores.store import fault_of_key
 
 DAY_S = 86_400
+SHORTEST_BUNDLE_S = 60
 FORMATS = ("zst", "bz2", "gz", "xz")
 
 MAX_NAME_BYTES = 120
@@ -34,6 +36,9 @@ _VARIANT = r"([0-9a-f]{8}|[0-9a-f]{64})"
 _PUBLICATION = re.compile(rf"(.+)-{_STAMP}(?:-{_VARIANT})?\.({_EXTENSION.pattern})", re.ASCII | re.DOTALL)
 _BUNDLE = re.compile(rf"(?:(.*)/)?(\d{{4}}-\d\d-\d\d)/(\d\d)/([^/]+)-{_STAMP}\.tar\.({'|'.join(FORMATS)})", re.ASCII)
 _MANIFEST = re.compile(rf"(.+)-{_STAMP}\.manifest\.([A-Za-z0-9_.-]{{1,80}})\.jsonl", re.ASCII | re.DOTALL)
+_NODE = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
+_DOWNLOAD = re.compile(r"(.+)-(\d{4}-\d\d-\d\dT\d{6})\.(\d{3})Z-([0-9a-f]{8})\.(.+)", re.ASCII | re.DOTALL)
+_REVISION = re.compile(r"\.r(\d{1,9})(?=\.tar\.[a-z0-9]+$)", re.ASCII)
 _LIKE_A_MANIFEST = re.compile(rf"-{_STAMP}\.manifest\.", re.ASCII)
 """What a feed's name must not have: its publications in JSON lines would be taken for manifests, and not be bundled."""
 
@@ -48,6 +53,19 @@ def parse_feed_name(text: str) -> str:
     return name
 
 
+def is_feed_name(text: str) -> bool:
+    """True for a feed's name as it stands in a configuration that was read."""
+    try:
+        return parse_feed_name(text) == text
+    except ValueError:
+        return False
+
+
+def is_node_name(text: str) -> bool:
+    """True for what `[aggregator] node` may say."""
+    return _NODE.fullmatch(text) is not None
+
+
 def parse_extension(text: str) -> str:
     """Return a file extension without its leading dot. Raises ValueError."""
     extension = text.strip().removeprefix(".")
@@ -59,7 +77,7 @@ def parse_extension(text: str) -> str:
 def parse_bundle_period(text: str) -> int:
     """Return the seconds that one bundle covers. Raises ValueError unless they divide a day."""
     seconds = parse_duration(text)
-    if seconds < 60 or DAY_S % seconds:
+    if seconds < SHORTEST_BUNDLE_S or DAY_S % seconds:
         raise ValueError
     return int(seconds)
 
@@ -94,6 +112,11 @@ def bundle_start(published_at: float, period_s: int) -> int:
     return int(published_at) // period_s * period_s
 
 
+def is_bundle_start(start: int) -> bool:
+    """True when a bundle of any length may begin then: lengths divide a day and are a minute or more."""
+    return gcd(start % DAY_S, DAY_S) >= SHORTEST_BUNDLE_S
+
+
 class Publication(NamedTuple):
     """One publication of a feed, as its file name says it."""
 
@@ -116,6 +139,25 @@ def parse_publication(file_name: str) -> Publication:
     if not match or _MANIFEST.fullmatch(file_name):
         raise ValueError(f"no publication's file name (found {file_name[:200]!r})")
     return Publication(match[1], read_stamp(match[2]), match[4], match[3] or "")
+
+
+class Download(NamedTuple):
+    """One body that a tick brought, as its file name says it."""
+
+    feed: str
+    planned_ms: int
+    hash8: str
+    """How the SHA-256 of the body begins."""
+    extension: str
+
+
+def parse_download(file_name: str) -> Download:
+    """Read the file name of a download. Raises ValueError when it is none."""
+    match = _DOWNLOAD.fullmatch(file_name)
+    if not match or not is_feed_name(match[1]):
+        raise ValueError(f"no download's file name (found {file_name[:200]!r})")
+    planned_ms = read_stamp(f"{match[2]}Z") * 1000 + int(match[3])
+    return Download(match[1], planned_ms, match[4], parse_extension(match[5]))
 
 
 class BundleName(NamedTuple):
@@ -147,6 +189,15 @@ def parse_key(key: str) -> tuple[str, BundleName]:
     if match is None or name is None or not key.endswith(name.path):
         raise ValueError(f"no bundle's key (found {key[:200]!r})")
     return match[1] or "", name
+
+
+def parse_revision(key: str) -> tuple[BundleName, int]:
+    """Read the path below `bundles` of a local bundle, which ends in `.rN.tar.FORMAT`. Raises ValueError."""
+    match = _REVISION.search(key)
+    prefix, name = parse_key(_REVISION.sub("", key))
+    if not match or prefix or not is_feed_name(name.feed):
+        raise ValueError(f"no local bundle (found {key[:200]!r})")
+    return name, int(match[1])
 
 
 def manifest_name(feed: str, start: int, node: str) -> str:

@@ -125,12 +125,26 @@ def decode_manifest(data: bytes | bytearray) -> Manifest:
     return make_manifest(header, ticks)
 
 
+def most_ticks(period_s: int) -> int:
+    """Return how many ticks a manifest may have at most."""
+    return period_s * 1000 // MIN_TICK_MS + _SPARE_TICKS
+
+
 def _check_size(header: Header, ticks: int) -> None:
     """Raise BadManifest for what takes no bundle's period, or more memory than one needs."""
     if not 0 <= header.period_s <= DAY_S or 0 < header.tick_ms < MIN_TICK_MS or header.tick_ms < 0:
         raise BadManifest(f"no manifest: a period of {header.period_s} s with a tick every {header.tick_ms} ms")
-    if ticks > header.period_s * 1000 // MIN_TICK_MS + _SPARE_TICKS:
+    if ticks > most_ticks(header.period_s):
         raise BadManifest(f"no manifest: {ticks} ticks in {header.period_s} s")
+
+
+def bounded(manifest: Manifest) -> Manifest:
+    """Return a manifest that can be read again: of more ticks than there can be, those that prove most."""
+    most = most_ticks(manifest.header.period_s)
+    if len(manifest.ticks) <= most:
+        return manifest
+    kept = sorted(manifest.ticks, key=lambda tick: OUTCOMES.index(tick.outcome))[:most]
+    return Manifest(manifest.header, _unite_ticks(kept))
 
 
 def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
 from aggregator.config import Config
+from aggregator.errors import Reject
 from aggregator.feeds.chains import CURSOR as CHAIN
 from aggregator.feeds.chains import read_begun
 from aggregator.feeds.feedstate import CURSOR as STATE
 from aggregator.feeds.feedstate import DAY_MS, FeedState, decode_state
 from aggregator.feeds.feedtable import Feed
-from aggregator.feeds.messages import DueTick
+from aggregator.feeds.messages import DueTick, decode
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import read_entry
 
@@ -81,6 +80,6 @@ def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
             )
             for entry in waiting:
                 try:
-                    yield msgspec.json.decode(read_entry(entry).raw, type=DueTick)
-                except msgspec.DecodeError:
+                    yield decode(read_entry(entry).raw, DueTick)
+                except Reject:
                     continue  # somebody else's message: the stage will reject it

@@ -9,6 +9,7 @@ A revision is what one bundle is made of; members that come after it make the ne
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,8 @@ import msgspec
 
 from aggregator.durable import sync_folders
 from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
-from aggregator.feeds.manifest import Header, Manifest, Tick, make_manifest
+from aggregator.feeds.manifest import MIN_TICK_MS, Header, Manifest, Tick, make_manifest
+from aggregator.feeds.messages import LONGEST_PERIOD_MS, check_node, check_row, check_tick
 
 _TICKS = re.compile(r"ticks\.(\d+)\.jsonl")
 _MEMBERS = re.compile(r"members\.(\d+)\.txt")
@@ -147,6 +149,23 @@ class PeriodFolder:
             listing.unlink()
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def sound(records: Iterable[Record], log: logging.Logger) -> Iterator[Record]:
+    """Yield the records that a manifest can hold, and log the others: no record keeps a period from being bundled."""
+    for record in records:
+        try:
+            check_node(record.node)
+            if record.period_ms and not MIN_TICK_MS <= record.period_ms <= LONGEST_PERIOD_MS:
+                raise ValueError(f"no period of a feed (found {record.period_ms} ms)")
+            if record.tick is not None:
+                check_tick(record.tick)
+            elif record.missed_to_ms:
+                check_row(record.missed_from_ms, record.missed_to_ms, record.period_ms or MIN_TICK_MS)
+        except ValueError as error:
+            log.warning("record_ignored reason=%s", error)
+        else:
+            yield record
 
 
 def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Record]) -> list[Manifest]:

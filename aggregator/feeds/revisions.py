@@ -14,14 +14,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from aggregator.errors import Retry
 from aggregator.feeds.bundle import Contents, Written, read_bundle, save_bundle
 from aggregator.feeds.compression import BadBundle, Level
-from aggregator.feeds.layout import BundleName, FeedFolders, parse_key, write_stamp
+from aggregator.feeds.layout import BundleName, FeedFolders, parse_revision, write_stamp
+from aggregator.feeds.manifest import bounded
 from aggregator.feeds.members import Body, file_body, hash_file
-from aggregator.feeds.periods import PeriodFolder, make_manifests
+from aggregator.feeds.orders import Bundle
+from aggregator.feeds.periods import PeriodFolder, make_manifests, sound
 
 _REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+$")
 
@@ -37,18 +39,18 @@ class Revision(NamedTuple):
     contents_id: str
     publications: int
 
-    def message(self, root: Path, level: Level) -> dict[str, Any]:
+    def message(self, root: Path, level: Level) -> Bundle:
         """Return what is said of it to those who are to archive it; `root` is the instance's folder."""
-        return {
-            "feed": self.name.feed,
-            "start": write_stamp(self.name.start),
-            "revision": self.number,
-            "file": str(self.path.relative_to(root)),
-            "sha256": self.sha256,
-            "size": self.size_bytes,
-            "contents_id": self.contents_id,
-            "level": level,
-        }
+        return Bundle(
+            feed=self.name.feed,
+            start=write_stamp(self.name.start),
+            revision=self.number,
+            file=str(self.path.relative_to(root)),
+            sha256=self.sha256,
+            size=self.size_bytes,
+            contents_id=self.contents_id,
+            level=level,
+        )
 
 
 def revision_path(folders: FeedFolders, name: BundleName, revision: int) -> Path:
@@ -88,7 +90,12 @@ def _write(
     folder = PeriodFolder(folders.period(name.feed, name.start))
     publications, ticks = folder.bundled(revision)
     bodies: list[Body] = [file_body(folder.folder / publication) for publication in publications]
-    manifests = make_manifests(name.feed, name.start, period_s, folder.records(ticks))
+    manifests = []
+    for manifest in make_manifests(name.feed, name.start, period_s, sound(folder.records(ticks), log)):
+        manifests.append(bounded(manifest))
+        if len(manifests[-1].ticks) < len(manifest.ticks):
+            too_many = len(manifest.ticks) - len(manifests[-1].ticks)
+            log.warning("ticks_ignored manifest=%s ticks=%d: more than there can be", manifest.file_name, too_many)
     folders.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folders.folder) as spool:
         earlier = _read_earlier(path, spool, log)
@@ -136,9 +143,5 @@ def read_revision(path: Path, name: BundleName, revision: int) -> Revision:
 def find_revisions(folders: FeedFolders) -> Iterator[tuple[Path, BundleName, int]]:
     """Yield every bundle that lies here: its file, what it holds, and its number."""
     for path in sorted(folders.bundles.rglob("*.tar.*")):
-        match = _REVISION.search(path.name)
         with suppress(ValueError):
-            if match:
-                key = path.relative_to(folders.bundles).as_posix()
-                _, name = parse_key(key.replace(match[0], match[0].removeprefix(f".r{match[1]}")))
-                yield path, name, int(match[1])
+            yield path, *parse_revision(path.relative_to(folders.bundles).as_posix())
