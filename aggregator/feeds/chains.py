@@ -6,11 +6,11 @@ Cursors of the download: `feed:NAME` says when a feed's chain was begun and with
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from aggregator.feeds import pace
+from aggregator.feeds.configured import Configured
 from aggregator.feeds.feedtable import Feed
 from aggregator.feeds.messages import DueTick
 from aggregator.runtime.stage import Context, Cursor
@@ -40,19 +40,17 @@ def read_begun(text: str) -> Begun:
     return Begun(int(at_ms), int(period_ms or 0))
 
 
-class Chains:
+class Chains(Configured):
     """The feeds of the configuration and their chains. Safe to use from several threads."""
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-        self.table = context.feeds()
+        super().__init__(context)
         self._begun: dict[str, int] = {}
         self._forgotten: list[str] = []
         self._seen: dict[str, int] = {}
         self._signs: dict[str, int] = {}
         """Signs of life to be noted."""
         self._clock_ms = 0
-        self._lock = threading.Lock()
 
     def begin(self, now_ms: int) -> Iterator[DueTick | Cursor]:
         """Yield the first tick of each feed that has none yet, none any more, or none soon enough.
@@ -110,19 +108,6 @@ class Chains:
             self._clock_ms = now_ms
             cursors[CLOCK] = str(now_ms)
         return cursors
-
-    def feed(self, name: str) -> Feed | None:
-        """Return a feed as it is configured, None when it is not, or cannot be read.
-
-        Before that is said the configuration is read anew: a sibling that started later may know more feeds.
-        """
-        found: Feed | None = self.table.feeds.get(name)
-        if found is None:
-            with self._lock:
-                if not self.table.is_current():
-                    self.table = self.context.feeds()
-                found = self.table.feeds.get(name)
-        return found
 
     def end(self, name: str) -> None:
         """Forget a feed."""

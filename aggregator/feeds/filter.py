@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import msgspec
 
 from aggregator.durable import sync_folder
-from aggregator.errors import Reject, Retry
+from aggregator.errors import Reject
 from aggregator.feeds.bodies import Bodies
+from aggregator.feeds.descriptions import About, Descriptions
 from aggregator.feeds.faults import stage_wide
 from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
 from aggregator.feeds.layout import (
@@ -26,10 +27,11 @@ from aggregator.feeds.layout import (
 from aggregator.feeds.manifest import COVERED, Tick
 from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
 from aggregator.feeds.rejects import Rejects
-from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, Reader, entity_hash, resolve
+from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
+from aggregator.tables import FEED
 
 
 class Filter(Stage):
@@ -41,12 +43,16 @@ class Filter(Stage):
     in a row: `missed_from_ms` and `missed_to_ms` in place of these.
     Effect: the body moves below `data/feeds/publications`, or with its report below `data/feeds/rejected`, or goes when
     the feed said the same before; until that is committed it can be found where it was.
+    How a body is read, what its file is called and when it is stale says the feed's configuration. A feed that left it
+    is judged by what its message says, as long as that names no plugin. The same is tried with a body that cannot be
+    read, as the feed may have been configured otherwise when it was downloaded.
     Errors: a timestamp plugin that cannot be imported is tried again, then the message is set aside; a full disk pauses
     the worker.
     Source: docs/feeds.md.
     """
 
     exclusive = True
+    tables = (FEED,)
     tells_of_files = True
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
@@ -67,7 +73,7 @@ class Filter(Stage):
         self._states: dict[str, FeedState] = {}
         self._changed: set[str] = set()
         self._unsynced: set[Path] = set()
-        self._readers: dict[str, Reader] = {}
+        self._descriptions = Descriptions(context)
         self._frozen: set[str] = set()
 
     def start(self) -> None:
@@ -101,22 +107,23 @@ class Filter(Stage):
         if told.tick is None:
             yield Send(self.settings.pushto, encode(_missed(told, node)))
             return
+        about = self._descriptions.about(told)
         # a copy: nothing is remembered of a message that fails halfway
         state = msgspec.structs.replace(self._states.get(told.feed, FeedState()))
         with stage_wide():
             # a message comes after the commit of those before it
             self.bodies.clear()
-            tick, publication = self._decide(told, told.tick, state)
+            tick, publication = self._decide(told, about, told.tick, state)
         if told.tick.outcome == "ok":
             state.refused = tick.error if tick.outcome == "invalid" else ""
-        tick = self._note(told, tick, state)
+        tick = self._note(told.feed, about, tick, state)
         self.context.count(tick.outcome)
         filtered = Filtered(
             feed=told.feed,
             tick=tick,
             publication=publication,
             published_ms=tick.header_ms if publication else None,
-            url=told.url,
+            url=about.url,
             period_ms=told.period_ms,
             node=node,
         )
@@ -124,14 +131,14 @@ class Filter(Stage):
         self._changed.add(told.feed)
         yield Send(self.settings.pushto, encode(filtered))
 
-    def _decide(self, told: Downloaded, tick: Tick, state: FeedState) -> tuple[Tick, str]:
+    def _decide(self, told: Downloaded, about: About, tick: Tick, state: FeedState) -> tuple[Tick, str]:
         """Return the tick with its final outcome, and the name of the publication it brought."""
         if tick.outcome == "not_modified" and state.refused:
             return _with(tick, outcome="invalid", error=f"not modified since: {state.refused}"[:500]), ""
         if tick.outcome != "ok":
             return tick, ""
         source = self._source(told)
-        known = state.known(tick.sha256, tells_time=told.timestamp not in CLOCKLESS)
+        known = state.known(tick.sha256, tells_time=about.timestamp not in CLOCKLESS)
         if known is not None:
             source.unlink(missing_ok=True)
             state.see(known.content, tick.fetched_ms)
@@ -143,19 +150,22 @@ class Filter(Stage):
         try:
             if hashlib.sha256(body).hexdigest() != tick.sha256:
                 raise Corrupt("the file is not what was downloaded")
-            published = self._reader(told.timestamp)(Fetched(body, told.headers, tick.fetched_ms / 1000, path))
+            fetched = Fetched(body, told.headers, tick.fetched_ms / 1000, path)
+            about, published = self._descriptions.read(told, about, fetched)
         except Corrupt as error:
-            return self._reject(told, tick, path, str(error)), ""
-        return self._publish(told, tick, state, path, body, published)
+            return self._reject(told, about, tick, path, str(error)), ""
+        return self._publish(told.feed, about, tick, state, fetched, published)
 
     def _publish(
-        self, told: Downloaded, tick: Tick, state: FeedState, path: Path, body: bytes, published: float
+        self, feed: str, about: About, tick: Tick, state: FeedState, fetched: Fetched, published: float
     ) -> tuple[Tick, str]:
+        path, body = fetched.path, fetched.body
+        assert path is not None
         second = int(published)
         # a fraction that rounds up must not tell of another second, and so of another period, than the file's name
         published_ms = min(round(published * 1000), second * 1000 + 999)
-        entities = _entities(told.format, body)
-        publication = self._name(told, tick, state, path, second)
+        entities = _entities(about.format, body)
+        publication = self._name(Publication(feed, second, about.extension), tick, state, path)
         target = self.folders.publication(publication, self.settings.bundle)
         tick = _with(tick, entities=entities, header_ms=published_ms)
         known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
@@ -171,15 +181,15 @@ class Filter(Stage):
         state.see(known.content, now_ms)
         return _with(tick, flags=flags), target.name
 
-    def _name(self, told: Downloaded, tick: Tick, state: FeedState, path: Path, second: int) -> Publication:
+    def _name(self, plain: Publication, tick: Tick, state: FeedState, path: Path) -> Publication:
         """Return the first of the possible names that is free, or is this body's own already."""
-        taken = state.is_taken(second, tick.sha256)
+        taken = state.is_taken(plain.published_at, tick.sha256)
         for variant in (*(() if taken else ("",)), tick.sha256[:8]):
-            publication = Publication(told.feed, second, told.extension, variant)
+            publication = plain._replace(variant=variant)
             target = self.folders.publication(publication, self.settings.bundle)
             if not target.exists() or filecmp.cmp(path, target, shallow=False):
                 return publication
-        return Publication(told.feed, second, told.extension, tick.sha256)
+        return plain._replace(variant=tick.sha256)
 
     def _lay_down(self, path: Path, target: Path) -> None:
         if not target.parent.is_dir():
@@ -202,12 +212,12 @@ class Filter(Stage):
         reason = str(report["reason"]) if report else "the downloaded file has gone"
         return _with(tick, outcome="invalid", error=reason)
 
-    def _reject(self, told: Downloaded, tick: Tick, path: Path, reason: str) -> Tick:
+    def _reject(self, told: Downloaded, about: About, tick: Tick, path: Path, reason: str) -> Tick:
         reason = reason[:500]
         report = {
             "feed": told.feed,
             "reason": reason,
-            "url": told.url,
+            "url": about.url,
             "final_url": told.final_url,
             "tick": tick,
             "headers": dict(told.headers),
@@ -215,14 +225,14 @@ class Filter(Stage):
         self.rejects.add(told.feed, tick.planned_ms, told.extension, path, report, self.context.clock())
         return _with(tick, outcome="invalid", error=reason)
 
-    def _note(self, told: Downloaded, tick: Tick, state: FeedState) -> Tick:
+    def _note(self, feed: str, about: About, tick: Tick, state: FeedState) -> Tick:
         """Keep what is shown of a feed, and flag one whose server answers with the same for too long."""
         state.outcome, state.error, state.planned_ms = tick.outcome, tick.error, tick.planned_ms
         if tick.outcome in COVERED:
             state.answered_ms = tick.ended_ms or tick.planned_ms
-            if state.is_frozen(tick.fetched_ms, told.stale_after_ms):
+            if state.is_frozen(tick.fetched_ms, about.stale_after_ms):
                 tick = _with(tick, flags=(*tick.flags, "frozen"))
-        frozen = self._frozen | {told.feed} if "frozen" in tick.flags else self._frozen - {told.feed}
+        frozen = self._frozen | {feed} if "frozen" in tick.flags else self._frozen - {feed}
         if frozen != self._frozen:
             self._frozen = frozen
             self.context.note("frozen", ", ".join(sorted(frozen)))
@@ -239,14 +249,6 @@ class Filter(Stage):
         ):
             raise Reject(f"no file of this feed's downloads (found {told.file[:100]!r})")
         return path
-
-    def _reader(self, timestamp: str) -> Reader:
-        if timestamp not in self._readers:
-            try:
-                self._readers[timestamp] = resolve(timestamp, self.context.root)
-            except ValueError as error:
-                raise Retry(f"timestamp: {error}") from error
-        return self._readers[timestamp]
 
     @classmethod
     def check(cls, settings: Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:

@@ -64,6 +64,14 @@ def resolve(name: str, root: Path) -> Reader:
         raise ValueError(f"unknown timestamp (found {shorten(name)}); {allowed}{meant(kind, known)}") from None
 
 
+def is_builtin(name: str) -> bool:
+    """True for a `timestamp` option that names no plugin: reading by it executes nothing of anybody's."""
+    kind, _, argument = name.strip().partition(":")
+    if argument:
+        return kind == "xml" or (kind == "json" and argument.startswith("/"))
+    return kind in _PLAIN
+
+
 def read_gtfs_realtime(fetched: Fetched) -> int | float:
     """Return the header's timestamp; the whole message is parsed, as a cut one often has a good header.
 

@@ -16,6 +16,8 @@ from aggregator.feeds.messages import Downloaded, Filtered
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Context, Send
 from aggregator.settings import parse_settings
+from aggregator.tables import FeedTable
+from tests.feeds.downloading import make
 
 NOW_MS = 1_800_000_000_000
 
@@ -28,6 +30,7 @@ class Filtering:
         self.options = options
         self.folders = FeedFolders(root / "data/feeds")
         self.cursors: dict[str, str] = {}
+        self.table = FeedTable({}, (), ())
         self.planned_ms = NOW_MS
         self.stage = self._start()
 
@@ -36,11 +39,18 @@ class Filtering:
         assert settings, faults
         context = Context(
             section="worker_filter", number=0, node="here", root=self.root, cursors=dict(self.cursors),
-            clock=lambda: self.planned_ms / 1000,
+            clock=lambda: self.planned_ms / 1000, feeds=lambda: self.table,
         )  # fmt: skip
         stage = Filter(settings, context)
         stage.start()
         return stage
+
+    def configure(self, name: str = "ace", **options: str) -> None:
+        """Have a feed in the configuration, and start anew, as a build of the configuration does."""
+        self.table = self.table._replace(
+            feeds={**self.table.feeds, name: make(name, "http://x.example/ace", **options)}
+        )
+        self.restart()
 
     def restart(self) -> None:
         """End as a killed process does, and start from what was committed."""

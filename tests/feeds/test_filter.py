@@ -21,6 +21,7 @@ from aggregator.feeds.manifest import Tick
 from aggregator.feeds.messages import Missed
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Send
+from aggregator.tables import FeedTable
 from tests.feeds.captures import capture, subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
 
@@ -219,6 +220,7 @@ def test_a_feed_named_by_its_headers_that_goes_back_says_something_new_when_they
 def test_a_plugin_reads_the_file_itself(line: Filtering) -> None:
     plugin = "from pathlib import Path\ndef read(path):\n    return int(Path(path).read_text())\n"
     (line.root / "oddtimes.py").write_text(plugin)
+    line.configure(timestamp="oddtimes:read")
 
     assert (
         line.take(b"1707397155", timestamp="oddtimes:read", format="other").publication == "ace-2024-02-08T125915Z.pb"
@@ -453,9 +455,60 @@ def test_a_message_that_names_other_files_is_set_aside(line: Filtering, changes:
 
 
 def test_a_plugin_that_cannot_be_imported_is_tried_again(line: Filtering) -> None:
+    line.configure(timestamp="plugins.nowhere:read")
     with pytest.raises(Retry, match=r"cannot import plugins\.nowhere"):
         line.handle(line.download(b"x", timestamp="plugins.nowhere:read"))
     assert len(line.downloads()) == 1
+
+
+# What is executed and opened comes from the configuration
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_a_plugin_that_a_message_names_is_never_imported(line: Filtering, is_configured: bool) -> None:
+    (line.root / "evil.py").write_text(f"open({str(line.root / 'executed')!r}, 'w')\ndef read(path):\n    return 1\n")
+    if is_configured:
+        line.configure(timestamp="gtfs-realtime")
+    message = line.download(CAPTURES[0], timestamp="evil:read")
+
+    if is_configured:
+        assert line.handle(message).tick.outcome == "ok"
+    else:
+        with pytest.raises(Reject, match="no configured feed any more, and messages name no plugins"):
+            line.handle(message)
+        assert len(line.downloads()) == 1
+    assert not (line.root / "executed").exists()
+
+
+def test_a_body_is_judged_by_the_configuration_and_not_by_its_message(line: Filtering) -> None:
+    line.configure(timestamp="gtfs-realtime", stale_after="5s", extension="gtfsrt")
+    filtered = line.take(CAPTURES[0], timestamp="none", url="http://evil.example/", extension="pb")
+
+    assert filtered.publication == "ace-2024-02-08T125915Z.gtfsrt"
+    assert filtered.url == "http://x.example/ace"
+    assert "frozen" in line.take(CAPTURES[0], timestamp="none").tick.flags
+
+
+def test_a_body_from_before_a_change_of_the_configuration_is_read_as_it_was_configured_then(line: Filtering) -> None:
+    line.configure(timestamp="gbfs", extension="json")
+    filtered = line.take(CAPTURES[0], timestamp="gtfs-realtime")
+
+    assert (filtered.tick.outcome, filtered.publication) == ("ok", "ace-2024-02-08T125915Z.pb")
+
+
+def test_a_body_that_no_description_fits_is_rejected_with_the_reason_of_the_configured_one(line: Filtering) -> None:
+    line.configure(timestamp="gbfs", extension="json")
+
+    assert "no JSON" in line.take(b"<html>", timestamp="gtfs-realtime").tick.error
+
+
+def test_a_feed_whose_configuration_cannot_be_read_is_tried_again(line: Filtering) -> None:
+    line.table = FeedTable({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
+    line.restart()
+
+    with pytest.raises(Retry, match=r"cannot be read: loglines\.cfg:7"):
+        line.handle(line.download(CAPTURES[0]))
+    assert line.handle(line.no_body("failed")).tick.outcome == "failed"
 
 
 def test_a_disk_that_takes_nothing_pauses_the_filter(line: Filtering) -> None:
