@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from aggregator.errors import Reject
 from aggregator.feeds.deposit import Depositor, siblings_of
-from aggregator.feeds.faults import stage_wide
+from aggregator.feeds.faults import fault_of_message, stage_wide
 from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.feeds.members import hash_file
 from aggregator.feeds.messages import decode, encode
@@ -90,7 +90,7 @@ class Archive(Stage):
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Store a bundle, remove one that is stored, or unite what was written without conditions."""
         told = decode(message.raw, Bundle, Remove, Unite)
-        with stage_wide():
+        with fault_of_message(*self._folders.all()):
             if isinstance(told, Remove):
                 self._remove(told)
             elif isinstance(told, Unite):

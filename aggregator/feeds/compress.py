@@ -13,7 +13,7 @@ from aggregator.durable import sync_folders
 from aggregator.errors import Reject
 from aggregator.feeds.arrivals import records_of
 from aggregator.feeds.compression import Level
-from aggregator.feeds.faults import stage_wide
+from aggregator.feeds.faults import fault_of_message, stage_wide
 from aggregator.feeds.layout import (
     FORMATS,
     BundleName,
@@ -130,7 +130,7 @@ class Compress(Stage):
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Take in a tick, close a period or clear one up."""
         told = decode(message.raw, Filtered, Missed, Close, Clear)
-        with stage_wide():
+        with fault_of_message(*self.folders.all()):
             if isinstance(told, Close):
                 yield from self._close(told.feed, read_stamp(told.start), force=told.force)
             elif isinstance(told, Clear):

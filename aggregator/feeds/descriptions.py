@@ -1,4 +1,4 @@
-"""What a feed is, for those who judge what it sent: its configuration says so, a message only where that says nothing."""
+"""What a feed is, for those who judge what it sent: its configuration says so, and a message where that is gone."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Descriptions:
         if feed is not None:
             stale_after_ms = round(feed.stale_after_s * 1000)
             return About(feed.shown_url, feed.extension, feed.timestamp, feed.format, stale_after_ms)
-        if told.file and self.configured.table.faults:
-            raise Retry(f"the configuration of {told.feed} cannot be read: {self.configured.table.faults[0]}")
         if told.file and not is_builtin(told.timestamp):
+            if self.configured.table.faults:
+                raise Retry(f"the configuration of {told.feed} cannot be read: {self.configured.table.faults[0]}")
             raise Reject(
                 f"{told.feed} is no configured feed any more, and messages name no plugins (found timestamp "
                 f"{shorten(told.timestamp)}): its body stays where it is; configure the feed again, then requeue this"

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from aggregator import __version__
-from aggregator.errors import Unavailable
+from aggregator.errors import Retry, Unavailable
 from aggregator.feeds import pace
 from aggregator.feeds.chains import Chains
 from aggregator.feeds.connections import Connections
@@ -176,16 +176,19 @@ class Download(Stage):
         with Landing(folder, stem) as landing:
             try:
                 answer = self.fetcher.fetch(request, landing.write)
+                file = ""
+                if answer.status != 304:
+                    # the hash keeps apart what two processes bring that take each other for dead
+                    kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}")
+                    file = str(kept.relative_to(self.context.root))
             except Stopping as error:
                 raise Unavailable("asked to stop: the tick goes back") from error
             except Failed as error:
                 yield from self._failed(feed, due, started_ms, error)
                 return
-            file = ""
-            if answer.status != 304:
-                # the hash keeps apart what two processes bring that take each other for dead
-                kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}")
-                file = str(kept.relative_to(self.context.root))
+            except Retry as error:  # something else lies where its file belongs: a fault of this feed's alone
+                yield from self._failed(feed, due, started_ms, Failed(str(error)))
+                return
         self.context.count("bodies" if file else "not_modified")
         told = tell_answer(feed, due, (started_ms, self._now()), answer, file)
         yield Send(self.settings.pushto, encode(told))

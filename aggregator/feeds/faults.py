@@ -1,27 +1,63 @@
-"""Which faults of the system are no single message's own."""
+"""Whose fault a fault of the system is: the message's in hand, or the disk's, which is no single message's own.
+
+| errno | whose | what happens |
+|---|---|---|
+| EISDIR ENOTDIR ENOENT EEXIST ENOTEMPTY ENAMETOOLONG ELOOP EINVAL ENXIO | the message's: names it tells | `Retry` |
+| all others: ENOSPC EDQUOT EROFS EIO EACCES EPERM EMFILE ENFILE ENOMEM ESTALE … | the disk's | `Unavailable` |
+
+A fault of the first kind is the disk's as well while one of the stage's own folders is something else than a folder.
+"""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from aggregator.errors import Unavailable
+from aggregator.errors import Retry, Unavailable
 
 PAUSE_S = 10.0
+OF_A_NAME = frozenset(
+    (
+        errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP,
+        errno.EINVAL, errno.ENXIO,
+    )
+)  # fmt: skip
 
 
 @contextmanager
 def stage_wide() -> Iterator[None]:
-    """Turn what the disk refuses into Unavailable: the stage waits, no message is set aside.
-
-    Be it full, read-only, broken or somebody else's: none of it is a message's own fault, but a name that no file can
-    bear.
-    """
+    """Turn whatever the disk refuses into Unavailable: for work that belongs to no single message."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise
-        place = error.filename2 or error.filename or "disk"
-        raise Unavailable(f"{place}: {error.strerror or error}", PAUSE_S) from error
+        raise Unavailable(f"{_place(error)}: {error.strerror or error}", PAUSE_S) from error
+
+
+@contextmanager
+def fault_of_message(*own: Path) -> Iterator[None]:
+    """Tell the faults of a message from those of the disk; `own` are the folders that the stage cannot work without."""
+    try:
+        yield
+    except OSError as error:
+        raise whose_fault(error, *own) from error
+
+
+def whose_fault(error: OSError, *own: Path, what: str = "") -> Retry | Unavailable:
+    """Return what to raise: Retry for a message's own fault, so that others go on, Unavailable for the disk's.
+
+    `what` failed; left out, the place that the error names.
+    """
+    what = what or _place(error)
+    if error.errno not in OF_A_NAME or any(_is_in_the_way(folder) for folder in own):
+        return Unavailable(f"{what}: {error.strerror or error}", PAUSE_S)
+    return Retry(f"{what}: {error.strerror}; something else lies where a file of this message belongs")
+
+
+def _is_in_the_way(folder: Path) -> bool:
+    return not folder.is_dir() and (folder.exists() or folder.is_symlink())
+
+
+def _place(error: OSError) -> str:
+    return str(error.filename2 or error.filename or "disk")

@@ -16,7 +16,7 @@ from aggregator.durable import sync_folder
 from aggregator.errors import Reject
 from aggregator.feeds.bodies import Bodies
 from aggregator.feeds.descriptions import About, Descriptions
-from aggregator.feeds.faults import stage_wide
+from aggregator.feeds.faults import fault_of_message, stage_wide
 from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
 from aggregator.feeds.layout import (
     BundlePeriod,
@@ -113,6 +113,7 @@ class Filter(Stage):
         with stage_wide():
             # a message comes after the commit of those before it
             self.bodies.clear()
+        with fault_of_message(*self.folders.all()):
             tick, publication = self._decide(told, about, told.tick, state)
         if told.tick.outcome == "ok":
             state.refused = tick.error if tick.outcome == "invalid" else ""

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aggregator.durable import sync_folder
-from aggregator.errors import Unavailable
+from aggregator.feeds.faults import whose_fault
 
 
 class Landing:
     """A file in the making; as a context manager it leaves nothing behind unless it was kept.
 
-    Every fault of the disk is Unavailable: it is nothing the feed could help.
+    A fault of the disk is Unavailable: it is nothing the feed could help. One of the file's own name is Retry.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
@@ -30,7 +30,7 @@ class Landing:
                 # the last bytes that a disk has room for are a short write, and no error yet
                 left = left[file.write(left) :]
         except OSError as error:
-            raise _full(self.part, error) from error
+            raise whose_fault(error, self.folder.parent, what=f"cannot write {self.part}") from error
 
     def _open(self) -> BinaryIO:
         if self._file is None:
@@ -50,7 +50,7 @@ class Landing:
             self.part.rename(path)
             sync_folder(self.folder)
         except OSError as error:
-            raise _full(path, error) from error
+            raise whose_fault(error, self.folder.parent, what=f"cannot write {path}") from error
         return path
 
     def __enter__(self) -> Landing:
@@ -68,7 +68,3 @@ def remove_leftovers(folder: Path, stem: str) -> None:
         for path in folder.iterdir():
             if path.name.startswith(stem):
                 path.unlink(missing_ok=True)
-
-
-def _full(path: Path, error: OSError) -> Unavailable:
-    return Unavailable(f"cannot write {path}: {error.strerror or error}")

@@ -229,6 +229,10 @@ class FeedFolders:
         self.rejected = folder / "rejected"
         self.bundles = folder / "bundles"
 
+    def all(self) -> tuple[Path, ...]:
+        """Return the folder and those right below it, without which no stage of feeds can work."""
+        return self.folder, self.downloads, self.publications, self.rejected, self.bundles
+
     def download(self, feed: str, planned_ms: int, extension: str) -> Path:
         """Return the file of the tick planned for a moment, still without the hash of what came."""
         return self.downloads / feed / _tick_name(feed, planned_ms, extension)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aggregator.errors import ConfigError, Reject, Unavailable
+from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.feeds.archive import Archive
 from aggregator.feeds.bundle import read_bundle, save_bundle
 from aggregator.feeds.layout import BundleName, FeedFolders, write_stamp
@@ -286,18 +286,19 @@ def test_a_bundle_that_changed_on_this_disk_is_not_stored(tmp_path: Path) -> Non
         stage.step()
 
 
-def test_a_bundle_that_cannot_be_read_pauses_the_worker_and_says_which(tmp_path: Path) -> None:
+def test_a_folder_where_a_bundle_belongs_holds_up_its_message_only(tmp_path: Path) -> None:
     stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"})
     message = local_bundle(stage.root, subway_bodies())
     path = stage.root / message["file"]
     path.rename(tmp_path / "before")
     path.mkdir()
-    stage.push(message)
-    with pytest.raises(Unavailable, match=path.name):
-        stage.step()
+    raw = encode_body(message)
+    with pytest.raises(Retry, match=path.name):
+        list(stage.stage.handle(Message(raw, raw)))
 
     path.rmdir()
     (tmp_path / "before").rename(path)
+    stage.push(message)
     stage.run()
     assert local_files(stage.root) == []
 

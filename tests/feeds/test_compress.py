@@ -497,7 +497,7 @@ def test_periods_to_which_a_change_was_interrupted_are_opened_all_the_same(tmp_p
     for name in (plain, variant):
         (folder / name).mkdir(parents=True)
     stage.now = HOUR + 3720
-    with pytest.raises(Unavailable, match="directory"):
+    with pytest.raises(Retry, match="directory"):
         stage.step()
 
     for name in (plain, variant):
@@ -519,18 +519,31 @@ def test_other_bytes_under_one_name_are_both_kept_when_periods_change(tmp_path: 
     assert len(bodies) == 2
 
 
-def test_a_folder_that_cannot_be_written_pauses_the_worker_and_says_which(tmp_path: Path) -> None:
+def test_a_file_where_a_feeds_folder_belongs_holds_up_this_feed_only_and_is_told(tmp_path: Path) -> None:
     stage = compress(tmp_path)
     in_the_way = tmp_path / "data/feeds/publications" / FEED
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the folder belongs")
-    stage.push(failed(HOUR + 1))
-    with pytest.raises(Unavailable, match=f"publications/{FEED}"):
-        stage.step()
+    raw = encode_body(failed(HOUR + 1))
+    with pytest.raises(Retry, match=f"publications/{FEED}"):
+        list(stage.stage.handle(Message(raw, raw)))
+    stage.push(failed(HOUR + 1, feed="other"))
+    stage.step()
 
     in_the_way.unlink()
+    stage.push(failed(HOUR + 1))
     stage.run(until=HOUR + 4000)
-    assert [message["feed"] for message in stage.out] == [FEED]
+    assert sorted(message["feed"] for message in stage.out) == sorted([FEED, "other"])
+
+
+def test_a_file_where_the_folder_of_all_feeds_belongs_pauses_the_worker(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    (tmp_path / "data/feeds").mkdir(parents=True)
+    (tmp_path / "data/feeds/publications").write_text("a file where the folder belongs")
+    stage.push(failed(HOUR + 1))
+
+    with pytest.raises(Unavailable, match="publications"):
+        stage.step()
 
 
 def test_a_folder_that_cannot_be_written_keeps_the_worker_from_starting_until_it_can(tmp_path: Path) -> None:

@@ -315,6 +315,19 @@ def test_a_full_disk_is_no_fault_of_the_feed(server: WebServer, line: Downloadin
         line.handle(tick)
 
 
+def test_a_file_where_the_folder_of_a_feed_belongs_is_a_failed_tick_of_that_feed(
+    server: WebServer, line: Downloading
+) -> None:
+    [tick] = line.seed()
+    line.stage.folders.downloads.mkdir(parents=True)
+    (line.stage.folders.downloads / "ace").write_text("in the way")
+
+    told, following, _ = line.handle(tick)
+
+    assert told[0].tick is not None and told[0].tick.outcome == "failed" and "cannot write" in told[0].tick.error
+    assert following is not None
+
+
 def test_a_body_that_is_no_tick_is_set_aside(line: Downloading) -> None:
     with pytest.raises(Reject, match="no DueTick"):
         list(line.stage.handle(Message(b'{"feed":7}', b'{"feed":7}')))

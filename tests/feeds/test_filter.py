@@ -507,7 +507,7 @@ def test_a_feed_whose_configuration_cannot_be_read_is_tried_again(line: Filterin
     line.restart()
 
     with pytest.raises(Retry, match=r"cannot be read: loglines\.cfg:7"):
-        line.handle(line.download(CAPTURES[0]))
+        line.handle(line.download(CAPTURES[0], timestamp="plugins.times:read"))
     assert line.handle(line.no_body("failed")).tick.outcome == "failed"
 
 
