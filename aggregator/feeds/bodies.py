@@ -47,6 +47,11 @@ class Bodies:
             path.rename(decided)
         self._decided.append(decided)
 
+    def remove(self, path: Path) -> None:
+        """Remove a body that is known, whether or not something was decided on it before."""
+        for place in (path, _decided_name(path)):
+            place.unlink(missing_ok=True)
+
     def settle(self) -> None:
         """Take note that what was decided so far will be committed next."""
         self._settled += self._decided

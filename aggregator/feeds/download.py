@@ -179,7 +179,8 @@ class Download(Stage):
                 file = ""
                 if answer.status != 304:
                     # the hash keeps apart what two processes bring that take each other for dead
-                    kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}")
+                    noted = answer.headers if "http" in feed.timestamp else None
+                    kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}", noted)
                     file = str(kept.relative_to(self.context.root))
             except Stopping as error:
                 raise Unavailable("asked to stop: the tick goes back") from error

@@ -12,6 +12,7 @@ import msgspec
 CURSOR = "feed:"
 REMEMBERED = 12
 """Publications that are known again when they come once more. Servers behind one address lag by one or two."""
+FOUND = 100
 FUTURE_MS = 3_600_000
 DAY_MS = 86_400_000
 
@@ -52,6 +53,8 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
     day_bytes: int = 0
     last_day_bytes: int = 0
     """The same of the day before."""
+    found: tuple[int, ...] = ()
+    """When the last ticks were planned whose bodies were found without a message."""
 
     def known(self, sha256: str, *, tells_time: bool) -> Known | None:
         """Return the publication with these bytes, if it came not long ago.
@@ -85,6 +88,10 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
             self.last_day_bytes = self.day_bytes if day == self.day + 1 else 0
             self.day, self.day_bytes = day, 0
         self.day_bytes += size_bytes
+
+    def find(self, planned_ms: int) -> None:
+        """Note that a tick was told of by its body, so that its own message counts no more."""
+        self.found = (*self.found, planned_ms)[-FOUND:]
 
     def see(self, content: str, now_ms: int) -> None:
         """Note what the server has now."""

@@ -28,8 +28,9 @@ from aggregator.feeds.manifest import COVERED, Tick
 from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
 from aggregator.feeds.rejects import Rejects
 from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
+from aggregator.feeds.untold import Untold
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
+from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
 from aggregator.tables import FEED
 
@@ -74,6 +75,7 @@ class Filter(Stage):
         self._changed: set[str] = set()
         self._unsynced: set[Path] = set()
         self._descriptions = Descriptions(context)
+        self._untold = Untold(context, self.folders, self._descriptions.configured)
         self._frozen: set[str] = set()
 
     def start(self) -> None:
@@ -81,6 +83,7 @@ class Filter(Stage):
         for name, text in self.context.cursors.items():
             if name.startswith(CURSOR):
                 self._states[name.removeprefix(CURSOR)] = decode_state(text)
+        self._untold.found.load(self.context.cursors)
         with stage_wide():
             self.bodies.clean({feed: state.planned_ms for feed, state in self._states.items()})
 
@@ -88,6 +91,16 @@ class Filter(Stage):
         """Remove the bodies that nobody will ask for again."""
         with suppress(OSError):
             self.bodies.clear()
+
+    def idle(self, now: float) -> Iterator[Send | Cursor]:
+        """Take the bodies that no message tells of, as if it had come: the messages were in a Redis that is gone."""
+        if not self._untold.found.is_due(now):
+            return
+        with stage_wide():
+            # nothing is in hand, so all that was settled is committed
+            self.bodies.clear()
+            for outcome in self._untold.look(now):
+                yield outcome if isinstance(outcome, Cursor) else Send(self.settings.listento, encode(outcome))
 
     def settle(self) -> Mapping[str, str]:
         """Make the new names durable, and remember what was decided."""
@@ -103,22 +116,45 @@ class Filter(Stage):
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         told = decode(message.raw, Downloaded)
-        node = self.context.node
         if told.tick is None:
-            yield Send(self.settings.pushto, encode(_missed(told, node)))
+            yield Send(self.settings.pushto, encode(_missed(told, self.context.node)))
             return
         about = self._descriptions.about(told)
-        # a copy: nothing is remembered of a message that fails halfway
-        state = msgspec.structs.replace(self._states.get(told.feed, FeedState()))
+        state = self._states.get(told.feed, FeedState())
         with stage_wide():
             # a message comes after the commit of those before it
             self.bodies.clear()
         with fault_of_message(*self.folders.all()):
-            tick, publication = self._decide(told, about, told.tick, state)
-        if told.tick.outcome == "ok":
+            if self._was_told(told, told.tick, state):
+                yield Drop("told_before")
+                return
+            is_late = (told.found or message.history is not None) and told.tick.planned_ms < state.planned_ms
+            yield self._handle(told, about, told.tick, state, is_late=is_late)
+
+    def _was_told(self, told: Downloaded, tick: Tick, state: FeedState) -> bool:
+        """True for the message of a body that was found without it, or that was found though it was on its way."""
+        if not told.file or self.bodies.find(self._source(told)):
+            return False
+        return tick.planned_ms in state.found or (told.found and self._published(told, tick) is None)
+
+    def _handle(self, told: Downloaded, about: About, tick: Tick, known: FeedState, *, is_late: bool) -> Send:
+        """Decide on a tick. One that comes behind younger ones is not what the feed shows now."""
+        # a copy: nothing is remembered of a message that fails halfway
+        state = msgspec.structs.replace(known)
+        if is_late and about.timestamp in CLOCKLESS:
+            state.recent = ()
+        outcome = tick.outcome
+        tick, publication = self._decide(told, about, tick, state)
+        if outcome == "ok":
             state.refused = tick.error if tick.outcome == "invalid" else ""
         tick = self._note(told.feed, about, tick, state)
         self.context.count(tick.outcome)
+        if is_late:
+            state = msgspec.structs.replace(known)
+        if told.found:
+            state.find(tick.planned_ms)
+        self._states[told.feed] = state
+        self._changed.add(told.feed)
         filtered = Filtered(
             feed=told.feed,
             tick=tick,
@@ -126,11 +162,9 @@ class Filter(Stage):
             published_ms=tick.header_ms if publication else None,
             url=about.url,
             period_ms=told.period_ms,
-            node=node,
+            node=self.context.node,
         )
-        self._states[told.feed] = state
-        self._changed.add(told.feed)
-        yield Send(self.settings.pushto, encode(filtered))
+        return Send(self.settings.pushto, encode(filtered))
 
     def _decide(self, told: Downloaded, about: About, tick: Tick, state: FeedState) -> tuple[Tick, str]:
         """Return the tick with its final outcome, and the name of the publication it brought."""
@@ -141,7 +175,7 @@ class Filter(Stage):
         source = self._source(told)
         known = state.known(tick.sha256, tells_time=about.timestamp not in CLOCKLESS)
         if known is not None:
-            source.unlink(missing_ok=True)
+            self.bodies.remove(source)
             state.see(known.content, tick.fetched_ms)
             return _with(tick, outcome="same", header_ms=known.published_ms), ""
         path = self.bodies.find(source) or self._published(told, tick)
@@ -180,7 +214,7 @@ class Filter(Stage):
         self._lay_down(path, target)
         state.publish(known, len(body), now_ms)
         state.see(known.content, now_ms)
-        return _with(tick, flags=flags), target.name
+        return _with(tick, flags=(*tick.flags, *flags)), target.name
 
     def _name(self, plain: Publication, tick: Tick, state: FeedState, path: Path) -> Publication:
         """Return the first of the possible names that is free, or is this body's own already."""

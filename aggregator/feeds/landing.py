@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from aggregator.durable import sync_folder
 from aggregator.feeds.faults import whose_fault
+from aggregator.feeds.headernotes import write_headers
 
 
 class Landing:
@@ -40,11 +42,13 @@ class Landing:
             self._file = open(self.part, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
         return self._file
 
-    def keep(self, name: str) -> Path:
-        """Make it durable under its name, and return its path."""
+    def keep(self, name: str, headers: Mapping[str, str] | None = None) -> Path:
+        """Make it durable under its name, with headers that are to be found with it, and return its path."""
         path = self.folder / name
         try:
             file = self._open()
+            if headers:
+                write_headers(file.fileno(), headers)
             # order: the bytes, then the name, then the folder
             os.fsync(file.fileno())
             self.part.rename(path)

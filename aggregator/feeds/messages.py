@@ -96,6 +96,8 @@ class Downloaded(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="downl
     """Where redirects led to, when they did."""
     missed_from_ms: Moment | None = None
     missed_to_ms: Moment | None = None
+    found: bool = False
+    """True for a body that lay there without a message: this one was made from what is known of it."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)

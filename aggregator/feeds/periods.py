@@ -97,13 +97,14 @@ class PeriodFolder:
                 publications.append(name)
         return publications, ticks
 
-    def in_flight(self) -> set[str]:
-        """Return the names of publications that lie here and were not heard of yet."""
+    def in_flight(self, since: float) -> set[str]:
+        """Return the names of publications that lie here, were not heard of yet and were downloaded since then."""
         names = self.names()
         heard = {record.publication for record in self.records(filter(_TICKS.fullmatch, names))}
         for listing in filter(_MEMBERS.fullmatch, names):
             heard.update((self.folder / listing).read_text(encoding="utf-8").splitlines())
-        return {name for name in names if self._has_publication(name)} - heard
+        unheard = {name for name in names if self._has_publication(name)} - heard
+        return {name for name in unheard if (self.folder / name).stat().st_mtime > since}
 
     def _has_publication(self, name: str) -> bool:
         return is_publication_name(name) and (self.folder / name).is_file()
@@ -145,6 +146,11 @@ class PeriodFolder:
         with suppress(FileNotFoundError):
             for name in listing.read_text(encoding="utf-8").splitlines():
                 (self.folder / name).unlink(missing_ok=True)
+            for name in self.names():
+                match = _MEMBERS.fullmatch(name)
+                if match and int(match[1]) < revision:
+                    # of a revision whose clearing never came: what it was made of went into this one
+                    (self.folder / name).unlink(missing_ok=True)
             # order: the list goes last, so that a removal that was interrupted can be gone on with
             listing.unlink()
         with suppress(OSError):

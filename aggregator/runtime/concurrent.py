@@ -49,8 +49,7 @@ class ConcurrentWorker(ConsumerWorker):
                     patience_s = min(claim.due_s, STATUS_S)
             self._collect(patience_s)
         elif claim is not None and not claim.full:
-            self._show("idle")
-            self._wait(claim)
+            self._rest(claim)
 
     def run(self) -> int:
         """Work until told to stop; what is in flight then is finished first."""

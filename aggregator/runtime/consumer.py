@@ -69,7 +69,22 @@ class ConsumerWorker(Worker):
             self._show("busy")
             self._next = self._handle(claim.messages)
         elif not claim.full:
-            self._show("idle")
+            self._rest(claim)
+
+    def _rest(self, claim: Claim) -> None:
+        """Let the stage look for work that no message tells of; wait for messages when there is none."""
+        self._show("idle")
+        batch = Batch()
+        try:
+            for outcome in self.stage.idle(self.context.clock()):
+                if isinstance(outcome, Cursor):
+                    batch.cursors.append((outcome.name, None, outcome.value))
+                else:
+                    batch.send(outcome)
+        except Unavailable as error:
+            self._pause(error)
+            return
+        if self._commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True)) is None or not batch.sent:
             self._wait(claim)
 
     def _watch_clock(self) -> None:

@@ -284,6 +284,14 @@ class Stage(_Component):
         """
         raise NotImplementedError
 
+    def idle(self, now: float) -> Iterator[Send | Cursor]:
+        """Yield the messages of work that is found elsewhere than in the queue; `now` in Unix seconds.
+
+        Called again and again while there is nothing to take and nothing in hand; what is yielded takes effect in one
+        step. A stage that looks at the disk for it says itself how often. Raise Unavailable to be called again later.
+        """
+        return iter(())
+
     def settle(self) -> Mapping[str, str]:
         """Make the effects of the messages handled since the last call durable, and return cursors to store.
 

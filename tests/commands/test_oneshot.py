@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from aggregator.commands import testrun
 from aggregator.commands.invocation import Invocation
+from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.manifest import Outcome, Tick
 from aggregator.feeds.messages import Downloaded, encode
 from tests.commands.conftest import Site
@@ -69,6 +72,24 @@ def test_download_ends_once_enough_was_handled_and_filter_when_nothing_is_left(s
     told = len(site.desk.waiting("published@node"))
     assert out == f"filter: done; {told} ticks\n" and told >= 3
     assert site.desk.waiting("fetched@node") == []
+
+
+def test_filter_takes_bodies_that_no_message_tells_of(site: Site) -> None:
+    site.configure(FEEDS.format(url="http://127.0.0.1:1"))
+    planned_ms = int(time.time() * 1000) - 600_000
+    path = FeedFolders(site.root / "data/feeds").download("ace", planned_ms, "pb")
+    path = path.with_name(f"{path.stem}-{hashlib.sha256(CAPTURE).hexdigest()[:8]}.pb")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CAPTURE)
+    os.utime(path, (planned_ms / 1000, planned_ms / 1000))
+
+    filtering = site.start("filter")
+    out, _ = filtering.communicate(timeout=60)
+
+    assert filtering.returncode == 0 and out.endswith("filter: done; 1 ticks\n")
+    [told] = site.desk.waiting("published@node")
+    assert b'"publication":"ace-2024-02-08T125915Z.pb"' in told and b'"flags":["found"' in told
+    assert not path.exists()
 
 
 def test_new_feeds_do_not_count_as_ticks_before_they_are_downloaded(site: Site) -> None:

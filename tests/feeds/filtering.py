@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,25 @@ class Filtering:
         if commit:
             self.commit()
         return msgspec.json.decode(bytes(outcome.body), type=Filtered)  # type: ignore[arg-type]
+
+    def idle(self) -> list[Message]:
+        """Let the filter look for bodies while nothing waits, and return the messages that it made."""
+        messages = []
+        for outcome in self.stage.idle(self.planned_ms / 1000):
+            if isinstance(outcome, Send):
+                raw = bytes(outcome.body)  # type: ignore[arg-type]
+                messages.append(Message(raw, raw))
+            elif outcome.value:
+                self.cursors[outcome.name] = outcome.value
+            else:
+                self.cursors.pop(outcome.name, None)
+        return messages
+
+    def age(self, seconds: float = 0.0) -> None:
+        """Give every body among the downloads an age, by the clock of the filter."""
+        at = self.planned_ms / 1000 - seconds
+        for path in [*self.downloads(), *self.decided()]:
+            os.utime(path, (at, at))
 
     def commit(self) -> None:
         """Make durable and remember."""

@@ -91,6 +91,15 @@ class Stepped:
         if until is not None:
             self.now = max(self.now, until)
 
+    def idle(self) -> int:
+        """Let the stage look for work while nothing waits; return how many messages it made."""
+        outcomes = list(self.stage.idle(self.now))
+        self._store({one.name: one.value for one in outcomes if isinstance(one, Cursor)})
+        sends = [one for one in outcomes if isinstance(one, Send)]
+        for send in sends:
+            self._send(send)
+        return len(sends)
+
     def restart(self) -> None:
         """Begin anew after a kill."""
         self.start()
