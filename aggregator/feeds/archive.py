@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import suppress
@@ -9,18 +10,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aggregator.errors import Reject
+from aggregator.feeds.compression import BadBundle
 from aggregator.feeds.deposit import Depositor, siblings_of
 from aggregator.feeds.faults import fault_of_message, stage_wide
+from aggregator.feeds.found import MOST, Found
 from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.feeds.members import hash_file
 from aggregator.feeds.messages import decode, encode
 from aggregator.feeds.orders import Bundle, Remove, Unite
+from aggregator.feeds.revisions import find_revisions, read_revision
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Send, Stage
+from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, SafeName, meant
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store
 
+UNTOLD_AFTER_S = 60.0
+"""A bundle is told of in the step in which it is written, so one that is older, while no message waits, is not."""
 UNITE_AFTER_S = 900.0
 """How long after writing a key that names its contents to look whether there are several to be united."""
 
@@ -60,6 +66,7 @@ class Archive(Stage):
         self._store: Store | None = None
         self._depositor: Depositor | None = None
         self._conditional = True
+        self._found = Found()
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
@@ -81,6 +88,48 @@ class Archive(Stage):
         self._conditional = capabilities.conditional
         with stage_wide():
             self._depositor = Depositor(self._store, capabilities, self._folders.folder / "scratch", self.context.log)
+
+        self._found.load(self.context.cursors)
+
+    def idle(self, now: float) -> Iterator[Send | Cursor]:
+        """Once a minute take the bundles that no message tells of: the messages were in a Redis that is gone."""
+        if not self._found.is_due(now):
+            return
+        with stage_wide():
+            yield from self._found.forget(lambda key: (self._folders.bundles / key).exists())
+            untold = (found for found in find_revisions(self._folders) if self._is_untold(found[0], now))
+            for count, (path, name, number) in enumerate(untold):
+                if count == MOST:
+                    self._found.hurry()
+                    break
+                yield self._found.tell(path.relative_to(self._folders.bundles).as_posix())
+                with suppress(FileNotFoundError):
+                    yield from self._tell(path, name, number)
+
+    def _is_untold(self, path: Path, now: float) -> bool:
+        """True for a bundle about which nothing was done for longer than it stays after it was stored."""
+        if self._found.is_told(path.relative_to(self._folders.bundles).as_posix()):
+            return False
+        with suppress(FileNotFoundError):
+            return abs(now - path.lstat().st_mtime) > self.settings.keep + UNTOLD_AFTER_S
+        return False
+
+    def _tell(self, path: Path, name: BundleName, number: int) -> Iterator[Send]:
+        try:
+            bundle = read_revision(path, name, number).message(self.context.root, "default")
+        except BadBundle as error:
+            self.context.report(
+                "bundle_damaged",
+                f"{path} cannot be stored: {error}",
+                "look at the file: what can be read of it can be taken out by hand; then remove it",
+                about=path.name,
+                level="error",
+                lasting=True,
+            )
+            return
+        self.context.log.warning("bundle_found file=%s: nothing told of it", bundle.file)
+        self.context.count("found")
+        yield Send(self.settings.listento, encode(bundle))
 
     def stop(self) -> None:
         """Let the store's connections go."""
@@ -112,6 +161,8 @@ class Archive(Stage):
         if hash_file(path) != bundle.sha256:
             raise Reject(f"{bundle.file} is not the bundle that was announced: its hash is another")
         key = self._depositor.deposit(path, name, prefix, bundle.contents_id, bundle.level)
+        # its time tells since when it is stored, and so when it should be gone
+        os.utime(path, (self.context.clock(),) * 2)
         self.context.count("stored")
         self.context.log.debug("stored key=%s revision=%d", key, bundle.revision)
         # order: read back from the store, then committed, then, when Redis can no longer forget that, removed here

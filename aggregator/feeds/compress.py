@@ -36,6 +36,8 @@ REARMED = "/rearmed"
 """The cursor with the hour in which periods were last looked through for one without a timer."""
 SET_BACK_S = 60.0
 """By how much the clock may go back without anything being made of it."""
+LOOK_EVERY_S = 60.0
+LONGEST_PATIENCE_S = 3600.0
 PATIENCE = 10
 """For how many times `grace` a period waits for publications that lie there and were not heard of."""
 
@@ -46,6 +48,10 @@ class Period(msgspec.Struct):
     revision: int
     last_arrival: float
     """In Unix seconds; of one that was open before this process started, its start."""
+    timer_at: float = 0.0
+    """When the last timer is due that this process has set; of one that was open before, nobody knows."""
+    patience_s: float = 60.0
+    """How long after its timer, and its time to close, a period waits for another timer."""
 
 
 class Compress(Stage):
@@ -90,7 +96,7 @@ class Compress(Stage):
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._refiled: set[tuple[str, int]] = set()
         self._unsynced: set[Path] = set()
-        self._now = context.clock()
+        self._now = self._looked_at = context.clock()
         self._cursors: dict[str, str] = {}
 
     def start(self) -> None:
@@ -104,13 +110,10 @@ class Compress(Stage):
                 feed, _, stamp = name.rpartition("/")
                 self.periods[feed, read_stamp(stamp)] = Period(int(number), now)
         with stage_wide():
-            self._unknown = {}
-            for feed, start in self._on_disk():
-                revision = self._revision_of(feed, start)
-                # also of one nobody knows of: bundles by which its revision was counted may be archived and gone
-                self._folder(feed, start).take_back(revision)
-                if (feed, start) not in self.periods:
-                    self._unknown[feed, start] = revision
+            for feed, start in self.periods:
+                self._folder(feed, start).take_back(self._revision_of(feed, start))
+            self._unknown = dict(self._find_unknown())
+        self._looked_at = now
 
     def seed(self) -> Iterator[Send | Cursor]:
         """Open what lies on the disk and nobody knows of, and close what should have been closed long ago."""
@@ -126,6 +129,26 @@ class Compress(Stage):
             for feed, start in self.periods:
                 if now > start + self.settings.bundle + (PATIENCE + 1) * self.settings.grace:
                     yield self._timer(feed, start)
+
+    def idle(self, now: float) -> Iterator[Send | Cursor]:
+        """Once a minute open what lies on the disk unknown, and set the timers that are lost."""
+        if abs(now - self._looked_at) < LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        with stage_wide():
+            unknown = dict(self._find_unknown())
+        for (feed, start), revision in unknown.items():
+            self.context.log.warning("period_found feed=%s start=%s: nothing told of it", feed, write_stamp(start))
+            self.context.count("found")
+            self.periods[feed, start] = Period(revision, now)
+            yield Cursor(_cursor_name(feed, start), str(revision))
+            yield self._timer(feed, start)
+        for (feed, start), period in self.periods.items():
+            if now > max(self._closes_at(start, period), period.timer_at) + period.patience_s:
+                self.context.log.warning("timer_lost feed=%s start=%s: set again", feed, write_stamp(start))
+                # a timer that is tried again and again, as the period cannot be closed, is no lost one
+                period.patience_s = min(period.patience_s * 2, LONGEST_PATIENCE_S)
+                yield self._timer(feed, start)
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Take in a tick, close a period or clear one up."""
@@ -183,7 +206,9 @@ class Compress(Stage):
         yield self._timer(feed, start)
 
     def _timer(self, feed: str, start: int, least_s: float = 0.0) -> Send:
-        delay_s = max(self._closes_at(start, self.periods[feed, start]) - self.context.clock(), least_s)
+        period, now = self.periods[feed, start], self.context.clock()
+        delay_s = max(self._closes_at(start, period) - now, least_s)
+        period.timer_at = now + delay_s
         return Send(self.settings.listento, encode(Close(feed=feed, start=write_stamp(start))), delay_s)
 
     def _closes_at(self, start: int, period: Period) -> float:
@@ -206,7 +231,9 @@ class Compress(Stage):
             return
         self._write(feed, start)
         yield from self._refile(feed, start, period.revision)
-        in_flight = not force and overdue_s < PATIENCE * self.settings.grace and self._folder(feed, start).in_flight()
+        wait_s = PATIENCE * self.settings.grace
+        since = self.context.clock() - wait_s
+        in_flight = not force and overdue_s < wait_s and self._folder(feed, start).in_flight(since)
         if in_flight:
             # `filter` has laid it down and its message is still to come, or to come again
             yield self._timer(feed, start, self.settings.grace)
@@ -257,15 +284,25 @@ class Compress(Stage):
     def _folder(self, feed: str, start: int) -> PeriodFolder:
         return PeriodFolder(self.folders.period(feed, start))
 
+    def _find_unknown(self) -> Iterator[tuple[tuple[str, int], int]]:
+        """Yield each feed and period whose folder holds something though nobody knows of it, and its revision."""
+        for feed, start in self._on_disk():
+            revision = self._next_revision(feed, start)
+            # bundles by which its revision was counted may be archived and gone
+            self._folder(feed, start).take_back(revision)
+            yield (feed, start), revision
+
     def _on_disk(self) -> Iterator[tuple[str, int]]:
-        """Yield the feeds and periods whose folders hold something."""
+        """Yield the feeds and periods that are not open and whose folders hold something."""
         for feed_folder in _folders_in(self.folders.publications):
             for folder in _folders_in(feed_folder):
                 with suppress(ValueError):
-                    start = read_stamp(folder.name)
+                    feed, start = parse_feed_name(feed_folder.name), read_stamp(folder.name)
+                    if (feed, start) in self.periods:
+                        continue  # not looked into: there may be very many
                     publications, ticks = PeriodFolder(folder).bundled(revision=1 << 62)
                     if publications or ticks:
-                        yield parse_feed_name(feed_folder.name), start
+                        yield feed, start
 
 
 def _cursor_name(feed: str, start: int) -> str:
