@@ -88,11 +88,13 @@ local function commit(k, a)
   end
 
   local t = now()
-  for _ = 1, number() do
+  local retries = number()
+  for _ = 1, retries do
     local due, header, body = t + number(), take(), take()
     redis.call('ZADD', delayed, string.format('%.6f', due), entry(header, body))
   end
-  for _ = 1, number() do
+  local died = number()
+  for _ = 1, died do
     local header, body = take(), take()
     local letter = entry(header, body)
     redis.call('HSET', dead, string.match(letter, '"id":(%d+)'), letter)
@@ -127,7 +129,7 @@ local function commit(k, a)
     k = k + 4
   end
   redis.call('HSET', worker, 'batch', batch)
-  -- A source that only moves its position has brought nothing.
-  if removed > 0 or k > first_target then redis.call('HSET', books, 'committed', string.format('%.3f', t)) end
+  -- A source that only moves its position has brought nothing; what failed, or goes back untried, is no success.
+  if removed > retries + died + back or k > first_target then redis.call('HSET', books, 'committed', string.format('%.3f', t)) end
   return 'ok'
 end
