@@ -104,9 +104,13 @@ class Batch:
         if not self.entries:
             return
         dropped = sum(n for name, n in self.counts.items() if name.startswith("dropped:"))
-        done = len(self.entries) - len(self.retries) - len(self.dead) - len(self.back) - dropped
-        if done:
-            self.count("out", done)
+        if self.done - dropped:
+            self.count("out", self.done - dropped)
+
+    @property
+    def done(self) -> int:
+        """How many messages were handled: neither failed nor went back."""
+        return len(self.entries) - len(self.retries) - len(self.dead) - len(self.back)
 
     def __bool__(self) -> bool:
         """True when there is anything to commit."""

@@ -72,6 +72,11 @@ REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 """Redis refuses us: trying again does not help. The first two are ConnectionErrors, so catch these before `AWAY`."""
 
 
+def is_full(error: Exception) -> bool:
+    """True for one of `AWAY` that says that Redis is at its maxmemory."""
+    return isinstance(error, OutOfMemoryError) or bool(_FULL.search(str(error)))
+
+
 def refusal(error: Exception) -> ConfigError:
     """Return what one of `REFUSED` means for the user."""
     return ConfigError(f"[redis] Redis refuses us: {error}; check the user, password and database of its url")
@@ -83,6 +88,10 @@ _UNWRITABLE = re.compile(
     # Redis 6.2 wraps what a script ran into
     r"|ERR Error running script .*?@user_script: ?\d+: -(READONLY|MISCONF|NOREPLICAS|OOM) "
 )
+
+
+# Redis 6.2 wraps it, as it does the other ones
+_FULL = re.compile(r": -OOM ")
 
 
 def connect(url: str, *, timeout_s: float = 5.0) -> Redis:

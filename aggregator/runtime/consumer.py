@@ -36,6 +36,10 @@ class ConsumerWorker(Worker):
         self._ahead_s = float("-inf")
         self.trial = False
         """True after a pause: take one message alone to see whether what was away is back."""
+        self._failing_since = 0.0
+        """When messages began to fail without one that succeeded, Unix seconds; 0 when none did."""
+        self._away = False
+        """True from the moment the stage could not go on until what was done before is committed."""
 
     def _loop(self) -> None:
         while not self._seeded():
@@ -104,9 +108,11 @@ class ConsumerWorker(Worker):
     def _claim(self, known: int, want: int) -> Claim:
         claim = self._call(lambda: self.queue.claim(known, want))
         if claim.full and not claim.messages:
-            self._show("held back", f"queue {claim.full} is full")
+            self._hold_back(claim.full)
             if not known:
                 self._sleep(FULL_S)
+        else:
+            self.outages.end("full")
         return claim
 
     def _wait(self, claim: Claim) -> None:
@@ -118,10 +124,12 @@ class ConsumerWorker(Worker):
 
     def _pause(self, error: Unavailable) -> None:
         """Take no message for a while; the process stays, and holds none meanwhile."""
+        self._away = True
         if self.stopping:
             return
         self.paused_until, self.trial = time.monotonic() + error.pause_s, True
         self._show("paused", str(error))
+        self.outages.fail("away", str(error), since=self._failing_since)
         self.log.warning("pause pause_s=%.1f reason=%s", error.pause_s, error)
 
     def _handle(self, messages: list[Message]) -> Claim | None:
@@ -157,7 +165,18 @@ class ConsumerWorker(Worker):
         if len(batch.back) < len(batch.entries):
             self.trial = False
         # order: effects durable, then commit
-        return self._commit(batch, time.perf_counter() - began, commit)
+        result = self._commit(batch, time.perf_counter() - began, commit)
+        self._learn(batch)
+        return result
+
+    def _learn(self, batch: Batch) -> None:
+        """See what a committed batch says of the neighbours: what was done before one failed proves nothing."""
+        if batch.done and not self._away:
+            self._failing_since = 0.0
+            self.outages.end("away")
+        elif batch.retries and not self._failing_since:
+            self._failing_since = self.context.clock()
+        self._away = False
 
     def _settled_or_stopped(self, do: Callable[[], Any]) -> bool:
         """Try once even when stopping: a batch in hand is finished if it can be."""

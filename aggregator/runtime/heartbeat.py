@@ -44,18 +44,18 @@ class Watch:
 
 
 class Heartbeat(threading.Thread):
-    """Beat until stopped; call `lost(reason)` once when the worker must end."""
+    """Beat until stopped, with what `tell()` returns; call `lost(reason)` once when the worker must end."""
 
     def __init__(
         self,
         queue: Queue,
-        facts: Callable[[], Mapping[str, str | int]],
+        tell: Callable[[], Mapping[str, str | int]],
         lost: Callable[[str, bool], None],
         log: Callable[..., None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._queue = queue
-        self._facts = facts
+        self._tell = tell
         self._lost = lost
         self._log = log
         self._stop_event = threading.Event()
@@ -71,7 +71,7 @@ class Heartbeat(threading.Thread):
                 self._orphaned = True
                 self._lost("its supervisor is gone", False)
             try:
-                others = self._queue.beat(self._facts())
+                others = self._queue.beat(self._tell())
                 for silent in self._watch.silent(others, time.monotonic()):
                     back = self._queue.recover(silent)
                     if back >= 0:

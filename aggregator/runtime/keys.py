@@ -16,6 +16,7 @@ key after {NS}:     type    meaning                                             
 ``cursors:OWNER``   hash    positions committed with the work: name → text          the owning stage
 ``queues``          set     names of queues ever claimed from or pushed to          nobody
 ``workers``         set     names of workers ever started                           nobody
+``findings``        hash    losses a human must hear of: code, owner, about → JSON  `health --acknowledge`
 ``serial``          string  numbers histories and dead letters                      nobody
 ``state``           hash    the id of this state of Redis, and when it began        nobody
 ``instances``       hash    node → id of the instance that has its name             nobody: the next owner replaces it
@@ -38,6 +39,7 @@ class Keys:
         self.serial = self.prefix + "serial"
         self.state = self.prefix + "state"
         self.instances = self.prefix + "instances"
+        self.findings = self.prefix + "findings"
 
     def queue(self, queue: str) -> str:
         """Return the list any program may RPUSH bare JSON objects onto."""

@@ -137,6 +137,11 @@ class Queue:
         self.state_id, self.read_before = reply[2].decode(), reply[3].decode()
         return int(reply[1])
 
+    def facts(self) -> dict[str, str]:
+        """Return what the last incarnation of this worker said of itself."""
+        stored = self.client.hgetall(self.keys.worker(self.identity.name))
+        return {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
+
     def cursors(self) -> dict[str, str]:
         """Return the positions committed by this section on this node."""
         stored = self.client.hgetall(self.keys.cursors(self.identity.owner))

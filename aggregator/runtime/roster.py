@@ -8,6 +8,8 @@ import msgspec
 
 from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import Keys
+from aggregator.runtime.outages import Outage, read_outages
+from aggregator.runtime.reports import Told, read_reports
 from aggregator.runtime.scripts import script
 
 _ROSTER = script("roster")
@@ -44,6 +46,10 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The digest of its section in that build."""
     belongings: tuple[str, ...] = ()
     """What the cursors of its section are about (`Stage.belongings`)."""
+    outages: tuple[Outage, ...] = ()
+    """What keeps it from its work, the longest first."""
+    reports: tuple[Told, ...] = ()
+    """What its stage reports."""
 
     @property
     def alive(self) -> bool:
@@ -96,4 +102,6 @@ def _facts(name: str, texts: dict[str, str], now: float) -> WorkerFacts:
         digest=texts.get("digest", ""),
         belongings=msgspec.json.decode(texts.get("belongings", "[]"), type=tuple[str, ...]),
         notes={field[len("note:") :]: text for field, text in sorted(texts.items()) if field.startswith("note:")},
+        outages=read_outages(texts),
+        reports=read_reports(texts),
     )

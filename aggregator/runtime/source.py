@@ -31,9 +31,11 @@ class SourceWorker(Worker):
             brought = self._poll()
         except Unavailable as error:
             self._show("waiting", str(error))
+            self.outages.fail("away", str(error))
             self.log.warning("unavailable pause_s=%.1f reason=%s", error.pause_s, error)
             self._sleep(error.pause_s)
             return
+        self.outages.end("away")
         if brought:
             self._show("busy")
         else:
@@ -83,8 +85,10 @@ class SourceWorker(Worker):
     def _held_back(self) -> bool:
         full = self._call(self.queue.room)
         if full:
-            self._show("held back", f"queue {full} is full")
+            self._hold_back(full)
             self._sleep(FULL_S)
+        else:
+            self.outages.end("full")
         return bool(full)
 
 

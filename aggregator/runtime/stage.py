@@ -157,6 +157,8 @@ class Context:
         self.notes: dict[str, str] = {}
         self.reports: dict[tuple[str, str], Report] = {}
         """What the stage reports now, by code and about."""
+        self._known_since: Mapping[tuple[str, str], float] = {}
+        self._known_until = 0.0
         self.stopping = False
         """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
 
@@ -192,21 +194,33 @@ class Context:
         about: str = "",
         level: Literal["error", "warning"] = "warning",
         lasting: bool = False,
+        since: float = 0.0,
     ) -> None:
         """Have `aggregator health` show something until `withdraw`; log it at WARNING when it is new.
 
-        Reported again, it keeps the time since when it has been so.
+        Reported again, it keeps the time since when it has been so; `since` says that it began before it was noticed.
         """
         known = self.reports.get((code, about))
         if known is None:
             self.log.warning("%s about=%s text=%s", code, about, text)
-        since = known.since if known is not None else self.clock()
+            before = self._known_since.get((code, about), 0.0) if self.clock() < self._known_until else 0.0
+            since = before or since or self.clock()
+        else:
+            since = known.since
         # a new dict: the heartbeat's thread may be reading the old one
         self.reports = {**self.reports, (code, about): Report(code, about, text, do, level, lasting, since)}
 
     def withdraw(self, code: str, about: str = "") -> None:
         """Let a report go: it is so no more."""
         self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
+        self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
+
+    def recall(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
+        """Keep the beginnings of what the incarnation before this one reported, by code and about: no restart ends it.
+
+        What is not reported again within `for_s` seconds was over, and begins anew when it comes again.
+        """
+        self._known_since, self._known_until = since, self.clock() + for_s
 
     def path(self, text: str) -> Path:
         """Return a configured path; a relative one starts at the instance's folder."""

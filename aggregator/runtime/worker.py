@@ -17,11 +17,14 @@ import msgspec
 from aggregator import __version__
 from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
-from aggregator.runtime.connection import AWAY, REFUSED, refusal
+from aggregator.runtime.connection import AWAY, REFUSED, is_full, refusal
 from aggregator.runtime.heartbeat import Heartbeat
+from aggregator.runtime.keys import resolve
 from aggregator.runtime.message import ascii_text
 from aggregator.runtime.neighbours import refuse_another, write_root
+from aggregator.runtime.outages import REMEMBERED_S, Outages, read_outages
 from aggregator.runtime.queue import Queue
+from aggregator.runtime.reports import Reporting, read_reports
 from aggregator.runtime.stage import Context, Source, Stage
 from aggregator.runtime.statenote import note_state
 from aggregator.runtime.succession import StillRuns, Succession
@@ -61,6 +64,8 @@ class Worker:
         self.stopping = False
         self.superseded = False
         self.state, self.reason, self.since = "starting", "", context.clock()
+        self.outages = Outages(context.clock)
+        self.reporting = Reporting(queue.client, queue.keys, queue.identity.owner)
         self.handled = 0
         self.belongings = type(stage).belongings(stage.settings, context.root)
         self.succession = Succession(queue, context, self.belongings)
@@ -77,17 +82,18 @@ class Worker:
         """Work until told to stop. Returns the exit code. Raises ConfigError when another instance has our name."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        heartbeat = Heartbeat(self.queue, self._facts, self._on_lost, self.log.warning)
+        heartbeat = Heartbeat(self.queue, self._tell, self._on_lost, self.log.warning)
         try:
+            self._recall(self._call(self.queue.facts))
             back = self._begin()
             self.context.state_id = self.queue.state_id
             if self.context.instance_id:
                 note_state(self.context)
+            heartbeat.start()
             if not self._succeeded():
                 return self._end(heartbeat, EXIT_OK)
             self.context.cursors = self._call(self.queue.cursors)
             self.log.info("start worker=%s pid=%d returned=%d", self.queue.identity.name, os.getpid(), back)
-            heartbeat.start()
             if self._settled(self.component.start):
                 self._loop()
                 self.component.stop()
@@ -139,6 +145,7 @@ class Worker:
             heartbeat.stop()
         if not self.superseded:
             try:
+                self.reporting.store(self.context.reports)
                 back = self.queue.leave()
                 self.log.info("stop worker=%s handled=%d returned=%d", self.queue.identity.name, self.handled, back)
             except AWAY as error:
@@ -155,6 +162,7 @@ class Worker:
                 return True
             except Unavailable as error:
                 self._show("waiting", str(error))
+                self.outages.fail("away", str(error))
                 self.log.warning("unavailable pause_s=%.1f reason=%s", error.pause_s, error)
                 self._sleep(error.pause_s)
         return False
@@ -171,7 +179,10 @@ class Worker:
                 now = time.monotonic()
                 if not away_since:
                     away_since = now
-                    self._show("waiting", f"Redis is away: {error}")
+                    full = is_full(error)
+                    reason = f"Redis is full, at its maxmemory: {error}" if full else f"Redis is away: {error}"
+                    self._show("waiting", reason)
+                    self.outages.fail("redis_full" if full else "redis", reason)
                     self.log.warning("redis_away reason=%s", error)
                 if now - away_since > (5.0 if self.stopping else self.patience_s):
                     raise RedisAway(str(error)) from error
@@ -179,6 +190,7 @@ class Worker:
                 delay_s = min(delay_s * 2, 1.0)
             else:
                 if away_since:
+                    self.outages.end("redis", "redis_full")
                     self.log.info("redis_back after_s=%.1f", time.monotonic() - away_since)
                 return result
 
@@ -190,6 +202,8 @@ class Worker:
         if not batch:
             return None
         batch.count("busy_us", int(busy_s * 1e6))
+        # order: a loss is told of, then the step in which it is counted takes effect
+        self._call(lambda: self.reporting.store(self.context.reports))
         result = self._call(commit)
         self.handled += self._handled_in(batch)
         return result
@@ -197,6 +211,12 @@ class Worker:
     def _handled_in(self, batch: Batch) -> int:
         """Return how many messages a batch is done with; what only begins, or goes back untried, is none."""
         return len(batch.entries) - len(batch.back)
+
+    def _hold_back(self, queue: str) -> None:
+        """Show that a target queue has no room."""
+        reason = f"queue {queue} is full"
+        self._show("held back", reason)
+        self.outages.fail("full", reason, queue=resolve(queue, self.queue.identity.node))
 
     def _show(self, state: str, reason: str = "") -> None:
         if (state, reason) != (self.state, self.reason):
@@ -251,6 +271,18 @@ class Worker:
             **self._facts(),
         }
 
+    def _recall(self, former: dict[str, str]) -> None:
+        """Take over what the incarnation before this one said: a restart ends no outage."""
+        if self.context.clock() - float(former.get("beat_at", 0)) < REMEMBERED_S:
+            self.outages.recall(read_outages(former))
+            since = {(told.code, told.about): told.since for told in read_reports(former)}
+            self.context.recall(since, REMEMBERED_S)
+
+    def _tell(self) -> dict[str, str | int]:
+        """Return what goes with a sign of life; write first what is to outlive us."""
+        self.reporting.store(self.context.reports)
+        return self._facts()
+
     def _facts(self) -> dict[str, str | int]:
         facts: dict[str, str | int] = {
             "state": self.state,
@@ -260,7 +292,7 @@ class Worker:
             "rss_kb": rss_kb(),
         }
         facts.update({f"note:{name}": ascii_text(text) for name, text in dict(self.context.notes).items()})
-        return facts
+        return {**facts, **self.outages.fields(), **self.reporting.fields(self.context.reports)}
 
     def _summarise(self) -> None:
         now = time.monotonic()

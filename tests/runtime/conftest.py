@@ -32,7 +32,8 @@ def start(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Start]:
         sends = {} if stage == "Sink" else {"pushto": "out"}
         listens = {} if stage in ("Counter", "Hesitant") else {"listento": "in"}
         told = {
-            "stage": stage, "number": number, "url": options.pop("url", redis_url), "namespace": namespace,
+            "stage": stage, "number": number, "url": options.pop("url", redis_url),
+            "namespace": options.pop("namespace", namespace),
             "root": str(tmp_path), "limit": options.pop("limit", 10**6), "patience_s": options.pop("patience_s", 600),
             "lease_s": options.pop("lease_s", LEASE_S), "settings": sends | listens | options,
         }  # fmt: skip

@@ -77,6 +77,17 @@ class Obedient(Stage):
             yield Send(self.settings.pushto, message.raw)
         elif order == "count-half":
             self.context.count("things", 0.5)  # type: ignore[arg-type]
+        elif order == "report":
+            body = message.body
+            for number in range(body.get("times", 1)):
+                self.context.report(
+                    body["code"], body.get("text", "so it is"), "Mend it.", about=body.get("about", "") + str(number),
+                    lasting=body.get("lasting", False),
+                )  # fmt: skip
+            yield Send(self.settings.pushto, message.raw)
+        elif order == "withdraw":
+            self.context.withdraw(message.body["code"], message.body["about"])
+            yield Send(self.settings.pushto, message.raw)
         elif order == "note":
             self.context.note("file", "caf\udce9.log")
             yield Send(self.settings.pushto, message.raw)

@@ -4,6 +4,10 @@
 -- Returns {1 or 0 (superseded), then of each that has messages: name, token, beat}.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
 make_way(KEYS[1])
+-- What the worker reports and what keeps it from its work: what is not told anew is so no more.
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.find(field, '^report:') or string.find(field, '^outage:') then redis.call('HDEL', KEYS[1], field) end
+end
 redis.call('HINCRBY', KEYS[1], 'beat', 1)
 redis.call('HSET', KEYS[1], 'beat_at', string.format('%.3f', now()), unpack(ARGV, 5))
 local reply = {1}

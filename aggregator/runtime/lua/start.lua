@@ -19,7 +19,7 @@ end
 local token = string.format('%.0f', math.max(tonumber(last[1] or '0') + 1, math.floor(now() * 1000000)))
 -- What an earlier incarnation noted of itself may be true no more.
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 5) == 'note:' then redis.call('HDEL', KEYS[1], field) end
+  if string.find(field, '^note:') or string.find(field, '^report:') or string.find(field, '^outage:') then redis.call('HDEL', KEYS[1], field) end
 end
 redis.call('HSET', KEYS[1], 'token', token, 'batch', 0, unpack(ARGV, 9))
 redis.call('SADD', KEYS[2], ARGV[1])

@@ -1,0 +1,82 @@
+"""What keeps a worker from its work, and since when: from the first failure until something really succeeded.
+
+A worker that pauses tries one message now and then, and is busy or idle meanwhile; so its state does not tell how long
+its neighbour has been away. An outage outlives the process too: a restart does not make a neighbour well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from aggregator.runtime.message import ascii_text
+
+Kind = Literal["away", "full", "redis", "redis_full"]
+"""`away`: what the stage needs; `full`: a queue it feeds; `redis`: Redis; `redis_full`: Redis is at its maxmemory."""
+
+FIELD = "outage:"
+"""How the fields of a worker's hash begin that tell of its outages."""
+REMEMBERED_S = 900.0
+"""What an incarnation said that was last seen this long ago says nothing of now."""
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that keeps a worker from its work."""
+
+    kind: Kind
+    since: float
+    """Unix seconds of the first failure."""
+    reason: str
+    queue: str = ""
+    """The queue that is full, as it is called in Redis."""
+
+
+class Outages:
+    """The outages of one worker. Only its main thread changes them; the heartbeat's reads them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._former: dict[str, float] = {}
+        self._standing: dict[str, Outage] = {}
+
+    def recall(self, former: Iterable[Outage]) -> None:
+        """Take over what the incarnation before this one said.
+
+        That Redis was away is known to be over: we have just asked it. Should it happen again it is the same outage.
+        """
+        for outage in former:
+            if outage.kind in ("away", "full"):
+                self._standing[outage.kind] = outage
+            else:
+                self._former[outage.kind] = outage.since
+
+    def fail(self, kind: Kind, reason: str, *, since: float = 0.0, queue: str = "") -> None:
+        """Note a failure; an outage that stands keeps its beginning. `since` is when failures began; 0 = now."""
+        known = self._standing.get(kind)
+        began = known.since if known else self._former.pop(kind, 0.0) or since or self._clock()
+        # a new dict: the heartbeat's thread may be reading the old one
+        outage = Outage(kind=kind, since=began, reason=ascii_text(reason[:300]), queue=queue)
+        self._standing = {**self._standing, kind: outage}
+
+    def end(self, *kinds: Kind) -> None:
+        """Note that it is over: something succeeded."""
+        if self._standing or self._former:
+            self._standing = {kind: outage for kind, outage in self._standing.items() if kind not in kinds}
+            self._former = {kind: since for kind, since in self._former.items() if kind not in kinds}
+
+    def fields(self) -> dict[str, str | int]:
+        """Return them as fields of the worker's hash."""
+        return {f"{FIELD}{kind}": msgspec.json.encode(outage).decode() for kind, outage in self._standing.items()}
+
+
+def read_outages(texts: Mapping[str, str]) -> tuple[Outage, ...]:
+    """Return the outages in a worker's hash, the longest first; what another version wrote in its way is left out."""
+    found = []
+    for field, text in texts.items():
+        if field.startswith(FIELD):
+            with suppress(msgspec.DecodeError):
+                found.append(msgspec.json.decode(text, type=Outage))
+    return tuple(sorted(found, key=lambda outage: outage.since))

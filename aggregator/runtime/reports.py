@@ -1,0 +1,135 @@
+"""What stages report to a human, on its way from `Context.report` to `aggregator health`.
+
+What is so now stands in the worker's hash, field `report:CODE:ABOUT`, and goes with the next sign of life once it was
+withdrawn. A loss that has happened stands in the hash `findings` of the namespace, which outlives the process, until an
+operator acknowledges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import msgspec
+
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.message import ascii_text
+from aggregator.runtime.scripts import script
+from aggregator.runtime.stage import Report
+
+FIELD = "report:"
+MOST = 50
+"""So many reports of a worker are told at once."""
+MOST_LASTING = 1000
+"""So many losses wait to be acknowledged; of more only the logs tell."""
+_ROW = 20
+"""So many losses are written in one step."""
+_ABOUT, _TEXT = 200, 500
+_FINDING = script("finding")
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One report as it stands in Redis, ASCII alone."""
+
+    since: float
+    """Unix seconds. The first field: `finding.lua` keeps it."""
+    code: str
+    about: str
+    text: str
+    do: str
+    level: Literal["error", "warning"]
+    owner: str
+    """The node and section that report it: `node:section`."""
+
+    @property
+    def shown_about(self) -> str:
+        """What it is about as a human reads it: the section when it is the section as a whole."""
+        return self.about or self.owner.partition(":")[2]
+
+
+class Reporting:
+    """The reports of one worker, as they reach Redis. Safe to use from the heartbeat's thread as well."""
+
+    def __init__(self, client: Any, keys: Keys, owner: str) -> None:
+        self._client = client
+        self._keys = keys
+        self._owner = owner
+        self._stored: dict[str, tuple[str, ...]] = {}
+
+    def fields(self, reports: Mapping[tuple[str, str], Report]) -> dict[str, str | int]:
+        """Return what is so now as fields of the worker's hash."""
+        now = [self._told(report) for report in reports.values() if not report.lasting]
+        if len(now) > MOST:
+            text = f"{len(now) - MOST + 1:,} reports more than are shown here"
+            rest = Told(
+                since=now[MOST - 1].since, code="reports_left_out", about="", text=text, level="warning",
+                do="Look into the log of this section, which has all of them.", owner=self._owner,
+            )  # fmt: skip
+            now = [*now[: MOST - 1], rest]
+        return {f"{FIELD}{told.code}:{told.about}": msgspec.json.encode(told).decode() for told in now}
+
+    def store(self, reports: Mapping[tuple[str, str], Report]) -> None:
+        """Write the losses that are new into the hash that outlives us. Harmless when repeated.
+
+        One that was acknowledged is not written again by the process that told of it, unless its words change.
+        """
+        fresh = {}
+        for report in reports.values():
+            if report.lasting:
+                told = self._told(report)
+                field, words = f"{told.code}:{told.owner}:{told.about}", (told.text, told.do, told.level)
+                if self._stored.get(field) != words:
+                    fresh[field] = told, words
+        for begin in range(0, len(fresh), _ROW):
+            row = list(fresh.items())[begin : begin + _ROW]
+            pairs = [part for field, (told, _) in row for part in (field, msgspec.json.encode(told))]
+            _FINDING.run(self._client, [self._keys.findings], [MOST_LASTING, *pairs])
+            self._stored |= {field: words for field, (_, words) in row}
+
+    def _told(self, report: Report) -> Told:
+        return Told(
+            since=report.since,
+            code=report.code,
+            about=ascii_text(report.about)[:_ABOUT],
+            text=ascii_text(report.text)[:_TEXT],
+            do=ascii_text(report.do)[:_TEXT],
+            level=report.level,
+            owner=self._owner,
+        )
+
+
+def read_reports(texts: Mapping[str, str]) -> tuple[Told, ...]:
+    """Return the reports in a worker's hash; what another version wrote in its way is left out."""
+    found = []
+    for field, text in sorted(texts.items()):
+        if field.startswith(FIELD):
+            with suppress(msgspec.DecodeError):
+                found.append(msgspec.json.decode(text, type=Told))
+    return tuple(found)
+
+
+def lasting_reports(client: Any, keys: Keys) -> tuple[Told, ...]:
+    """Return the losses that nobody has acknowledged yet, the oldest first."""
+    stored = client.hgetall(keys.findings).items()
+    return tuple(sorted((_lasting(field, value) for field, value in stored), key=lambda told: told.since))
+
+
+def acknowledge(client: Any, keys: Keys, code: str, about: str | None) -> int:
+    """Let losses go that an operator has seen, all of a code or one of them. Returns how many that were."""
+    fields = [
+        field
+        for field, value in client.hgetall(keys.findings).items()
+        if (told := _lasting(field, value)).code == code and about in (None, told.shown_about)
+    ]
+    return int(client.hdel(keys.findings, *fields)) if fields else 0
+
+
+def _lasting(field: bytes, value: bytes) -> Told:
+    """Return a loss; of one that somebody else wrote, its field says what it is called."""
+    try:
+        return msgspec.json.decode(value, type=Told)
+    except msgspec.DecodeError:
+        code, _, rest = field.decode(errors="backslashreplace").partition(":")
+        text = f"unreadable (found {value[:100].decode(errors='backslashreplace')})"
+        return Told(since=0.0, code=code, about=rest, text=text, do="", level="warning", owner="")
