@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from aggregator.errors import Unavailable
 
@@ -13,24 +14,40 @@ FAILURES = 3
 """So many failures in a row open the circuit."""
 
 
+class Trouble(NamedTuple):
+    """Why a circuit is not closed."""
+
+    since: float
+    """Unix seconds of the first of the failures, which no success has followed."""
+    reason: str
+
+
 class Breaker:
     """Closed: everything passes. Open: nothing does, for `pause_s`. Half-open: one request tries.
 
-    `show` is told the state in words. Safe to use from several threads.
+    `show` is told the state in words, and why it is not closed; an outage lasts from the first failure to the next
+    success, however often the circuit was half-open meanwhile. Safe to use from several threads.
     """
 
     def __init__(
-        self, pause_s: float, show: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        pause_s: float,
+        show: Callable[[str, Trouble | None], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._pause_s = pause_s
         self._show = show
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._since = 0.0
+        self._answered = False
         self._lock = threading.Lock()
         self._failures = 0
         self._open_until: float | None = None
         self._reason = ""
         self._trying = False
-        show("closed")
+        show("closed", None)
 
     def admit(self) -> None:
         """Let a request pass; the caller tells how it ended. Raises Unavailable while the circuit is open."""
@@ -43,20 +60,22 @@ class Breaker:
             if self._trying:
                 raise Unavailable(f"one request is trying whether it is over: {self._reason}", 1.0)
             self._trying = True
-            self._show(f"half-open: {self._reason}")
+            self._show(f"half-open, away since {_stamp(self._since)}: {self._reason}", self._trouble)
 
     def succeeded(self) -> None:
         """Take note of an answer: the neighbour is well."""
         with self._lock:
-            self._failures, self._trying = 0, False
-            if self._open_until is not None:
-                self._open_until = None
-                self._show("closed")
+            self._failures, self._trying, self._since = 0, False, 0.0
+            # the first answer of a process also ends what the one before it told
+            if self._open_until is not None or not self._answered:
+                self._open_until, self._answered = None, True
+                self._show("closed", None)
 
     def failed(self, reason: str, pause_s: float = 0.0) -> float | None:
         """Take note of a failure. Returns for how long the circuit is open, at least `pause_s`; None when it is not."""
         with self._lock:
             self._failures += 1
+            self._since = self._since or self._wall_clock()
             now = self._clock()
             if self._failures < FAILURES and self._open_until is None:
                 return None
@@ -64,6 +83,14 @@ class Breaker:
             if self._open_until is None or self._trying:
                 self._open_until = now + max(self._pause_s, pause_s)
                 self._reason, self._trying = reason, False
-                since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-                self._show(f"open since {since} UTC: {reason}")
+                again = datetime.fromtimestamp(self._wall_clock() + self._open_until - now, timezone.utc)
+                self._show(f"open since {_stamp(self._since)}, next try {again:%H:%M:%S}: {reason}", self._trouble)
             return max(self._open_until - now, 0.0)
+
+    @property
+    def _trouble(self) -> Trouble:
+        return Trouble(self._since, self._reason)
+
+
+def _stamp(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from aggregator import registry
 from aggregator.errors import ConfigError, Retry, Unavailable
-from aggregator.logs.breaker import Breaker
+from aggregator.logs.breaker import Breaker, Trouble
 from aggregator.logs.endpoint import Answer, Endpoint, Unanswered
 from aggregator.logs.pace import Pace
 from aggregator.runtime.message import Message
@@ -63,7 +63,7 @@ class OpenUrl(Stage):
         super().__init__(settings, context)
         self._endpoint = Endpoint(settings.endpoint_url, settings.timeout)
         self._pace = Pace(settings.ratelimit, lambda: context.stopping)
-        self._breaker = Breaker(settings.pauseonfail, lambda state: context.note("breaker", state))
+        self._breaker = Breaker(settings.pauseonfail, self._show, wall_clock=context.clock)
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
@@ -114,6 +114,15 @@ class OpenUrl(Stage):
     def stop(self) -> None:
         """Close the connections."""
         self._endpoint.close()
+
+    def _show(self, state: str, trouble: Trouble | None) -> None:
+        """Show the breaker's state, and report a tracker that is away."""
+        self.context.note("breaker", state)
+        if trouble is None:
+            self.context.withdraw("tracker_away")
+        else:
+            advice = "See whether endpoint_url is right and answers; what is to be told waits, and goes on by itself."
+            self.context.report("tracker_away", trouble.reason, advice, since=trouble.since)
 
     def _query(self, message: Message) -> str:
         """Return what to send of a message; empty when it is not eligible."""

@@ -25,7 +25,7 @@ def shown() -> list[str]:
 
 @pytest.fixture
 def breaker(clock: Clock, shown: list[str]) -> Breaker:
-    return Breaker(30.0, shown.append, clock)
+    return Breaker(30.0, lambda text, trouble: shown.append(text), clock, lambda: 1_000_000_000.0 + clock.now)
 
 
 def open_it(breaker: Breaker) -> None:
@@ -56,7 +56,7 @@ def test_after_the_pause_one_request_tries_and_the_others_wait(
     open_it(breaker)
     clock.now += 30
     breaker.admit()
-    assert shown[-1] == "half-open: down"
+    assert shown[-1] == "half-open, away since 2001-09-09 01:48:20 UTC: down"
     with pytest.raises(Unavailable) as caught:
         breaker.admit()
     assert caught.value.pause_s == 1.0
@@ -93,3 +93,28 @@ def test_the_pause_is_as_long_as_the_neighbour_asks_for(breaker: Breaker) -> Non
     breaker.failed("busy")
     breaker.failed("busy")
     assert breaker.failed("busy", 120.0) == 120.0
+
+
+def test_an_outage_began_with_its_first_failure_however_often_it_was_tried_since(
+    breaker: Breaker, clock: Clock, shown: list[str]
+) -> None:
+    breaker.failed("down")
+    clock.now += 5
+    breaker.failed("down")
+    breaker.failed("down")
+    for _ in range(3):
+        clock.now += 30
+        breaker.admit()
+        breaker.failed("still down")
+
+    assert shown[-1] == "open since 2001-09-09 01:48:20 UTC, next try 01:50:25: still down"
+
+
+def test_after_an_answer_the_next_outage_begins_anew(breaker: Breaker, clock: Clock, shown: list[str]) -> None:
+    breaker.failed("down")
+    breaker.succeeded()
+    clock.now += 60
+
+    open_it(breaker)
+
+    assert shown[-1].startswith("open since 2001-09-09 01:49:20 UTC")
