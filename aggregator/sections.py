@@ -145,6 +145,9 @@ class AggregatorSettings(Settings, frozen=True, kw_only=True):
         FilePath | None,
         Doc("a file of more feeds, comma-separated: id, url, extension, period, timestamp; or a first line that says"),
     ] = None
+    outage_after: Annotated[
+        Duration, Doc("what a worker needs may be away for this long before `aggregator health` makes it an error")
+    ] = 300.0
 
 
 class ProgramSettings(Settings, frozen=True, kw_only=True):

@@ -18,7 +18,8 @@ BASE = {"settings", "errors", "__init__"}
 LAYERS = (
     TOP,
     {*STAGES, "plugins", "demo"},
-    {"stores", "runtime"},
+    {"stores", "monitor"},
+    {"runtime"},
     # every other module at the root is about the configuration
     {module.stem for module in PACKAGE.glob("*.py")} - TOP - BASE,
     BASE,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
 
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json, common_options
+from aggregator.config import Config
 from aggregator.errors import EXIT_OK, EXIT_USAGE, ConfigError
+from aggregator.instance import shown
+from aggregator.monitor.collecting import idle_parts
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +45,28 @@ def _check(invocation: Invocation, args: argparse.Namespace) -> int:
             raise
         screen.print_json({"ok": False, "problems": list(error.problems), "warnings": []})
         return EXIT_USAGE
+    warnings = [*config.warnings, *_idle(config)]
     if args.json:
-        screen.print_json({"ok": True, "problems": [], "warnings": list(config.warnings)})
+        screen.print_json({"ok": True, "problems": [], "warnings": warnings})
         return EXIT_OK
-    for warning in config.warnings:
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     queues = {*config.consumers, *config.producers}
     invocation.say(f"{config.file}: fine; {len(config.programs)} programs, {len(queues)} queues")
     return EXIT_OK
+
+
+def _idle(config: Config) -> Iterator[str]:
+    """Yield what would collect nothing though nothing is wrong with it; what other programs push is not known here."""
+    instance = config.instance
+
+    def enabled(section: str) -> bool:
+        built = os.path.lexists(instance.available / f"{section}.conf")
+        linked = os.path.lexists(instance.enabled / f"{section}.conf")
+        return config.programs[section].program.enabled and (linked or not built)
+
+    for finding in idle_parts(config, len(config.feeds), enabled, lambda queue: True):
+        yield f"{shown(config.file)}: {finding.about}: {finding.text}; {finding.do}"
 
 
 def _build(invocation: Invocation, args: argparse.Namespace) -> int:

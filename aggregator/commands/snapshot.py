@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,12 +13,16 @@ from aggregator.commands.invocation import RedisFailed, redis_of
 from aggregator.commands.queues import every_account
 from aggregator.config import Config, Program
 from aggregator.feeds.overview import FeedFacts, look
+from aggregator.monitor.lastwords import last_words
 from aggregator.runtime.connection import warnings_about
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account
+from aggregator.runtime.neighbours import write_root
+from aggregator.runtime.reports import Told, lasting_reports
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.worker import rss_kb
 from aggregator.supervision import Control, ProcessState, SupervisorError
+from aggregator.supervision.files import log_of
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +31,10 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     supervised: ProcessState | None
     worker: WorkerFacts | None
+    log: str = ""
+    """Where its output goes; empty where that is no file."""
+    last_words: str = ""
+    """The last line of that, of a process that does not come up."""
 
     @property
     def pid(self) -> int:
@@ -61,7 +71,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None
     """What leaves its queue; for a source, what arrives in the queues it feeds."""
     success_age_s: float | None
-    """How long ago it last committed; None = never."""
+    """How long ago it last handled something with success; None = never."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +91,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """For each queue how many delayed messages are due already."""
     feeds: tuple[FeedFacts, ...] = ()
     """The feeds, as `feeds list` shows them; none when Redis is away."""
+    feeds_configured: int = 0
+    losses: tuple[Told, ...] = ()
+    """What stages reported as lost, until an operator acknowledges it."""
+    now: float = 0.0
+    """Unix seconds by the clock of Redis, or ours when it is away."""
 
 
 class _Redis(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,12 +106,14 @@ class _Redis(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[Account, ...] = ()
     overdue: dict[str, int] = {}
     feeds: tuple[FeedFacts, ...] = ()
+    losses: tuple[Told, ...] = ()
 
 
 def take(config: Config) -> Snapshot:
     """Look at everything once. Whatever is away is said in the snapshot."""
     states, supervisor_error = _processes(config)
-    redis = _ask_redis(config)
+    feeds = config.feeds
+    redis = _ask_redis(config, feeds)
     sections = tuple(_section(config, program, states, redis) for program in config.programs.values())
     ours = {process.worker.name for section in sections for process in section.processes if process.worker}
     return Snapshot(
@@ -110,6 +127,9 @@ def take(config: Config) -> Snapshot:
         workers=redis.workers,
         overdue=redis.overdue,
         feeds=redis.feeds,
+        feeds_configured=len(feeds),
+        losses=redis.losses,
+        now=redis.now or time.time(),
     )
 
 
@@ -120,8 +140,7 @@ def _processes(config: Config) -> tuple[list[ProcessState], str]:
         return [], str(error)
 
 
-def _ask_redis(config: Config) -> _Redis:
-    feeds = config.feeds
+def _ask_redis(config: Config, feeds: Mapping[str, Any]) -> _Redis:
     try:
         with redis_of(config) as (client, keys):
             now, workers = roster(client, keys)
@@ -133,6 +152,7 @@ def _ask_redis(config: Config) -> _Redis:
                 accounts=tuple(accounts),
                 overdue={a.name: _overdue(client, keys, a.name, now) for a in accounts if a.delayed},
                 feeds=tuple(look(config, feeds, client, keys, now)) if feeds else (),
+                losses=lasting_reports(client, keys),
             )
     except RedisFailed as error:
         return _Redis(error=str(error))
@@ -145,12 +165,14 @@ def _overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
 
 def _section(config: Config, program: Program, states: list[ProcessState], redis: _Redis) -> Section:
     supervised = {state.name: state for state in states if state.program == program.section}
-    workers = {worker.name: worker for worker in redis.workers}
+    root = write_root(config.root)
+    # a living worker of our name that works in another folder is another instance's
+    workers = {worker.name: worker for worker in redis.workers if not worker.alive or worker.root in ("", root)}
     names = [f"{program.section}_{number}" for number in range(program.numprocs)]
     names += [name for name in supervised if name not in names]
     processes = tuple(
-        Process(name=name, supervised=supervised.get(name), worker=workers.get(f"{config.node}:{name}"))
-        for name in names
+        _process(config, program, number, supervised.get(name), workers.get(f"{config.node}:{name}"), name)
+        for number, name in enumerate(names)
     )
     accounts = _accounts(config, program, redis.accounts)
     committed = [account.last_commit for account in accounts if account.last_commit is not None]
@@ -161,6 +183,20 @@ def _section(config: Config, program: Program, states: list[ProcessState], redis
         accounts=accounts,
         rate=_rate(config, program, redis.accounts),
         success_age_s=max(0.0, redis.now - max(committed)) if committed else None,
+    )
+
+
+def _process(
+    config: Config, program: Program, number: int, seen: ProcessState | None, worker: WorkerFacts | None, name: str
+) -> Process:
+    log = log_of(config, program, number)
+    down = seen is not None and seen.state in ("BACKOFF", "FATAL", "EXITED")
+    return Process(
+        name=name,
+        supervised=seen,
+        worker=worker,
+        log=str(log or ""),
+        last_words=last_words(log) if log and down else "",
     )
 
 

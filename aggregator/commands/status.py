@@ -20,6 +20,7 @@ from aggregator.commands.queues import QUEUE_COLUMNS, queue_facts, queue_row
 from aggregator.commands.screen import Column, Painted
 from aggregator.commands.snapshot import Process, Section, Snapshot, take
 from aggregator.errors import EXIT_OK
+from aggregator.monitor.outages import standing_outage
 from aggregator.redisurl import mask
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.roster import WorkerFacts
@@ -96,8 +97,8 @@ def as_text(snapshot: Snapshot, *, colours: bool) -> Iterator[str]:
     for sentence in snapshot.redis_warnings:
         yield screen.paint(sentence, "yellow", colours=colours)
     yield ""
-    rows = [_row(section, process) for section in snapshot.sections for process in section.processes]
-    rows += [_row_elsewhere(worker) for worker in snapshot.elsewhere]
+    rows = [_row(snapshot, section, process) for section in snapshot.sections for process in section.processes]
+    rows += [_row_elsewhere(snapshot, worker) for worker in snapshot.elsewhere]
     if rows:
         yield screen.table(_COLUMNS, rows, colours=colours)
     if snapshot.feeds:
@@ -121,7 +122,7 @@ def _feeds(snapshot: Snapshot, *, colours: bool) -> Iterator[str]:
         yield f"  and {len(wrong) - _FEEDS_SHOWN:,} more"
 
 
-def _row(section: Section, process: Process) -> list[str | Painted]:
+def _row(snapshot: Snapshot, section: Section, process: Process) -> list[str | Painted]:
     first = process is section.processes[0]
     worker = process.worker
     return [
@@ -134,12 +135,12 @@ def _row(section: Section, process: Process) -> list[str | Painted]:
         screen.rate(section.rate) if first and section.rate is not None else "",
         screen.age(section.success_age_s) if first and section.accounts else "",
         screen.memory(process.rss_kb),
-        _remark(process),
+        _remark(snapshot, process),
     ]
 
 
-def _row_elsewhere(worker: WorkerFacts) -> list[str | Painted]:
-    remark = screen.one_line(_facts_of(worker), _REMARK_WIDTH)
+def _row_elsewhere(snapshot: Snapshot, worker: WorkerFacts) -> list[str | Painted]:
+    remark = screen.one_line(_facts_of(snapshot, worker), _REMARK_WIDTH)
     up, rss = screen.age(worker.up_s), screen.memory(worker.rss_kb)
     return [worker.name, "", "elsewhere", str(worker.pid), up, _worker(worker), "", "", rss, remark]
 
@@ -158,20 +159,26 @@ def _worker(worker: WorkerFacts) -> Painted:
     return Painted(worker.state, _WORKER_COLOURS.get(worker.state, ""))
 
 
-def _remark(process: Process) -> str:
+def _remark(snapshot: Snapshot, process: Process) -> str:
     """Return what is worth a word: why a process does not run, why a worker waits, and its own notes."""
     parts = []
     seen = process.supervised
     if seen is not None and seen.state in ("BACKOFF", "FATAL", "EXITED"):
-        parts.append(seen.description)
+        parts += [seen.description, process.last_words]
     if process.worker is not None and process.worker.alive:
-        parts.append(_facts_of(process.worker))
+        parts.append(_facts_of(snapshot, process.worker))
     return screen.one_line("; ".join(part for part in parts if part), _REMARK_WIDTH)
 
 
-def _facts_of(worker: WorkerFacts) -> str:
+def _facts_of(snapshot: Snapshot, worker: WorkerFacts) -> str:
+    """Return why a worker does not go on, and since when: a trial now and then ends no outage."""
+    queues = {account.name: account for account in snapshot.accounts}
+    outage = standing_outage(worker, queues, snapshot.now)
+    reason = f"for {screen.age(max(0.0, snapshot.now - outage.since))}: {outage.reason}" if outage else worker.reason
     notes = [f"{name}: {text}" for name, text in worker.notes.items() if text]
-    return "; ".join(part for part in (worker.reason, *notes) if part)
+    if outage and any(outage.reason in note for note in notes):
+        reason = ""  # a note that says it too says more
+    return "; ".join(part for part in (reason, *notes) if part)
 
 
 def _queues(snapshot: Snapshot) -> list[dict[str, Any]]:

@@ -301,6 +301,14 @@ def _log_path(config: Config, program: Program) -> tuple[str, str]:
     return written.removesuffix(suffix) + number, path.removesuffix(suffix) + number
 
 
+def log_of(config: Config, program: Program, number: int) -> Path | None:
+    """Return where the output of one process goes; None where that is no file of its own."""
+    path = _log_path(config, program)[1]
+    if path.lower() in _NO_FILE or path.startswith("/dev/"):
+        return None
+    return config.root / os.path.expanduser(placeholders.fill(path, program.section, number))
+
+
 def _here(config: Config) -> str:
     """Return what stands for the folder of loglines.cfg in a program file."""
     return "%(here)s/.." if config.file.parent == config.root else str(config.file.parent).replace("%", "%%")

@@ -474,11 +474,13 @@ def test_a_feed_that_brings_nothing_shows_everywhere(
     listed = site.run("feeds", "list", "nyct")
     status = site.run("status")
     findings = site.run("health", "--json").json()["findings"]
+    (finding,) = [finding for finding in findings if finding["about"] == "feed_nyct"]
 
     assert words in listed.out
     assert f"  nyct: {words}" in status.lines
     assert f"2 feeds, 1 {words.partition(':')[0]}; `aggregator feeds list` shows each" in status.lines
-    assert {"level": level, "about": "feed_nyct", "text": words} in findings
+    assert (finding["code"], finding["level"], finding["text"]) == (f"feed_{words.partition(':')[0]}", level, words)
+    assert finding["since"] == pytest.approx(time.time() - 7200, abs=600)
 
 
 def test_a_feed_that_never_answered_is_stale_after_its_time(site: Site, archive: Store) -> None:

@@ -1,14 +1,19 @@
-"""`aggregator health`: each thing that is wrong is one line."""
+"""`aggregator health`: each thing that is wrong, under a stable code, since when, and what to do."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from aggregator.commands.health import Finding, findings
-from aggregator.commands.snapshot import Process, Section, Snapshot, take
+from aggregator.commands.findings import findings
+from aggregator.commands.snapshot import Process, take
+from aggregator.monitor.finding import Finding
+from aggregator.runtime.queue import Identity, Queue
 from aggregator.supervision import ProcessState, build
 from tests.commands.conftest import Site
 from tests.logs.driving import nobody
@@ -17,12 +22,27 @@ from tests.servers import RedisServer
 
 
 @pytest.fixture
-def calm(site: Site) -> Site:
-    """An instance that was built and has nothing enabled, so that supervisord is not missed."""
+def calm(site: Site, long_lease: None) -> Site:
+    """An instance that has nothing enabled, so that supervisord is not missed, and whose source is run by hand."""
     build(site.config())
     for link in (site.root / "workers_enabled").iterdir():
         link.unlink()
+    by_hand(site, "logger_feed")
     return site
+
+
+def by_hand(site: Site, section: str, listens: str | None = None, **facts: str | int) -> Queue:
+    """Return a living worker of a section."""
+    queue = Queue(site.desk.client, site.desk.keys, Identity(section, 0, "node"), listens)
+    queue.start({"section": section})
+    queue.beat({"state": "idle", **facts})
+    return queue
+
+
+def told(site: Site) -> list[dict[str, Any]]:
+    """Return the findings of `health --json`."""
+    found: list[dict[str, Any]] = site.run("health", "--json").json()["findings"]
+    return found
 
 
 def errors(site: Site) -> list[str]:
@@ -39,7 +59,7 @@ def test_fine_prints_ok(calm: Site) -> None:
 
 
 def test_fine_as_json(calm: Site) -> None:
-    assert calm.run("health", "--json").json() == {"ok": True, "findings": []}
+    assert calm.run("health", "--json").json() == {"ok": True, "failed": False, "findings": []}
 
 
 def test_messages_that_wait_without_a_living_worker(calm: Site) -> None:
@@ -47,6 +67,9 @@ def test_messages_that_wait_without_a_living_worker(calm: Site) -> None:
 
     words = "error: lines: 3 messages wait, and no worker lives that takes them: worker_copy is disabled"
     assert errors(calm) == [words]
+    (finding,) = told(calm)
+    assert (finding["code"], finding["do"]) == ("messages_wait", "Start it: `aggregator enable worker_copy`.")
+    assert time.time() - 600 < finding["since"] <= time.time()
 
 
 def test_messages_held_by_a_dead_worker_wait_too(calm: Site) -> None:
@@ -94,7 +117,12 @@ def test_dead_letters_are_a_warning_that_fails_only_when_strict(calm: Site) -> N
     ran = calm.run("health")
 
     assert ran.code == 0
-    assert ran.lines == ["warning: lines: 2 dead letters; `aggregator dead list --queue lines` shows them", "ok"]
+    assert ran.lines == [
+        "warning: lines: 2 dead letters",
+        "  dead_letters. Look at them with `aggregator dead list --queue lines`, then requeue or drop them.",
+        "1 warning",
+    ]
+    assert calm.run("health", "--json").json()["ok"] is False
     assert calm.run("health", "--strict").code == 1
 
 
@@ -113,10 +141,11 @@ def test_redis_away(calm: Site) -> None:
     calm.head = "[redis]\nurl = unix:///nowhere/redis.sock\n"
     calm.configure("")
 
-    (line,) = errors(calm)
+    line = errors(calm)[0]
 
     assert line.startswith("error: redis: Redis at unix:///nowhere/redis.sock is away: ")
     assert line.endswith(f"start it, or correct [redis] in {calm.root}/loglines.cfg")
+    assert told(calm)[0]["code"] == "redis_away"
 
 
 def test_redis_that_could_lose_data(calm: Site, tmp_path: Path) -> None:
@@ -124,7 +153,7 @@ def test_redis_that_could_lose_data(calm: Site, tmp_path: Path) -> None:
         calm.head = f"[redis]\nurl = {server.url}\n"
         calm.configure("")
 
-        (line,) = errors(calm)
+        line = errors(calm)[0]
 
     assert line.startswith("error: redis: Redis keeps no append-only file")
 
@@ -137,11 +166,15 @@ def test_supervisord_that_does_not_run(site: Site) -> None:
     assert line.startswith(f"error: supervisord: no supervisord answers on {site.root}")
 
 
+@pytest.mark.usefixtures("long_lease")
 def test_files_that_were_not_built_are_a_warning(site: Site) -> None:
+    by_hand(site, "logger_feed")
+
     ran = site.run("health")
 
     assert ran.code == 0
     assert ran.lines[0].startswith("warning: files: ")
+    assert ran.lines[1].startswith("  files_not_built. Run `aggregator config build`")
 
 
 def test_files_that_another_user_may_not_read_are_a_warning(calm: Site) -> None:
@@ -166,17 +199,19 @@ def test_a_bad_configuration_is_exit_code_2(site: Site) -> None:
 
 
 def test_a_monitor_needs_none_of_the_secrets(site: Site) -> None:
-    site.configure("[process_x]\ncommand = sleep %(ENV_ONLY_SUPERVISORD_HAS_THIS)s\n")
+    site.configure("[worker_x]\ncommand = collect %(ENV_ONLY_SUPERVISORD_HAS_THIS)s\n")
+    (site.root / "workers_enabled").mkdir()
 
     assert site.run("config", "check").code == 2
-    assert site.run("health").code == 0
+    assert "ENV_ONLY" not in site.run("health").err
+    assert site.run("health").code == 1  # nothing was built
     assert site.run("status").code == 0
 
 
 # What needs states of supervisord that are hard to reach: findings on a snapshot that says so.
 
 
-def with_state(site: Site, state: str, exit_code: int = 0, up_s: int = 100) -> list[Finding]:
+def with_state(site: Site, state: str, exit_code: int = 0, up_s: int = 100, last_words: str = "") -> list[Finding]:
     """Return the findings on an instance whose one enabled process is in a state."""
     site.configure(
         "[logger_feed]\nstage = tests.samplestages:Feeder\npushto = lines\nstale_after = 1m\n"
@@ -189,40 +224,33 @@ def with_state(site: Site, state: str, exit_code: int = 0, up_s: int = 100) -> l
     snapshot = take(config)
     worker = next((worker for worker in snapshot.workers if worker.section == "logger_feed"), None)
     section = snapshot.sections[0]
-    told = Section(
-        program=section.program,
-        enabled=True,
-        processes=(Process(name=seen.name, supervised=seen, worker=worker),),
-        accounts=section.accounts,
-        rate=section.rate,
-        success_age_s=section.success_age_s,
-    )
-    return findings(
-        Snapshot(
-            config=config,
-            supervisor_error="",
-            redis_error="",
-            redis_warnings=(),
-            sections=(told, *snapshot.sections[1:]),
-            accounts=snapshot.accounts,
-            elsewhere=(),
-            workers=snapshot.workers,
-            overdue={},
-        )
-    )
+    processes = (Process(name=seen.name, supervised=seen, worker=worker, last_words=last_words),)
+    changed = (replace(section, enabled=True, processes=processes), *snapshot.sections[1:])
+    return findings(replace(snapshot, supervisor_error="", redis_warnings=(), sections=changed))
+
+
+def words_of(found: list[Finding]) -> list[tuple[str, str, str, str]]:
+    return [(finding.code, finding.level, finding.about, finding.text) for finding in found]
 
 
 @pytest.mark.parametrize("state", ["FATAL", "BACKOFF"])
 def test_a_program_that_does_not_come_up(site: Site, state: str) -> None:
-    assert Finding("error", "logger_feed_0", f"{state}: told by it") in with_state(site, state)
+    found = words_of(with_state(site, state, last_words="[redis] Redis refuses us"))
+
+    words = f"{state}: told by it; its log ends: [redis] Redis refuses us"
+    assert found[0] == ("program_down", "error", "logger_feed_0", words)
 
 
 def test_an_enabled_program_that_was_stopped(site: Site) -> None:
-    assert Finding("error", "logger_feed_0", "enabled, but stopped") in with_state(site, "STOPPED")
+    found = words_of(with_state(site, "STOPPED"))
+
+    assert found[0] == ("program_stopped", "error", "logger_feed_0", "enabled, but stopped")
 
 
 def test_a_worker_that_exited(site: Site) -> None:
-    assert Finding("error", "logger_feed_0", "exited with code 78; told by it") in with_state(site, "EXITED", 78)
+    found = words_of(with_state(site, "EXITED", 78))
+
+    assert found[0] == ("program_exited", "error", "logger_feed_0", "exited with code 78; told by it")
 
 
 def test_a_running_source_that_is_young_is_fine(site: Site) -> None:
@@ -231,7 +259,7 @@ def test_a_running_source_that_is_young_is_fine(site: Site) -> None:
 
 def test_a_source_that_has_never_brought_anything(site: Site) -> None:
     words = "has brought nothing in the 1 min 40 s it runs; stale_after is 1 min"
-    assert with_state(site, "RUNNING", up_s=100) == [Finding("error", "logger_feed", words)]
+    assert words_of(with_state(site, "RUNNING", up_s=100)) == [("source_stale", "error", "logger_feed", words)]
 
 
 def test_a_source_that_fell_silent(site: Site) -> None:
@@ -248,26 +276,20 @@ def test_a_source_that_fell_silent(site: Site) -> None:
 
 @pytest.mark.usefixtures("long_lease")
 def test_a_paused_worker_is_a_warning_with_its_reason(site: Site) -> None:
-    worker = site.desk.worker("lines")
-    worker.beat({"state": "paused", "reason": "the tracker is away", "since": "1"})
-    name = worker.identity.name
-    renamed = "node:logger_feed_0"
-    site.desk.client.rename(site.desk.keys.worker(name), site.desk.keys.worker(renamed))
-    site.desk.client.sadd(site.desk.keys.workers, renamed)
+    by_hand(site, "logger_feed", state="paused", reason="the tracker is away", since=f"{time.time() - 10:.3f}")
 
-    (finding,) = [finding for finding in with_state(site, "RUNNING", up_s=1) if finding.level == "warning"]
+    (finding,) = with_state(site, "RUNNING", up_s=1)
 
-    assert finding.about == "logger_feed_0"
-    assert finding.text.endswith(": the tracker is away")
+    words = "cannot go on: the tracker is away"
+    assert words_of([finding]) == [("outage", "warning", "logger_feed_0", words)]
+    assert finding.since is not None and time.time() - 600 < finding.since < time.time() - 9
 
 
 def test_a_program_that_supervisord_does_not_know(site: Site) -> None:
     build(site.config())
     snapshot = take(site.config())
 
-    found = findings(
-        Snapshot(**{name: getattr(snapshot, name) for name in snapshot.__struct_fields__} | {"supervisor_error": ""})
-    )
+    found = findings(replace(snapshot, supervisor_error=""))
 
     assert any("unknown to supervisord" in finding.text for finding in found)
     assert os.path.lexists(site.root / "workers_enabled" / "logger_feed.conf")

@@ -18,6 +18,8 @@ import pytest
 from aggregator.cli import main
 from aggregator.commands.instance import greeting
 from aggregator.config import load
+from aggregator.runtime.connection import connect
+from aggregator.runtime.keys import Keys
 from aggregator.supervision import build
 from tests.commands.conftest import PROJECT, Site
 from tests.instance import Instance
@@ -242,6 +244,10 @@ logfile = data/kept.log
 def test_a_run_is_watched_switched_and_ended_from_the_command_line() -> None:
     with Instance(BROKER) as instance:
         instance.start()
+        config = instance.config()
+        with connect(config.redis.url) as client:
+            # until something came from outside, an instance without a source collects nothing
+            client.rpush(Keys(config.redis.namespace).queue("lines"), b"{}")
         wait_until(lambda: instance.cli("health").returncode == 0, 60, "everything is up")
 
         again = instance.cli("run")

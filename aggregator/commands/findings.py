@@ -1,0 +1,198 @@
+"""What is wrong with an instance at one moment: the findings of `health`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from aggregator.commands import screen
+from aggregator.commands.feeds_list import complaint_of
+from aggregator.commands.queues import imbalances, section_of
+from aggregator.commands.snapshot import Process, Section, Snapshot
+from aggregator.config import Config
+from aggregator.errors import ConfigError
+from aggregator.monitor.collecting import idle_parts, unread_queues
+from aggregator.monitor.finding import Finding, Level, in_order
+from aggregator.monitor.outages import outages
+from aggregator.monitor.reports import lasting, reported
+from aggregator.runtime.heartbeat import LEASE_S
+from aggregator.runtime.keys import resolve
+from aggregator.supervision import plan
+
+_BUILD = "Run `aggregator config build`, then `run/supervisorctl update`."
+
+
+def findings(snapshot: Snapshot) -> list[Finding]:
+    """Return everything that is wrong, errors first."""
+    found = [*_supervisor(snapshot), *_redis(snapshot), *_files(snapshot.config)]
+    for section in snapshot.sections:
+        found += _section(snapshot, section)
+    found += [*_books(snapshot), *_waiting(snapshot), *_feeds(snapshot), *_told(snapshot), *_collecting(snapshot)]
+    return in_order(found)
+
+
+def _supervisor(snapshot: Snapshot) -> Iterator[Finding]:
+    if snapshot.supervisor_error and any(section.enabled for section in snapshot.sections):
+        do = "Start it with `aggregator run`."
+        yield Finding("supervisord_away", "error", "supervisord", snapshot.supervisor_error, None, do)
+
+
+def _redis(snapshot: Snapshot) -> Iterator[Finding]:
+    if snapshot.redis_error:
+        do = "Start it, or correct [redis] in loglines.cfg; workers wait for it, and nothing is lost meanwhile."
+        yield Finding("redis_away", "error", "redis", snapshot.redis_error, None, do)
+    for sentence in snapshot.redis_warnings:
+        do = "Change the configuration of Redis as it says; docs/delivery.md tells why."
+        yield Finding("redis_unsafe", "error", "redis", sentence, None, do)
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    try:
+        made = plan(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            yield Finding("files_refused", "warning", "files", problem, None, "Move away what stands in the way.")
+        return
+    except OSError as error:
+        # some are for their owner alone, and whoever watches may be another user
+        text = f"cannot be compared with {config.file.name}: {error.filename}: {error.strerror}"
+        do = "Run `aggregator health` as the user whom the instance runs as."
+        yield Finding("files_unreadable", "warning", "files", text, None, do)
+        return
+    if made.changes:
+        text = f"{len(made.actions)} are not as {config.file.name} says"
+        yield Finding("files_not_built", "warning", "files", text, None, _BUILD)
+
+
+def _section(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
+    if not section.enabled:
+        return
+    if not snapshot.supervisor_error:
+        for process in section.processes:
+            yield from _process(snapshot, section, process)
+    if not snapshot.redis_error:
+        yield from _silent(snapshot, section)
+
+
+def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator[Finding]:
+    seen, settings, name = process.supervised, section.program.program, process.name
+    log = f"Read the reason in {process.log or 'its log'}, mend it, then `run/supervisorctl start {name}`."
+    words = f"; its log ends: {process.last_words}" if process.last_words else ""
+    if seen is None:
+        yield Finding("program_unknown", "error", name, "enabled, but unknown to supervisord", None, _BUILD)
+    elif seen.state in ("FATAL", "BACKOFF", "UNKNOWN"):
+        text = f"{seen.state}: {seen.description}{words}"
+        yield Finding("program_down", "error", name, text, None, log)
+    elif seen.state == "STOPPED" and settings.autostart:
+        do = f"Start it with `run/supervisorctl start {section.program.section}:`, or `aggregator disable` it."
+        yield Finding("program_stopped", "error", name, "enabled, but stopped", None, do)
+    elif seen.state == "EXITED" and (section.program.kind != "command" or seen.exit_code not in settings.exitcodes):
+        text = f"exited with code {seen.exit_code}; {seen.description}{words}"
+        yield Finding("program_exited", "error", name, text, None, log)
+    elif seen.state == "RUNNING" and section.program.kind == "stage":
+        worker = process.worker
+        # a worker that has just been started has not said anything yet
+        if worker is not None and not worker.alive and seen.now - seen.started_at > 2 * LEASE_S:
+            age_s = worker.beat_age_s
+            text = f"runs, but shows no sign of life for {screen.age(age_s)}"
+            do = f"Look into {process.log or 'its log'}, then `run/supervisorctl restart {name}`."
+            yield Finding("worker_silent", "error", name, text, None if age_s is None else snapshot.now - age_s, do)
+
+
+def _silent(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
+    limit_s = getattr(section.program.settings, "stale_after", 0.0)
+    if not limit_s:
+        return
+    age_s, words = section.success_age_s, "brought nothing for {}"
+    if age_s is None:
+        age_s = max((process.up_s or 0.0 for process in section.processes), default=0.0)
+        words = "has brought nothing in the {} it runs"
+    if age_s > limit_s:
+        text = f"{words.format(screen.age(age_s))}; stale_after is {screen.age(limit_s)}"
+        do = "See whether what it follows still grows, and whether its paths are right."
+        yield Finding("source_stale", "error", section.program.section, text, snapshot.now - age_s, do)
+
+
+def _books(snapshot: Snapshot) -> Iterator[Finding]:
+    for account in snapshot.accounts:
+        for sentence in imbalances(account):
+            do = "See who else uses this Redis: DEL, LPOP and FLUSHALL take messages that nobody of ours took."
+            yield Finding("books_unbalanced", "error", account.name, sentence, None, do)
+        if account.dead:
+            do = f"Look at them with `aggregator dead list --queue {account.name}`, then requeue or drop them."
+            yield Finding("dead_letters", "warning", account.name, f"{account.dead:,} dead letters", None, do)
+
+
+def _waiting(snapshot: Snapshot) -> Iterator[Finding]:
+    """Find queues where messages wait for a worker that does not come."""
+    served = {worker.queue for worker in snapshot.workers if worker.alive}
+    enabled = {section.program.section: section.enabled for section in snapshot.sections}
+    stages = {section.program.section for section in snapshot.sections if section.program.kind == "stage"}
+    for account in snapshot.accounts:
+        reader = section_of(snapshot.config, account)
+        waiting = account.ready + account.in_flight + snapshot.overdue.get(account.name, 0)
+        if account.is_source or not waiting or account.name in served or (reader and reader not in stages):
+            continue
+        if not reader:
+            why, do = "no section here reads it", "Add a section that does, or see that another program takes them."
+        elif enabled[reader]:
+            why, do = f"{reader} is enabled", f"See why {reader} does not run: `aggregator status`, and its log."
+        else:
+            why, do = f"{reader} is disabled", f"Start it: `aggregator enable {reader}`."
+        text = f"{waiting:,} messages wait, and no worker lives that takes them: {why}"
+        since = snapshot.now - account.oldest_age_s if account.ready else None
+        yield Finding("messages_wait", "error", account.name, text, since, do)
+
+
+def _feeds(snapshot: Snapshot) -> Iterator[Finding]:
+    for facts in snapshot.feeds:
+        about, text = f"feed_{facts.feed.name}", complaint_of(facts)
+        if facts.complaint == "stale":
+            since_ms = facts.state.answered_ms or facts.begun_ms
+            do = "See whether its url still answers; if it is gone for good, take the feed out."
+            yield Finding("feed_stale", "error", about, text, since_ms / 1000, do)
+        elif facts.complaint == "frozen":
+            # it is in order as far as it is up to us
+            do = "Tell its publisher; a feed that rarely changes gets a longer stale_after."
+            yield Finding("feed_frozen", "warning", about, text, facts.state.changed_ms / 1000, do)
+
+
+def _told(snapshot: Snapshot) -> Iterator[Finding]:
+    """Find what living workers of this node say of themselves, and losses that nobody has acknowledged."""
+    workers = [worker for worker in snapshot.workers if worker.alive and worker.node == snapshot.config.node]
+    after_s = snapshot.config.aggregator.outage_after
+    queues = {account.name: account for account in snapshot.accounts if not account.is_source}
+    yield from outages(workers, queues, snapshot.now, after_s)
+    yield from reported(workers, snapshot.now, after_s)
+    yield from lasting(snapshot.losses)
+
+
+def _collecting(snapshot: Snapshot) -> Iterator[Finding]:
+    config = snapshot.config
+    alive = {worker.section for worker in snapshot.workers if worker.alive and worker.node == config.node}
+    queues = {account.name: account for account in snapshot.accounts if not account.is_source}
+    served = {worker.queue for worker in snapshot.workers if worker.alive}
+
+    def at_work(section: str) -> bool:
+        # one that is disabled may be run by hand
+        return os.path.lexists(config.instance.enabled / f"{section}.conf") or section in alive
+
+    def comes_from_outside(queue: str) -> bool:
+        account = queues.get(resolve(queue, config.node))
+        return snapshot.redis_error != "" or (account is not None and account.in_ + account.ready > 0)
+
+    yield from idle_parts(config, snapshot.feeds_configured, at_work, comes_from_outside)
+    for finding in unread_queues(config, at_work):
+        account = queues.get(resolve(finding.about, config.node))
+        # messages that wait there are an error of their own
+        if resolve(finding.about, config.node) not in served and not (account and account.ready):
+            yield finding
+
+
+_LEVELS: tuple[Level, ...] = ("error", "warning")
+
+
+def counted(found: list[Finding]) -> str:
+    """Return how many errors and warnings there are: `1 error, 2 warnings`."""
+    counts = [(sum(finding.level == level for finding in found), level) for level in _LEVELS]
+    return ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for count, level in counts if count)

@@ -1,0 +1,32 @@
+"""One thing that is wrong, as `aggregator health` shows it. The codes are tabled in docs/operations.md."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Level = Literal["error", "warning"]
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong; a warning alone does not fail the check unless it is strict."""
+
+    code: str
+    """A constant word that monitors may match."""
+    level: Level
+    about: str
+    """The process, section, queue, feed or file; or `redis`, `supervisord`, `files`, `feeds`, `instance`."""
+    text: str
+    since: float | None
+    """Unix seconds; None where it is not known."""
+    do: str
+    """What to do about it, as one sentence."""
+
+
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """Return findings as they are read: errors first, otherwise as they came."""
+    return sorted(findings, key=lambda finding: finding.level)
+
+
+def level_after(since: float, now: float, after_s: float) -> Level:
+    """Return what an outage is: a warning at first, an error once it has lasted."""
+    return "error" if now - since >= after_s else "warning"

@@ -1,0 +1,43 @@
+"""Findings that stages report themselves: what is so now, and losses that nobody has acknowledged yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from aggregator.monitor.finding import Finding, level_after
+from aggregator.runtime.reports import MOST_LASTING, Told
+from aggregator.runtime.roster import WorkerFacts
+
+OUTAGES = frozenset({"tracker_away"})
+"""Codes of reports that tell of an outage: warnings that become errors once they have lasted."""
+
+
+def reported(workers: Sequence[WorkerFacts], now: float, outage_after_s: float) -> Iterator[Finding]:
+    """Return what the stages of living workers report; what several processes of a section say alike is said once."""
+    seen: dict[tuple[str, str], Finding] = {}
+    for worker in workers:
+        for told in worker.reports:
+            found = _finding(told)
+            if told.code in OUTAGES:
+                found = found._replace(level=level_after(told.since, now, outage_after_s))
+            known = seen.get((told.code, found.about))
+            if known is None or told.since < (known.since or 0.0):
+                seen[told.code, found.about] = found
+    yield from seen.values()
+
+
+def lasting(losses: Sequence[Told]) -> Iterator[Finding]:
+    """Return the losses that wait to be acknowledged."""
+    for told in losses:
+        name = f"{told.code}:{told.shown_about}"
+        yield _finding(told)._replace(
+            do=f"{told.do} Then: aggregator health --acknowledge '{name}'".strip(), since=told.since or None
+        )
+    if len(losses) >= MOST_LASTING:
+        text = f"{len(losses):,} losses wait to be acknowledged; of further ones only the logs tell"
+        do = "Look at them, then `aggregator health --acknowledge CODE` for each code."
+        yield Finding("findings_full", "error", "redis", text, None, do)
+
+
+def _finding(told: Told) -> Finding:
+    return Finding(told.code, told.level, told.shown_about, told.text, told.since, told.do)
