@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 from aggregator.commands import screen
@@ -24,6 +25,7 @@ _COLUMNS = (
     Column("CONTENT", True),
     Column("TODAY", True),
     Column("YESTERDAY", True),
+    Column("ARCHIVED UNTIL"),
     Column("NEXT", True),
     Column(""),
 )
@@ -84,6 +86,7 @@ def as_json(facts: FeedFacts) -> dict[str, Any]:
         "published_ms": state.published_ms or None,
         "bytes_today": today,
         "bytes_yesterday": yesterday,
+        "archived_until_ms": facts.archived_until_ms or None,
         "next_tick_ms": due.planned_ms if due else None,
         "not_tried_until_ms": due.wait_until_ms or None if due else None,
         "complaint": facts.complaint,
@@ -101,6 +104,7 @@ def _row(facts: FeedFacts) -> list[str | Painted]:
         _age(facts, state.changed_ms),
         _megabytes(today),
         _megabytes(yesterday),
+        _moment(facts.archived_until_ms),
         _next(facts),
         Painted(_remark(facts), "red" if facts.complaint else ""),
     ]
@@ -123,6 +127,10 @@ def _next(facts: FeedFacts) -> str:
 
 def _age(facts: FeedFacts, moment_ms: int) -> str:
     return screen.age(max(0.0, (facts.now_ms - moment_ms) / 1000)) if moment_ms else screen.NOTHING
+
+
+def _moment(moment_ms: int) -> str:
+    return f"{datetime.fromtimestamp(moment_ms / 1000, timezone.utc):%Y-%m-%d %H:%M}" if moment_ms else screen.NOTHING
 
 
 def _megabytes(size_bytes: int) -> str:

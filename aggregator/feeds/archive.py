@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ from aggregator.errors import Reject
 from aggregator.feeds.compression import BadBundle
 from aggregator.feeds.deposit import Depositor, siblings_of
 from aggregator.feeds.faults import fault_of_message, stage_wide
+from aggregator.feeds.feedstate import ARCHIVED
 from aggregator.feeds.found import MOST, Found
 from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.feeds.members import hash_file
@@ -67,6 +68,9 @@ class Archive(Stage):
         self._depositor: Depositor | None = None
         self._conditional = True
         self._found = Found()
+        self._newest: dict[str, str] = {}
+        self._newer: dict[str, str] = {}
+        """What is to be committed of it."""
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
@@ -77,6 +81,8 @@ class Archive(Stage):
 
     def start(self) -> None:
         """Open the store and find out whether it keeps its word."""
+        own = self._cursor("")
+        self._newest = {name: start for name, start in self.context.cursors.items() if name.startswith(own)}
         if self._store is None:
             self._store = open_configured(self.context.store_settings(self.settings.store))
         self._store.clean()
@@ -147,12 +153,28 @@ class Archive(Stage):
             elif isinstance(told, Bundle):
                 yield from self._archive(told)
 
+    def settle(self) -> Mapping[str, str]:
+        """Return how far the feeds are archived, for `feeds list`."""
+        newer, self._newer = self._newer, {}
+        return newer
+
+    def _cursor(self, feed: str) -> str:
+        return f"{ARCHIVED}{self.context.number}:{feed}"
+
+    def _is_stored(self, bundle: Bundle) -> None:
+        """Remember the newest period of a feed; older ones come late, or again."""
+        name = self._cursor(bundle.feed)
+        # texts of this form are in the order of the times they mean
+        if bundle.start > self._newest.get(name, ""):
+            self._newest[name] = self._newer[name] = bundle.start
+
     def _archive(self, bundle: Bundle) -> Iterator[Outcome]:
         assert self._depositor is not None
         path = self._inside(bundle.file)
         prefix = self.settings.prefix
         if not path.exists():
             self._accept_missing(bundle)
+            self._is_stored(bundle)
             return
         try:
             name = bundle.name
@@ -164,6 +186,7 @@ class Archive(Stage):
         # its time tells since when it is stored, and so when it should be gone
         os.utime(path, (self.context.clock(),) * 2)
         self.context.count("stored")
+        self._is_stored(bundle)
         self.context.log.debug("stored key=%s revision=%d", key, bundle.revision)
         # order: read back from the store, then committed, then, when Redis can no longer forget that, removed here
         yield self._later(Remove(file=bundle.file, sha256=bundle.sha256), self.settings.keep)

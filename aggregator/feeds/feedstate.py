@@ -10,6 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 CURSOR = "feed:"
+ARCHIVED = "archived:"
+"""How the cursors of `archive` begin that hold the start of the newest period stored: `archived:PROCESS:FEED`."""
 REMEMBERED = 12
 """Publications that are known again when they come once more. Servers behind one address lag by one or two."""
 FOUND = 100

@@ -9,9 +9,10 @@ from aggregator.config import Config
 from aggregator.errors import Reject
 from aggregator.feeds.chains import CURSOR as CHAIN
 from aggregator.feeds.chains import read_begun
+from aggregator.feeds.feedstate import ARCHIVED, DAY_MS, FeedState, decode_state
 from aggregator.feeds.feedstate import CURSOR as STATE
-from aggregator.feeds.feedstate import DAY_MS, FeedState, decode_state
 from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.layout import read_stamp
 from aggregator.feeds.messages import DueTick, decode
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import read_entry
@@ -29,6 +30,8 @@ class FeedFacts(NamedTuple):
     due: DueTick | None
     """Its next tick; None while that is under way, or nobody downloads it."""
     now_ms: int
+    archived_until_ms: int = 0
+    """The end of the newest period whose bundle is in the store."""
 
     @property
     def complaint(self) -> Complaint | None:
@@ -53,10 +56,23 @@ def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now
     states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter", STATE)}
     begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", CHAIN)}
     due = {tick.feed: tick for tick in _due(config, client, keys)}
+    until = _archived(config, client, keys)
     return [
-        FeedFacts(feed, states.get(name, FeedState()), begun.get(name, 0), due.get(name), int(now * 1000))
+        FeedFacts(
+            feed, states.get(name, FeedState()), begun.get(name, 0), due.get(name), int(now * 1000), until.get(name, 0)
+        )
         for name, feed in sorted(feeds.items())
     ]
+
+
+def _archived(config: Config, client: Any, keys: Keys) -> dict[str, int]:
+    """Return for each feed until when it is archived, whichever process did it."""
+    bundles = [program.settings.bundle for program in config.programs.values() if program.stage_name == "compress"]
+    found: dict[str, int] = {}
+    for name, start in _cursors(config, client, keys, "archive", ARCHIVED):
+        feed = name.partition(":")[2]
+        found[feed] = max(found.get(feed, 0), (read_stamp(start) + max(bundles, default=0)) * 1000)
+    return found
 
 
 def _cursors(config: Config, client: Any, keys: Keys, stage: str, prefix: str) -> Iterator[tuple[str, str]]:

@@ -410,13 +410,28 @@ def test_list_shows_every_configured_feed(site: Site, archive: Store, monkeypatc
     due = DueTick(feed="nyct", planned_ms=now_ms() + 3 * 3_600_000 + 1_800_000)
     site.desk.client.zadd(site.desk.keys.delayed("ticks@node"), {msgspec.json.encode(due): due.planned_ms / 1000})
 
+    for process, hour in ((0, 12), (1, 13)):
+        archived = {f"archived:{process}:nyct": f"2024-02-08T{hour}0000Z"}
+        site.desk.client.hset(site.desk.keys.cursors("node:worker_archive"), mapping=archived)
+
     ran = site.run("feeds", "list")
 
     head, bikes, nyct = ran.lines
-    assert head.split() == ["FEED", "EVERY", "LAST", "SUCCESS", "CONTENT", "TODAY", "YESTERDAY", "NEXT"]
-    assert bikes.split() == ["bikes", "1", "min", "-", "-", "-", "-", "-", "-"]
+    assert head.split() == [
+        "FEED",
+        "EVERY",
+        "LAST",
+        "SUCCESS",
+        "CONTENT",
+        "TODAY",
+        "YESTERDAY",
+        "ARCHIVED",
+        "UNTIL",
+        "NEXT",
+    ]
+    assert bikes.split() == ["bikes", "1", "min", "-", "-", "-", "-", "-", "-", "-"]
     assert nyct.split()[:4] == ["nyct", "1", "min", "ok"]
-    assert "2.5 MB     9.0 MB" in nyct
+    assert "2.5 MB     9.0 MB  2024-02-08 14:00" in nyct
     assert "  3 h " in nyct
 
 

@@ -442,3 +442,16 @@ def test_a_server_that_dies_and_returns_loses_nothing(tmp_path: Path, own_seawee
 def test_a_section_of_faults_is_refused_at_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         archive(tmp_path / "one", {"url": f"file://{tmp_path}/store", "region": "x"})
+
+
+def test_the_newest_period_in_the_store_is_remembered(tmp_path: Path) -> None:
+    stage = archive(tmp_path, {"url": f"file://{tmp_path}/store"})
+    stage.push(local_bundle(tmp_path, subway_bodies()))
+    stage.run()
+    stage.restart()
+
+    # an older one that comes late does not set it back
+    stage.push({**local_bundle(tmp_path, subway_bodies()), "start": write_stamp(HOUR - 3600)})
+    stage.run()
+
+    assert {name: text for name, text in stage.cursors.items() if text} == {f"archived:0:{FEED}": write_stamp(HOUR)}
