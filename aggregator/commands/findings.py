@@ -13,7 +13,7 @@ from aggregator.config import Config
 from aggregator.errors import ConfigError
 from aggregator.monitor.collecting import idle_parts, unread_queues
 from aggregator.monitor.finding import Finding, Level, in_order
-from aggregator.monitor.outages import outages
+from aggregator.monitor.outages import outages, restarts
 from aggregator.monitor.reports import lasting, reported
 from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import resolve
@@ -77,7 +77,7 @@ def _section(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
 def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator[Finding]:
     seen, settings, name = process.supervised, section.program.program, process.name
     log = f"Read the reason in {process.log or 'its log'}, mend it, then `run/supervisorctl start {name}`."
-    words = f"; its log ends: {process.last_words}" if process.last_words else ""
+    words = _end_of(process)
     if seen is None:
         yield Finding("program_unknown", "error", name, "enabled, but unknown to supervisord", None, _BUILD)
     elif seen.state in ("FATAL", "BACKOFF", "UNKNOWN"):
@@ -89,6 +89,9 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
     elif seen.state == "EXITED" and (section.program.kind != "command" or seen.exit_code not in settings.exitcodes):
         text = f"exited with code {seen.exit_code}; {seen.description}{words}"
         yield Finding("program_exited", "error", name, text, None, log)
+    elif seen.state in ("RUNNING", "STARTING") and process.worker is not None and (ends := restarts(process.worker)):
+        text = f"was started {ends.times + 1} times, and ended before it got anything done{_end_of(process)}"
+        yield Finding("program_restarts", "error", name, text, ends.since, log)
     elif seen.state == "RUNNING" and section.program.kind == "stage":
         worker = process.worker
         # a worker that has just been started has not said anything yet
@@ -97,6 +100,10 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
             text = f"runs, but shows no sign of life for {screen.age(age_s)}"
             do = f"Look into {process.log or 'its log'}, then `run/supervisorctl restart {name}`."
             yield Finding("worker_silent", "error", name, text, None if age_s is None else snapshot.now - age_s, do)
+
+
+def _end_of(process: Process) -> str:
+    return f"; its log ends: {process.last_words}" if process.last_words else ""
 
 
 def _silent(snapshot: Snapshot, section: Section) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from aggregator.commands.queues import every_account
 from aggregator.config import Config, Program
 from aggregator.feeds.overview import FeedFacts, look
 from aggregator.monitor.lastwords import last_words
+from aggregator.monitor.outages import restarts
 from aggregator.runtime.connection import warnings_about
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account
@@ -191,6 +192,7 @@ def _process(
 ) -> Process:
     log = log_of(config, program, number)
     down = seen is not None and seen.state in ("BACKOFF", "FATAL", "EXITED")
+    down = down or (worker is not None and restarts(worker) is not None)
     return Process(
         name=name,
         supervised=seen,

@@ -12,6 +12,9 @@ from aggregator.runtime.roster import WorkerFacts
 
 HELD_BACK_S = 10.0
 """A full queue holds those who feed it back for moments all the time; that is how a line keeps its pace."""
+RESTARTS = 3
+YOUNG_S = 60.0
+"""A process that has vanished so often, and is younger than this, is likely to do so again."""
 REDIS_FULL_S = 60.0
 """How long a Redis at its maxmemory may take to drain."""
 
@@ -29,13 +32,19 @@ def outages(
                 yield from _finding(worker, outage, stuck, now, after_s)
 
 
+def restarts(worker: WorkerFacts) -> Outage | None:
+    """Return since when a worker's process has ended again and again; supervisord shows it as running in between."""
+    found = next((outage for outage in worker.outages if outage.kind == "vanished"), None)
+    return found if found and found.times >= RESTARTS and worker.up_s < YOUNG_S else None
+
+
 def standing_outage(worker: WorkerFacts, accounts: Mapping[str, Account], now: float) -> Outage | None:
     """Return what has kept a worker from its work for the longest time; None when nothing does."""
     return next(iter(_standing(worker, accounts, now)), None)
 
 
 def _standing(worker: WorkerFacts, accounts: Mapping[str, Account], now: float) -> list[Outage]:
-    found = list(worker.outages)
+    found = [outage for outage in worker.outages if outage.kind != "vanished"]
     if not found and worker.state in ("paused", "waiting", "held back"):
         # a worker of an older version tells its state only
         since = now - worker.state_age_s

@@ -173,7 +173,7 @@ class ConsumerWorker(Worker):
         """See what a committed batch says of the neighbours: what was done before one failed proves nothing."""
         if batch.done and not self._away:
             self._failing_since = 0.0
-            self.outages.end("away")
+            self.outages.end("away", "vanished")
         elif batch.retries and not self._failing_since:
             self._failing_since = self.context.clock()
         self._away = False

@@ -14,8 +14,9 @@ import msgspec
 
 from aggregator.runtime.message import ascii_text
 
-Kind = Literal["away", "full", "redis", "redis_full"]
-"""`away`: what the stage needs; `full`: a queue it feeds; `redis`: Redis; `redis_full`: Redis is at its maxmemory."""
+Kind = Literal["away", "full", "redis", "redis_full", "vanished"]
+"""`away`: what the stage needs; `full`: a queue it feeds; `redis`: Redis; `redis_full`: Redis is at its maxmemory;
+`vanished`: its own process, which ended without a word before it got anything done."""
 
 FIELD = "outage:"
 """How the fields of a worker's hash begin that tell of its outages."""
@@ -32,6 +33,8 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     queue: str = ""
     """The queue that is full, as it is called in Redis."""
+    times: int = 0
+    """How often its process vanished."""
 
 
 class Outages:
@@ -42,16 +45,22 @@ class Outages:
         self._former: dict[str, float] = {}
         self._standing: dict[str, Outage] = {}
 
-    def recall(self, former: Iterable[Outage]) -> None:
+    def recall(self, former: Iterable[Outage], vanished_at: float = 0.0) -> None:
         """Take over what the incarnation before this one said.
 
+        `vanished_at` is when it was last seen, of one that did not say that it ends.
         That Redis was away is known to be over: we have just asked it. Should it happen again it is the same outage.
         """
         for outage in former:
-            if outage.kind in ("away", "full"):
-                self._standing[outage.kind] = outage
-            else:
+            if outage.kind in ("redis", "redis_full"):
                 self._former[outage.kind] = outage.since
+            else:
+                self._standing[outage.kind] = outage
+        if vanished_at:
+            known = self._standing.get("vanished")
+            since, times = (known.since, known.times + 1) if known else (vanished_at, 1)
+            reason = "its process ended before it got anything done"
+            self._standing["vanished"] = Outage(kind="vanished", since=since, reason=reason, times=times)
 
     def fail(self, kind: Kind, reason: str, *, since: float = 0.0, queue: str = "") -> None:
         """Note a failure; an outage that stands keeps its beginning. `since` is when failures began; 0 = now."""

@@ -35,7 +35,7 @@ class SourceWorker(Worker):
             self.log.warning("unavailable pause_s=%.1f reason=%s", error.pause_s, error)
             self._sleep(error.pause_s)
             return
-        self.outages.end("away")
+        self.outages.end("away", "vanished")
         if brought:
             self._show("busy")
         else:

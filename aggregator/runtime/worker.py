@@ -202,8 +202,9 @@ class Worker:
         if not batch:
             return None
         batch.count("busy_us", int(busy_s * 1e6))
-        # order: a loss is told of, then the step in which it is counted takes effect
-        self._call(lambda: self.reporting.store(self.context.reports))
+        if self.context.reports:
+            # order: a loss is told of, then the step in which it is counted takes effect
+            self._call(lambda: self.reporting.store(self.context.reports))
         result = self._call(commit)
         self.handled += self._handled_in(batch)
         return result
@@ -273,8 +274,9 @@ class Worker:
 
     def _recall(self, former: dict[str, str]) -> None:
         """Take over what the incarnation before this one said: a restart ends no outage."""
-        if self.context.clock() - float(former.get("beat_at", 0)) < REMEMBERED_S:
-            self.outages.recall(read_outages(former))
+        seen_at = max(float(former.get(field, 0)) for field in ("beat_at", "started"))
+        if self.context.clock() - seen_at < REMEMBERED_S:
+            self.outages.recall(read_outages(former), 0.0 if former.get("state") == "stopped" else seen_at)
             since = {(told.code, told.about): told.since for told in read_reports(former)}
             self.context.recall(since, REMEMBERED_S)
 

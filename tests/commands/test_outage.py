@@ -153,5 +153,24 @@ def test_a_worker_that_exits_too_quickly_says_why(tmp_path: Path) -> None:
         assert "\x1b" not in instance.cli("health").stdout
 
 
+@pytest.mark.timeout(240)
+def test_a_worker_that_ends_again_and_again_is_an_error_though_supervisord_finds_it_running() -> None:
+    plugin = PICKY.replace("raise ConfigError", "time.sleep(0.5); raise OSError").replace("\n", "\nimport time\n", 1)
+    # so short that supervisord takes each process for one that has started well
+    with Instance("[worker_picky]\nstage = plugins.picky:Picky\nlistento = lines\nstartsecs = 0\n") as instance:
+        (instance.root / "plugins" / "picky.py").write_text(plugin)
+        instance.start(lambda: instance.control().states())
+
+        def told() -> list[dict[str, Any]]:
+            return [finding for finding in health(instance)[1] if finding["code"] == "program_restarts"]
+
+        found: list[dict[str, Any]] = []
+        wait_until(lambda: found.extend(told()) or found, 90, "it is noticed")
+        assert (found[0]["level"], found[0]["about"]) == ("error", "worker_picky_0")
+        (instance.root / "plugins" / "picky.py").write_text(PICKY.replace("raise ConfigError", "print"))
+        push(instance, "lines", "one")
+        wait_until(lambda: health(instance) == (0, []), 90, "it is over")
+
+
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
