@@ -66,7 +66,7 @@ def _idle(config: Config) -> Iterator[str]:
         return config.programs[section].program.enabled and (linked or not built)
 
     for finding in idle_parts(config, len(config.feeds), enabled, lambda queue: True):
-        yield f"{shown(config.file)}: {finding.about}: {finding.text}; {finding.do}"
+        yield f"{shown(config.file)}: {finding.about}: {finding.text}. {finding.do}"
 
 
 def _build(invocation: Invocation, args: argparse.Namespace) -> int:

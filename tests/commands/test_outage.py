@@ -172,5 +172,29 @@ def test_a_worker_that_ends_again_and_again_is_an_error_though_supervisord_finds
         wait_until(lambda: health(instance) == (0, []), 90, "it is over")
 
 
+@pytest.mark.timeout(240)
+def test_a_redis_at_its_maxmemory_is_an_error_while_nothing_comes_in() -> None:
+    text = "[logger_in]\nstage = tail\nlogfile = data/in.log\nservicename = here\npushto = lines\n"
+    out = "[logger_out]\nstage = logfile\nlistento = lines\nlogfile = data/out.log\n"
+    with Instance("[aggregator]\noutage_after = 2s\n" + text + out) as instance:
+        (instance.root / "data").mkdir()
+        (instance.root / "data" / "in.log").write_text("one\n")
+        instance.start()
+        wait_until(lambda: health(instance) == (0, []), 60, "all is well")
+        with connect(instance.config().redis.url) as client:
+            client.config_set("maxmemory", 1)
+            with open(instance.root / "data" / "in.log", "a") as log:
+                log.write("two\n")
+
+            wait_until(lambda: ("redis_full", "error", "logger_in_0") in short(instance), 60)
+
+            client.config_set("maxmemory", 0)
+        wait_until(lambda: health(instance) == (0, []), 60, "it is over")
+
+
+def short(instance: Instance) -> list[tuple[str, str, str]]:
+    return [(finding["code"], finding["level"], finding["about"]) for finding in health(instance)[1]]
+
+
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
