@@ -18,7 +18,7 @@ BASE = {"settings", "errors", "__init__"}
 LAYERS = (
     TOP,
     {*STAGES, "plugins", "demo"},
-    {"stores", "monitor"},
+    {"stores", "monitor", "http"},
     {"runtime"},
     # every other module at the root is about the configuration
     {module.stem for module in PACKAGE.glob("*.py")} - TOP - BASE,

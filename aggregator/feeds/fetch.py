@@ -8,15 +8,19 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse, IncompleteRead
+from http.client import HTTPException, IncompleteRead
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from aggregator.feeds.body import Broken, read_body
 from aggregator.feeds.connections import Connection, Connections, Origin, Refused
 from aggregator.feeds.dates import read_moment
+from aggregator.feeds.framing import Response
+from aggregator.http.heads import BadHead
 
 MOST_REDIRECTS = 5
+LONGEST_URL = 8192
+"""Of a redirect. Servers need not take longer ones (RFC 9110, 4.1), and taking an address apart costs time."""
 DRAIN_BYTES = 64 * 1024
 """The body of an answer that is no publication is read this far, to keep the connection; a longer one ends it."""
 DRAIN_S = 1.0
@@ -167,7 +171,8 @@ class _Download:
             exchange.drain()
             reason = f"HTTP {response.status} {_printable(response.reason)}".rstrip()
             raise Failed(reason, response.status, _retry_after(response.status, headers))
-        encoding, keep = headers.get("content-encoding", ""), self.request.keep_gzip
+        packings = [packing for packing in response.listed("content-encoding") if packing.lower() != "identity"]
+        encoding, keep = ", ".join(filter(None, packings)), self.request.keep_gzip
         body = read_body(response, encoding, self.request.max_size, self.write, keep_gzip=keep)
         exchange.done = True
         return Answer(response.status, headers, url, *body)
@@ -176,9 +181,7 @@ class _Download:
 class _Exchange:
     """A question asked and its answer; at the end the connection is kept if the answer was read to its end."""
 
-    def __init__(
-        self, connections: Connections, origin: Origin, connection: Connection, response: HTTPResponse
-    ) -> None:
+    def __init__(self, connections: Connections, origin: Origin, connection: Connection, response: Response) -> None:
         self.connections = connections
         self.origin = origin
         self.connection = connection
@@ -224,12 +227,17 @@ def _is_at_home(home: Origin, origin: Origin) -> bool:
     return origin in (home, upgraded)
 
 
-def _next_url(url: str, response: HTTPResponse) -> str:
-    location = response.getheader("location")
+def _next_url(url: str, response: Response) -> str:
+    locations = set(response.headers.get_all("location", ()))
+    if len(locations) > 1:
+        raise Broken(f"HTTP {response.status} with {len(locations)} different Locations")
+    location = "".join(locations).strip()
     if not location:
         raise Broken(f"HTTP {response.status} without a Location")
-    # http.client reads headers as Latin-1; servers mean UTF-8
-    return urljoin(url, location.encode("latin-1").decode("utf-8", "replace").strip())
+    if len(location) > LONGEST_URL:
+        raise Broken(f"a redirect to an address of {len(location)} bytes; at most {LONGEST_URL} are followed")
+    # headers are read as Latin-1; servers mean UTF-8
+    return urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
 
 
 def _retry_after(status: int, headers: Mapping[str, str]) -> float | None:
@@ -257,7 +265,7 @@ def _words(error: Exception) -> str:
         return f"TLS: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    kind = "" if isinstance(error, Broken | Refused) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, BadHead | Broken | Refused) else f"{type(error).__name__}: "
     return _printable(f"{kind}{error}")
 
 

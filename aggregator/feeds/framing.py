@@ -6,47 +6,37 @@ Source: RFC 9112, sections 6 and 7.1; RFC 9110, section 15.2.
 from __future__ import annotations
 
 import re
-from http.client import HTTPResponse
 
 from aggregator.feeds.body import Broken
+from aggregator.http import response
+from aggregator.http.response import LENGTH
 
 LONGEST_LINE = 4096
-_LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;.*)?\r?\n")
 
 
-class Response(HTTPResponse):
-    """The standard library's response, without its readiness to guess."""
+class Response(response.Response):
+    """An answer whose body is wanted, without readiness to guess."""
 
     def begin(self) -> None:
-        """Read as far as the headers of the answer itself, past those that only promise one."""
+        """Read as far as the headers. Raises Broken when a body that is wanted can be understood in two ways."""
         super().begin()
-        while 100 <= self.status < 200:
-            if self.status == 101:
-                raise Broken("HTTP 101: another protocol, which nobody asked for")
-            # the standard library goes past 100 alone, and takes any other for an answer without a body
-            self.headers = None  # type: ignore[assignment]
-            super().begin()
-        if self.status not in (204, 304):
-            self._settle_end()
+        if self.status == 101:
+            raise Broken("HTTP 101: another protocol, which nobody asked for")
+        # of a failure there is only the page that comes with it
+        if self.status < 400 and self.status not in (204, 304):
+            self._check_end()
 
-    def _settle_end(self) -> None:
-        """Take the length as it is announced. Raises Broken when that can be understood in two ways."""
-        codings = [coding for coding in self._listed("transfer-encoding") if coding.lower() != "identity"]
-        if codings and not (self.chunked and len(codings) == 1):
+    def _check_end(self) -> None:
+        if self.head.doubt:
+            raise Broken(self.head.doubt)
+        codings, lengths = self.codings(), set(self.listed("content-length"))
+        if codings and not self.chunked:
             raise Broken(f"Transfer-Encoding {', '.join(codings)[:40]!r}; only chunked can be read")
-        lengths = set(self._listed("content-length"))
-        if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
+        if len(lengths) > 1 or not all(LENGTH.fullmatch(length) for length in lengths):
             raise Broken(f"Content-Length {', '.join(sorted(lengths))[:40]!r}; it must be one number")
-        if self.chunked:
-            # chunked counts; but who says both may have meant the other
-            self.will_close |= bool(lengths)
-        elif lengths:
-            self.length = int(lengths.pop())
-
-    def _listed(self, name: str) -> list[str]:
-        """Return the values of a header that may stand there several times, or have several."""
-        return [value.strip() for line in self.headers.get_all(name, ()) for value in line.split(",")]
+        if self.head.unlike and not self.chunked and not lengths:
+            raise Broken(f"a line among the headers that may belong to the body (found {self.head.unlike})")
 
     def _read_next_chunk_size(self) -> int:
         """Return how long the next chunk is, in place of the standard library's, which reads up to the end for `-1`.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aggregator import __version__
+from aggregator.http.response import Response
 
 MAX_BODY_BYTES = 64 * 1024
 """Of a longer answer the rest is not read; the connection is closed instead."""
@@ -149,20 +150,9 @@ class _Deadline:
             raise TimeoutError
         return left
 
-    def response(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+    def response(self, sock: socket.socket, *args: Any, **options: Any) -> Response:
         """Make the response object of a connection."""
-        return _FinalResponse(_TimedSocket(sock, self), *args, **options)  # type: ignore[arg-type]
-
-
-class _FinalResponse(http.client.HTTPResponse):
-    """The answer behind the interim ones (103 Early Hints), of which http.client leaves out 100 alone."""
-
-    def begin(self) -> None:
-        """Read the status and the headers."""
-        super().begin()
-        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            self.headers = None  # type: ignore[assignment] # or it takes them for those of the answer
-            super().begin()
+        return Response(_TimedSocket(sock, self), *args, **options)  # type: ignore[arg-type]
 
 
 class _TimedSocket:

@@ -135,3 +135,28 @@ def test_a_turn_that_is_far_away_is_given_up_when_the_process_stops(clock: Clock
     with pytest.raises(Unavailable):
         pace.wait()
     assert clock.slept_s == [0.2] * 3
+
+
+@pytest.mark.parametrize("noise", ["X Powered By: y", "no colon", ": no name", "X-Bare: a\rb", "X-Folded: a\r\n b"])
+def test_a_malformed_header_hides_none_of_those_behind_it(reached: Reached, noise: str) -> None:
+    def answer(connection: Connection) -> None:
+        head = f"HTTP/1.1 503 X\r\n{noise}\r\nRetry-After: 30\r\nLocation: /there\r\nContent-Length: 4\r\n\r\n"
+        connection.wfile.write(head.encode() + b"Away")
+        connection.stall()
+
+    with tracker(answer) as server:
+        answer_ = reached(server).get("a=1")
+
+    assert (answer_.status, answer_.retry_after_s, answer_.location, answer_.excerpt) == (503, 30.0, "/there", "Away")
+
+
+@pytest.mark.parametrize("line", ["Content Length: 4", "X-A: b\rTransfer-Encoding: chunked", "Content-Length: 9"])
+def test_an_answer_counts_though_nobody_can_say_where_it_ends(reached: Reached, line: str) -> None:
+    def answer(connection: Connection) -> None:
+        connection.wfile.write(f"HTTP/1.1 200 X\r\nContent-Length: 2\r\n{line}\r\n\r\n".encode() + b"OK and more")
+        connection.close_after = True
+
+    with tracker(answer) as server:
+        endpoint = reached(server)
+        assert [endpoint.get(query).status for query in ("a=1", "a=2")] == [200, 200]
+        assert server.connections == 2

@@ -1,0 +1,1 @@
+"""HTTP as other people's servers speak it."""
