@@ -1,25 +1,84 @@
-"""Hide what is secret in an address before it is recorded, logged or shown."""
+"""Hide what is secret in an address before it is recorded, logged or shown.
+
+Addresses come from other people's redirects, so everything here takes time in proportion to their length.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
-SECRET_PARAMETER = re.compile(
-    r"([?&;#][^=&;#]*(?:key|token|secret|pass(?!enger)|pwd|(?<![a-z])pw(?![a-z])|auth|bearer|jwt|session|sig"
-    r"|credential|app_?id|client|subscription)[^=&;#]*=)[^&;#]*",
+LONGEST_SHOWN = 1000
+"""So many characters of an address are recorded or shown."""
+_SECRET_NAME = re.compile(
+    r"key|token|secret|pass(?!enger)|pwd|(?<![a-z])pw(?![a-z])|auth|bearer|jwt|session|sig|credential|app_?id|client"
+    r"|subscription",
     re.IGNORECASE,
 )
+_BEGINS = re.compile(r"[?&;#]")
+_SEPARATOR = re.compile(r"[&;#]")
+_SCHEME = re.compile(r"\w+://")
+_LIKE_A_SCHEME = re.compile(r"[\w\s+.-]*:?/*")
 _VARIABLE = re.compile(r"%\(ENV_\w+\)s")
+
+
+class Parameter(NamedTuple):
+    """A parameter of an address: its name, and where its value stands."""
+
+    name: str
+    start: int
+    end: int
+
+    @property
+    def is_secret(self) -> bool:
+        """True when it is named like a secret."""
+        return _SECRET_NAME.search(self.name) is not None
+
+
+def parameters(url: str) -> Iterator[Parameter]:
+    """Yield what looks like a parameter, in the query or the fragment.
+
+    A value ends at `&`, `;` or `#`. A question mark within it may begin another parameter, which then ends where the
+    value does: `#/route?token=…`, `?next=/a?token=…`.
+    """
+    first = _BEGINS.search(url)
+    start = first.end() if first else len(url)
+    while start < len(url):
+        separator = _SEPARATOR.search(url, start)
+        end = separator.start() if separator else len(url)
+        yield from _within(url, start, end)
+        start = end + 1
+
+
+def _within(url: str, start: int, end: int) -> Iterator[Parameter]:
+    """Yield the parameters between two separators; each name runs up to an equals sign."""
+    name = start
+    while name >= 0:
+        equals = url.find("=", name, end)
+        if equals < 0:
+            return
+        yield Parameter(url[name:equals], equals + 1, end)
+        following = url.find("=", equals + 1, end)
+        question = url.find("?", equals + 1, following if following >= 0 else end)
+        while question < 0 <= following:
+            equals, following = following, url.find("=", following + 1, end)
+            question = url.find("?", equals + 1, following if following >= 0 else end)
+        name = question + 1 if question >= 0 else -1
 
 
 def mask_url(url: str) -> str:
     """Return an address with passwords, the values of parameters named like a secret, and variables hidden.
 
-    What comes out of the environment is taken for secret; the address is given as it was written.
+    What comes out of the environment is taken for secret; the address is given as it was written. A long address is
+    cut, after all in it has been hidden.
     """
-    url = re.sub(r"^(\w+://)[^/?#]*@", r"\1***@", url)
-    url = SECRET_PARAMETER.sub(r"\1***", url)
-    return _VARIABLE.sub("***", url)
+    scheme = _SCHEME.match(url)
+    if scheme:
+        login = url.rfind("@", scheme.end(), _end_of_host(url, scheme.end()))
+        url = f"{scheme[0]}***{url[login:]}" if login >= 0 else url
+    shown = _VARIABLE.sub("***", _mask_parameters(url))
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
 
 
 def mask_bad_url(text: str) -> str:
@@ -27,5 +86,22 @@ def mask_bad_url(text: str) -> str:
 
     Names of variables stay, as one of them may be what is wrong.
     """
-    text = re.sub(r"^([\w\s+.-]*:?/*).*@", r"\1***@", text, flags=re.DOTALL)
-    return SECRET_PARAMETER.sub(r"\1***", text)
+    login = text.rfind("@")
+    if login >= 0:
+        begin = _LIKE_A_SCHEME.match(text, 0, login)
+        text = f"{begin[0] if begin else ''}***{text[login:]}"
+    return _mask_parameters(text)
+
+
+def _end_of_host(url: str, start: int) -> int:
+    ends = [at for sign in "/?#" if (at := url.find(sign, start)) >= 0]
+    return min(ends, default=len(url))
+
+
+def _mask_parameters(url: str) -> str:
+    shown, at = [], 0
+    for parameter in parameters(url):
+        if parameter.start > at and parameter.is_secret:
+            shown += [url[at : parameter.start], "***"]
+            at = parameter.end
+    return "".join([*shown, url[at:]])

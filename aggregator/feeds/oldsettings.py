@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from aggregator import placeholders
 from aggregator.errors import AggregatorError
 from aggregator.feeds.layout import parse_extension, parse_feed_name
-from aggregator.feeds.masking import SECRET_PARAMETER
+from aggregator.feeds.masking import parameters
 from aggregator.feeds.staticreading import VARIABLE, Function, Unknown, read_module
 
 STORE_OPTIONS = {"endpoint_url": "endpoint_url", "region_name": "region"}
 STORE_SECRETS = {"aws_access_key_id": "access_key", "aws_secret_access_key": "secret_key"}
 _LOGIN = re.compile(r"(?<=://)(?:([^/?#:@]*):)?([^/?#@]+)(?=@)")
-_LONG = re.compile(r"([?&;]([^=&;#]*)=)((?=[^&;#]*\d)(?=[^&;#]*[A-Za-z])[A-Za-z0-9_.~-]{20,})(?=[&;#]|$)")
-"""A parameter of any name whose value looks like a key."""
+_LIKE_A_KEY = re.compile(r"(?=[A-Za-z_.~-]*\d)(?=[0-9_.~-]*[A-Za-z])[A-Za-z0-9_.~-]{20,}")
+"""A value that is secret whatever its parameter is called."""
 _FROM_ENVIRONMENT = re.compile(VARIABLE.format(r"(\w+)"))
 _MEANINGLESS = ("service_name", *STORE_OPTIONS, *STORE_SECRETS)
 
@@ -123,14 +123,14 @@ class _Importer:
     def _url(self, url: str, feed: str) -> str:
         """Return an address with variables for its secrets."""
         secrets = [(match.span(2), "LOGIN" if match[1] is None else "PASSWORD") for match in _LOGIN.finditer(url)]
-        for match in SECRET_PARAMETER.finditer(url):
-            secrets.append(((match.end(1), match.end()), re.split(r"[?&;#]", match[1])[-1].rstrip("=")))
-        secrets += [(match.span(3), match[2]) for match in _LONG.finditer(url)]
+        for parameter in parameters(url):
+            if parameter.is_secret or _LIKE_A_KEY.fullmatch(url, parameter.start, parameter.end):
+                secrets.append(((parameter.start, parameter.end), parameter.name.rpartition("?")[2]))
         written, at = "", 0
-        for (start, end), parameter in sorted(secrets):
+        for (start, end), name in sorted(secrets):
             secret = url[start:end]
             if start >= at and secret and not _FROM_ENVIRONMENT.search(secret):
-                written += self._escaped(url[at:start]) + f"%(ENV_{self._variable(secret, parameter, feed)})s"
+                written += self._escaped(url[at:start]) + f"%(ENV_{self._variable(secret, name, feed)})s"
                 at = end
         return written + self._escaped(url[at:])
 
