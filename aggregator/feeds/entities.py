@@ -5,15 +5,18 @@ Times inside a feed stay the Unix seconds that they are, as feeds hold impossibl
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterator
 from typing import Any
 
+from aggregator.feeds.protobuf import PIECE, BadMessage, Fields, gtfs_realtime
 from aggregator.feeds.rowfiles import Row
 from aggregator.feeds.timestamps import Corrupt
 
 KINDS = ("trip_update", "vehicle", "alert", "shape", "stop", "trip_modifications")
 
 _MAX_INT = 2**63 - 1
+_ENTITY = 2
+"""The number of `entity` in FeedMessage, gtfs-realtime.proto."""
 
 TRIP = ("trip_id", "route_id", "direction_id", "start_date", "start_time", "schedule_relationship")
 VEHICLE = ("id", "label", "license_plate", "wheelchair_accessible")
@@ -21,26 +24,37 @@ POSITION = ("latitude", "longitude", "bearing", "odometer", "speed")
 STATUS = ("current_stop_sequence", "stop_id", "current_status", "congestion_level", "occupancy_status")
 
 
+LARGEST_ENTITY = 1024 * 1024
+"""Bytes of one entity; a larger one takes too much memory as a row."""
+
+
 class Decoder:
     """Turn messages into rows."""
 
     def __init__(self) -> None:
-        # Imported late: 30 ms and 8 MB that only exports pay.
-        self._message: Any = importlib.import_module("google.transit.gtfs_realtime_pb2").FeedMessage
-        self._error: Any = importlib.import_module("google.protobuf.message").DecodeError
+        self._parser = gtfs_realtime()
 
-    def rows(self, body: bytes) -> list[Row]:
-        """Return an entity a row. Raises Corrupt when it is no GTFS-realtime message."""
-        message = self._message()
+    def rows(self, body: bytes) -> Iterator[Row]:
+        """Return an entity a row. Raises Corrupt when it is no GTFS-realtime message, before the first row."""
         try:
-            message.ParseFromString(body)
-            header_at = _given(message.header).get("timestamp")
-            rows = [{"header_at": header_at, **_entity(entity)} for entity in message.entity]
-        except self._error as error:
+            # a small body is one piece, and parsed once
+            pieces = list(self._pieces(body)) if len(body) <= PIECE else None
+            header_at, has_header = None, False
+            for piece in pieces or self._pieces(body):
+                has_header |= piece.HasField("header")
+                header_at = _given(piece.header).get("timestamp", header_at)
+            fields = Fields(body).between(0, len(body)) if pieces is None else ()
+            too_large = any(field.number == _ENTITY and field.end - field.start > LARGEST_ENTITY for field in fields)
+        except BadMessage as error:
             raise Corrupt(f"no GTFS-realtime message: {error}") from error
-        if not message.HasField("header"):
+        if not has_header:
             raise Corrupt("no GTFS-realtime message: it has no header")
-        return rows
+        if too_large:
+            raise Corrupt(f"an entity of more than {LARGEST_ENTITY} bytes")
+        return ({"header_at": header_at, **_entity(e)} for piece in pieces or self._pieces(body) for e in piece.entity)
+
+    def _pieces(self, body: bytes) -> Iterator[Any]:
+        return self._parser.pieces(body, LARGEST_ENTITY)
 
 
 def _entity(entity: Any) -> Row:

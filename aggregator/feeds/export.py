@@ -190,8 +190,8 @@ class _Export:
             own |= {"source_url": origin.url, "fetched_at": origin.fetched_ms}
         for row in rows:
             file.write({**row, **own, "header_at": _moment_ms(row["header_at"])})
+            self._rows += 1
         self._publications += 1
-        self._rows += len(rows)
 
 
 def _origins(manifests: Iterable[Manifest]) -> dict[str, _Origin]:

@@ -7,9 +7,10 @@ body, so that a cut or damaged one is found out, and raises `Corrupt` when there
 from __future__ import annotations
 
 import hashlib
-import importlib
+import re
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ import msgspec
 
 from aggregator.errors import AggregatorError
 from aggregator.feeds.dates import check_moment, read_moment
+from aggregator.feeds.jsonpointer import Step, plain_value
+from aggregator.feeds.protobuf import BadMessage, Fields, Parser, gtfs_realtime
 from aggregator.feeds.xmltext import find_texts, path_matcher
 from aggregator.registry import load_module
 from aggregator.settings import meant, shorten
@@ -81,17 +84,16 @@ def read_gtfs_realtime(fetched: Fetched) -> int | float:
     """
     if not fetched.body:
         raise Corrupt("an empty body")
-    # Imported late: 30 ms and 8 MB that only processes reading such feeds pay.
-    bindings: Any = importlib.import_module("google.transit.gtfs_realtime_pb2")
-    decode_error: Any = importlib.import_module("google.protobuf.message").DecodeError
-    message = bindings.FeedMessage()
+    moment = None
     try:
-        message.ParseFromString(fetched.body)
-    except decode_error as error:
+        for piece in _gtfs_realtime().pieces(fetched.body):
+            if piece.header.HasField("timestamp"):
+                moment = piece.header.timestamp
+    except BadMessage as error:
         raise Corrupt(f"no GTFS-realtime message: {error}{_looks_like(fetched.body)}") from error
-    if not message.header.HasField("timestamp"):
+    if moment is None:
         raise Corrupt("a GTFS-realtime message without header.timestamp")
-    return _moment(message.header.timestamp, "header.timestamp")
+    return _moment(moment, "header.timestamp")
 
 
 def read_gbfs(fetched: Fetched) -> int | float:
@@ -101,7 +103,7 @@ def read_gbfs(fetched: Fetched) -> int | float:
 
 def read_siri(fetched: Fetched) -> int | float:
     """Return the first ResponseTimestamp of the delivery, in XML (SOAP around it or not) or SIRI Lite's JSON."""
-    if fetched.body.lstrip()[:1] == b"{":
+    if _JSON_OBJECT.match(fetched.body):
         return json_reader("/Siri/ServiceDelivery/ResponseTimestamp")(fetched)
     return xml_reader("ResponseTimestamp")(fetched)
 
@@ -111,15 +113,14 @@ def read_rss(fetched: Fetched) -> int | float:
 
     A date that cannot be read counts as missing.
     """
-    texts = texts_in(fetched.body, lambda path: path[-1] in _RSS_DATES)
-    for wanted in ("lastBuildDate", "pubDate", "updated", "date"):
-        for path, text in texts:
-            if path[-1] == wanted and len(path) > 1 and path[-2] in ("channel", "feed") and (moment := _try(text)):
-                return moment
-    moments = [moment for path, text in texts if path[-2:-1] in (("item",), ("entry",)) and (moment := _try(text))]
-    if not moments:
+    dates = _Dates()
+    _find(fetched.body, dates.are_wanted, dates.take)
+    for name in _OWN_DATES:
+        if name in dates.own:
+            return dates.own[name]
+    if dates.newest is None:
         raise Corrupt(f"no date of a feed or of an item that can be read{_looks_like(fetched.body)}")
-    return max(moments)
+    return dates.newest
 
 
 def read_http(fetched: Fetched) -> int | float:
@@ -138,13 +139,18 @@ def read_fetch_time(fetched: Fetched) -> float:
 
 def json_reader(pointer: str) -> Reader:
     """Return a reader of the value at a JSON pointer (RFC 6901): seconds, milliseconds or an ISO 8601 text."""
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    steps = [Step(step.replace("~1", "/").replace("~0", "~")) for step in pointer.split("/")[1:]]
 
     def read(fetched: Fetched) -> int | float:
         value = decode_json(fetched.body)
-        for step in steps:
-            value = _step(value, step, pointer)
-        return _moment(value, pointer)
+        try:
+            for step in steps:
+                value = step.into(value)
+            return _moment(plain_value(value), pointer)
+        except LookupError as error:
+            raise Corrupt(f"JSON without {pointer}") from error
+        except ValueError as error:
+            raise Corrupt(f"{pointer}: {error}") from error
 
     return read
 
@@ -160,7 +166,7 @@ def xml_reader(path: str) -> Reader:
         texts = texts_in(fetched.body, wanted)
         if not texts:
             raise Corrupt(f"XML without {path}")
-        return _moment(texts[0][1], path)
+        return _moment(texts[0], path)
 
     return read
 
@@ -191,74 +197,88 @@ def entity_hash(body: bytes) -> str:
     Producers write a new header timestamp though nothing changed, and several behind one address the same contents
     under different ones: this hash tells. Raises Corrupt.
     """
-    digest = hashlib.sha256()
-    for field, start, end in _fields(body):
-        if field != _HEADER:
-            digest.update(body[start:end])
+    digest, whole = hashlib.sha256(), memoryview(body)
+    begin = end = 0
+    try:
+        for field in Fields(body).between(0, len(body)):
+            if field.number == _HEADER:
+                digest.update(whole[begin:end])
+                begin = field.end
+            end = field.end
+    except BadMessage as error:
+        raise Corrupt(f"no protocol buffer: {error}") from error
+    digest.update(whole[begin:end])
     return digest.hexdigest()[:16]
 
 
-def decode_json(body: bytes) -> Any:
-    """Return what a body says. Raises Corrupt."""
+def decode_json(body: bytes) -> msgspec.Raw:
+    """Return the value that a body holds, as bytes that are JSON from end to end. Raises Corrupt.
+
+    Nothing is made of it: of a few bytes, unpacked, the values could fill gigabytes.
+    """
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"no JSON: {error}{_looks_like(body)}") from error
 
 
-def texts_in(body: bytes, wanted: Callable[[list[str]], bool]) -> list[tuple[tuple[str, ...], str]]:
-    """Return (path, text) of the wanted elements and attributes of a body in XML. Raises Corrupt."""
+def texts_in(body: bytes, wanted: Callable[[list[str]], bool]) -> list[str]:
+    """Return the first text of the wanted elements and attributes of a body in XML, read to its end. Raises Corrupt."""
+    texts: list[str] = []
+    _find(body, wanted, lambda _, text: None if texts else texts.append(text))
+    return texts
+
+
+def _find(body: bytes, wanted: Callable[[list[str]], bool], take: Callable[[tuple[str, ...], str], None]) -> None:
     try:
-        return find_texts(body, wanted)
+        find_texts(body, wanted, take)
     except ValueError as error:
         raise Corrupt(f"{error}{_looks_like(body)}") from error
 
 
+@cache
+def _gtfs_realtime() -> Parser:
+    return gtfs_realtime()
+
+
 _HEADER = 1
 """The number of `header` in FeedMessage, gtfs-realtime.proto."""
-_RSS_DATES = {"lastBuildDate", "pubDate", "updated", "published", "date", "modified"}
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_JSON_OBJECT = re.compile(rb"\s*\{")
+_OWN_DATES = ("lastBuildDate", "pubDate", "updated", "date")
+_RSS_DATES = {*_OWN_DATES, "published", "modified"}
+_FEEDS, _ITEMS = ("channel", "feed"), ("item", "entry")
+MOST_DATES = 100_000
 
 
-def _fields(body: bytes) -> list[tuple[int, int, int]]:
-    """Return (number, start, end) of the outermost fields of a protocol buffer, tags included. Raises Corrupt."""
-    fields, at = [], 0
-    while at < len(body):
-        start = at
-        tag, at = _varint(body, at)
-        if tag & 7 == _BYTES:
-            length, at = _varint(body, at)
-            at += length
-        elif tag & 7 == _VARINT:
-            _, at = _varint(body, at)
-        elif tag & 7 in (_FIXED32, _FIXED64):
-            at += 4 if tag & 7 == _FIXED32 else 8
+class _Dates:
+    """The dates of a feed in RSS or Atom."""
+
+    def __init__(self) -> None:
+        self.own: dict[str, int | float] = {}
+        """The feed's own, by the names of their elements: of each the first that can be read."""
+        self.newest: int | float | None = None
+        """Of its items, as long as it has none of its own."""
+        self._looked_at = 0
+
+    def are_wanted(self, path: list[str]) -> bool:
+        """True for the path of a date."""
+        return path[-1] in _RSS_DATES and len(path) > 1 and (path[-2] in _FEEDS or path[-2] in _ITEMS)
+
+    def take(self, path: tuple[str, ...], text: str) -> None:
+        """Take one date. Raises ValueError for too many."""
+        is_own = path[-2] in _FEEDS
+        if path[-1] in self.own or (self.own and not is_own) or (is_own and path[-1] not in _OWN_DATES):
+            return
+        self._looked_at += 1
+        if self._looked_at > MOST_DATES:
+            raise ValueError(f"more than {MOST_DATES} dates, none of them the feed's own")
+        moment = _try(text)
+        if moment is None:
+            return
+        if is_own:
+            self.own[path[-1]] = moment
         else:
-            raise Corrupt(f"no protocol buffer: wire type {tag & 7} at byte {start}")
-        if at > len(body):
-            raise Corrupt("a protocol buffer that is cut")
-        fields.append((tag >> 3, start, at))
-    return fields
-
-
-def _varint(body: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(body) and shift < 70:
-        byte = body[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise Corrupt("a protocol buffer that is cut")
-
-
-def _step(value: Any, step: str, pointer: str) -> Any:
-    if isinstance(value, dict) and step in value:
-        return value[step]
-    if isinstance(value, list) and step.isdecimal() and step.isascii() and int(step) < len(value):
-        return value[int(step)]
-    raise Corrupt(f"JSON without {pointer}")
+            self.newest = moment if self.newest is None else max(self.newest, moment)
 
 
 def _moment(value: Any, where: str, read: Callable[[Any], int | float] = read_moment) -> int | float:

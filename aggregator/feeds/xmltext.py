@@ -6,21 +6,37 @@ lines of them can grow to gigabytes, or name files of this machine); nothing out
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NoReturn
 from xml.parsers import expat
 
 MAX_DEPTH = 500
-MAX_TEXT = 10_000
+MAX_TEXT = 1000
 """Characters of one text; a date is shorter."""
+MOST_OPEN = 8
+"""Wanted elements within one another; those further in are not looked at."""
+MOST_NAMES = 10_000
+MOST_IN_NAMES = 1_000_000
+"""Different names of elements and attributes, and the characters in them: the parser keeps all of them."""
+LONGEST_TAG = 1_000_000
+"""Bytes of one tag or comment, which the parser must have as a whole."""
+FREE_PARTS = 1_500_000
+BYTES_PER_PART = 6
+"""Beyond the free ones, an attribute is to have so many bytes on average, and an element twice as many."""
+_SLICE = 64 * 1024
+_BLANKS = re.compile(rb"[ \t\r\n]*")
+
+Path = tuple[str, ...]
 
 
-class Found:
-    """The texts found in one document: (path of local names, text), in the order of the document."""
+class Finder:
+    """Hand on the texts found in one document, as (path of local names, text), in the order in which they end."""
 
-    def __init__(self, wanted: Callable[[list[str]], bool]) -> None:
-        self.texts: list[tuple[tuple[str, ...], str]] = []
+    def __init__(self, wanted: Callable[[list[str]], bool], take: Callable[[Path, str], object]) -> None:
+        self.parts = 0
         self._wanted = wanted
+        self._take = take
         self._path: list[str] = []
         self._open: list[tuple[int, int, int]] = []
         """Of the wanted elements that are open: depth, and how many pieces and characters came before each."""
@@ -31,12 +47,14 @@ class Found:
         """Go into an element; its attributes are found as `@name` below it."""
         if len(self._path) >= MAX_DEPTH:
             raise ValueError(f"XML nested deeper than {MAX_DEPTH} elements")
+        self.parts += 2 + len(attributes)
         self._path.append(local_name(name))
         for attribute, value in attributes.items():
-            path = [*self._path, f"@{local_name(attribute)}"]
-            if self._wanted(path):
-                self.texts.append((tuple(path), value))
-        if self._wanted(self._path):
+            self._path.append(f"@{local_name(attribute)}")
+            if self._wanted(self._path):
+                self._take(tuple(self._path), value)
+            self._path.pop()
+        if self._wanted(self._path) and len(self._open) < MOST_OPEN:
             self._open.append((len(self._path), len(self._pieces), self._length))
 
     def text(self, text: str) -> None:
@@ -51,30 +69,50 @@ class Found:
             _, first, _ = self._open.pop()
             # no piece is empty
             text = "".join(self._pieces[first : first + MAX_TEXT])[:MAX_TEXT]
-            self.texts.append((tuple(self._path), text))
+            self._take(tuple(self._path), text)
             if not self._open:
                 self._pieces.clear()
         self._path.pop()
 
 
-def find_texts(body: bytes, wanted: Callable[[list[str]], bool]) -> list[tuple[tuple[str, ...], str]]:
-    """Return (path, text) of every element and attribute whose path of local names is wanted.
+def find_texts(body: bytes, wanted: Callable[[list[str]], bool], take: Callable[[Path, str], object]) -> None:
+    """Hand on path and text of every element and attribute whose path of local names is wanted.
 
-    Prefixes of namespaces are left out of the names. Raises ValueError for what is no whole, harmless document.
+    Prefixes of namespaces are left out of the names. Raises ValueError for what is no whole, harmless document, or
+    takes more memory or time than its size is good for.
     """
-    found = Found(wanted)
-    parser = expat.ParserCreate()
+    finder = Finder(wanted, take)
+    names: dict[str, str] = {}
+    parser = expat.ParserCreate(intern=names)
     parser.buffer_text = True
-    parser.StartElementHandler = found.start
-    parser.EndElementHandler = found.end
-    parser.CharacterDataHandler = found.text
+    parser.StartElementHandler = finder.start
+    parser.EndElementHandler = finder.end
+    parser.CharacterDataHandler = finder.text
     parser.EntityDeclHandler = _refuse_entity
+    parser.AttlistDeclHandler = _refuse_default
+    blanks = _BLANKS.match(body)
+    # Several large publishers begin with an empty line, which the standard does not allow before `<?xml`.
+    begin = blanks.end() if blanks else 0
+    whole = memoryview(body)
+    known = 0
     try:
-        # Several large publishers begin with an empty line, which the standard does not allow before `<?xml`.
-        parser.Parse(body.lstrip(b" \t\r\n"), True)
+        for at in range(begin, len(body), _SLICE):
+            parser.Parse(whole[at : at + _SLICE])
+            if min(at + _SLICE, len(body)) - begin - parser.CurrentByteIndex > LONGEST_TAG:
+                raise ValueError(f"XML with a tag or comment of more than {LONGEST_TAG} bytes")
+            if finder.parts > FREE_PARTS + len(body) // BYTES_PER_PART:
+                raise ValueError(f"XML with more elements and attributes than {len(body)} bytes can need")
+            if len(names) > known:
+                known = _check_names(names)
+        parser.Parse(b"", True)
     except (expat.ExpatError, LookupError) as error:
         raise ValueError(f"no XML: {error}") from error
-    return found.texts
+
+
+def _check_names(names: dict[str, str]) -> int:
+    if len(names) > MOST_NAMES or sum(map(len, names)) > MOST_IN_NAMES:
+        raise ValueError(f"XML with more than {MOST_NAMES} different names, or {MOST_IN_NAMES} characters in them")
+    return len(names)
 
 
 def local_name(name: str) -> str:
@@ -94,3 +132,9 @@ def path_matcher(path: str) -> Callable[[list[str]], bool]:
 
 def _refuse_entity(name: str, *_: object) -> NoReturn:
     raise ValueError(f"XML that declares an entity ({name[:40]!r})")
+
+
+def _refuse_default(_element: str, attribute: str, _kind: str, default: str | None, _required: int) -> None:
+    """A long default would come with each of millions of elements."""
+    if default is not None:
+        raise ValueError(f"XML that declares what an attribute is by default ({attribute[:40]!r})")

@@ -46,6 +46,12 @@ def test_a_real_capture_tells_when_it_was_published(name: str, file: str, expect
     assert read(name, capture(file)) == pytest.approx(expected, abs=1e-6)
 
 
+def texts_of(body: bytes, path: str) -> list[str]:
+    texts: list[str] = []
+    find_texts(body, path_matcher(path), lambda _, text: texts.append(text))
+    return texts
+
+
 def test_twelve_captures_in_a_row_are_a_minute_apart() -> None:
     assert [read("gtfs-realtime", body) for _, body in subway_captures()] == [at for at, _ in subway_captures()]
 
@@ -167,6 +173,45 @@ def test_a_json_pointer_goes_through_lists_and_escaped_names() -> None:
     assert read("json:/a~1b/1/m~0n", b'{"a/b":[0,{"m~n":1751437263}]}') == 1751437263
 
 
+@pytest.mark.parametrize(
+    ("pointer", "body"),
+    [
+        ("/a/0", b'{"a":[1751437263]}'),
+        ("/0/a", b' [{"a":1751437263},{}]'),
+        ("/0", b'{"0":1751437263}'),
+        ("/é", '{"é":1751437263}'.encode()),
+        ("/a", b'{"\\u0061":1751437263}'),
+        ("/", b'{"":1751437263}'),
+        ("/a", b'{"a":1,"a":1751437263}'),
+        ("/a", b'{"b":"\xe9","a":1751437263}'),
+        ("/999", b"[" + b"0," * 999 + b"1751437263]"),
+    ],
+)
+def test_a_json_pointer_leads_to_one_value(pointer: str, body: bytes) -> None:
+    assert read(f"json:{pointer}", body) == 1751437263
+
+
+@pytest.mark.parametrize(
+    ("pointer", "body", "words"),
+    [
+        ("/1", b"[1751437263]", "JSON without /1"),
+        ("/-1", b"[1751437263]", "JSON without /-1"),
+        ("/a/b", b'{"a":1751437263}', "JSON without /a/b"),
+        ("/a", b'{"a":{}}', "/a: no time (found an object)"),
+        ("/a", b'{"a":[1]}', "/a: no time (found a list)"),
+        ("/a", b'{"a":null}', "/a: no time (found NoneType)"),
+        ("/a", b'{"a":true}', "/a: no time (found bool)"),
+        ("/a", b'{"a":"\xff"}', "/a: 'utf-8' codec"),
+        ("/a", b'{"a":1e999}', "/a: Number out of range"),
+        ("/a", b'{"a":1', "no JSON"),
+        ("/a", b"", "no JSON"),
+    ],
+)
+def test_where_a_json_pointer_leads_to_no_time_the_reason_is_told(pointer: str, body: bytes, words: str) -> None:
+    with pytest.raises(Corrupt, match=re.escape(words)):
+        read(f"json:{pointer}", body)
+
+
 def test_an_xml_path_finds_attributes_and_ignores_namespaces() -> None:
     body = b'<n:root xmlns:n="u"><n:vehicle/><n:lastTime n:time="1751437263500"/></n:root>'
     assert read("xml:lastTime/@time", body) == 1751437263.5
@@ -181,16 +226,16 @@ def test_a_text_in_half_a_million_pieces_is_read_as_quickly_as_any(depth: int) -
 
 
 def test_of_a_text_no_more_is_kept_than_a_date_could_need() -> None:
-    texts = find_texts(b"<a><t>12" + b"<t>x</t>" * 3 + b"3" * 4 * MAX_TEXT + b"</t><t>45</t></a>", path_matcher("t"))
+    texts = texts_of(b"<a><t>12" + b"<t>x</t>" * 3 + b"3" * 4 * MAX_TEXT + b"</t><t>45</t></a>", "t")
 
-    assert [text for _, text in texts] == ["x", "x", "x", ("12xxx" + "3" * MAX_TEXT)[:MAX_TEXT], "45"]
+    assert texts == ["x", "x", "x", ("12xxx" + "3" * MAX_TEXT)[:MAX_TEXT], "45"]
 
 
 def test_a_text_of_megabytes_takes_no_memory() -> None:
     body = b"<t>" + b"3333<b/>" * 300_000 + b"</t>"
 
     tracemalloc.start()
-    [(_, text)] = find_texts(body, path_matcher("t"))
+    [text] = texts_of(body, "t")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
