@@ -6,10 +6,14 @@ import hashlib
 import os
 import re
 import socket
+import stat
 from pathlib import Path
 
 SOCKET_PATH_LIMIT = 90
 """The kernel takes 104 to 108 bytes, and supervisord first binds a name that has its process id at the end."""
+_SOCKET_FOLDER = re.compile(r"aggregator-(\d+)-([0-9a-f]{12})")
+"""Who made it, as a user id, and a mark of the instance's folder."""
+_LINE_LIMIT = 4096
 
 
 class Instance:
@@ -43,28 +47,60 @@ class Instance:
         found = next((character for character in '%"\\\n\r[]*?' if character in str(self.root)), None)
         return found and f"the instance's folder has {found!r} in its path, which supervisord cannot read"
 
+    def foreign_sockets(self) -> str | None:
+        """Return why nobody may trust what listens in the folder of the sockets, None when there is no reason."""
+        return None if self.sockets == self.run else foreign_sockets(self.sockets)
+
     def _sockets(self) -> Path:
         """Return the folder of the sockets: ``run``, or a private one elsewhere when its path is too long.
 
         The choice of the first build is written down: XDG_RUNTIME_DIR is set in a login and not under cron, and
-        both must find the same sockets.
+        both must find the same sockets. A note that came with a copy of another instance's folder is not followed: it
+        leads to the sockets of that one.
         """
         if len(os.fsencode(self.run / "supervisor.sock")) <= SOCKET_PATH_LIMIT:
             return self.run
-        noted = read_line(self.sockets_note)
-        if noted:
-            return Path(noted)
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        noted = Path(read_line(self.sockets_note) or "")
+        name = _SOCKET_FOLDER.fullmatch(noted.name)
+        if noted.is_absolute() and name and name[2] == digest:
+            return noted
         base = os.environ.get("XDG_RUNTIME_DIR", "/tmp")
         return Path(base, f"aggregator-{os.getuid()}-{digest}")
+
+
+def foreign_sockets(folder: Path) -> str | None:
+    """Return why what listens in a folder may be somebody else's, None when there is no reason to think so.
+
+    A folder that the operating system has removed from /tmp may be made anew by anybody. Its name says whose it is.
+    """
+    name = _SOCKET_FOLDER.fullmatch(folder.name)
+    if not name:
+        return None
+    try:
+        found = folder.lstat()
+    except OSError:
+        return None  # connecting says what is wrong
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == int(name[1]) and not found.st_mode & 0o022:
+        return None
+    owner = f"user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
+    wanted = f"a folder of user {name[1]} that nobody else writes to"
+    return f"{folder} is not {wanted} (found: {owner}): somebody took its place; remove it, and build and start again"
 
 
 def read_line(file: Path) -> str | None:
     """Return the first line of a small file, without white space around it; None when there is no file or no text."""
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        # O_NONBLOCK: opening a FIFO must not wait for its writer
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        text = os.read(handle, _LINE_LIMIT).decode(errors="replace")
+    finally:
+        os.close(handle)
     return text.strip().partition("\n")[0].strip() or None
 
 

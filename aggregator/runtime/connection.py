@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from redis.backoff import NoBackoff
@@ -35,11 +36,22 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from aggregator.errors import ConfigError
+from aggregator.instance import foreign_sockets
 from aggregator.redisurl import FORMS, Place, mask, parse
 
 CONNECT_TIMEOUT_S = 5.0
 
-_KINDS = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
+
+class OwnSocketConnection(UnixDomainSocketConnection):
+    """A connection to a socket, but to none in a folder of ours that somebody else has made."""
+
+    def _connect(self) -> Any:
+        if words := foreign_sockets(Path(self.path).parent):
+            raise ConnectionError(words)
+        return super()._connect()  # type: ignore[no-untyped-call]
+
+
+_KINDS = {"redis": Connection, "rediss": SSLConnection, "unix": OwnSocketConnection}
 
 
 class NoDatabase(AuthorizationError):

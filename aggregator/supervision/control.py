@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregator.errors import AggregatorError
+from aggregator.instance import foreign_sockets
 
 ANSWER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 600.0
@@ -126,6 +127,8 @@ class Control:
             time.sleep(0.05)
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        if words := foreign_sockets(self.socket.parent):
+            raise SupervisorError(f"nothing is asked of the supervisord on {self.socket}: {words}")
         # A transport that has met an error stays broken, so each call has its own.
         transport = _Transport(
             self.socket, STOP_TIMEOUT_S if method.startswith(("start", "stop")) else ANSWER_TIMEOUT_S

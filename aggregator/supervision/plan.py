@@ -109,8 +109,8 @@ class _Planner:
         yield from self._folders()
         if self.config.aggregator.node is None and read_line(self.instance.node) is None:
             yield self._write(GeneratedFile(self.instance.node, f"{self.config.node}\n", 0o644), "create")
-        if self.instance.sockets != self.instance.run and read_line(self.instance.sockets_note) is None:
-            yield self._write(GeneratedFile(self.instance.sockets_note, f"{self.instance.sockets}\n", 0o644), "create")
+        if self.instance.sockets != self.instance.run:
+            yield from self._file(GeneratedFile(self.instance.sockets_note, f"{self.instance.sockets}\n", 0o644))
         if new_password:
             yield self._write(GeneratedFile(self.instance.password, f"{new_password}\n", 0o600), "create")
         for file in wanted:

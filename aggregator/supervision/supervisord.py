@@ -15,12 +15,17 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from supervisor import supervisord
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
+
+from aggregator.errors import EXIT_CONFIG
+from aggregator.instance import Instance
+from aggregator.supervision.ownconf import why_not_ours
 
 
 class Supervisor(supervisord.Supervisor):  # type: ignore[misc]
@@ -73,6 +78,7 @@ def main() -> None:
     while True:
         options = Options()
         options.realize(doc=supervisord.__doc__)
+        _look_at_sockets(Instance(Path(os.path.dirname(os.path.realpath(options.configfile)))))
         options.first, options.test = first, False
         with suppress(ExitNow):
             Supervisor(options).main()
@@ -83,5 +89,11 @@ def main() -> None:
             return
 
 
-if __name__ == "__main__":
-    main()
+def _look_at_sockets(instance: Instance) -> None:
+    """End when this is the configuration of another folder, or the folder of the sockets is somebody else's."""
+    # what lies in /tmp may have been removed since the build
+    with suppress(OSError):
+        instance.sockets.mkdir(mode=0o700)
+    if words := why_not_ours(instance):
+        print(f"event=refused {words}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_CONFIG)
