@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """Turn loglines.cfg into supervisord.conf and program files; the same as `aggregator config build`."""
 
-import os
 import sys
+
+if not getattr(sys.flags, "safe_path", False):
+    # what lies beside this script stands in for no module that is installed
+    sys.path.append(sys.path.pop(0))
+
+import os
 from pathlib import Path
 
 VENV = Path(__file__).resolve().parent / ".venv"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +26,8 @@ BUILTIN = {
     "tail": "aggregator.logs.tail:Tail",
 }
 GROUP = "aggregator.stages"
+PLUGINS = "plugins"
+"""The folder of an instance, and the package, that a user's own modules lie in."""
 
 
 def stage_names() -> list[str]:
@@ -31,10 +35,10 @@ def stage_names() -> list[str]:
     return sorted({*BUILTIN, *(point.name for point in _entry_points())})
 
 
-def load_stage(name: str, root: Path) -> type:
-    """Return the class of a stage: a known name, or ``module:Class`` looked up from the instance's folder first.
+def load_stage(name: str, root: Path | None) -> type:
+    """Return the class of a stage: a known name, or ``module:Class``, which may lie in the instance's folder.
 
-    Raises ValueError with the words for the user.
+    Without a folder only what is installed is found. Raises ValueError with the words for the user.
     """
     spec = name if ":" in name else BUILTIN.get(name) or _installed(name)
     if spec is None:
@@ -42,25 +46,29 @@ def load_stage(name: str, root: Path) -> type:
         allowed = f"allowed: {', '.join(names)} or MODULE:CLASS"
         raise ValueError(f"unknown stage (found {shorten(name)}); {allowed}{meant(name, names)}")
     module_name, _, class_name = spec.partition(":")
-    found = getattr(load_module(module_name, root), class_name, None)
+    module = load_module(module_name, root)
+    found = getattr(module, class_name, None)
     if found is None:
-        raise ValueError(f"{module_name} has no class {class_name}")
+        raise ValueError(f"{module_name} has no class {class_name}; it was found in {_place(module)}")
     # What every Stage and Source has; importing these classes here would cost the generator Redis's client.
     if not isinstance(found, type) or not (hasattr(found, "Settings") and hasattr(found, "plugin_options")):
         raise ValueError(f"{spec} is no stage; derive it from Stage or Source of aggregator.runtime.stage")
     return found
 
 
-def load_module(name: str, root: Path) -> ModuleType:
-    """Return a module, a plugin's for example, looked up from the instance's folder first.
+def load_module(name: str, root: Path | None) -> ModuleType:
+    """Return a module, a plugin's for example.
+
+    What begins with `plugins.` is looked up in the instance's folder first, everything else there last: a file of the
+    instance stands in for no module that is installed. Without a folder only what is installed is found.
 
     Raises ValueError with the last line of the traceback, whatever it is that the module does when imported.
     """
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    if root is not None and str(root) not in sys.path:
+        sys.path.append(str(root))
     try:
-        if name.startswith("plugins."):
-            _put_first(root / "plugins")
+        if root is not None and name.partition(".")[0] == PLUGINS:
+            _find_plugins(root)
         return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
@@ -68,12 +76,34 @@ def load_module(name: str, root: Path) -> ModuleType:
         raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
 
 
-def _put_first(folder: Path) -> None:
-    """Look into a folder first, also when it has no __init__.py: Python would pass it over for any package of its name
-    that has one, such as the plugins of this project's checkout."""
-    package = importlib.import_module(folder.name)
+def _find_plugins(root: Path) -> None:
+    """Import the package of plugins from the instance's folder, should another one of its name be installed.
+
+    Its folder counts also without __init__.py: Python would pass it over for any package of its name that has one,
+    such as the plugins of this project's checkout.
+    """
+    folder = root / PLUGINS
+    if PLUGINS not in sys.modules and (folder / "__init__.py").is_file():
+        _import_package(folder)
+    package = importlib.import_module(PLUGINS)
     if folder.is_dir() and str(folder) not in package.__path__:
         package.__path__ = [str(folder), *package.__path__]
+
+
+def _import_package(folder: Path) -> None:
+    """Import a package from its folder, without looking for what it imports in the folder around it first."""
+    spec = PathFinder.find_spec(folder.name, [str(folder.parent)])
+    assert spec and spec.loader
+    package = sys.modules[folder.name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(package)
+    except BaseException:
+        del sys.modules[folder.name]
+        raise
+
+
+def _place(module: ModuleType) -> str:
+    return str(getattr(module, "__file__", None) or list(getattr(module, "__path__", ())))
 
 
 def is_source(stage: type) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from aggregator.config import load
 from aggregator.errors import ConfigError
+from tests import samplestages
 
 FEEDER = "[logger_in]\nstage = tests.samplestages:Feeder\npushto = a\n"
 COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
@@ -378,7 +379,7 @@ CASES = [
     Case(
         "stage whose class is not there",
         REDIS + "[worker_a]\nstage = tests.samplestages:Mine\nlistento = a\n",
-        (":4 [worker_a] stage: tests.samplestages has no class Mine",),
+        (f":4 [worker_a] stage: tests.samplestages has no class Mine; it was found in {samplestages.__file__}",),
     ),
     Case(
         "stage that is none",

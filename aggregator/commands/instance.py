@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from aggregator import __version__
+from aggregator import __version__, safepath
 from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import Config, Program
@@ -95,7 +95,7 @@ def _run(invocation: Invocation, args: argparse.Namespace) -> int:
         invocation.say(line)
     sys.stdout.flush()
     conf = str(config.instance.supervisord_conf)
-    os.execv(sys.executable, [sys.executable, "-m", "aggregator.supervision.supervisord", "-n", "-c", conf])
+    os.execv(sys.executable, safepath.python(safepath.SUPERVISORD, "-n", "-c", conf))
 
 
 def _check_port(config: Config) -> None:

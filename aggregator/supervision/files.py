@@ -11,13 +11,12 @@ import math
 import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator import __version__, graph, placeholders
+from aggregator import __version__, graph, placeholders, safepath
 from aggregator.builds import Builds, Facts, digest_of
 from aggregator.config import Config, Program
 from aggregator.runtime.keys import resolve
@@ -49,9 +48,7 @@ def files(config: Config, password: str) -> Iterator[GeneratedFile]:
     instance = config.instance
     yield GeneratedFile(instance.supervisord_conf, supervisord_conf(config, password), 0o600)
     yield GeneratedFile(instance.launcher, launcher(config), 0o755)
-    yield GeneratedFile(
-        instance.supervisorctl, _script('-m supervisor.supervisorctl -c "$root/supervisord.conf"'), 0o755
-    )
+    yield GeneratedFile(instance.supervisorctl, _script(safepath.python(safepath.SUPERVISORCTL), '"$root"'), 0o755)
     if any(program.kind == "redis" for program in config.programs.values()):
         yield GeneratedFile(instance.redis_conf, redis_conf(config), 0o600)
     priorities = graph.priorities(config.programs)
@@ -109,15 +106,15 @@ def launcher(config: Config) -> str:
     """
     elsewhere = config.file != config.root / "loglines.cfg"
     settings = f" -s {shlex.quote(str(config.file))}" if elsewhere else ""
-    return _script(f'-m aggregator -r "$root"{settings}')
+    return _script(safepath.python(safepath.COMMAND_LINE), f'-r "$root"{settings}')
 
 
-def _script(arguments: str) -> str:
-    """Return a script that runs Python for the instance it lies in."""
+def _script(command: list[str], arguments: str) -> str:
+    """Return a script that runs a command for the instance it lies in."""
     return f"""#!/bin/sh
 # {MARK}
-here=$(PATH="$PATH:/usr/bin:/bin" readlink -f "$0") && root=$(cd "${{here%/*}}/.." && pwd) || exit 1
-exec {shlex.quote(sys.executable)} {arguments} "$@"
+here=$(PATH="/usr/bin:/bin:$PATH" readlink -f "$0") && root=$(cd "${{here%/*}}/.." && pwd) || exit 1
+exec {shlex.join(command)} {arguments} "$@"
 """
 
 

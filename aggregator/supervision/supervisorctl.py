@@ -1,0 +1,24 @@
+"""supervisorctl as `run/supervisorctl` starts it: it asks the supervisord of its own instance, and no other."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from aggregator.errors import EXIT_USAGE
+from aggregator.instance import Instance
+from aggregator.supervision.ownconf import why_not_ours
+
+
+def main() -> None:
+    """Become supervisorctl. The first argument is the instance's folder, what follows is supervisorctl's own."""
+    instance = Instance(Path(os.path.realpath(sys.argv[1])))
+    if words := why_not_ours(instance):
+        print(words, file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    # imported here: a refusal does not need it
+    from supervisor.supervisorctl import main as supervisorctl
+
+    sys.argv[0] = "supervisorctl"
+    supervisorctl(["-c", str(instance.supervisord_conf), *sys.argv[2:]])
