@@ -60,7 +60,8 @@ def print_json(value: Any) -> None:
     except UnicodeEncodeError:
         # a stream that is not UTF-8, or the odd byte of a file's name
         text = json.dumps(value, indent=2)
-    print(text)
+    # JSON escapes the first 32 control characters alone, and a terminal obeys others too
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def printable(text: str) -> str:

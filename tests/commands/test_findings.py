@@ -149,6 +149,16 @@ def test_what_a_living_worker_reports_is_shown_and_cannot_move_the_cursor(site: 
 
 
 @pytest.mark.usefixtures("long_lease")
+def test_json_cannot_move_the_cursor_either(site: Site) -> None:
+    by_hand(site, "logger_feed", state="paused", reason="csi \x9b2J del \x7f esc \x1b[2J", since="1")
+
+    ran = site.run("health", "--json")
+
+    assert all(c.isprintable() or c == "\n" for c in ran.out)
+    assert "csi \x9b2J del \x7f esc \x1b[2J" in one(site, "outage")["text"]
+
+
+@pytest.mark.usefixtures("long_lease")
 def test_a_report_that_tells_of_an_outage_becomes_an_error_and_stands_for_the_pause_it_causes(site: Site) -> None:
     tells = report("tracker_away", since=time.time() - 301)
     by_hand(site, "logger_feed", state="paused", **outage("away", 100), **tells)

@@ -123,8 +123,7 @@ def test_a_loss_is_told_of_before_it_is_counted(desk: Desk, start: Start) -> Non
 
     start()
 
-    while not desk.waiting("out"):
-        pass
+    wait_until(lambda: desk.waiting("out"))
     assert lasting_reports(desk.client, desk.keys)
 
 
