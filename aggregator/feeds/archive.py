@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from contextlib import suppress
+from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,11 @@ class Archive(Stage):
         self._newest: dict[str, str] = {}
         self._newer: dict[str, str] = {}
         """What is to be committed of it."""
+
+    @classmethod
+    def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+        """What was found and told of lies in this folder."""
+        return (f"archive:{realpath(root / 'data/feeds')}",)
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from os.path import realpath
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -98,6 +99,11 @@ class Compress(Stage):
         self._unsynced: set[Path] = set()
         self._now = self._looked_at = context.clock()
         self._cursors: dict[str, str] = {}
+
+    @classmethod
+    def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+        """The periods that are open are folders of this one."""
+        return (f"compress:{realpath(root / 'data/feeds')}",)
 
     def start(self) -> None:
         """Learn which periods are open, and remove bundles that a killed process did not finish."""

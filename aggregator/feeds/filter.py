@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from contextlib import suppress
+from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, enco
 from aggregator.feeds.rejects import Rejects
 from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
 from aggregator.feeds.untold import Untold
+from aggregator.feeds.witness import Witness
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
@@ -76,6 +78,7 @@ class Filter(Stage):
         self._unsynced: set[Path] = set()
         self._descriptions = Descriptions(context)
         self._untold = Untold(context, self.folders, self._descriptions.configured)
+        self._witness = Witness(self.folders.newest)
         self._frozen: set[str] = set()
 
     def start(self) -> None:
@@ -141,8 +144,12 @@ class Filter(Stage):
         """Decide on a tick. One that comes behind younger ones is not what the feed shows now."""
         # a copy: nothing is remembered of a message that fails halfway
         state = msgspec.structs.replace(known)
-        if is_late and about.timestamp in CLOCKLESS:
+        is_clockless = about.timestamp in CLOCKLESS
+        if is_clockless and is_late:
             state.recent = ()
+        elif is_clockless and self._witness.contradicts(told.feed, tick.planned_ms, state):
+            state.recent = ()
+            self._report_older(told.feed)
         outcome = tick.outcome
         tick, publication = self._decide(told, about, tick, state)
         if outcome == "ok":
@@ -151,6 +158,10 @@ class Filter(Stage):
         self.context.count(tick.outcome)
         if is_late:
             state = msgspec.structs.replace(known)
+        elif is_clockless:
+            self._witness.believe(told.feed, tick.planned_ms)
+            if publication:
+                self._witness.note(told.feed, tick.planned_ms, state.recent[-1])
         if told.found:
             state.find(tick.planned_ms)
         self._states[told.feed] = state
@@ -165,6 +176,16 @@ class Filter(Stage):
             node=self.context.node,
         )
         return Send(self.settings.pushto, encode(filtered))
+
+    def _report_older(self, feed: str) -> None:
+        self.context.report(
+            "memory_older",
+            f"what Redis remembers of {feed} is older than its newest publication on this disk: the next body counts "
+            "as new, whether or not it was archived before",
+            "nothing, when Redis was restored from an older copy or a section got back an old name; else look for why",
+            about=feed,
+            lasting=True,
+        )
 
     def _decide(self, told: Downloaded, about: About, tick: Tick, state: FeedState) -> tuple[Tick, str]:
         """Return the tick with its final outcome, and the name of the publication it brought."""
@@ -284,6 +305,11 @@ class Filter(Stage):
         ):
             raise Reject(f"no file of this feed's downloads (found {told.file[:100]!r})")
         return path
+
+    @classmethod
+    def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+        """What is remembered is about the feeds of this folder."""
+        return (f"filter:{realpath(root / 'data/feeds')}",)
 
     @classmethod
     def check(cls, settings: Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:

@@ -4,6 +4,7 @@
     publications/NAME/yyyy-mm-ddThhmmssZ/PUBLICATION            the folder is named by the start of its bundle
     rejected/NAME/NAME-yyyy-mm-ddThhmmss.mmmZ.EXT, ….json       corrupt downloads; reason and headers
     bundles/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT    in a store the same below PREFIX
+    newest/NAME.json                                            of feeds without a clock: what came last
 
 A PUBLICATION is `NAME-yyyy-mm-ddThhmmssZ.EXT`, by the second of its timestamp. Other bytes under the same timestamp lie
 beside it as `NAME-yyyy-mm-ddThhmmssZ-HASH8.EXT`, HASH8 being how their SHA-256 begins (all 64 digits should two begin
@@ -228,10 +229,11 @@ class FeedFolders:
         self.publications = folder / "publications"
         self.rejected = folder / "rejected"
         self.bundles = folder / "bundles"
+        self.newest = folder / "newest"
 
     def all(self) -> tuple[Path, ...]:
         """Return the folder and those right below it, without which no stage of feeds can work."""
-        return self.folder, self.downloads, self.publications, self.rejected, self.bundles
+        return self.folder, self.downloads, self.publications, self.rejected, self.bundles, self.newest
 
     def download(self, feed: str, planned_ms: int, extension: str) -> Path:
         """Return the file of the tick planned for a moment, still without the hash of what came."""

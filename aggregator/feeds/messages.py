@@ -49,6 +49,8 @@ class Validators(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A hash of the source it belongs to: the address, and what the configuration says of it."""
     etag: str = ""
     modified: str = ""
+    sha: str = ""
+    """How the SHA-256 of the body begins that they came with: 16 digits."""
 
 
 class DueTick(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="due"):

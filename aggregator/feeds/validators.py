@@ -36,4 +36,4 @@ def validators_of(feed: Feed, answer: Answer) -> Validators | None:
         return None
     if len(etag) + len(modified) > LONGEST or not (etag + modified).isprintable():
         return None
-    return Validators(url=source_of(feed), etag=etag, modified=modified)
+    return Validators(url=source_of(feed), etag=etag, modified=modified, sha=answer.sha256[:16])

@@ -1,0 +1,125 @@
+"""A memory in Redis counts with its proof on the disk only: in doubt a publication comes twice, and none is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator.feeds.messages import Validators
+from aggregator.feeds.validators import source_of
+from aggregator.feeds.witness import Newest, Witness
+from aggregator.registry import load_stage
+from tests.feeds.downloading import Downloading, make
+from tests.feeds.filtering import Filtering
+from tests.feeds.webserver import WebServer, body
+
+ABOUT: dict[str, Any] = {"timestamp": "none", "format": "other"}
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Filtering:
+    return Filtering(tmp_path)
+
+
+def outcomes(line: Filtering, *bodies: bytes) -> list[str]:
+    return [line.take(body, **ABOUT).tick.outcome for body in bodies]
+
+
+def test_a_feed_without_a_clock_that_goes_on_off_on_over_an_older_redis_is_on_again(line: Filtering) -> None:
+    outcomes(line, b"on")
+    older = dict(line.cursors)
+    outcomes(line, b"off")
+    line.cursors = older
+    line.restart()
+
+    assert outcomes(line, b"on", b"on") == ["ok", "same"]
+    [report] = line.stage.context.reports.values()
+    assert (report.code, report.about, report.lasting) == ("memory_older", "ace", True)
+
+
+def test_a_section_that_gets_back_its_old_name_does_not_believe_its_old_memory(line: Filtering) -> None:
+    outcomes(line, b"on")
+    first, line.cursors = line.cursors, {}
+    line.restart()
+    outcomes(line, b"on", b"off")
+    line.cursors = first
+    line.restart()
+
+    assert outcomes(line, b"on") == ["ok"]
+
+
+def test_a_memory_that_has_its_proof_is_believed_over_restarts_and_other_outcomes(line: Filtering) -> None:
+    outcomes(line, b"on", b"on")
+    line.handle(line.no_body("failed"))
+    line.restart()
+
+    assert outcomes(line, b"on") == ["same"]
+    assert not line.stage.context.reports
+
+
+def test_a_kill_before_the_commit_is_no_doubt(line: Filtering) -> None:
+    outcomes(line, b"on")
+    messages = [line.download(text, **ABOUT) for text in (b"on", b"off", b"off")]
+    for message in messages:
+        line.handle(message, commit=False)
+    line.stage.settle()
+    line.restart()
+
+    assert [line.handle(message).tick.outcome for message in messages] == ["same", "ok", "same"]
+    assert outcomes(line, b"off") == ["same"]
+    assert not line.stage.context.reports
+
+
+def test_a_proof_that_cannot_be_read_costs_a_repetition(line: Filtering) -> None:
+    outcomes(line, b"on")
+    (line.folders.newest / "ace.json").write_bytes(b"")
+    line.restart()
+
+    assert outcomes(line, b"on", b"on") == ["ok", "same"]
+
+
+def test_a_feed_that_tells_its_time_needs_no_proof(line: Filtering) -> None:
+    line.take(b'{"last_updated":1700000000}', timestamp="gbfs", format="gbfs")
+
+    assert not line.folders.newest.exists()
+
+
+@pytest.mark.parametrize(("newest", "asked"), [("a" * 16, True), ("b" * 16, False), ("", True)])
+def test_a_server_is_asked_for_the_whole_body_when_the_disk_knows_of_a_younger_one(
+    tmp_path: Path, newest: str, asked: bool
+) -> None:
+    with WebServer() as server:
+        server.answers["/feed"] = body(b"on")
+        feed = make("ace", f"{server.url}/feed", timestamp="none")
+        line = Downloading(tmp_path, feed)
+        [tick] = line.seed()
+        if newest:
+            witness = line.stage.folders.newest
+            witness.mkdir(parents=True)
+            (witness / "ace.json").write_text(f'{{"planned_ms":1,"sha":"{newest}","published_ms":1}}')
+        validators = Validators(url=source_of(feed), etag='"x"', sha="a" * 16)
+
+        line.handle(type(tick)(feed="ace", planned_ms=tick.planned_ms, chain=tick.chain, validators=validators))
+
+        assert ("if-none-match" in {name.lower() for name in server.asked[0].headers}) is asked
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    witness = Witness(tmp_path)
+    assert witness.read("ace") is None
+    (tmp_path / "ace.json").write_text("[")
+    assert witness.read("ace") == Newest(0, "", 0)
+
+
+@pytest.mark.parametrize("name", ["download", "filter", "compress", "archive"])
+def test_a_renamed_section_can_be_known_by_the_folder_it_is_about(name: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    stage = load_stage(name, tmp_path)
+
+    [one] = stage.belongings(None, tmp_path)
+
+    assert stage.belongings(None, tmp_path / "link") == (one,)
+    assert one.startswith(f"{name}:")
