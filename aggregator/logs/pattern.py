@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable
+from collections import defaultdict
+from collections.abc import Container, Mapping
 from fnmatch import translate
 from glob import glob, has_magic
 from pathlib import Path, PurePath
 
 from aggregator.logs.openfile import CODECS
-from aggregator.logs.rotation import base_behind, bases
+from aggregator.logs.rotation import bases_among, is_dated
 
 _NO_TEXT = frozenset({*CODECS, ".zst", ".Z", ".lz4", ".lz", ".lzo", ".lzma", ".br", ".zip", ".7z", ".part", ".tmp"})
 """Suffixes of what compressors and copiers make, whether `tail` can read it or not."""
+
+_GAP_S = 5.0
+"""So long a numbered file waits for the log that it may be a rotated one of."""
 
 
 class Pattern:
@@ -29,6 +33,8 @@ class Pattern:
         """The folder that all names begin with, as it is spelt, with a slash behind it."""
         self._rest = _parts(text)[fixed:]
         self._real_folder = Path(os.path.realpath(root / self._folder))
+        self._alone_since: dict[str, float] = {}
+        """When numbered files were first seen without the log whose rotated ones they would be, Unix seconds."""
         self.since: float | None = None
         """When it was looked at for the first time, Unix seconds; None before."""
 
@@ -60,7 +66,7 @@ class Pattern:
                     return self._folder + str(inside)
         return None
 
-    def fresh(self, known: Container[str]) -> list[str]:
+    def fresh(self, known: Container[str], now: float) -> list[str]:
         """Return the paths to follow that are not known yet.
 
         Of a glob: those that are there and no rotated logs of others, links last.
@@ -68,20 +74,26 @@ class Pattern:
         if not self.is_glob:
             return [] if self.text in known else [self.text]
         here = set(glob(self.text, root_dir=self._root))
-        names = [name for name in sorted(here) if name not in known and not self._is_rotated(name, here, known)]
+        in_folder: dict[str, set[str]] = defaultdict(set)
+        for name in here:
+            folder, last = os.path.split(name)
+            in_folder[folder].add(last)
+        unknown = [name for name in sorted(here) if name not in known]
+        names = [name for name in unknown if not self._is_rotated(name, in_folder, known, now)]
         return sorted(names, key=lambda name: (self._root / name).is_symlink())
 
-    def _is_rotated(self, name: str, here: Iterable[str], known: Container[str]) -> bool:
+    def _is_rotated(self, name: str, here: Mapping[str, set[str]], known: Container[str], now: float) -> bool:
         """True for a compressed file, and for what bears the name of another match with a number or a date."""
         if PurePath(name).suffix in _NO_TEXT:
             return True
         folder, last = os.path.split(name)
-        others = {os.path.join(folder, base) for base in bases(last)}
-        if not others.isdisjoint(here) or any(other in known for other in others):
+        others = bases_among(last, here[folder])
+        if any(other in here[folder] or os.path.join(folder, other) in known for other in others):
             return True
-        # the live log itself may be missing just now
-        behind = base_behind(last)
-        return behind is not None and self.covers(os.path.join(folder, behind))
+        # Where no log of the plain name is or was, each such file is a log of its own. The plain one may be missing for
+        # a moment in a rotation: then its date is behind the others, but a number is not.
+        covered = any(self.covers(os.path.join(folder, other)) for other in others)
+        return covered and not is_dated(last) and now - self._alone_since.setdefault(name, now) < _GAP_S
 
 
 def _parts(path: str) -> list[str]:

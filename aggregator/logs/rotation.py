@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +21,19 @@ from aggregator.runtime.stage import Context
 _COMPRESSED = "(?:" + "|".join(re.escape(suffix) for suffix in CODECS) + ")?"
 # Behind a dot any number up to 999 counts, behind a dash only what looks like a date: `error-404.log` is a log of its
 # own.
-_MARK = r"(?:\.(?P<number>\d{1,3}|old)|[.\-_](?P<date>\d{4}[\dT:_\-]{2,}))"
-_BEHIND = re.compile(rf"(?P<base>.+?){_MARK}{_COMPRESSED}")
-_BEFORE_SUFFIX = re.compile(rf"(?P<stem>.+?){_MARK}(?P<suffix>\.(?!gz|bz2|xz)[A-Za-z]\w*){_COMPRESSED}")
+_NUMBER = r"\.(?P<number>\d{1,3}|old)"
+_DATE = r"(?:\d{4}[\dT:_\-]{2,}|\d{4}\.\d\d\.\d\d)"
+_BEHIND = re.compile(rf"(?P<base>.+?)(?:{_NUMBER}|[.\-_](?P<date>{_DATE})){_COMPRESSED}")
+# Some count the files of a day behind the date, or the milliseconds: `app.2026-11-28.0.log`
+_BEFORE_SUFFIX = re.compile(
+    rf"(?P<stem>.+?)(?:{_NUMBER}|[.\-_](?P<date>{_DATE}(?:\.\d+)?))"
+    rf"(?P<suffix>\.(?!gz|bz2|xz|zst)[A-Za-z]\w*){_COMPRESSED}"
+)
+_SVLOGD = re.compile(rf"@(?P<date>[0-9a-f]{{24}})\.[su]{_COMPRESSED}")
+"""What svlogd and multilog make of `current`."""
+_PLAIN_NUMBERS = 10
+"""From here on a number before the suffix counts only where the lower ones are there too: `access.443.log` is no
+rotated `access.log`."""
 
 
 class Entry(NamedTuple):
@@ -59,7 +69,19 @@ def bases(name: str) -> list[str]:
     dated = _BEHIND.fullmatch(behind) if behind else None
     if dated and dated["date"]:  # `access.log.20261122.1`
         found.append(dated["base"])
+    if _SVLOGD.fullmatch(name):
+        found.append("current")
     return found + ([before["stem"] + before["suffix"]] if before else [])
+
+
+def bases_among(name: str, names: Container[str]) -> list[str]:
+    """Return what `bases` does, without a log whose lower numbers are not among the names of the folder."""
+    found, before = bases(name), _BEFORE_SUFFIX.fullmatch(name)
+    if before and (before["number"] or "").isdigit():
+        lower = (f"{before['stem']}.{n}{before['suffix']}" for n in range(_PLAIN_NUMBERS - 1, int(before["number"])))
+        if not all(any(each + packed in names for packed in ("", *CODECS)) for each in lower):
+            found.pop()
+    return found
 
 
 def is_dated(name: str) -> bool:
@@ -73,15 +95,22 @@ def oldest_first(entries: Iterable[Entry]) -> list[Entry]:
     if all(number.isdigit() for (number, _), _ in marked):
         marked.sort(key=lambda pair: -int(pair[0][0]))
     elif all(date for (_, date), _ in marked):
-        marked.sort(key=lambda pair: pair[0][1])
+        marked.sort(key=lambda pair: _parts_of(pair[0][1]))
     else:
         marked.sort(key=lambda pair: pair[1].mtime)
     return [entry for _, entry in marked]
 
 
 def _mark(name: str) -> tuple[str, str]:
+    if svlogd := _SVLOGD.fullmatch(name):
+        return "", svlogd["date"]
     match = _BEHIND.fullmatch(name) or _BEFORE_SUFFIX.fullmatch(name)
     return (match["number"] or "", match["date"] or "") if match else ("", "")
+
+
+def _parts_of(date: str) -> list[tuple[int, str]]:
+    """Return what sorts dates of one form by time: their numbers, or the hexadecimal digits of a TAI64 label."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"[0-9a-f]+", date)]
 
 
 class BeingRenamed(Exception):
@@ -113,7 +142,7 @@ class Listing:
         """
         for name, entry in self.by_name.items():
             if not (entry.compressed and entry.path.stem in self.by_name):
-                for base in bases(name):
+                for base in bases_among(name, self.by_name):
                     self.rotated[base].append(entry)
 
 

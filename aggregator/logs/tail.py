@@ -157,7 +157,7 @@ class Tail(Source):
         chains = [chain for name, chain in self._chains.items() if pattern.covers(name)]
         # order: what is followed first, so that a rotated file or a link's new target is not taken for a new log
         ready = [chain for chain in chains if chain.look(now, sight)]
-        for name in pattern.fresh(self._chains):
+        for name in pattern.fresh(self._chains, now):
             chain = self._chains[name] = self._chain(name)
             chains.append(chain)
             if chain.look(now, sight):

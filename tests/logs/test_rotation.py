@@ -20,6 +20,11 @@ from aggregator.logs.rotation import Entry, bases, oldest_first
         ("access.1.log.gz", ["access.log"]),
         ("access.log.20261122.1.gz", ["access.log.20261122", "access.log"]),
         ("access.log-2026-11-22.3", ["access.log-2026-11-22", "access.log"]),
+        ("logfile.2026.11.28", ["logfile"]),
+        ("app.2026-11-28.0.log", ["app.log"]),
+        ("access-2026-11-28T10-00-00.123.log.gz", ["access.log"]),
+        ("@400000005f2b1c0a1f2e3d4c.s", ["current"]),
+        ("access.log.1.zst", ["access.log"]),
         ("access.log", []),
         ("access.log.gz", []),
         ("error-404.log", []),
@@ -37,6 +42,8 @@ def test_a_rotated_name_tells_the_live_one(name: str, expected: list[str]) -> No
         ["a.log.10.gz", "a.log.9", "a.log.2", "a.log.1"],
         ["a.log-20251231.gz", "a.log-20260101", "a.log-20260101-2", "a.log-20261122"],
         ["a-2026-11-21.log", "a-2026-11-22.log"],
+        ["a.2026-11-21.9.log", "a.2026-11-21.10.log", "a.2026-11-22.0.log"],
+        ["@400000005f2b1c0a1f2e3d4c.s", "@400000005f2b1c0a2f2e3d4c.s", "@400000006a2b1c0a1f2e3d4c.s"],
     ],
 )
 def test_rotated_names_are_put_in_order_whatever_their_times_are(names: list[str]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import simplejson
+import zstandard
 
 from aggregator.logs.openfile import PlainFile
 from aggregator.logs.tail import Tail
@@ -249,7 +250,8 @@ def test_a_renamed_file_is_finished_before_the_new_one(tmp_path: Path, log: Path
 
 
 @pytest.mark.parametrize(
-    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+    ("suffix", "compress"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstandard.compress)],
 )
 def test_several_rotations_while_away_are_read_oldest_first(
     tmp_path: Path, log: Path, suffix: str, compress: Callable[[bytes], bytes]
@@ -358,19 +360,22 @@ def test_a_line_whose_rest_comes_after_the_rotation_stays_whole(tmp_path: Path, 
     assert tailing.drain() == ["a", "last", "b"]
 
 
-def test_a_compressed_file_that_is_damaged_is_read_as_far_as_it_goes(tmp_path: Path, log: Path) -> None:
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_a_compressed_file_that_is_damaged_is_read_as_far_as_it_goes(
+    tmp_path: Path, log: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
     write(log, *numbered(0, 10))
     tailing = Tailing(tmp_path)
     tailing.drain()
-    write(log, *numbered(10, 1000))
-    packed = gzip.compress(log.read_bytes())
-    log.with_name("access.log.1.gz").write_bytes(packed[: len(packed) // 2])
+    write(log, *numbered(10, 5000))
+    packed = compress(log.read_bytes())
+    log.with_name(f"access.log.1{suffix}").write_bytes(packed[: len(packed) // 2])
     log.unlink()
     write(log, "after")
     tailing.restart()
     lines = tailing.drain()
     assert lines[-1] == "after"
-    assert lines[:-2] == numbered(0, 1000)[: len(lines) - 2], "all but the line that was torn"
+    assert lines[:-2] == numbered(0, 5000)[: len(lines) - 2], "all but the line that was torn"
     assert len(lines) > 100
     assert tailing.counts["broken"] == 1
 

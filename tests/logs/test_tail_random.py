@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.logs.driving import Tailing, real_lines
 
@@ -19,6 +20,7 @@ _COMPRESSORS: list[tuple[str, Callable[[bytes], bytes]]] = [
     (".gz", gzip.compress),
     (".bz2", bz2.compress),
     (".xz", lzma.compress),
+    (".zst", zstandard.compress),
 ]
 
 
