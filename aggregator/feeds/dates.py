@@ -1,4 +1,4 @@
-"""Read the ways in which feeds write a moment: Unix seconds, milliseconds, ISO 8601, HTTP and mail dates."""
+"""Read the ways in which feeds write a moment: Unix seconds and parts of them, ISO 8601, HTTP and mail dates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import re
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
+LONGEST = 200
+"""Characters of a text that may be a moment."""
+OLDEST = 631_152_000
+"""1990-01-01: a feed that says it is older has a clock that was never set, or is not read rightly."""
+FAR_S = 2 * 365.25 * 86400
+"""A moment that is farther from the download is told of when it lies before it, and refused when behind it."""
+_CALENDAR = (12, 14, 17, 20)
+"""How many digits a number of the form yyyymmddhhmm has, and with seconds, milliseconds and microseconds."""
 YEAR_10000 = 253_402_300_800
 """Unix seconds; file names have four digits for the year."""
 
@@ -13,6 +21,11 @@ _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?\s*(Z|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII | re.IGNORECASE,
 )
+_BASIC = re.compile(
+    r"(\d{4})(\d\d)(\d\d)[T ]?(\d\d)(\d\d)(?:(\d\d)(?:[.,](\d{1,9})\d*)?)?\s*(Z|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+"""ISO 8601 without its signs, as computers write it into names."""
 _MAIL_ZONE = re.compile(r"\d[:.]\d\d(?:[:.]\d\d(?:\.\d+)?)?\s*(.*)", re.ASCII | re.DOTALL)
 _OFFSET = re.compile(r"[+-]\d\d:?\d\d", re.ASCII)
 _NO_ZONE = re.compile(r"\([^()]*\)|(?<![+-])\b\d{4}$", re.ASCII)
@@ -29,21 +42,57 @@ _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 def read_moment(value: object) -> int | float:
     """Return Unix seconds for a number or text, with the fraction it has.
 
-    Numbers of 11 digits and fewer before the point are seconds; 12 to 14 are milliseconds, 15 to 18 microseconds. A
-    time without a zone is taken for UTC, one in a zone with an unknown name is none. Raises ValueError.
+    Numbers of 12, 14, 17 and 20 digits that are a date and a time of the years 1990 to 2099, without signs, are that
+    moment in UTC. Of others those of 11 digits and fewer before the point are seconds; 12 and 13 are milliseconds, 15
+    to 18 microseconds, 19 nanoseconds. A time without a zone is taken for UTC, one in a zone with an unknown name is
+    none. Raises ValueError.
     """
     if isinstance(value, str):
         text = value.strip()
+        if len(text) > LONGEST:
+            raise ValueError(f"no time (found {text[:40]!r}… of {len(text)} characters)")
         if not _NUMBER.fullmatch(text):
             return _read_text(text)
-        value = float(text) if "." in text else int(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        whole, _, fraction = text.partition(".")
+        value = float(text) if fraction else int(text)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"no time (found {type(value).__name__})")
-    if 10**14 <= value < 10**18:
-        value = value / 1_000_000
-    elif 10**11 <= value < 10**14:
-        value = value / 1000
-    return check_moment(value)
+    elif 1 <= value < 10**20:
+        whole, _, fraction = f"{value:.6f}".partition(".") if isinstance(value, float) else (str(value), "", "")
+    else:
+        return check_moment(value)
+    return check_moment(_read_calendar(whole, fraction) or _in_seconds(value, len(whole.lstrip("0"))))
+
+
+def _read_calendar(whole: str, fraction: str) -> int | float | None:
+    """Return the moment that a number's digits write out, None when they write none."""
+    if len(whole) not in _CALENDAR or not "1990" <= whole[:4] <= "2099":
+        return None
+    text = f"{whole[:14]}.{whole[14:]}{fraction}" if len(whole) > 12 else whole
+    try:
+        return _read_text(text.rstrip(".").ljust(14, "0"))
+    except ValueError:
+        return None
+
+
+def _in_seconds(value: int | float, digits: int) -> int | float:
+    if digits in (14, 17):
+        raise ValueError(f"no time (found {value}); {digits} digits must be yyyymmddhhmmss{'fff' * (digits > 14)}")
+    for least, parts in ((10**18, 1_000_000_000), (10**14, 1_000_000), (10**11, 1000)):
+        if least <= value < least * 10_000:
+            return value / parts
+    return value
+
+
+def check_distance(seconds: int | float, fetched_at: float) -> None:
+    """Look whether a feed may be of this time, having been fetched at that. Raises ValueError."""
+    off_s = seconds - fetched_at
+    found = f"{datetime.fromtimestamp(int(seconds), timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    if off_s > FAR_S:
+        years = f"{off_s / (FAR_S / 2):.1f} years"
+        raise ValueError(f"of {found}, {years} after the download; allowed: 2 years. Is it a time, and in which unit?")
+    if seconds < OLDEST:
+        raise ValueError(f"of {found}; allowed: from 1990 on. Is it a time, and in which unit?")
 
 
 def check_moment(seconds: int | float) -> int | float:
@@ -54,7 +103,7 @@ def check_moment(seconds: int | float) -> int | float:
 
 
 def _read_text(text: str) -> int | float:
-    match = _ISO.fullmatch(text)
+    match = _ISO.fullmatch(text) or _BASIC.fullmatch(text)
     if not match:
         return check_moment(_read_mail_date(text))
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aggregator.errors import Reject, Retry
 from aggregator.feeds.configured import Configured
 from aggregator.feeds.messages import Downloaded
-from aggregator.feeds.timestamps import Corrupt, Fetched, Reader, is_builtin, resolve
+from aggregator.feeds.timestamps import Corrupt, Fetched, Reader, is_builtin, read_published, resolve
 from aggregator.runtime.stage import Context
 from aggregator.settings import shorten
 
@@ -49,13 +49,13 @@ class Descriptions:
     def read(self, told: Downloaded, about: About, fetched: Fetched) -> tuple[About, float]:
         """Return when a body was published, and by which description of its feed. Raises Corrupt."""
         try:
-            return about, self._reader(about.timestamp)(fetched)
+            return about, read_published(self._reader(about.timestamp), fetched)
         except Corrupt:
             before = told_of(told)
             if before.timestamp == about.timestamp or not is_builtin(before.timestamp):
                 raise
             with suppress(Corrupt):
-                return before, self._reader(before.timestamp)(fetched)
+                return before, read_published(self._reader(before.timestamp), fetched)
             raise
 
     def _reader(self, timestamp: str) -> Reader:

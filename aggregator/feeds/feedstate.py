@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from aggregator.feeds.dates import FAR_S
+
 CURSOR = "feed:"
 ARCHIVED = "archived:"
 """How the cursors of `archive` begin that hold the start of the newest period stored: `archived:PROCESS:FEED`."""
@@ -73,7 +75,8 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
         """Return what is odd about a timestamp."""
         if published_ms > now_ms + FUTURE_MS:
             return ("future",)
-        return ("backwards",) if published_ms < self.newest_ms else ()
+        past = ("past",) if published_ms < now_ms - FAR_S * 1000 else ()
+        return (*past, "backwards") if published_ms < self.newest_ms else past
 
     def is_frozen(self, now_ms: int, stale_after_ms: int) -> bool:
         """True when the server answers, but nothing has changed for too long."""

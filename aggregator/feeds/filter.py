@@ -227,6 +227,7 @@ class Filter(Stage):
         known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
         now_ms = tick.fetched_ms
         flags = state.flags_of(published_ms, now_ms)
+        self._tell_clock(feed, published_ms - now_ms, flags)
         if self.bodies.has(path) and target.exists() and not target.samefile(path):
             # the same bytes came so long ago that only the disk remembers
             self.bodies.decide(path)
@@ -236,6 +237,19 @@ class Filter(Stage):
         state.publish(known, len(body), now_ms)
         state.see(known.content, now_ms)
         return _with(tick, flags=(*tick.flags, *flags)), target.name
+
+    def _tell_clock(self, feed: str, off_ms: int, flags: tuple[str, ...]) -> None:
+        """Have `health` show a feed whose time is far from ours, until it is not."""
+        if "past" not in flags and "future" not in flags:
+            self.context.withdraw("feed_clock", feed)
+            return
+        side = "before" if off_ms < 0 else "after"
+        self.context.report(
+            "feed_clock",
+            f"{feed}: what it gives as its time is {abs(off_ms) / 3_600_000:,.1f} hours {side} its download",
+            "look whether `timestamp` reads the right place; it is archived under the time it gives",
+            about=feed,
+        )
 
     def _name(self, plain: Publication, tick: Tick, state: FeedState, path: Path) -> Publication:
         """Return the first of the possible names that is free, or is this body's own already."""

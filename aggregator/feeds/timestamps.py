@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.dates import check_moment, read_moment
+from aggregator.feeds.dates import check_distance, check_moment, read_moment
 from aggregator.feeds.jsonpointer import Step, plain_value
 from aggregator.feeds.protobuf import BadMessage, Fields, Parser, gtfs_realtime
 from aggregator.feeds.xmltext import find_texts, path_matcher
@@ -73,6 +73,16 @@ def is_builtin(name: str) -> bool:
     if argument:
         return kind == "xml" or (kind == "json" and argument.startswith("/"))
     return kind in _PLAIN
+
+
+def read_published(reader: Reader, fetched: Fetched) -> int | float:
+    """Return what a reader says, when it may be so. Raises Corrupt for a time that no feed can be of."""
+    published = reader(fetched)
+    try:
+        check_distance(published, fetched.fetched_at)
+    except ValueError as error:
+        raise Corrupt(str(error)) from error
+    return published
 
 
 def read_gtfs_realtime(fetched: Fetched) -> int | float:

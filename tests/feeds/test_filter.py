@@ -233,10 +233,11 @@ def test_a_plugin_reads_the_file_itself(line: Filtering) -> None:
 
 
 def test_a_timestamp_that_goes_back_is_kept_and_flagged(line: Filtering) -> None:
-    for body in CAPTURES[:3]:
-        assert line.take(body).tick.flags == ()
+    now = NOW_MS // 1000
+    for number, body in enumerate(CAPTURES[:3]):
+        assert line.take(stamped(body, now + number)).tick.flags == ()
 
-    filtered = line.take(stamped(CAPTURES[0], 1707397000))
+    filtered = line.take(stamped(CAPTURES[0], now - 100))
 
     assert (filtered.tick.outcome, filtered.tick.flags) == ("ok", ("backwards",))
     assert filtered.publication in line.publications()
@@ -250,6 +251,71 @@ def test_a_timestamp_far_in_the_future_is_kept_and_flagged_and_spoils_nothing_af
 
     assert (future.tick.outcome, future.tick.flags) == ("ok", ("future",))
     assert (soon.tick.flags, usual.tick.flags) == ((), ())
+
+
+YEAR = 31_557_600
+
+
+@pytest.mark.parametrize(
+    ("published", "flags"), [(NOW_MS // 1000 - 2 * YEAR + 60, ()), (NOW_MS // 1000 - 2 * YEAR - 60, ("past",))]
+)
+def test_a_timestamp_of_long_ago_is_kept_and_told_of(line: Filtering, published: int, flags: tuple[str, ...]) -> None:
+    filtered = line.take(stamped(CAPTURES[0], published))
+
+    assert (filtered.tick.outcome, filtered.tick.flags) == ("ok", flags)
+    assert [about for _, about in line.stage.context.reports] == ["ace"] * len(flags)
+    line.take(stamped(CAPTURES[0], NOW_MS // 1000))
+    assert not line.stage.context.reports
+
+
+@pytest.mark.parametrize(
+    ("published", "words"),
+    [
+        (NOW_MS // 1000 + 2 * YEAR + 60, "2.0 years after the download; allowed: 2 years"),
+        (18_446_744_073, "of 2554-07-21T23:34:33Z, 527.5 years after the download"),
+        (20_261_128, "of 1970-08-23T12:05:28Z; allowed: from 1990 on"),
+        (2_026_112_805_0, "years after the download"),
+    ],
+)
+def test_a_timestamp_that_no_feed_can_be_of_is_invalid(line: Filtering, published: int, words: str) -> None:
+    filtered = line.take(stamped(CAPTURES[0], published))
+
+    assert (filtered.tick.outcome, filtered.publication) == ("invalid", "")
+    assert words in filtered.tick.error
+    assert len(line.rejected()) == 2
+
+
+FAR = "3027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "body", "headers"),
+    [
+        ("gbfs", b'{"last_updated":33358665600}', {}),
+        ("gbfs", f'{{"last_updated":"{FAR}"}}'.encode(), {}),
+        ("siri", f"<ResponseTimestamp>{FAR}</ResponseTimestamp>".encode(), {}),
+        ("json:/t", b'{"t":9999000000000}', {}),
+        ("xml:t", b"<t>9999000000000000</t>", {}),
+        ("rss", b"<feed><updated>3027-01-15T08:00:00Z</updated></feed>", {}),
+        ("http", b"x", {"last-modified": "Mon, 15 Jan 3027 08:00:00 GMT"}),
+        ("oddtimes:read", b"33358665600", {}),
+    ],
+)
+def test_whatever_reads_the_time_one_that_is_far_off_is_not_filed(
+    line: Filtering, timestamp: str, body: bytes, headers: dict[str, str]
+) -> None:
+    (line.root / "oddtimes.py").write_text("def read(path): return float(open(path).read())\n")
+
+    filtered = line.take(body, timestamp=timestamp, format="other", headers=headers)
+
+    assert (filtered.tick.outcome, line.publications()) == ("invalid", {})
+    assert "after the download" in filtered.tick.error
+
+
+def test_a_time_written_as_digits_is_filed_under_that_moment(line: Filtering) -> None:
+    filtered = line.take(b'{"updated":20270115080010}', timestamp="json:/updated", format="json", extension="json")
+
+    assert filtered.publication == "ace-2027-01-15T080010Z.json"
 
 
 def test_the_same_entities_under_new_timestamps_are_publications_with_one_hash(line: Filtering) -> None:
@@ -273,7 +339,7 @@ def test_a_feed_that_answers_but_does_not_change_for_too_long_is_flagged(line: F
 
     assert ["frozen" in tick.flags for tick in ticks] == [False] * 5 + [True] * 3
     assert line.stage.context.notes["frozen"] == "ace"
-    assert line.take(CAPTURES[1], stale_after_ms=300_000).tick.flags == ()
+    assert "frozen" not in line.take(CAPTURES[1], stale_after_ms=300_000).tick.flags
     assert line.stage.context.notes["frozen"] == ""
 
 
