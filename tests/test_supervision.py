@@ -669,7 +669,9 @@ def test_a_configuration_kept_elsewhere_is_named_where_it_is(tmp_path: Path) -> 
 
     assert f"command = cat {tmp_path}/x\n" in (root / "workers_available/process_a.conf").read_text()
     launcher = (root / "run/aggregator").read_text().splitlines()[-1]
-    assert shlex.split(launcher)[:-1] == ["exec", sys.executable, "-m", "aggregator", "-r", "$root", "-s", str(file)]
+    words = shlex.split(launcher)[:-1]
+    assert words[:3] == ["exec", sys.executable, "-c"]
+    assert words[4:] == ["-r", "$root", "-s", str(file)]
 
 
 def test_however_the_folder_is_named_its_files_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

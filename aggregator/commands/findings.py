@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from aggregator.builds import Builds
 from aggregator.commands import screen
 from aggregator.commands.feeds_list import complaint_of
 from aggregator.commands.queues import imbalances, section_of
@@ -28,6 +29,7 @@ def findings(snapshot: Snapshot) -> list[Finding]:
     for section in snapshot.sections:
         found += _section(snapshot, section)
     found += [*_books(snapshot), *_waiting(snapshot), *_feeds(snapshot), *_told(snapshot), *_collecting(snapshot)]
+    found += _updated(snapshot)
     return in_order(found)
 
 
@@ -100,6 +102,18 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
             text = f"runs, but shows no sign of life for {screen.age(age_s)}"
             do = f"Look into {process.log or 'its log'}, then `run/supervisorctl restart {name}`."
             yield Finding("worker_silent", "error", name, text, None if age_s is None else snapshot.now - age_s, do)
+
+
+def _updated(snapshot: Snapshot) -> Iterator[Finding]:
+    """Find workers that run another build of their section than the current one."""
+    current = Builds(snapshot.config.instance).current()
+    for section in snapshot.sections:
+        digest = current.facts.programs.get(section.program.section) if current is not None else None
+        for process in section.processes:
+            worker = process.worker
+            if worker is not None and worker.alive and worker.digest and digest and worker.digest != digest:
+                text = f"runs build {worker.built}, and build {current.facts.number if current else 0} says otherwise"
+                yield Finding("not_updated", "warning", process.name, text, None, "Run `run/supervisorctl update`.")
 
 
 def _end_of(process: Process) -> str:

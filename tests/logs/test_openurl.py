@@ -156,7 +156,7 @@ def endless_headers(connection: Connection) -> None:
         (lambda connection: setattr(connection, "close_after", True), r"RemoteDisconnected"),
         (Connection.stall, r"no answer in time"),
         (lambda connection: connection.dribble(b"H"), r"no answer in time"),
-        (endless_headers, r"got more than \d+ headers"),
+        (endless_headers, r"headers of more than \d+ bytes or \d+ lines"),
     ],
 )
 def test_a_failure_is_retried_with_its_reason(opened: Any, answering: Any, reason: str) -> None:
