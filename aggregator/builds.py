@@ -111,8 +111,8 @@ class Builds:
         """Return a number that no build had yet."""
         return 1 + max(self.numbers(), default=0)
 
-    def write(self, facts: Facts, text: bytes, feeds: bytes | None, mode: int) -> Build:
-        """Make a build durable; it counts once `switch` was called. `mode` are the permissions of the texts.
+    def write(self, facts: Facts, text: bytes, feeds: bytes | None, like: os.stat_result) -> Build:
+        """Make a build durable; it counts once the pointer names it. Who may read the file itself may read the copy.
 
         Raises OSError, having left nothing.
         """
@@ -120,9 +120,9 @@ class Builds:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o711)
         try:
-            _write(part / "loglines.cfg", text, mode)
+            _write(part / "loglines.cfg", text, like.st_mode & 0o777, like)
             if feeds is not None:
-                _write(part / "feeds", feeds, mode)
+                _write(part / "feeds", feeds, like.st_mode & 0o777, like)
             # order: the texts, then what says that they are whole, then the name
             _write(part / "build.json", msgspec.json.format(msgspec.json.encode(facts)) + b"\n", 0o644)
             sync_folder(part)
@@ -132,13 +132,6 @@ class Builds:
             raise
         sync_folder(self.folder)
         return Build(folder, facts)
-
-    def switch(self, number: int) -> None:
-        """Let a build be the one that counts."""
-        part = self.pointer.with_name(f".current.{os.getpid()}.part")
-        _write(part, f"{number}\n".encode(), 0o644)
-        part.rename(self.pointer)
-        sync_folder(self.folder)
 
     def discard(self, number: int) -> None:
         """Remove a build that never counted."""
@@ -170,8 +163,10 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def _write(path: Path, data: bytes, mode: int, owner: os.stat_result | None = None) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+        if owner is not None and os.geteuid() == 0:
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()

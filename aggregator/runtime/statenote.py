@@ -25,7 +25,11 @@ def note_state(context: Context) -> None:
             "`aggregator state list` shows what is where",
             lasting=True,
         )
-    _write(path, context.state_id)
+    try:
+        _write(path, context.state_id)
+    except OSError as error:
+        # a worker of another user may not: another one notes it
+        context.log.warning("state_not_noted path=%s reason=%s", path, error.strerror)
 
 
 def _write(path: Path, state_id: str) -> None:

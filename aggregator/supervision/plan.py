@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -78,11 +77,10 @@ def _apply(config: Config, made: Plan) -> None:
     if made.build is None:
         carry_out(made.actions)
         return
-    builds.write(made.build, config.source, config.tables.feeds_text(), stat.S_IMODE(config.file.stat().st_mode))
+    builds.write(made.build, config.source, config.tables.feeds_text(), config.file.stat())
     try:
-        carry_out(made.actions)
         # order: every file is there, then the build counts
-        builds.switch(made.build.number)
+        carry_out([*made.actions, Action("write", builds.pointer, "", f"{made.build.number}\n", 0o644)])
     except OSError:
         builds.discard(made.build.number)
         raise
@@ -283,7 +281,7 @@ def _check_private(folder: Path) -> None:
 
 def _sweep(instance: Instance) -> None:
     """Remove the half-written files of builds that were killed. With the lock no other build is writing any."""
-    places = {instance.root: "supervisord.conf", instance.run: "*"}
+    places = {instance.root: "supervisord.conf", instance.run: "*", instance.built: "current"}
     places |= dict.fromkeys((instance.available, instance.enabled), "*.conf")
     for part in parts_left(places):
         part.unlink(missing_ok=True)

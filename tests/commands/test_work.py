@@ -194,7 +194,6 @@ def work_for_a_moment(site: Site, root: Path) -> None:
 
 def test_an_instance_under_the_name_of_another_takes_nothing(site: Site) -> None:
     site.configure(BROKER)
-    (site.root / "data").mkdir()
     other = site.root / "other"
     other.mkdir()
     shutil.copy(site.root / "loglines.cfg", other)
