@@ -37,7 +37,13 @@ def parts_of(record: Record, published_at: int | None, period_s: int) -> list[tu
         start = bundle_start(record.tick.planned_ms // 1000, period_s)
         if published in (None, start):
             return [(start, record)]
-        alone = Record(node=record.node, publication=record.publication)
+        alone = Record(
+            node=record.node,
+            url=record.url,
+            period_ms=record.period_ms,
+            publication=record.publication,
+            brought_by=record.tick,
+        )
         return [(start, msgspec.structs.replace(record, publication="")), (published, alone)]
     if not record.missed_to_ms:
         return [(published, record)] if published is not None else []

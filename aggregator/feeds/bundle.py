@@ -179,7 +179,7 @@ def check_contents(contents: Contents) -> list[str]:
     problems = []
     for manifest in contents.manifests:
         start_ms = read_stamp(manifest.header.start) * 1000
-        for tick in manifest.ticks:
+        for tick in (*manifest.ticks, *manifest.elsewhere):
             # What a tick brought belongs to the bundle of its own timestamp, which may be another one.
             inside = tick.header_ms is not None and 0 <= tick.header_ms - start_ms < manifest.header.period_s * 1000
             if tick.outcome != "ok" or not tick.sha256 or not inside:

@@ -94,13 +94,18 @@ def read_manifests(store: Store, archived: Archived) -> list[Manifest]:
 
 def manifests_beside(store: Store, archived: Archived, start: int) -> list[Manifest]:
     """Return the manifests of the period that begins at another time; none when they cannot be read."""
+    found = find_beside(store, archived, start)
+    return manifests_of(store, found) if found else []
+
+
+def manifests_of(store: Store, archived: Archived) -> list[Manifest]:
+    """Return the manifests of a period; none when they cannot be read, which is a problem of that bundle alone."""
     try:
-        found = find_beside(store, archived, start)
-        return read_current(store, found, lambda current: read_manifests(store, current)) if found else []
+        return read_current(store, archived, lambda current: read_manifests(store, current))
     except Unavailable:
         raise
     except AggregatorError:
-        return []  # a problem of that bundle, not of this one
+        return []
 
 
 @contextmanager

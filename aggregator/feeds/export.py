@@ -198,7 +198,7 @@ def _origins(manifests: Iterable[Manifest]) -> dict[str, _Origin]:
     """Return for each body when and where it was fetched first."""
     origins: dict[str, _Origin] = {}
     for manifest in manifests:
-        for tick in manifest.ticks:
+        for tick in (*manifest.ticks, *manifest.elsewhere):
             if tick.sha256 and tick.outcome == "ok":
                 origin = _Origin(tick.fetched_ms, manifest.header.url)
                 origins[tick.sha256] = min(origin, origins.get(tick.sha256, origin))

@@ -74,6 +74,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The feed's own period; 0 when it is not known."""
     url: str = ""
     """With secrets masked."""
+    elsewhere: tuple[Tick, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Ticks of other periods that brought publications of this one, as the feed's clock and the plan differ. They are
+    recorded in full where they were planned, and stand here so that each publication has its record beside it."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -81,6 +84,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
     header: Header
     ticks: tuple[Tick, ...]
+
+    @property
+    def elsewhere(self) -> tuple[Tick, ...]:
+        """The ticks of other periods that brought publications of this one."""
+        return self.header.elsewhere or ()
 
     @property
     def file_name(self) -> str:
@@ -103,7 +111,15 @@ def make_manifest(header: Header, ticks: Iterable[Tick]) -> Manifest:
         ) from error
     if not is_manifest_name(name):
         raise BadManifest(f"bad node in a manifest (found {header.node[:80]!r})")
-    return Manifest(header, _unite_ticks(ticks))
+    return _arranged(header, ticks, header.elsewhere or ())
+
+
+def _arranged(header: Header, ticks: Iterable[Tick], elsewhere: Iterable[Tick]) -> Manifest:
+    """Return a manifest in which each tick stands once: those of other periods only where they are not its own."""
+    united = _unite_ticks(ticks)
+    own = {tick.planned_ms for tick in united}
+    others = tuple(tick for tick in _unite_ticks(elsewhere) if tick.planned_ms not in own)
+    return Manifest(msgspec.structs.replace(header, elsewhere=others or msgspec.UNSET), united)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -163,8 +179,9 @@ def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 def _unite(one: Manifest, other: Manifest) -> Manifest:
     # The header of the longer period, which has the ticks of both; else any choice that is the same in every order.
-    header = max(one.header, other.header, key=lambda header: (header.period_s, msgspec.json.encode(header)))
-    return Manifest(header, _unite_ticks((*one.ticks, *other.ticks)))
+    headers = [msgspec.structs.replace(manifest.header, elsewhere=msgspec.UNSET) for manifest in (one, other)]
+    header = max(headers, key=lambda header: (header.period_s, msgspec.json.encode(header)))
+    return _arranged(header, (*one.ticks, *other.ticks), (*one.elsewhere, *other.elsewhere))
 
 
 def _unite_ticks(ticks: Iterable[Tick]) -> tuple[Tick, ...]:

@@ -39,6 +39,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Inclusive; from there every `period_ms` a tick was missed."""
     publication: str = ""
     """The file here that its tick brought, be that a tick of this period or of another."""
+    brought_by: Tick | None = None
+    """The tick of another period that brought it."""
 
     def ticks(self) -> Iterator[Tick]:
         """Yield the tick, or every one of the row."""
@@ -164,9 +166,10 @@ def sound(records: Iterable[Record], log: logging.Logger) -> Iterator[Record]:
             check_node(record.node)
             if record.period_ms and not MIN_TICK_MS <= record.period_ms <= LONGEST_PERIOD_MS:
                 raise ValueError(f"no period of a feed (found {record.period_ms} ms)")
-            if record.tick is not None:
-                check_tick(record.tick)
-            elif record.missed_to_ms:
+            for tick in (record.tick, record.brought_by):
+                if tick is not None:
+                    check_tick(tick)
+            if record.tick is None and record.missed_to_ms:
                 check_row(record.missed_from_ms, record.missed_to_ms, record.period_ms or MIN_TICK_MS)
         except ValueError as error:
             log.warning("record_ignored reason=%s", error)
@@ -178,12 +181,14 @@ def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Recor
     """Return a manifest for each node that records came from. The latest tick says what the feed's header is."""
     last: dict[str, tuple[int, bytes, Record]] = {}
     ticks: dict[str, list[Tick]] = {}
+    elsewhere: dict[str, list[Tick]] = {}
     for record in records:
         these = list(record.ticks())
-        if not these:
+        if not these and record.brought_by is None:
             continue
         ticks.setdefault(record.node, []).extend(these)
-        rank = (these[-1].planned_ms, msgspec.json.encode(record), record)
+        elsewhere.setdefault(record.node, []).extend([record.brought_by] if record.brought_by else [])
+        rank = (these[-1].planned_ms if these else -1, msgspec.json.encode(record), record)
         last[record.node] = max(last.get(record.node, rank), rank, key=lambda known: known[:2])
     manifests = []
     for node, mine in sorted(ticks.items()):
@@ -195,6 +200,7 @@ def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Recor
             period_s=period_s,
             tick_ms=latest.period_ms,
             url=latest.url,
+            elsewhere=tuple(elsewhere[node]),
         )
         manifests.append(make_manifest(header, mine))
     return manifests

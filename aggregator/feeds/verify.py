@@ -8,6 +8,7 @@ the time of their name.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +20,13 @@ from aggregator.feeds.catalogue import (
     READERS,
     Archived,
     find_beside,
+    find_bundles,
     manifests_beside,
+    manifests_of,
     open_bundle,
     period_s_of,
     read_current,
+    read_key,
 )
 from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
 from aggregator.feeds.manifest import Manifest, Tick
@@ -68,9 +72,11 @@ def verify(
     (Unix seconds) tells which periods may still be on their way into the store.
     """
 
+    told = _Told(store)
+
     def check(bundle: Archived) -> Checked:
         try:
-            return read_current(store, bundle, lambda current: _check(store, current, parser_of, now))
+            return read_current(store, bundle, lambda current: _check(store, current, parser_of, told, now))
         except AggregatorError as error:
             return Checked(bundle, 0, (str(error),))
 
@@ -91,7 +97,39 @@ def guessed_parser(extension: str) -> Parser | None:
     return _BY_EXTENSION.get(extension.lower())
 
 
-def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Parser | None], now: float) -> Checked:
+class _Told:
+    """Which publications the manifests of a feed tell of, wherever in the store; read when first asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._hashes: dict[tuple[str, str], set[int]] = {}
+        self._lock = threading.Lock()
+
+    def drop(self, untold: dict[str, str], archived: Archived) -> dict[str, str]:
+        """Remove the publications that a manifest of their feed tells of, and return what is left."""
+        prefix, _ = read_key(archived.objects[0].key)
+        with self._lock:
+            if (prefix, archived.feed) not in self._hashes:
+                self._hashes[prefix, archived.feed] = self._read(prefix, archived.feed)
+            hashes = self._hashes[prefix, archived.feed]
+        return {sha256: name for sha256, name in untold.items() if _short(sha256) not in hashes}
+
+    def _read(self, prefix: str, feed: str) -> set[int]:
+        hashes: set[int] = set()
+        for bundle in find_bundles(self.store, prefix, None, lambda name: name == feed):
+            for manifest in manifests_of(self.store, bundle):
+                hashes.update(_short(tick.sha256) for tick in manifest.ticks if tick.sha256)
+        return hashes
+
+
+def _short(sha256: str) -> int:
+    """Return the beginning of a hash, in little memory: a feed of ten years has a hundred million."""
+    return int(sha256[:16], 16)
+
+
+def _check(
+    store: Store, archived: Archived, parser_of: Callable[[str, str], Parser | None], told: _Told, now: float
+) -> Checked:
     findings: list[str] = []
     publications = 0
     read: list[Contents] = []
@@ -115,7 +153,7 @@ def _check(store: Store, archived: Archived, parser_of: Callable[[str, str], Par
         findings += [f"{info.key}: {line}" for line in found[:_MAX_FINDINGS]]
         if len(found) > _MAX_FINDINGS:
             findings.append(f"{info.key}: and {len(found) - _MAX_FINDINGS} more")
-    findings += _untold(store, archived, read, now)
+    findings += _untold(store, archived, read, told, now)
     return Checked(archived, publications, tuple(findings))
 
 
@@ -137,11 +175,12 @@ def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
             yield f"{member.name} is of another period"
 
 
-def _untold(store: Store, archived: Archived, read: Sequence[Contents], now: float) -> Iterator[str]:
-    """Yield publications of which no tick tells, in this bundle or in those beside it: a manifest was changed, or went.
+def _untold(store: Store, archived: Archived, read: Sequence[Contents], told: _Told, now: float) -> Iterator[str]:
+    """Yield publications of which no manifest tells: one was changed, or went.
 
-    Of a feed whose clock is known to be wrong by more than a bundle the tick may be anywhere. What was published at the
-    end of a period is mostly downloaded in the next one, which is given a period's time to be stored.
+    A bundle tells of all its publications itself. Those of older versions did not: there the tick stands in the bundle
+    of the period in which it was planned. That is mostly the next one, which is given a period's time to be stored; of
+    a feed whose clock is wrong, or that publishes rarely, it may be any.
     """
     manifests = [manifest for contents in read for manifest in contents.manifests]
     members = [member for contents in read for member in contents.publications]
@@ -156,6 +195,7 @@ def _untold(store: Store, archived: Archived, read: Sequence[Contents], now: flo
         return
     if now < archived.start + 3 * period_s and not find_beside(store, archived, archived.start + period_s):
         return
+    untold = told.drop(untold, archived)
     key = archived.objects[0].key
     yield from [f"{key}: no manifest tells of {name}" for name in sorted(untold.values())[:_MAX_FINDINGS]]
     if len(untold) > _MAX_FINDINGS:
@@ -165,7 +205,7 @@ def _untold(store: Store, archived: Archived, read: Sequence[Contents], now: flo
 def _drop_told(untold: dict[str, str], manifests: Iterable[Manifest]) -> dict[str, str]:
     """Remove the publications of which a tick tells, and return what is left."""
     for manifest in manifests:
-        for tick in manifest.ticks:
+        for tick in (*manifest.ticks, *manifest.elsewhere):
             untold.pop(tick.sha256, None)
     return untold
 

@@ -80,7 +80,10 @@ def test_a_tick_belongs_to_its_planned_hour_and_its_publication_to_that_of_its_t
 
     by_start = {message["start"]: contents for message, contents in bundles_of(tmp_path, stage.out)}
     first, second = by_start[write_stamp(HOUR)], by_start[write_stamp(HOUR + 3600)]
-    assert len(first.publications) == 1 and not first.manifests
+    [beside] = first.manifests
+    assert len(first.publications) == 1 and not beside.ticks
+    assert [tick.planned_ms for tick in beside.elsewhere] == [(HOUR + 3605) * 1000]
+    assert beside.header.url == "http://feeds.example/one"
     assert not second.publications and len(second.manifests[0].ticks) == 1
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aggregator.feeds.bundle import write_bundle
-from aggregator.feeds.catalogue import find_bundles
-from aggregator.feeds.layout import FORMATS, Publication
-from aggregator.feeds.manifest import Manifest
+from aggregator.feeds.catalogue import Span, find_bundles
+from aggregator.feeds.compress import Compress
+from aggregator.feeds.coverage import measure
+from aggregator.feeds.evidence import gather
+from aggregator.feeds.layout import FORMATS, BundleName, FeedFolders, Publication, read_stamp
+from aggregator.feeds.manifest import Manifest, make_manifest
 from aggregator.feeds.verify import Checked, Parser, guessed_parser, known_parser, verify
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
@@ -27,6 +31,7 @@ from tests.feeds.archives import (
 )
 from tests.feeds.bundles import MemoryBody
 from tests.feeds.captures import capture
+from tests.feeds.stepping import FEED, Stepped, failed, publish
 from tests.stores.servers import S3Server
 
 LATER = START + 86_400.0
@@ -140,6 +145,48 @@ def test_of_a_feed_whose_clock_is_wrong_by_hours_nobody_is_asked_for_the_ticks(t
     (checked,) = check(store)
 
     assert checked.findings == ()
+
+
+def test_what_compress_makes_of_a_feed_whose_first_timestamp_is_hours_old_has_no_findings(tmp_path: Path) -> None:
+    stage = Stepped(Compress, tmp_path, pushto="bundled@node")
+    data = CAPTURES[0][1]
+    stage.push(publish(tmp_path, CAPTURES[0][0], data, planned=START + 5 * 3600 + 20))
+    stage.push(*(failed(START + 5 * 3600 + 60 * number) for number in range(1, 60)))
+    stage.run(until=START + 10 * 3600)
+    store = folder_store(tmp_path)
+    for message in stage.out:
+        path = tmp_path / message["file"]
+        store.put(BundleName(FEED, read_stamp(message["start"])).path, path.read_bytes())
+
+    assert [checked.findings for checked in check(store)] == [(), ()]
+    # and the first hour is no hour in which it was to be downloaded
+    [(_, evidence)] = gather(store, "", FeedFolders(tmp_path / "nothing"), Span(START, int(LATER)), lambda feed: True)
+    coverage = measure(FEED, evidence, Span(START, int(LATER)), LATER, strict=False)
+    assert [hour.start for hour in coverage.hours] == [START + 5 * 3600]
+
+
+def test_a_manifest_of_an_older_version_may_tell_of_a_publication_wherever_it_is(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    key = store_bundle(store, published(), prefix="p")
+    far = START + 30 * 86_400
+    *told, forgotten = ticks_of(published())
+    store_bundle(store, [], [manifest(told, start=far)], start=far, prefix="p")
+
+    checked, _ = verify(store, find_bundles(store, "p"), lambda feed, extension: None, LATER + 60 * 86_400)
+
+    names = {body.member.sha256: body.name for body in published()}
+    assert checked.findings == (f"{key}: no manifest tells of {names[forgotten.sha256]}",)
+
+
+def test_a_publication_that_only_the_record_beside_it_tells_of_and_that_is_gone_is_found(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
+    bodies = published()
+    header = msgspec.structs.replace(manifest([]).header, elsewhere=tuple(ticks_of(bodies)))
+    store_bundle(store, bodies[1:], [make_manifest(header, [])])
+
+    (checked,) = check(store)
+
+    assert len(checked.findings) == 1 and "no member has the hash" in checked.findings[0]
 
 
 def test_contents_of_another_feed_or_period_are_found(tmp_path: Path) -> None:
