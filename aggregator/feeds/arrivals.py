@@ -14,6 +14,7 @@ def records_of(arrival: Filtered | Missed, period_s: int) -> list[tuple[int, Rec
     if isinstance(arrival, Missed):
         row = Record(
             node=arrival.node,
+            instance=arrival.instance,
             url=arrival.url,
             period_ms=arrival.period_ms,
             missed_from_ms=arrival.missed_from_ms,
@@ -22,6 +23,7 @@ def records_of(arrival: Filtered | Missed, period_s: int) -> list[tuple[int, Rec
         return parts_of(row, None, period_s)
     record = Record(
         node=arrival.node,
+        instance=arrival.instance,
         url=arrival.url,
         period_ms=arrival.period_ms,
         tick=arrival.tick,
@@ -39,6 +41,7 @@ def parts_of(record: Record, published_at: int | None, period_s: int) -> list[tu
             return [(start, record)]
         alone = Record(
             node=record.node,
+            instance=record.instance,
             url=record.url,
             period_ms=record.period_ms,
             publication=record.publication,

@@ -59,8 +59,9 @@ class Compress(Stage):
     """Bundle what was published and what became of every tick, one bundle a feed and period.
 
     In: of kind `filtered`: `feed`, `tick` (as in a manifest), `publication` (the file's name or ''), `published_ms`
-    (Unix milliseconds or null), `url`, `period_ms` (of the feed), `node`. Of kind `missed`: `feed`, `missed_from_ms`,
-    `missed_to_ms`, `url`, `period_ms`, `node`. To itself: `close` and `clear`, each with `feed` and `start`.
+    (Unix milliseconds or null), `url`, `period_ms` (of the feed), `node`, `instance`. Of kind `missed`: `feed`,
+    `missed_from_ms`, `missed_to_ms`, `url`, `period_ms`, `node`, `instance`. To itself: `close` and `clear`, each with
+    `feed` and `start`.
     Out: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (from the instance's folder),
     `sha256`, `size` (bytes), `contents_id`, `level`.
     Effect: a bundle below `data/feeds/bundles`; the publications in it go once its message is on its way. A period

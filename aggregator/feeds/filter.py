@@ -42,8 +42,8 @@ class Filter(Stage):
 
     In: of kind `downloaded`: for each tick what `download` says of it.
     Out: of kind `filtered`: `feed`, `tick` (as in a manifest, with its final outcome), `publication` (the file's name
-    or ''), `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`; of kind `missed`, for ticks missed
-    in a row: `missed_from_ms` and `missed_to_ms` in place of these.
+    or ''), `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`, `instance`; of kind `missed`, for
+    ticks missed in a row: `missed_from_ms` and `missed_to_ms` in place of these.
     Effect: the body moves below `data/feeds/publications`, or with its report below `data/feeds/rejected`, or goes when
     the feed said the same before; until that is committed it can be found where it was.
     How a body is read, what its file is called and when it is stale says the feed's configuration. A feed that left it
@@ -120,7 +120,7 @@ class Filter(Stage):
     def handle(self, message: Message) -> Iterator[Outcome]:
         told = decode(message.raw, Downloaded)
         if told.tick is None:
-            yield Send(self.settings.pushto, encode(_missed(told, self.context.node)))
+            yield Send(self.settings.pushto, encode(_missed(told, self.context)))
             return
         about = self._descriptions.about(told)
         state = self._states.get(told.feed, FeedState())
@@ -174,6 +174,7 @@ class Filter(Stage):
             url=about.url,
             period_ms=told.period_ms,
             node=self.context.node,
+            instance=self.context.instance_id,
         )
         return Send(self.settings.pushto, encode(filtered))
 
@@ -339,14 +340,15 @@ class Filter(Stage):
                     yield "bundle", f"[{section}] says {options.get('bundle', '1h')}; both must say the same"
 
 
-def _missed(told: Downloaded, node: str) -> Missed:
+def _missed(told: Downloaded, context: Context) -> Missed:
     return Missed(
         feed=told.feed,
         missed_from_ms=told.missed_from_ms or 0,
         missed_to_ms=told.missed_to_ms or 0,
         url=told.url,
         period_ms=told.period_ms,
-        node=node,
+        node=context.node,
+        instance=context.instance_id,
     )
 
 

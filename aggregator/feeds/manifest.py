@@ -23,6 +23,7 @@ COVERED: tuple[Outcome, ...] = ("ok", "same", "not_modified")
 """The outcomes by which we know for sure what the feed showed."""
 
 VERSION = 1
+LONGEST_NODE = 80
 MIN_TICK_MS = 100
 """The shortest period that a feed may have."""
 _SPARE_TICKS = 1000
@@ -74,6 +75,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The feed's own period; 0 when it is not known."""
     url: str = ""
     """With secrets masked."""
+    instance: str | msgspec.UnsetType = msgspec.UNSET
+    """The id of the instance whose ticks these are: copies have one node's name and two ids. Its beginning stands in
+    `node` as well, so that neither takes the place of the other."""
     elsewhere: tuple[Tick, ...] | msgspec.UnsetType = msgspec.UNSET
     """Ticks of other periods that brought publications of this one, as the feed's clock and the plan differ. They are
     recorded in full where they were planned, and stand here so that each publication has its record beside it."""
@@ -112,6 +116,15 @@ def make_manifest(header: Header, ticks: Iterable[Tick]) -> Manifest:
     if not is_manifest_name(name):
         raise BadManifest(f"bad node in a manifest (found {header.node[:80]!r})")
     return _arranged(header, ticks, header.elsewhere or ())
+
+
+def source_name(node: str, instance: str) -> str:
+    """Return what a node is called in its manifests: with the beginning of its instance's id, when that is known.
+
+    Older versions take it for a node's name, of which there are 80 characters at most, and keep it apart from others.
+    """
+    mark = instance[:8]
+    return f"{node[: LONGEST_NODE - 1 - len(mark)]}.{mark}" if mark else node
 
 
 def _arranged(header: Header, ticks: Iterable[Tick], elsewhere: Iterable[Tick]) -> Manifest:

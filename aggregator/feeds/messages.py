@@ -29,6 +29,7 @@ MOST_BYTES = 1_000_000
 """No message of ours comes near: headers are cut, addresses and errors bounded."""
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_INSTANCE = re.compile("[A-Za-z0-9_-]{1,64}", re.ASCII)
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 Moment = Annotated[int, msgspec.Meta(ge=0, lt=YEAR_10000 * 1000)]
@@ -128,10 +129,13 @@ class Filtered(Kind, frozen=True, kw_only=True, tag="filtered"):
     url: str
     period_ms: Period
     node: str
+    instance: str = ""
+    """The id of the instance that this node was, empty where nobody knows."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
         check_node(self.node)
+        check_instance(self.instance)
         check_tick(self.tick)
         if not self.publication:
             return
@@ -151,10 +155,13 @@ class Missed(Kind, frozen=True, kw_only=True, tag="missed"):
     url: str
     period_ms: Period
     node: str
+    instance: str = ""
+    """The id of the instance that this node was, empty where nobody knows."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
         check_node(self.node)
+        check_instance(self.instance)
         check_row(self.missed_from_ms, self.missed_to_ms, self.period_ms)
 
 
@@ -168,6 +175,12 @@ def check_node(name: str) -> None:
     """Raise ValueError for what no node can be called."""
     if not is_node_name(name):
         raise ValueError(f"no node's name (found {shorten(name)}); allowed: letters, digits, _ . - (at most 80)")
+
+
+def check_instance(text: str) -> None:
+    """Raise ValueError for what is no id of an instance."""
+    if text and not _INSTANCE.fullmatch(text):
+        raise ValueError(f"no id of an instance (found {shorten(text)})")
 
 
 def check_row(first_ms: int | None, last_ms: int | None, period_ms: int) -> None:

@@ -20,8 +20,8 @@ import msgspec
 
 from aggregator.durable import sync_folders
 from aggregator.feeds.layout import is_publication_name, parse_publication, write_stamp
-from aggregator.feeds.manifest import MIN_TICK_MS, Header, Manifest, Tick, make_manifest
-from aggregator.feeds.messages import LONGEST_PERIOD_MS, check_node, check_row, check_tick
+from aggregator.feeds.manifest import MIN_TICK_MS, Header, Manifest, Tick, make_manifest, source_name
+from aggregator.feeds.messages import LONGEST_PERIOD_MS, check_instance, check_node, check_row, check_tick
 
 _TICKS = re.compile(r"ticks\.(\d+)\.jsonl")
 _MEMBERS = re.compile(r"members\.(\d+)\.txt")
@@ -31,6 +31,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One tick, or a row of missed ones, and what the manifest's header says of its feed; or a publication alone."""
 
     node: str
+    instance: str = ""
     url: str = ""
     period_ms: int = 0
     tick: Tick | None = None
@@ -164,6 +165,7 @@ def sound(records: Iterable[Record], log: logging.Logger) -> Iterator[Record]:
     for record in records:
         try:
             check_node(record.node)
+            check_instance(record.instance)
             if record.period_ms and not MIN_TICK_MS <= record.period_ms <= LONGEST_PERIOD_MS:
                 raise ValueError(f"no period of a feed (found {record.period_ms} ms)")
             for tick in (record.tick, record.brought_by):
@@ -178,29 +180,34 @@ def sound(records: Iterable[Record], log: logging.Logger) -> Iterator[Record]:
 
 
 def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Record]) -> list[Manifest]:
-    """Return a manifest for each node that records came from. The latest tick says what the feed's header is."""
-    last: dict[str, tuple[int, bytes, Record]] = {}
-    ticks: dict[str, list[Tick]] = {}
-    elsewhere: dict[str, list[Tick]] = {}
+    """Return a manifest for each node and instance that records came from.
+
+    The latest tick says what the feed's header is.
+    """
+    last: dict[tuple[str, str], tuple[int, bytes, Record]] = {}
+    ticks: dict[tuple[str, str], list[Tick]] = {}
+    elsewhere: dict[tuple[str, str], list[Tick]] = {}
     for record in records:
         these = list(record.ticks())
         if not these and record.brought_by is None:
             continue
-        ticks.setdefault(record.node, []).extend(these)
-        elsewhere.setdefault(record.node, []).extend([record.brought_by] if record.brought_by else [])
+        source = record.node, record.instance
+        ticks.setdefault(source, []).extend(these)
+        elsewhere.setdefault(source, []).extend([record.brought_by] if record.brought_by else [])
         rank = (these[-1].planned_ms if these else -1, msgspec.json.encode(record), record)
-        last[record.node] = max(last.get(record.node, rank), rank, key=lambda known: known[:2])
+        last[source] = max(last.get(source, rank), rank, key=lambda known: known[:2])
     manifests = []
-    for node, mine in sorted(ticks.items()):
-        latest = last[node][2]
+    for (node, instance), mine in sorted(ticks.items()):
+        latest = last[node, instance][2]
         header = Header(
             feed=feed,
             start=write_stamp(start),
-            node=node,
+            node=source_name(node, instance),
             period_s=period_s,
             tick_ms=latest.period_ms,
             url=latest.url,
-            elsewhere=tuple(elsewhere[node]),
+            instance=instance or msgspec.UNSET,
+            elsewhere=tuple(elsewhere[node, instance]),
         )
         manifests.append(make_manifest(header, mine))
     return manifests

@@ -109,6 +109,21 @@ def test_a_row_of_missed_ticks_is_spread_over_the_hours_it_touches(tmp_path: Pat
     assert counts == [60, 60, 1]
 
 
+def test_a_copied_instance_has_a_manifest_of_its_own(tmp_path: Path) -> None:
+    stage = compress(tmp_path)
+    for instance in ("one", "other"):
+        stage.push({**failed(HOUR + 1), "instance": instance})
+    stage.push({**publish(tmp_path, HOUR + 3590, b"late", planned=HOUR + 3605), "instance": "one"})
+    row = {"feed": FEED, "missed_from_ms": HOUR * 1000, "missed_to_ms": HOUR * 1000, "url": "", "period_ms": 1000}
+    stage.push({"kind": "missed", **row, "node": "here", "instance": "other"})
+    stage.run(until=HOUR + 4000)
+
+    by_start = {message["start"]: contents for message, contents in bundles_of(tmp_path, stage.out)}
+    contents = by_start[write_stamp(HOUR)]
+    found = [(one.header.node, one.header.instance, len(one.ticks), len(one.elsewhere)) for one in contents.manifests]
+    assert found == [("here.one", "one", 1, 1), ("here.other", "other", 2, 0)]
+
+
 def test_two_nodes_have_a_manifest_each(tmp_path: Path) -> None:
     stage = compress(tmp_path)
     stage.push(failed(HOUR + 1, node="a"), failed(HOUR + 1, node="b"))

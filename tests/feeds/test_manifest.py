@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from aggregator.feeds.manifest import (
     Tick,
     decode_manifest,
     encode_manifest,
+    make_manifest,
+    source_name,
     unite_manifests,
 )
 from tests.feeds.bundles import HOUR, manifest
@@ -26,7 +29,22 @@ TICKS = st.builds(
     flags=st.sampled_from([(), ("backwards",)]),
     error=st.sampled_from(["", "timeout", "Zeitüberschreitung\n"]),
 )
-MANIFESTS = st.builds(manifest, st.sampled_from(["a", "b.example.org"]), st.lists(TICKS, max_size=8))
+
+
+def _manifest(node: str, ticks: list[Tick], instance: str, elsewhere: list[Tick]) -> Manifest:
+    header = msgspec.structs.replace(
+        manifest(node, []).header, instance=instance or msgspec.UNSET, elsewhere=tuple(elsewhere) or msgspec.UNSET
+    )
+    return make_manifest(header, ticks)
+
+
+MANIFESTS = st.builds(
+    _manifest,
+    st.sampled_from(["a", "b.example.org"]),
+    st.lists(TICKS, max_size=8),
+    st.sampled_from(["", "0123456789ab", "c"]),
+    st.lists(TICKS, max_size=3),
+)
 
 
 @given(MANIFESTS)
@@ -70,6 +88,14 @@ def test_nodes_are_kept_apart() -> None:
         "a",
         "b",
     ]
+
+
+@pytest.mark.parametrize("node", ["here", "n" * 80])
+def test_two_instances_with_one_nodes_name_have_names_that_older_versions_keep_apart(node: str) -> None:
+    names = [source_name(node, instance) for instance in ("0123456789abcdef", "fedcba9876543210", "")]
+
+    assert len(set(names)) == 3 and names[2] == node
+    assert all(len(name) <= 80 and name.startswith(node[:71]) for name in names)
 
 
 def test_manifests_of_different_bundles_do_not_unite() -> None:
