@@ -51,6 +51,8 @@ class Period(msgspec.Struct):
     """In Unix seconds; of one that was open before this process started, its start."""
     timer_at: float = 0.0
     """When the last timer is due that this process has set; of one that was open before, nobody knows."""
+    has_records: bool = False
+    """True once this process has written records of ticks for its bundle."""
     patience_s: float = 60.0
     """How long after its timer, and its time to close, a period waits for another timer."""
 
@@ -237,7 +239,9 @@ class Compress(Stage):
             yield self._timer(feed, start)
             return
         self._write(feed, start)
+        self._look_for_records(feed, start, period)
         yield from self._refile(feed, start, period.revision)
+        period.has_records = self._folder(feed, start).has_records(period.revision)
         wait_s = PATIENCE * self.settings.grace
         since = self.context.clock() - wait_s
         in_flight = not force and overdue_s < wait_s and self._folder(feed, start).in_flight(since)
@@ -281,8 +285,25 @@ class Compress(Stage):
     def _write(self, feed: str, start: int) -> None:
         records = self._records.get((feed, start))
         if records:
-            self._unsynced |= self._folder(feed, start).append(self.periods[feed, start].revision, records)
+            period = self.periods[feed, start]
+            self._look_for_records(feed, start, period)
+            self._unsynced |= self._folder(feed, start).append(period.revision, records)
+            period.has_records = True
             del self._records[feed, start]
+
+    def _look_for_records(self, feed: str, start: int, period: Period) -> None:
+        """Report a folder whose records somebody removed: what became of its ticks is not known any more."""
+        if period.has_records and not self._folder(feed, start).has_records(period.revision):
+            period.has_records = False
+            self.context.report(
+                "records_gone",
+                f"{self._folder(feed, start).folder} lost the records of its ticks before they were bundled, and maybe "
+                "publications with them: somebody removed them",
+                "look for who removes files below data/feeds, and put them back from a copy if there is one",
+                about=feed,
+                level="error",
+                lasting=True,
+            )
 
     def _next_revision(self, feed: str, start: int) -> int:
         listed = self._folder(feed, start).last_listed()

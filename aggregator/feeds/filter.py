@@ -280,6 +280,14 @@ class Filter(Stage):
     def _vanished(self, told: Downloaded, tick: Tick) -> Tick:
         """Return the outcome of a tick whose body is not where it was put: rejected before, or removed by somebody."""
         report = self.rejects.find(told.feed, tick.planned_ms, told.extension)
+        if report is None:
+            self.context.report(
+                "download_gone",
+                f"{told.file} was downloaded and has gone before it was filed",
+                "look for who removes files below data/feeds; if an older Redis came back it may be archived already",
+                about=told.feed,
+                lasting=True,
+            )
         reason = str(report["reason"]) if report else "the downloaded file has gone"
         return _with(tick, outcome="invalid", error=reason)
 

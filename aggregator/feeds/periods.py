@@ -68,6 +68,10 @@ class PeriodFolder:
         """Return the highest revision of which a list of members lies here."""
         return max((int(match[1]) for name in self.names() if (match := _MEMBERS.fullmatch(name))), default=0)
 
+    def has_records(self, revision: int) -> bool:
+        """True when ticks of a revision are written down here."""
+        return (self.folder / f"ticks.{revision}.jsonl").exists()
+
     def append(self, revision: int, records: Iterable[Record]) -> set[Path]:
         """Append records durably. What a crash left half written at the end of the file does no harm.
 

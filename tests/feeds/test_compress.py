@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
@@ -122,6 +123,20 @@ def test_a_copied_instance_has_a_manifest_of_its_own(tmp_path: Path) -> None:
     contents = by_start[write_stamp(HOUR)]
     found = [(one.header.node, one.header.instance, len(one.ticks), len(one.elsewhere)) for one in contents.manifests]
     assert found == [("here.one", "one", 1, 1), ("here.other", "other", 2, 0)]
+
+
+@pytest.mark.parametrize("comes_more", [True, False])
+def test_records_that_somebody_removed_are_reported_as_lost(tmp_path: Path, comes_more: bool) -> None:
+    stage = compress(tmp_path)
+    stage.push(failed(HOUR + 1))
+    stage.step()
+    shutil.rmtree(tmp_path / "data/feeds")
+    if comes_more:
+        stage.push(failed(HOUR + 61))
+    stage.run(until=HOUR + 4000)
+
+    [report] = stage.context.reports.values()
+    assert (report.code, report.about, report.level, report.lasting) == ("records_gone", FEED, "error", True)
 
 
 def test_two_nodes_have_a_manifest_each(tmp_path: Path) -> None:

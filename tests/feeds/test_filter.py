@@ -479,6 +479,8 @@ def test_a_file_that_somebody_took_away_is_told_as_that(line: Filtering) -> None
     filtered = line.handle(message)
 
     assert (filtered.tick.outcome, filtered.tick.error) == ("invalid", "the downloaded file has gone")
+    [report] = line.stage.context.reports.values()
+    assert (report.code, report.about, report.lasting) == ("download_gone", "ace", True)
 
 
 # What goes through
