@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
@@ -13,12 +12,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from aggregator.durable import sync_folder
 from aggregator.errors import Reject
 from aggregator.feeds.bodies import Bodies
 from aggregator.feeds.descriptions import About, Descriptions
 from aggregator.feeds.faults import fault_of_message, stage_wide
 from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
+from aggregator.feeds.filing import Filing
 from aggregator.feeds.layout import (
     BundlePeriod,
     FeedFolders,
@@ -75,7 +74,7 @@ class Filter(Stage):
         self.bodies = Bodies(self.folders)
         self._states: dict[str, FeedState] = {}
         self._changed: set[str] = set()
-        self._unsynced: set[Path] = set()
+        self.filing = Filing(self.folders, self.bodies, settings.bundle)
         self._descriptions = Descriptions(context)
         self._untold = Untold(context, self.folders, self._descriptions.configured)
         self._witness = Witness(self.folders.newest)
@@ -108,10 +107,7 @@ class Filter(Stage):
     def settle(self) -> Mapping[str, str]:
         """Make the new names durable, and remember what was decided."""
         with stage_wide():
-            for folder in list(self._unsynced):
-                if folder.is_dir():
-                    sync_folder(folder)
-                self._unsynced.discard(folder)
+            self.filing.sync()
             self.rejects.sweep(self.context.clock())
         self.bodies.settle()
         changed, self._changed = self._changed, set()
@@ -138,7 +134,7 @@ class Filter(Stage):
         """True for the message of a body that was found without it, or that was found though it was on its way."""
         if not told.file or self.bodies.find(self._source(told)):
             return False
-        return tick.planned_ms in state.found or (told.found and self._published(told, tick) is None)
+        return tick.planned_ms in state.found or (told.found and self.filing.find(told.feed, tick) is None)
 
     def _handle(self, told: Downloaded, about: About, tick: Tick, known: FeedState, *, is_late: bool) -> Send:
         """Decide on a tick. One that comes behind younger ones is not what the feed shows now."""
@@ -200,7 +196,7 @@ class Filter(Stage):
             self.bodies.remove(source)
             state.see(known.content, tick.fetched_ms)
             return _with(tick, outcome="same", header_ms=known.published_ms), ""
-        path = self.bodies.find(source) or self._published(told, tick)
+        path = self.bodies.find(source) or self.filing.find(told.feed, tick)
         if path is None:
             return self._vanished(told, tick), ""
         body = path.read_bytes()
@@ -222,8 +218,8 @@ class Filter(Stage):
         # a fraction that rounds up must not tell of another second, and so of another period, than the file's name
         published_ms = min(round(published * 1000), second * 1000 + 999)
         entities = _entities(about.format, body)
-        publication = self._name(Publication(feed, second, about.extension), tick, state, path)
-        target = self.folders.publication(publication, self.settings.bundle)
+        plain = Publication(feed, second, about.extension)
+        target = self.filing.choose(plain, tick, path, is_taken=state.is_taken(second, tick.sha256))
         tick = _with(tick, entities=entities, header_ms=published_ms)
         known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
         now_ms = tick.fetched_ms
@@ -234,7 +230,7 @@ class Filter(Stage):
             self.bodies.decide(path)
             state.see(known.content, now_ms)
             return _with(tick, outcome="same"), ""
-        self._lay_down(path, target)
+        self.filing.lay_down(path, target)
         state.publish(known, len(body), now_ms)
         state.see(known.content, now_ms)
         return _with(tick, flags=(*tick.flags, *flags)), target.name
@@ -251,31 +247,6 @@ class Filter(Stage):
             "look whether `timestamp` reads the right place; it is archived under the time it gives",
             about=feed,
         )
-
-    def _name(self, plain: Publication, tick: Tick, state: FeedState, path: Path) -> Publication:
-        """Return the first of the possible names that is free, or is this body's own already."""
-        taken = state.is_taken(plain.published_at, tick.sha256)
-        for variant in (*(() if taken else ("",)), tick.sha256[:8]):
-            publication = plain._replace(variant=variant)
-            target = self.folders.publication(publication, self.settings.bundle)
-            if not target.exists() or filecmp.cmp(path, target, shallow=False):
-                return publication
-        return plain._replace(variant=tick.sha256)
-
-    def _lay_down(self, path: Path, target: Path) -> None:
-        if not target.parent.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._unsynced |= {target.parent.parent, target.parent.parent.parent}
-        self.bodies.publish(path, target)
-        self._unsynced.add(target.parent)
-
-    def _published(self, told: Downloaded, tick: Tick) -> Path | None:
-        """Find a body that was committed before, among the publications: Redis came back older than it was."""
-        for path in sorted((self.folders.publications / told.feed).glob("*/*"), reverse=True):
-            same_size = path.is_file() and path.stat().st_size == tick.size_bytes
-            if same_size and hashlib.sha256(path.read_bytes()).hexdigest() == tick.sha256:
-                return path
-        return None
 
     def _vanished(self, told: Downloaded, tick: Tick) -> Tick:
         """Return the outcome of a tick whose body is not where it was put: rejected before, or removed by somebody."""
