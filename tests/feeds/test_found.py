@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from redis.client import Redis
 
 from aggregator.feeds.archive import Archive
 from aggregator.feeds.compress import Compress
@@ -18,6 +21,7 @@ from aggregator.feeds.headernotes import read_headers
 from aggregator.feeds.landing import Landing
 from aggregator.feeds.layout import FeedFolders, write_stamp
 from aggregator.feeds.messages import Downloaded
+from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import History, Message
 from aggregator.runtime.stage import Drop
 from aggregator.stores import open_store
@@ -25,9 +29,10 @@ from aggregator.stores.settings import StoreSettings
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
-from tests.feeds.machines import Machine, stored
+from tests.feeds.machines import PROJECT, Machine, stored
 from tests.feeds.stepping import FEED, Stepped, failed, held, publish
 from tests.feeds.test_archive import local_bundle, local_files, names_in
+from tests.servers import wait_until
 
 CAPTURES = [body for _, body in subway_captures()]
 
@@ -370,3 +375,41 @@ def test_what_another_redis_knew_of_is_archived_though_workers_are_killed(
     store = open_store(f"file://{tmp_path}/store")
     assert sum(len(contents.publications) for contents in stored(store).values()) == 8
     assert FeedFolders(root / "data/feeds").bundles.exists()
+
+
+def test_a_filter_that_is_killed_while_it_takes_what_it_found_takes_each_body_once(
+    tmp_path: Path, redis_url: str, redis_client: Redis, namespace: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/node").write_text("here\n")
+    (tmp_path / "loglines.cfg").write_text(
+        f"[redis]\nurl = {redis_url}\nnamespace = {namespace}\n[feed_ace]\nurl = http://x.example/\nextension = txt\n"
+        "[worker_filter]\nstage = filter\nlistento = fetched@node\npushto = published@node\nbatch = 7\n"
+        "maxdeliveries = 1000\n"
+    )
+    line = Filtering(tmp_path)
+    for number in range(150):
+        line.download(b"%d" % number, timestamp="none", format="other", extension="txt")
+    line.age(500)
+    keys = Keys(namespace)
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "aggregator", "-r", str(tmp_path), "work", "worker_filter", "0"]
+        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+
+    worker = start()
+    try:
+        for least in (1, 30, 60, 90, 120):
+            wait_until(lambda least=least: redis_client.llen(keys.queue("published@here")) >= least, 60)  # type: ignore[misc]
+            worker.kill()
+            worker.wait()
+            worker = start()
+        wait_until(lambda: redis_client.llen(keys.queue("published@here")) >= 150 and not line.downloads(), 60)
+    finally:
+        worker.kill()
+        worker.wait()
+
+    told = [msgspec.json.decode(raw) for raw in redis_client.lrange(keys.queue("published@here"), 0, -1)]
+    assert [one["tick"]["planned_ms"] for one in told] == [NOW_MS + 10_000 * number for number in range(1, 151)]
+    assert {one["tick"]["outcome"] for one in told} == {"ok"}
+    assert sorted(line.publications().values()) == sorted(b"%d" % number for number in range(150))
