@@ -47,6 +47,8 @@ class Chain:
         self.name = name
         self.unsure = False
         """True when files were being renamed at the last look, so that nothing was decided."""
+        self.elsewhere = False
+        """True when the path names a file that is followed under another path."""
         self.changed: dict[str, str | None] = {}
         """Positions to store that changed otherwise than by reading; None forgets one."""
         self._path = LivePath(path, name, context, matched=matched)
@@ -80,6 +82,11 @@ class Chain:
     def followed(self) -> bool:
         """True while one of the files at least is there."""
         return any(not each.position.gone for each in self._files)
+
+    @property
+    def seen_before(self) -> bool:
+        """True when a file was there once."""
+        return self._seen_before
 
     def claim(self) -> None:
         """Tell the other chains which files are followed here."""
@@ -205,7 +212,8 @@ class Chain:
 
     def _open_live(self, now: float) -> OpenFile | None:
         file = self._path.open(now, was_there=self._seen_before)
-        if file is None or not self._known.is_elsewhere(self._files, key_of(file), text_in(file)):
+        self.elsewhere = file is not None and self._known.is_elsewhere(self._files, key_of(file), text_in(file))
+        if file is None or not self.elsewhere:
             return file
         file.close()
         self._path.missing = True

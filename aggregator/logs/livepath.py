@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from aggregator.logs.openfile import OpenFile, key_of, open_file
 from aggregator.runtime.stage import Context
 
 GAP_S = 60.0
 """A path that was there may be missing for so long, between a rotation and the next line, without being reported."""
+
+NEVER_S = 300.0
+"""Where nothing was ever followed for so long, the configuration is wrong."""
 
 
 class LivePath:
@@ -36,11 +40,12 @@ class LivePath:
         except OSError as error:
             self.missing = isinstance(error, FileNotFoundError) or (self._matched and not error.errno)
             self._missed_at = self._missed_at or now
-            between_files = was_there and self.missing and now - self._missed_at < GAP_S
+            missed_s = now - self._missed_at
             if self.missing and self._matched:
-                self.problem = ""
-            elif not between_files:
-                self.report(error.strerror or str(error))
+                self._withdraw()
+            elif not (was_there and self.missing and missed_s < GAP_S):
+                never = self.missing and not was_there and missed_s >= NEVER_S
+                self.report(error.strerror or str(error), level="error" if never else "warning")
             return None
         self._missed_at, self.missing = 0.0, False
         return file
@@ -53,10 +58,24 @@ class LivePath:
             return False
         return (facts.st_dev, facts.st_ino) == key_of(file)
 
-    def report(self, problem: str) -> None:
-        """Show a problem, and log it when it is new; an empty one is none."""
-        if problem and problem != self.problem:
-            self._context.log.warning("unreadable path=%s reason=%s: it is tried again", self.name, problem)
-        elif self.problem and not problem:
+    def report(self, problem: str, level: Literal["error", "warning"] = "warning") -> None:
+        """Tell of a problem until it is over; an empty one is none."""
+        if problem:
+            code, other = ("follows_nothing", "unreadable") if self.missing else ("unreadable", "follows_nothing")
+            self._context.withdraw(other, self.name)
+            self._context.report(
+                code,
+                f"{self.name} cannot be read: {problem}; it is tried again",
+                "check the path in `logfile`, and the rights of the file and its folders",
+                about=self.name,
+                level=level,
+            )
+        elif self.problem:
             self._context.log.info("readable path=%s", self.name)
+            self._withdraw()
         self.problem = problem
+
+    def _withdraw(self) -> None:
+        self.problem = ""
+        for code in ("follows_nothing", "unreadable"):
+            self._context.withdraw(code, self.name)

@@ -35,6 +35,8 @@ class Pattern:
         self._real_folder = Path(os.path.realpath(root / self._folder))
         self._alone_since: dict[str, float] = {}
         """When numbered files were first seen without the log whose rotated ones they would be, Unix seconds."""
+        self.lonely_since = 0.0
+        """Since when no file is followed for it, Unix seconds; 0 while one is."""
         self.since: float | None = None
         """When it was looked at for the first time, Unix seconds; None before."""
 

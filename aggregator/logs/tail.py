@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -16,6 +16,7 @@ from aggregator.logs.firstsight import FirstSight
 from aggregator.logs.followed import Followed
 from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
+from aggregator.logs.livepath import GAP_S, NEVER_S
 from aggregator.logs.pattern import Pattern
 from aggregator.logs.position import Position, name_of, text_of
 from aggregator.logs.readnote import ReadNotes
@@ -163,6 +164,7 @@ class Tail(Source):
             if chain.look(now, sight):
                 ready.append(chain)
         self._ready.extend(ready)
+        self._tell_of_following_nothing(pattern, chains, now)
         for chain in chains:
             yield from _changes(chain)
             if pattern.is_glob and chain.empty:
@@ -192,6 +194,26 @@ class Tail(Source):
             self.context,
             positions,
             matched=matched,
+        )
+
+    def _tell_of_following_nothing(self, pattern: Pattern, chains: Sequence[Chain], now: float) -> None:
+        """Tell of a glob that no file is followed for; of a path the chain does."""
+        if not pattern.is_glob:
+            return
+        if any(chain.followed or chain.elsewhere or chain.problem for chain in chains):
+            pattern.lonely_since = 0.0
+            self.context.withdraw("follows_nothing", text_of(pattern.text))
+            return
+        pattern.lonely_since = pattern.lonely_since or now
+        lonely_s, ever = now - pattern.lonely_since, any(chain.seen_before for chain in chains)
+        if ever and lonely_s < GAP_S:
+            return
+        self.context.report(
+            "follows_nothing",
+            f"{pattern.text} stands for no file that could be a log",
+            "check `logfile`; rotated, compressed and half-made files are no logs of their own",
+            about=text_of(pattern.text),
+            level="error" if not ever and lonely_s >= NEVER_S else "warning",
         )
 
     def _tell_of_beginning_anew(self) -> None:

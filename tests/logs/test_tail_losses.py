@@ -252,3 +252,90 @@ def test_a_file_that_is_back_is_no_loss(tmp_path: Path, log: Path) -> None:
     tailing.drain(2)
     assert reports(tailing) == {}
     assert tailing.lines == numbered(0, 20)
+
+
+# Patterns without a file
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("access_log*", ["access_log.1764288000", "access_log.1764374400"]),
+        ("logfile.*", ["logfile.2026.11.27", "logfile.2026.11.28"]),
+        ("dspace.log*", ["dspace.log.2026-11-27", "dspace.log.2026-11-28"]),
+        ("catalina.*", ["catalina.1", "catalina.2"]),
+    ],
+)
+def test_a_glob_of_dated_files_without_a_live_log_is_read(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    write(tmp_path / names[0], "a")
+    tailing = Tailing(tmp_path, logfile=pattern)
+    assert tailing.drain() == ["a"]
+    write(tmp_path / names[1], "b")
+    tailing.restart()
+    assert tailing.drain() == ["a", "b"]
+    assert tailing.tail.context.notes["files"] == "2"
+    assert reports(tailing) == {}
+    # the plain name may come yet, and is a log beside them
+    write(tmp_path / names[0].split(".")[0], "c")
+    write(tmp_path / names[0], "d")
+    for _ in range(2):
+        expected = ["a", "b", "c", "d"] if pattern == "access_log*" else ["a", "b", "d"]
+        assert sorted(tailing.drain()) == expected
+        tailing.restart()
+
+
+def test_a_log_of_another_port_is_none_of_the_rotated_ones(tmp_path: Path, log: Path) -> None:
+    write(log, "a")
+    write(tmp_path / "access.443.log", "b")
+    tailing = Tailing(tmp_path, logfile="*.log")
+    assert sorted(tailing.drain()) == ["a", "b"]
+    alone = Tailing(tmp_path, section="worker_alone")
+    alone.drain()
+    write(tmp_path / "access.443.log", "c")
+    log.rename(log.with_name("access.1.log"))
+    write(log, "d")
+    assert alone.drain() == ["a", "d"]
+    assert sorted(tailing.drain()) == ["a", "b", "c", "d"]
+
+
+def test_a_glob_that_follows_nothing_is_told_until_it_follows_something(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "access.log.gz", "packed")
+    tailing = Tailing(tmp_path, logfile="access*")
+    tailing.poll()
+    assert (reports(tailing)["follows_nothing"].level, reports(tailing)["follows_nothing"].about) == (
+        "warning",
+        "access*",
+    )
+    tailing.now += 300
+    tailing.poll()
+    assert reports(tailing)["follows_nothing"].level == "error"
+    assert caplog.text.count("follows_nothing") == 1
+    write(tmp_path / "access.log", "a")
+    tailing.drain()
+    assert reports(tailing) == {}
+    (tmp_path / "access.log").unlink()
+    tailing.drain()
+    assert reports(tailing) == {}, "the next one may come in a moment"
+    tailing.now += 60
+    tailing.poll()
+    tailing.now += 3600
+    tailing.poll()
+    assert reports(tailing)["follows_nothing"].level == "warning"
+
+
+@pytest.mark.parametrize(("make", "code"), [(False, "follows_nothing"), (True, "unreadable")])
+def test_a_path_that_cannot_be_read_is_told_until_it_can(tmp_path: Path, log: Path, make: bool, code: str) -> None:
+    if make:
+        log.mkdir()
+    tailing = Tailing(tmp_path)
+    tailing.poll()
+    tailing.now += 300
+    tailing.poll()
+    assert {code: "warning" if make else "error"} == {code: each.level for code, each in reports(tailing).items()}
+    if make:
+        log.rmdir()
+    write(log, "a")
+    tailing.drain()
+    assert reports(tailing) == {}
