@@ -17,10 +17,10 @@ from aggregator.logs.followed import SETTLE_S, WATCH_S, Followed
 from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import LivePath
-from aggregator.logs.openfile import OpenFile, key_of, open_file
+from aggregator.logs.openfile import OpenFile, key_of, open_file, text_in
 from aggregator.logs.position import Position, text_of
 from aggregator.logs.readnote import NotedFile
-from aggregator.logs.recognise import locate, named_by, text_in, unknown, untaken
+from aggregator.logs.recognise import locate, named_by, unknown, untaken
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders
 from aggregator.logs.vanished import Vanished
 from aggregator.runtime.stage import Context
@@ -191,6 +191,8 @@ class Chain:
             if file is not None:
                 opened.callback(file.close)
             live, new = self._take_stock(file, now)
+            if file is not None and live is None:
+                self._wait_until_written(file, now)
             found = self._arrivals.open(new, now, opened, patient=not first)
             if found and not self._folders.unchanged(self.path):
                 raise BeingRenamed
@@ -208,7 +210,7 @@ class Chain:
             self._live = self._go_on(live, file)
         elif file is not None:
             at_end = first and (sight.at_end or self._put_off.is_it(file))
-            self._live = self._take_over(file) or self._start_live(file, at_end=at_end)
+            self._live = self._succeed(file) or self._take_over(file) or self._start_live(file, at_end=at_end)
 
     def _open_live(self, now: float) -> OpenFile | None:
         file = self._path.open(now, was_there=self._seen_before)
@@ -273,12 +275,34 @@ class Chain:
         self._context.log.info("follow path=%s serial=%d from=%d", self.name, self._serial, followed.position.offset)
         return followed
 
+    def _wait_until_written(self, file: OpenFile, now: float) -> None:
+        """Raise BeingRenamed while the file that was followed until now may be overwritten with a copy of itself."""
+        lost = [each for each in self._files if each.key == key_of(file) and now - SETTLE_S < each.position.gone]
+        if any(each.written_anew(file) for each in lost):
+            raise BeingRenamed
+
+    def _succeed(self, file: OpenFile) -> Followed | None:
+        """Go on in a longer copy that has taken the place of a file; None when it is none."""
+        for each in reversed(self._files):
+            position = each.succeed(file)
+            if position is not None and each.file is not None:
+                followed = self._follow(position, file)
+                if each.position.offset >= each.file.stat().st_size:  # all of it is read in the copy
+                    self.changed[each.position.name] = None
+                return followed
+        return None
+
     def _take_over(self, file: OpenFile) -> Followed | None:
         """Go on with a file that was followed under another path; None when it was not."""
         position = self._known.adopt(file)
         if position is None:
             return None
         self._vanished.found(position.path)
+        self.changed |= {position.name: None, **self._put_off.forget()}
+        return self._follow(position, file)
+
+    def _follow(self, position: Position, file: OpenFile) -> Followed:
+        """Follow a file from a position that was another's."""
         was, self._serial = position.name, self._serial + 1
         position.path, position.serial = self.name, self._serial
         followed = Followed(position)
@@ -286,7 +310,6 @@ class Chain:
         self._files.append(followed)
         self._known.claim(followed, again=True)
         self._seen_before, self._latest = True, max(self._latest, position.mtime)
-        self.changed |= {was: None, **self._put_off.forget()}
         self._change(followed)
         self._context.log.info("go_on path=%s was=%s from=%d", self.name, was, position.offset)
         return followed
@@ -324,7 +347,7 @@ class Chain:
         if each.quiet_for(now, SETTLE_S if removed else WATCH_S):
             each.release()
             each.let_go = True
-            if each is not self._live and not each.position.hashed:
+            if each is not self._live and (each.succeeded or not each.position.hashed):
                 self._drop(each)
 
     def _finish(self, each: Followed) -> None:

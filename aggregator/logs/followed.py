@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from aggregator.logs.copies import common_end, end_of_lines
 from aggregator.logs.lines import Taken, cut_line, end_of_hole, take_lines
-from aggregator.logs.openfile import OpenFile
+from aggregator.logs.openfile import OpenFile, text_in
 from aggregator.logs.position import HEAD_BYTES, Position
 
 SETTLE_S = 5.0
 """A rotated file that did not change for so long has no writer in the middle of a line."""
 WATCH_S = 3600.0
 """A file that did not change for so long is closed; a rotated one is not looked at again."""
-
-_BACKWARDS = 64 * 1024
 
 
 class Followed:
@@ -25,6 +26,8 @@ class Followed:
         self.quiet_since = 0.0
         self.let_go = False
         """True once it was read to its end and closed."""
+        self.succeeded = False
+        """True once a copy took its place: its position would find the next such copy, and is not kept."""
         self.unread: int | None = None
         """How many bytes were there to read when its text was lost; None while that is not known."""
         self._head = b""
@@ -57,18 +60,12 @@ class Followed:
             self.file.close()
             self.file = None
 
-    def start_at_end(self) -> None:
-        """Leave out what is there, except a line that has no newline yet."""
+    def start_at_end(self, end: int | None = None) -> None:
+        """Leave out what is there, or what is before `end`, except a line that has no newline before it."""
         assert self.file is not None
-        end = self.file.stat().st_size
-        at = end
-        while at > 0:
-            begin = max(at - _BACKWARDS, 0)
-            newline = self.file.read_at(begin, at - begin).rfind(b"\n")
-            if newline >= 0:
-                self._skip_to(begin + newline + 1)
-                return
-            at = begin
+        size = self.file.stat().st_size if end is None else end
+        if at := end_of_lines(self.file, 0, size):
+            self._skip_to(at)
 
     def skip_all(self) -> None:
         """Count what is there as read: it was there before the section's first run."""
@@ -82,7 +79,7 @@ class Followed:
 
     def _skip_to(self, offset: int) -> None:
         assert self.file is not None
-        self.position.offset = offset
+        self.position.offset, self.position.start = offset, 0
         self._head = self.file.read_at(0, min(offset, HEAD_BYTES))
         self.position.hash_head(self._head)
         at = max(offset - HEAD_BYTES, 0)
@@ -107,6 +104,33 @@ class Followed:
     def quiet_for(self, now: float, seconds: float) -> bool:
         """True when nothing changed in the open file for so long."""
         return now - self.quiet_since >= seconds
+
+    def succeed(self, file: OpenFile) -> Position | None:
+        """Return how far a file was read by what was read here, where it is a longer copy of this one, now removed.
+
+        What both hold is read there, once. What only the removed file holds is still read here, also if its writer goes
+        on for a while. Returns None where the file is no such copy.
+        """
+        position = self.position
+        if self.file is None or position.codec or file.codec or self.file.stat().st_nlink:
+            return None
+        if file.stat().st_size < position.offset or not position.fits(text_in(file)):
+            return None
+        size, common = self.file.stat().st_size, common_end(self.file, file, position.offset)
+        copied, self.succeeded = msgspec.structs.replace(position), True
+        if common >= size:
+            self.skip_all()
+        else:
+            other = Followed(copied, file)
+            other._skip_to(end_of_lines(file, position.offset, common))
+        return copied
+
+    def written_anew(self, file: OpenFile) -> bool:
+        """True for a file that begins as this one, and is shorter: it may be overwritten with a copy just now."""
+        size = file.stat().st_size
+        if size >= self.position.offset or not self._head:
+            return False
+        return file.read_at(self.position.start, len(self._head)) == self._head[: max(size - self.position.start, 0)]
 
     def intact(self) -> bool:
         """True while what was read is still there: the file was not truncated or written anew."""

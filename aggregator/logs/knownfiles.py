@@ -12,10 +12,9 @@ from functools import cache
 from pathlib import Path
 
 from aggregator.logs.followed import Followed
-from aggregator.logs.openfile import OpenFile, key_of
+from aggregator.logs.openfile import OpenFile, key_of, text_in
 from aggregator.logs.position import HEAD_BYTES, Position, TextAt, text_of
 from aggregator.logs.readnote import ReadNotes
-from aggregator.logs.recognise import text_in
 
 Key = tuple[int, int]
 """Device and inode."""
@@ -68,7 +67,8 @@ class KnownFiles:
         for name, (each, files) in list(self._left.items()):
             if each not in files or each.file is not None:
                 del self._left[name]  # it was found after all
-        left = [each for each, _ in self._left.values()]
+        size = file.stat().st_size
+        left = [each for each, _ in self._left.values() if file.codec or each.position.offset <= size]
         # The same inode is proof enough with the bytes that were read; another one needs a long beginning.
         found = _first_that_fits([each for each in left if each.key == key], text) or _first_that_fits(
             [each for each in left if each.position.hashed == HEAD_BYTES], text

@@ -13,6 +13,8 @@ from typing import IO, Any, Protocol
 
 import zstandard
 
+from aggregator.logs.position import HEAD_BYTES, TextAt
+
 CODECS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError, ValueError)
 _CHUNK = 256 * 1024
@@ -47,6 +49,11 @@ def key_of(file: OpenFile) -> tuple[int, int]:
     """Return device and inode of an open file."""
     facts = file.stat()
     return facts.st_dev, facts.st_ino
+
+
+def text_in(file: OpenFile) -> TextAt:
+    """Return what reads the text of an open file."""
+    return lambda at: file.read_at(at, HEAD_BYTES)
 
 
 def end_of_text(file: OpenFile, size: int) -> tuple[int, bytes]:

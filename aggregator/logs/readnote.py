@@ -12,9 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from aggregator.logs.openfile import OpenFile, key_of
+from aggregator.logs.openfile import OpenFile, key_of, text_in
 from aggregator.logs.position import Position, name_of, text_of
-from aggregator.logs.recognise import text_in
 from aggregator.runtime.stage import Context
 
 FOLDER = Path("data", "logs")

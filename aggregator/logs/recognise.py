@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aggregator.logs.followed import Followed
-from aggregator.logs.openfile import OpenFile, key_of
+from aggregator.logs.openfile import OpenFile, key_of, text_in
 from aggregator.logs.position import HEAD_BYTES, TextAt
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 
@@ -72,11 +72,6 @@ def untaken(files: Sequence[Followed], live: OpenFile | None, beside: Beside, fo
             or any(entry.key == each.key or _is_copy(each, entry, beside, folders) for entry in beside.rotated)
         )
     ]
-
-
-def text_in(file: OpenFile) -> TextAt:
-    """Return what reads the text of an open file."""
-    return lambda at: file.read_at(at, HEAD_BYTES)
 
 
 def _settle(each: Followed, entry: Entry) -> None:
