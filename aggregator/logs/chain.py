@@ -51,6 +51,7 @@ class Chain:
         """True when the path names a file that is followed under another path."""
         self.changed: dict[str, str | None] = {}
         """Positions to store that changed otherwise than by reading; None forgets one."""
+        self._matched = matched
         self._path = LivePath(path, name, context, matched=matched)
         self._folders = folders
         self._known = known
@@ -240,6 +241,9 @@ class Chain:
             entry for entry in new if not self._known.is_elsewhere(self._files, entry.key, self._folders.text(entry))
         ]
 
+    def _is_elsewhere(self, entry: Entry) -> bool:
+        return self._known.is_elsewhere(self._files, entry.key, self._folders.text(entry))
+
     def _locate(self, beside: Beside, now: float) -> None:
         for each in self._files:
             if each.file is not None and not each.intact():
@@ -247,7 +251,7 @@ class Chain:
                 each.unread = max(each.seen[0] - each.position.offset, 0)
                 each.release()
         missed = [each for each in self._files if each.position.gone]
-        for each in locate(self._files, beside, self._folders):
+        for each in locate(self._files, beside, self._folders, self._is_elsewhere):
             if not each.position.gone:
                 self._context.log.info(
                     "gone path=%s serial=%d read=%d", self.name, each.position.serial, each.position.offset
@@ -256,6 +260,7 @@ class Chain:
                 self._change(each)
         if any(not each.position.gone for each in missed):
             self._vanished.found()
+        self.claim()
 
     def _add(self, file: OpenFile, *, read: bool = False, at_end: bool = False) -> Followed:
         """Follow one more file: from its start, or from its end, or counting it as read."""
@@ -316,7 +321,12 @@ class Chain:
 
     def _start_live(self, file: OpenFile, *, at_end: bool) -> Followed:
         """Follow the path's new file. Its position is stored at once, so that the path counts as seen before."""
+        copied = self._known.copied(file, self.name) if self._matched and not self._seen_before else 0
         live = self._add(file, at_end=at_end)
+        if copied:
+            self._context.log.info("copy path=%s bytes=%d: they are read in another file", self.name, copied)
+            live.start_at_end(copied)
+            live.position.copy = True
         if self._latest and not live.position.hashed:
             # Rotated files may be unread still: they changed after the newest that was read, not after this one.
             live.position.mtime = self._latest

@@ -7,14 +7,21 @@ it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from aggregator.logs.copies import common_end, ends_alike
 from aggregator.logs.followed import Followed
 from aggregator.logs.openfile import OpenFile, key_of, text_in
-from aggregator.logs.position import HEAD_BYTES, Position, TextAt, text_of
+from aggregator.logs.position import HEAD_BYTES, Position, TextAt, fingerprint, text_of
 from aggregator.logs.readnote import ReadNotes
+
+_LONG = 1024
+"""A file of so many bytes that is the same as another one throughout is its copy, whatever its name is."""
+_COPY = re.compile(r"~|[.\-_]?(?:bak|backup|old|orig|copy|save|\d[\d.:T_\-]*)", re.IGNORECASE)
+"""What stands behind the name of a copy, even of a short file."""
 
 Key = tuple[int, int]
 """Device and inode."""
@@ -61,6 +68,29 @@ class KnownFiles:
             return False
         return owner.file is not None or owner.position.fits(text)
 
+    def copied(self, file: OpenFile, name: str) -> int:
+        """Return how much of a file that is new as `name` is a copy of one that is followed; 0 for a log of its own.
+
+        A file that bears a followed one's name with something behind it must be the same up to the end of the shorter
+        one. Any other must be the same throughout, and not short: two logs may begin alike.
+        """
+        size, key = file.stat().st_size, key_of(file)
+        head = file.read_at(0, HEAD_BYTES)
+        digest = fingerprint(head) if len(head) == HEAD_BYTES else ""
+        if not size or file.codec:
+            return 0
+        for each in list(self._claims.values()):
+            position = each.position
+            if each.key == key or position.codec:
+                continue
+            behind = name.removeprefix(position.path) if name.startswith(position.path) else "/"
+            named_so = "/" not in behind and (bool(digest) or _COPY.fullmatch(behind) is not None)
+            alike = bool(digest) and position.hash == digest and size >= _LONG
+            shared = _shared(each, file, size) if named_so or alike else 0
+            if shared and (named_so or shared == size):
+                return shared
+        return 0
+
     def adopt(self, file: OpenFile) -> Position | None:
         """Return the position of a file that was followed under another path, and is not there any more."""
         key, text = key_of(file), cache(text_in(file))
@@ -78,6 +108,14 @@ class KnownFiles:
         _, files = self._left.pop(found.position.name)
         files.remove(found)
         return found.position
+
+
+def _shared(each: Followed, file: OpenFile, size: int) -> int:
+    """Return up to where a file of this size seems to be the followed one; 0 when it does not begin so."""
+    if each.file is None:
+        return each.position.offset if size >= each.position.offset and each.position.fits(text_in(file)) else 0
+    end = min(size, each.file.stat().st_size)
+    return end if ends_alike(each.file, file, end) and common_end(each.file, file, 0) >= end else 0
 
 
 def _first_that_fits(files: Iterable[Followed], text: TextAt) -> Followed | None:

@@ -66,6 +66,8 @@ class Position(msgspec.Struct, omit_defaults=True):
     """True for a compressed file that was read to its end: it cannot grow."""
     gone: float = 0.0
     """When the file was first missed, Unix seconds; 0 while it is there."""
+    copy: bool = False
+    """True for a copy of another followed file: what it held at first was read there."""
     suspect: bool = False
     """True for one that is gone, with lines that may not have been read, until that is told."""
     at_end: bool = False

@@ -7,7 +7,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aggregator.logs.followed import Followed
 from aggregator.logs.openfile import OpenFile, key_of, text_in
@@ -15,8 +15,13 @@ from aggregator.logs.position import HEAD_BYTES, TextAt
 from aggregator.logs.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 
 
-def locate(files: Sequence[Followed], beside: Beside, folders: Folders) -> list[Followed]:
-    """Find every file that is not open, and open those that may have more lines. Returns those that are nowhere."""
+def locate(
+    files: Sequence[Followed], beside: Beside, folders: Folders, is_elsewhere: Callable[[Entry], bool]
+) -> list[Followed]:
+    """Find every file that is not open, and open those that may have more lines. Returns those that are nowhere.
+
+    `is_elsewhere` is true for a file that is followed under another path.
+    """
     claimed = {each.key for each in files if each.file is not None}
     homeless = []
     for each in files:
@@ -31,6 +36,12 @@ def locate(files: Sequence[Followed], beside: Beside, folders: Folders) -> list[
     lost, likely = [], [*beside.rotated, *beside.own]
     for each in homeless:
         found = next((entry for entry in likely if entry.key not in claimed and _is_twin(each, entry, folders)), None)
+        if found is None and not each.position.gone and each.position.hashed == HEAD_BYTES:
+            # a long beginning is enough to know it under whatever name
+            others = [entry for entry in folders.beginning(beside, each.position.hash) if not is_elsewhere(entry)]
+            found = next(
+                (entry for entry in others if entry.key not in claimed and _is_twin(each, entry, folders)), None
+            )
         if found is None:
             lost.append(each)
         else:

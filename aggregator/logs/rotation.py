@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.logs.openfile import CODECS, OpenFile, end_of_text, key_of, open_file
-from aggregator.logs.position import HEAD_BYTES, TextAt, text_of
+from aggregator.logs.position import HEAD_BYTES, TextAt, fingerprint, text_of
 from aggregator.runtime.stage import Context
 
 _COMPRESSED = "(?:" + "|".join(re.escape(suffix) for suffix in CODECS) + ")?"
@@ -135,6 +135,8 @@ class Listing:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.by_key = {entry.key: entry for entry in entries}
         self.by_name = {entry.path.name: entry for entry in entries}
+        self.beginnings: dict[str, list[Entry]] | None = None
+        """The files by the hash of their first bytes, once somebody asked."""
         self.rotated: dict[str, list[Entry]] = defaultdict(list)
         """The rotated logs of each live one.
 
@@ -230,6 +232,20 @@ class Folders:
     def end(self, entry: Entry) -> tuple[int, bytes]:
         """Return where the last bytes of a file's text begin, and these. Raises BeingRenamed."""
         return self._read(entry, None)
+
+    def beginning(self, beside: Beside, digest: str) -> list[Entry]:
+        """Return the files whose first `HEAD_BYTES` have this hash, whatever their names are. Raises BeingRenamed."""
+        found = []
+        for listing in beside.listings:
+            if listing.beginnings is None:
+                beginnings: dict[str, list[Entry]] = defaultdict(list)
+                for entry in listing.by_key.values():
+                    _, head = self._read(entry, 0)
+                    if len(head) == HEAD_BYTES:
+                        beginnings[fingerprint(head)].append(entry)
+                listing.beginnings = beginnings
+            found += listing.beginnings.get(digest, [])
+        return found
 
     def _read(self, entry: Entry, at: int | None) -> tuple[int, bytes]:
         key = (*entry.key, entry.size, entry.mtime, at)

@@ -29,6 +29,8 @@ class Vanished:
         each.unread, looked_at = self._notes.unread(each.position)
         if each.unread:
             return True
+        if each.position.copy:
+            return False
         if any(later.position.offset for later in files if later.position.serial > each.position.serial):
             return False  # a later file is begun when the earlier one is read to its end
         quiet = each.unread == 0 and looked_at - each.position.mtime >= WATCH_S

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.logs.driving import Tailing
 from tests.logs.test_tail import numbered, write
@@ -85,3 +89,86 @@ def test_a_log_that_is_replaced_by_another_one_is_read_from_its_start(tmp_path: 
     write(tmp_path / "new", *numbered(10, 30))
     (tmp_path / "new").rename(log)
     assert tailing.drain() == numbered(0, 30)
+
+
+@pytest.mark.parametrize(
+    "name", ["access.log.bak", "access.log~", "access.log1764288000", "copy-of-it", "access-2.log"]
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_copy_beside_the_log_is_not_read(tmp_path: Path, log: Path, name: str, begun: bool) -> None:
+    write(log, *numbered(0, 50))
+    tailing = Tailing(tmp_path, logfile="*")
+    if begun:
+        tailing.drain(2)
+    shutil.copy(log, tmp_path / name)
+    write(log, *numbered(50, 60))
+    if not begun and not name.startswith("access.log"):
+        return  # of two files that nobody has read, nothing tells which one is the copy
+    assert tailing.drain() == numbered(0, 60)
+    tailing.restart()
+    tailing.drain(2)
+    write(tmp_path / name, "its own")
+    write(log, "more")
+    assert sorted(tailing.drain()) == sorted([*numbered(0, 60), "its own", "more"])
+    (tmp_path / name).unlink()
+    tailing.restart()
+    tailing.drain()
+    assert tailing.tail.context.reports == {}
+
+
+@pytest.mark.parametrize("restart", [True, False])
+@pytest.mark.parametrize("name", ["access.log1764288000", "access.log.20261128-x"])
+def test_the_copy_of_copytruncate_is_known_under_any_name(tmp_path: Path, log: Path, name: str, restart: bool) -> None:
+    write(log, *numbered(0, 50))
+    tailing = Tailing(tmp_path, logfile="access.log*")
+    tailing.drain(2)
+    write(log, *numbered(50, 60))
+    shutil.copy(log, tmp_path / name)
+    os.truncate(log, 0)
+    write(log, *numbered(60, 70))
+    if restart:
+        tailing.restart()
+    assert tailing.drain() == numbered(0, 70)
+    assert tailing.tail.context.reports == {}
+
+
+def test_two_logs_that_begin_alike_are_both_read(tmp_path: Path) -> None:
+    for name in ("a.log", "b.log"):
+        write(tmp_path / name, *numbered(0, 2), f"{name} is another")
+    for name in ("app", "app.err"):
+        write(tmp_path / name, "started")
+    tailing = Tailing(tmp_path, logfile="*.log, app*")
+    assert len(tailing.drain()) == 8
+
+
+def test_a_short_copy_is_known_by_its_name_too(tmp_path: Path, log: Path) -> None:
+    write(log, "a", "b")
+    write(tmp_path / "access.log.bak", "a", "b")
+    assert Tailing(tmp_path, logfile="*").drain() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [
+        ("app.2026-11-28.0.log", None),
+        ("access-2026-11-28T10-00-00.123.log.gz", gzip.compress),
+        ("access.log.2026.11.28", None),
+        ("@400000005f2b1c0a1f2e3d4c.s", None),
+        ("old-one.zst", zstandard.compress),
+        ("what ever", None),
+    ],
+)
+def test_a_rotated_file_is_found_by_what_it_holds(
+    tmp_path: Path, log: Path, name: str, compress: Callable[[bytes], bytes] | None
+) -> None:
+    write(log, *numbered(0, 50))
+    tailing = Tailing(tmp_path)
+    tailing.drain(2)
+    write(log, *numbered(50, 60))
+    tailing.tail.stop()
+    (tmp_path / name).write_bytes(compress(log.read_bytes()) if compress else log.read_bytes())
+    log.unlink()
+    write(log, *numbered(60, 70))
+    tailing.restart()
+    assert tailing.drain() == numbered(0, 70)
+    assert tailing.tail.context.reports == {}
