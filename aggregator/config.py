@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from aggregator import exposure, graph, identity, ini, outputs, pirus2, placeholders, redisurl
+from aggregator import exposure, foreign, graph, identity, ini, outputs, pirus2, placeholders, redisurl
 from aggregator.builds import Build
 from aggregator.errors import ConfigError
-from aggregator.instance import Instance, host_node, read_line
+from aggregator.instance import Instance, host_node, read_line, shown
 from aggregator.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name
 from aggregator.sections import CORE, AggregatorSettings, RedisSettings, SupervisorSettings
 from aggregator.settings import (
@@ -163,6 +163,7 @@ class _Loader:
         self.texts: dict[str, dict[str, str]] = {}
 
     def load(self) -> Config:
+        self._refuse_foreign()
         if self.document.faults and not self.raw:
             self._refuse()
         self._expand()
@@ -224,6 +225,15 @@ class _Loader:
             faults = [fault for fault in faults if fault.section in ours and (fault.section or not fault.line)]
         if faults:
             raise ConfigError(*self._lines(faults))
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a file of another program in one line, in place of one for each of its own."""
+        known = (*CORE, *pirus2.IGNORED_SECTIONS)
+        if self.document.begins_with_section or any(
+            section in known or section.startswith((*PREFIXES, *TABLE_PREFIXES)) for section in self.raw
+        ):
+            return
+        raise ConfigError(f"{shown(self.file)}: {foreign.advice(self.file, self.file.read_bytes())}")
 
     def _lines(self, problems: list[ini.Problem]) -> list[str]:
         return render(problems, self.file)

@@ -58,6 +58,8 @@ class Document:
         self.sections: dict[str, Section] = {}
         self.faults: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.begins_with_section = True
+        """False when something else stands before the first section."""
         self.veiled: dict[tuple[str, str | None], str] = {}
         """What to show in place of values that came out of the environment and may be secret, by section, option."""
         self.source = b""
@@ -90,8 +92,12 @@ def veil(text: str, shown: str) -> str:
 
 _INLINE_COMMENT = re.compile(r"\s;.*")
 _HEADER = re.compile(r"\[([^\]]*)\]\s*(.*)")
+_NOT_IN_A_NAME = re.compile(r'"|://')
+"""A list of some other language, for example of addresses, is no section whose name may be shown."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-_OPTION = re.compile(r"([^=:]*?)\s*[=:]\s*(.*)")
+_ASSIGNS = re.compile(r"[=:]")
+_HARMLESS = re.compile(r"\[?[\w.-]{0,60}")
+"""As much of a line that is not understood as may be shown: the beginning of a name, and no value."""
 
 
 def read(file: Path) -> Document:
@@ -110,6 +116,12 @@ def read(file: Path) -> Document:
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         reader.line(number, line)
     return document
+
+
+def _beginning(text: str) -> str:
+    match = _HARMLESS.match(text)
+    shown = match[0] if match else ""
+    return f"{shown!r}{'' if shown == text else '…'}"
 
 
 class _Reader:
@@ -165,8 +177,8 @@ class _Reader:
 
     def _header(self, number: int, content: str) -> None:
         match = _HEADER.fullmatch(content)
-        if not match or not match[1].strip() or (match[2] and match[2][0] not in "#;"):
-            self._fault(number, f"bad section header (found {shorten(content)}); allowed: [NAME]")
+        if not match or not match[1].strip() or _NOT_IN_A_NAME.search(match[1]) or match[2][:1] not in ("", "#", ";"):
+            self._fault(number, f"bad section header (found {_beginning(content)}); allowed: [NAME]")
             # What follows belongs to no section we know: report it nowhere rather than in the section before.
             self.section, self.repeated = Section("", number), True
             return
@@ -179,14 +191,18 @@ class _Reader:
         self.section = first or self.document.sections.setdefault(name, Section(name, number))
 
     def _option(self, number: int, content: str) -> None:
-        match = _OPTION.fullmatch(content)
-        if not match or not match[1]:
-            self._fault(number, f"neither a section nor an option (found {shorten(content)}); allowed: NAME = VALUE")
-            return
+        assigns = _ASSIGNS.search(content)
+        name = content[: assigns.start()].rstrip().lower() if assigns else ""
         if self.section is None:
-            self._fault(number, f"option before the first section (found {shorten(content)})")
+            self.document.begins_with_section = False
+            found = f" (found {_beginning(name)})" if name else ""
+            self._fault(number, f"{'option' if name else 'a line'} before the first section{found}")
             return
-        name, value = match[1].lower(), Value(match[2].strip(), number)
+        if assigns is None or not name:
+            # not shown: a line that somebody broke may be half of a secret
+            self._fault(number, "neither a section nor an option; allowed: NAME = VALUE")
+            return
+        value = Value(content[assigns.end() :].strip(), number)
         first = self.section.values.get(name)
         if first is None:
             self.section.values[name] = value

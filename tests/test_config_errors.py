@@ -518,11 +518,11 @@ CASES = [
         "lines of no meaning",
         "here = 1\n[redis\nurl = x\n[redis]\nurl = redis://localhost/0\nwhat is this\n= 2\n[]\n",
         (
-            ":1: option before the first section (found 'here = 1')",
+            ":1: option before the first section (found 'here')",
             ":2: bad section header (found '[redis'); allowed: [NAME]",
-            ":6 [redis]: neither a section nor an option (found 'what is this'); allowed: NAME = VALUE",
-            ":7 [redis]: neither a section nor an option (found '= 2'); allowed: NAME = VALUE",
-            ":8 [redis]: bad section header (found '[]'); allowed: [NAME]",
+            ":6 [redis]: neither a section nor an option; allowed: NAME = VALUE",
+            ":7 [redis]: neither a section nor an option; allowed: NAME = VALUE",
+            ":8 [redis]: bad section header (found '['…); allowed: [NAME]",
         ),
     ),
     Case(

@@ -15,6 +15,7 @@ from aggregator import placeholders
 from aggregator.feeds.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.masking import mask_bad_url, mask_url
 from aggregator.feeds.timestamps import resolve
+from aggregator.foreign import advice, is_python
 from aggregator.ini import Document, Problem, veil
 from aggregator.instance import shown
 from aggregator.settings import (
@@ -116,10 +117,15 @@ class Reader:
         `path` is its name, `read` returns its bytes.
         """
         try:
-            lines = (read() or b"").decode("utf-8-sig").splitlines()
+            source = read() or b""
+            lines = source.decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"bad encoding: {error}; save it as UTF-8"
             self.document.fault("aggregator", "feeds_file", f"{path.name} cannot be read: {reason}")
+            return
+        if is_python(source):
+            # in one line, as its own may hold secrets
+            self.document.fault("aggregator", "feeds_file", f"{path.name} is {advice(path, source)}")
             return
         file = shown(path)
         here = str(path.absolute().parent)
