@@ -13,7 +13,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from aggregator import exposure, foreign, graph, identity, ini, outputs, pirus2, placeholders, redisurl
+from aggregator import (
+    exposure,
+    foreign,
+    graph,
+    identity,
+    ini,
+    outputs,
+    ownership,
+    pirus2,
+    placeholders,
+    redisurl,
+    standins,
+)
 from aggregator.builds import Build
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, host_node, read_line, shown
@@ -49,6 +61,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     programs: dict[str, Program]
     """By section, in the order of the file; the one asked for alone when `load` was told `only`."""
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...]
+    """Why nothing of it may be executed. Commands that only look tell them; others have refused it for them."""
     raw: Texts
     """The options of every section as they stand in the file."""
     texts: Texts
@@ -124,22 +138,30 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(
-    file: Path, root: Path, only: str | None = None, *, reading: bool = False, build: Build | None = None
+    file: Path,
+    root: Path,
+    only: str | None = None,
+    *,
+    reading: bool = False,
+    imports: bool | None = None,
+    build: Build | None = None,
 ) -> Config:
     """Return the configuration in a file, or as it was built. Raises ConfigError with every fault in it.
 
-    With `reading` a missing environment variable is none: whoever only looks needs no secrets.
+    With `reading` a missing environment variable is none: whoever only looks needs no secrets. Without `imports`, as
+    when reading, no module of the user's own is imported: whoever only looks executes nothing of somebody else's.
 
     With `only` one section's stage is imported and checked, and other sections' faults are let pass: a worker must
     stay small, and must not die of what somebody is just writing elsewhere in the file.
     """
     # the real folder: the sockets, whose place depends on its path, are the same whichever link leads to it
-    return _Loader(file, Path(os.path.realpath(root)), only, reading, build).load()
+    real = Path(os.path.realpath(root))
+    return _Loader(file, real, only, reading, not reading if imports is None else imports, build).load()
 
 
 def redis_of_build(build: Build, root: Path) -> tuple[RedisSettings, str]:
     """Return where the Redis of a build is, and its node; its programs are not looked at. Raises ConfigError."""
-    return _Loader(build.file, root, OWN_REDIS, True, build).load_redis()
+    return _Loader(build.file, root, OWN_REDIS, True, False, build).load_redis()
 
 
 _S = TypeVar("_S", bound=Settings)
@@ -148,11 +170,17 @@ _S = TypeVar("_S", bound=Settings)
 class _Loader:
     """Everything that is known while a file is being read."""
 
-    def __init__(self, file: Path, root: Path, only: str | None, reading: bool, build: Build | None) -> None:
+    def __init__(
+        self, file: Path, root: Path, only: str | None, reading: bool, imports: bool, build: Build | None
+    ) -> None:
         self.file = file
         self.root = root
         self.only = only
         self.reading = reading
+        self.imports = imports
+        # an instance of somebody else's is not told what this user's environment holds
+        self.environ = {} if reading and ownership.is_foreign(root) else os.environ
+        self.doubts: list[str] = []
         self.instance = Instance(root)
         self.build = build
         self.document = ini.read(build.text if build else file)
@@ -170,15 +198,27 @@ class _Loader:
         supervisor = self._core("supervisor", SupervisorSettings) or SupervisorSettings()
         redis = self._redis()
         aggregator = self._core("aggregator", AggregatorSettings) or AggregatorSettings()
-        reader = Reader(self.document, self.root, _parser(self.texts))
+        self._look_at_owners(aggregator)
+        reader = Reader(self.document, self.root, _parser(self.texts), self._standing_in())
         programs = self._programs(reader)
-        shared = Tables(self.document, self.raw, self.texts, self.file, self.root, aggregator.feeds_file, self.build)
+        shared = Tables(
+            self.document,
+            self.raw,
+            self.texts,
+            self.file,
+            self.root,
+            aggregator.feeds_file,
+            self.environ,
+            self.imports,
+            self.build,
+        )
         if self.only is None:
             self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
             self._check_supervisor(supervisor)
             self._check_root()
             self._check_users(programs)
-            self._check_sections(reader.plugins)
+            if not reader.unsure:
+                self._check_sections(reader.plugins)
             graph.check(programs, self.document)
             if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
                 graph.check_shared(programs, self.document)
@@ -195,6 +235,7 @@ class _Loader:
             aggregator=aggregator,
             programs=programs,
             warnings=tuple(self._lines(self.document.warnings)),
+            doubts=tuple(self.doubts),
             raw=MappingProxyType(self.raw),
             texts=MappingProxyType(self.texts),
             limits={_local(queue, node): limit for queue, limit in self._limits()},
@@ -214,6 +255,22 @@ class _Loader:
         """Return the node's name that was noted at the first build."""
         facts = identity.read_facts(self.instance)
         return (facts and facts.node) or read_line(self.instance.node)
+
+    def _look_at_owners(self, aggregator: AggregatorSettings) -> None:
+        """Refuse what somebody else could have us execute, before any of it is imported."""
+        feeds_file = self.root / aggregator.feeds_file if aggregator.feeds_file is not None else None
+        for doubt in ownership.doubts(self.root, self.file, feeds_file, executing=self.imports):
+            if not doubt.refused:
+                self.document.warnings.append(ini.Problem(0, None, None, doubt.text))
+            elif self.imports:
+                self.document.faults.append(ini.Problem(0, None, None, doubt.text))
+            else:
+                self.doubts.append(doubt.text)
+        if self.imports and any(fault.section is None for fault in self.document.faults):
+            self._refuse()
+
+    def _standing_in(self) -> Mapping[str, standins.Noted] | None:
+        return None if self.imports else standins.read_notes(self.instance.stages)
 
     def _file_in_root(self) -> bool:
         return os.path.realpath(self.file.parent) == str(self.root)
@@ -243,7 +300,7 @@ class _Loader:
         for section, options in self.raw.items():
             self.texts[section] = {}
             for option, text in options.items():
-                value, missing = placeholders.expand(text, here, os.environ)
+                value, missing = placeholders.expand(text, here, self.environ)
                 self.texts[section][option] = value
                 if "%(ENV_" in text:
                     self.document.veiled[section, option] = text

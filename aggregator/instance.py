@@ -37,6 +37,7 @@ class Instance:
         self.built = self.run / "built"
         self.build_lock = self.run / "build.lock"
         self.sockets_note = self.run / "sockets"
+        self.stages = self.run / "stages.json"
         self.sockets = self._sockets()
         self.redis_socket = self.sockets / "redis.sock"
         self.supervisor_socket = self.sockets / "supervisor.sock"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from aggregator import pirus2, placeholders, registry
+from aggregator import pirus2, placeholders, registry, standins
 from aggregator.ini import Document
 from aggregator.sections import ProgramSettings
 from aggregator.settings import (
@@ -56,6 +56,11 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     """The last names of the modules it loads: sections of these names are theirs."""
 
     @property
+    def is_own(self) -> bool:
+        """True when its stage is named by its module, and so may be the user's own."""
+        return self.kind == "stage" and ":" in (self.stage_name or "")
+
+    @property
     def numprocs(self) -> int:
         """How many processes it runs."""
         return self.program.numprocs
@@ -91,13 +96,23 @@ def stage_name(texts: Mapping[str, str]) -> str | None:
 class Reader:
     """Read the sections that make programs. What is wrong goes into the document."""
 
-    def __init__(self, document: Document, root: Path, config_parser: RawConfigParser) -> None:
+    def __init__(
+        self,
+        document: Document,
+        root: Path,
+        config_parser: RawConfigParser,
+        standing_in: Mapping[str, standins.Noted] | None = None,
+    ) -> None:
+        """With `standing_in`, the notes of the last build, nothing is imported that is not this program's."""
         self.document = document
         self.root = root
         self.config_parser = config_parser
+        self.standing_in = standing_in
         self.plugins: dict[str, Mapping[str, str] | None] = {}
         """The last names of the modules that sections load: sections of these names are theirs. What options those
         may have, where the module says so in SECTION_OPTIONS (name -> documentation)."""
+        self.unsure = False
+        """True when some section's plugins are not known, as its stage was not imported."""
 
     def read(self, section: str, texts: Mapping[str, str]) -> Program | None:
         """Return the program of one section, or None when something is wrong with it."""
@@ -164,8 +179,10 @@ class Reader:
     def _stage(
         self, section: str, texts: Mapping[str, str], program: ProgramSettings | None, name: str
     ) -> Program | None:
+        if self.standing_in is not None and ":" in name:
+            return self._stand_in(section, texts, program, name, self.standing_in.get(section))
         try:
-            stage: Any = registry.load_stage(name, self.root)
+            stage: Any = registry.load_stage(name, self.root if self.standing_in is None else None)
         except ValueError as error:
             self.document.fault(section, "stage" if "stage" in texts else "command", str(error))
             return None
@@ -174,7 +191,8 @@ class Reader:
         modules = {"stage": name.partition(":")[0]} if ":" in name else {}
         modules |= {option.name: texts[option.name].strip() for option in options if _is_module(option, texts)}
         loaded = [self._load_module(section, option, module) for option, module in modules.items()]
-        if all(loaded):
+        # what a plugin would say of the section is not known where it is not imported
+        if all(loaded) and (self.standing_in is None or not modules):
             known = ("stage", "command", *(option.name for option in options), *_PROGRAM_OPTIONS)
             known += tuple(stage.plugin_options(texts))
             self._check_known(section, texts, known)
@@ -197,8 +215,41 @@ class Reader:
             plugins=tuple(module.rpartition(".")[2] for module in modules.values()),
         )
 
+    def _stand_in(
+        self,
+        section: str,
+        texts: Mapping[str, str],
+        program: ProgramSettings | None,
+        name: str,
+        noted: standins.Noted | None,
+    ) -> Program | None:
+        """Return a program whose stage is not imported."""
+        values = self.document.sections[section].values
+        if noted is None or noted.texts != standins.mark_of({option: values[option].text for option in values}):
+            noted = standins.guess(texts)
+            self.unsure = True
+        plugins = noted.plugins or (name.partition(":")[0].rpartition(".")[2],)
+        for plugin in plugins:
+            self.plugins.setdefault(plugin, None)
+        if program is None:
+            return None
+        return Program(
+            section=section,
+            kind="stage",
+            program=program,
+            stage_name=name,
+            stage_class=standins.stage_of(noted),
+            settings=standins.settings_of(noted, texts),
+            listens=noted.listens,
+            targets=noted.targets,
+            plugins=plugins,
+        )
+
     def _load_module(self, section: str, option: str, module: str) -> bool:
         name = module.rpartition(".")[2]
+        if self.standing_in is not None:
+            self.plugins.setdefault(name, None)
+            return True
         try:
             options = getattr(registry.load_module(module, self.root), "SECTION_OPTIONS", None)
         except ValueError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,13 +48,18 @@ class Tables:
         file: Path,
         root: Path,
         feeds_file: str | None,
+        environ: Mapping[str, str],
+        imports: bool,
         build: Build | None = None,
     ) -> None:
+        """Without `imports` no plugin is imported that a feed names."""
         self.raw = raw
         self.texts = texts
         self.file = file
         self.root = root
         self.feeds_file = feeds_file
+        self.environ = environ
+        self.imports = imports
         self._document = document
         self._build = build
         # a build never changes: there may be another one
@@ -67,14 +71,14 @@ class Tables:
         """Return the feeds without faults, and the faults of the others."""
         document = self._own_document(FEED)
         module = importlib.import_module("aggregator.feeds.feedtable")
-        reader = module.Reader(document, self.root)
+        reader = module.Reader(document, self.root, imports=self.imports)
         for name, section in self._sections(FEED):
             reader.read_section(name, section, self.texts[section], self.raw[section])
         if self.feeds_file is not None:
             path = self.root / self.feeds_file
             if self._build is None:
                 self._marks.append((path, mark_of(path)))
-            reader.read_file(path, self.feeds_text, os.environ)
+            reader.read_file(path, self.feeds_text, self.environ)
         return _without_faults(reader.feeds, FEED, document), document.faults
 
     def feeds_text(self) -> bytes | None:

@@ -87,7 +87,7 @@ def _reference(invocation: Invocation, args: argparse.Namespace) -> int:
     # imported here: it imports every stage
     from aggregator.commands.reference import as_json, as_markdown, as_text, chapters
 
-    found = chapters(invocation.root)
+    found = chapters()
     if args.json:
         screen.print_json(as_json(found))
     else:

@@ -92,7 +92,7 @@ class Place(NamedTuple):
 def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Place]:
     """Open the archive that a command names. Raises Failed when it is not clear which."""
     named_by_url = bool(args.store and "://" in args.store)
-    config = None if named_by_url and not invocation.file.exists() else invocation.config()
+    config = None if named_by_url and not invocation.file.exists() else invocation.config(imports=False)
     if named_by_url:
         store, prefix = open_store(args.store), ""
     else:

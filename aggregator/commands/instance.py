@@ -160,7 +160,7 @@ def _switch(
     invocation: Invocation, names: list[str], switch: Callable[[Config, Collection[str]], Iterator[str]]
 ) -> int:
     changed = False
-    for line in switch(invocation.config(), names):
+    for line in switch(invocation.config(reading=True), names):
         changed = True
         invocation.say(line)
     if not changed:

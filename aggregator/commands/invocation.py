@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +36,11 @@ class Invocation:
         self.default_file = settings is None
         self.quiet = quiet
 
-    def config(self, *, reading: bool = False) -> Config:
+    def config(self, *, reading: bool = False, imports: bool | None = None) -> Config:
         """Return the checked configuration. Raises ConfigError.
 
-        With `reading` variables that this environment lacks are no fault: a monitor has no secrets.
+        With `reading` variables that this environment lacks are no fault: a monitor has no secrets. Nor is anything
+        imported then that the instance's owner wrote; without `imports` neither, though secrets are needed.
         """
         # imported here: some commands need no configuration, and `work` must start quickly
         from aggregator.config import load
@@ -48,7 +50,10 @@ class Invocation:
                 f"no loglines.cfg in {self.root}; name the instance's folder with -r DIR, "
                 "or make a new instance with `aggregator init DIR`"
             )
-        return load(self.file, self.root, reading=reading)
+        config = load(self.file, self.root, reading=reading, imports=imports)
+        for doubt in config.doubts:
+            print(f"warning: {doubt}", file=sys.stderr)
+        return config
 
     def say(self, text: str = "") -> None:
         """Print what is for the eye only, unless told to be quiet."""

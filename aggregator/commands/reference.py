@@ -6,7 +6,6 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregator import registry
@@ -60,7 +59,7 @@ _STAGE_OR_COMMAND = (
 )
 
 
-def chapters(root: Path) -> list[Chapter]:
+def chapters() -> list[Chapter]:
     """Return everything, in the order of the page."""
     found = [Chapter(f"[{name}]", _sentence(settings), tuple(_entries(settings))) for name, settings in CORE.items()]
     found += [Chapter(title, _sentence(settings), (*_entries(settings), *more)) for title, settings, more in _TABLES]
@@ -68,7 +67,7 @@ def chapters(root: Path) -> list[Chapter]:
     found.append(Chapter("Every stage that reads a queue", "", tuple(_entries(ConsumerSettings))))
     found.append(Chapter("Every stage that brings messages in", "", tuple(_entries(SourceSettings))))
     for name in registry.stage_names():
-        stage: Any = registry.load_stage(name, root)
+        stage: Any = registry.load_stage(name, None)
         shared = SourceSettings if registry.is_source(stage) else ConsumerSettings
         known = {option.name: option for option in options_of(shared)}
         own = [option for option in options_of(stage.Settings) if known.get(option.name) != option]

@@ -14,7 +14,7 @@ import msgspec
 from aggregator import placeholders
 from aggregator.feeds.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.masking import mask_bad_url, mask_url
-from aggregator.feeds.timestamps import resolve
+from aggregator.feeds.timestamps import is_plugin, resolve
 from aggregator.foreign import advice, is_python
 from aggregator.ini import Document, Problem, veil
 from aggregator.instance import shown
@@ -96,9 +96,11 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
 class Reader:
     """Collect feeds. What is wrong goes into the document."""
 
-    def __init__(self, document: Document, root: Path) -> None:
+    def __init__(self, document: Document, root: Path, *, imports: bool = True) -> None:
+        """Without `imports` no plugin that a feed names is imported, nor looked for."""
         self.document = document
         self.root = root
+        self.imports = imports
         self.feeds: dict[str, Feed] = {}
         self._places: dict[str, str] = {}
         self._timestamps: dict[str, str] = {}
@@ -207,7 +209,7 @@ class Reader:
             self.feeds[name] = make_feed(name, settings, headers, raw.get("url", settings.url))
 
     def _fault_of_timestamp(self, timestamp: str | None) -> list[str]:
-        if timestamp is None:
+        if timestamp is None or (not self.imports and is_plugin(timestamp)):
             return []
         if timestamp not in self._timestamps:
             try:

@@ -70,9 +70,13 @@ def resolve(name: str, root: Path) -> Reader:
 def is_builtin(name: str) -> bool:
     """True for a `timestamp` option that names no plugin: reading by it executes nothing of anybody's."""
     kind, _, argument = name.strip().partition(":")
-    if argument:
-        return kind == "xml" or (kind == "json" and argument.startswith("/"))
-    return kind in _PLAIN
+    return not is_plugin(name) if argument else kind in _PLAIN
+
+
+def is_plugin(name: str) -> bool:
+    """True for a `timestamp` option that names a module of the user's own."""
+    kind, _, argument = name.strip().partition(":")
+    return bool(argument) and kind != "xml" and not (kind == "json" and argument.startswith("/"))
 
 
 def read_published(reader: Reader, fetched: Fetched) -> int | float:

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator import __version__, graph, placeholders, safepath
+from aggregator import __version__, graph, placeholders, safepath, standins
 from aggregator.builds import Builds, Facts, digest_of
 from aggregator.config import Config, Program
 from aggregator.runtime.keys import resolve
 from aggregator.sections import ProgramSettings
 from aggregator.settings import options_of
+from aggregator.supervision.redisserver import quoted
 
 MARK = "Written by create_supervisord_config.py from loglines.cfg: edit that instead."
 NOT_ENABLED = "; enabled = no"
@@ -51,6 +52,11 @@ def files(config: Config, password: str) -> Iterator[GeneratedFile]:
     yield GeneratedFile(instance.supervisorctl, _script(safepath.python(safepath.SUPERVISORCTL), '"$root"'), 0o755)
     if any(program.kind == "redis" for program in config.programs.values()):
         yield GeneratedFile(instance.redis_conf, redis_conf(config), 0o600)
+    own = {
+        name: standins.note(program, config.raw[name]) for name, program in config.programs.items() if program.is_own
+    }
+    if own:
+        yield GeneratedFile(instance.stages, standins.write_notes(MARK, own), 0o644)
     priorities = graph.priorities(config.programs)
     for program in config.programs.values():
         path = instance.available / f"{program.section}.conf"
@@ -123,12 +129,12 @@ def redis_conf(config: Config) -> str:
     instance = config.instance
     return f"""# {MARK}
 port 0
-unixsocket {_redis_quoted(instance.redis_socket)}
+unixsocket {quoted(instance.redis_socket)}
 unixsocketperm 700
 protected-mode yes
 daemonize no
 databases 1
-dir {_redis_quoted(instance.redis_data)}
+dir {quoted(instance.redis_data)}
 appendonly yes
 appendfsync everysec
 aof-use-rdb-preamble yes
@@ -261,10 +267,16 @@ def new_build(config: Config) -> Facts | None:
         belongings={
             program.section: belongings
             for program in config.programs.values()
-            if program.stage_class and (belongings := program.stage_class.belongings(program.settings, config.root))
+            if (belongings := _belongings(config, program))
         },
         feeds=tuple(config.feeds),
     )
+
+
+def _belongings(config: Config, program: Program) -> tuple[str, ...]:
+    """Return what a section's cursors are about; nothing of a stage that was not imported, as commands that look do."""
+    belongings = getattr(program.stage_class, "belongings", None)
+    return tuple(belongings(program.settings, config.root)) if belongings else ()
 
 
 def _log(config: Config, program: Program) -> list[str]:
@@ -309,11 +321,6 @@ def log_of(config: Config, program: Program, number: int) -> Path | None:
 def _here(config: Config) -> str:
     """Return what stands for the folder of loglines.cfg in a program file."""
     return "%(here)s/.." if config.file.parent == config.root else str(config.file.parent).replace("%", "%%")
-
-
-def _redis_quoted(path: Path) -> str:
-    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _word(flag: bool) -> str:

@@ -19,9 +19,10 @@ from aggregator.config import Config
 from aggregator.errors import ConfigError
 from aggregator.identity import check, claim
 from aggregator.instance import Instance, read_line
+from aggregator.opening import open_own, untrusted_link
 from aggregator.supervision.changes import Action, carry_out, parts_left
 from aggregator.supervision.files import NOT_ENABLED, GeneratedFile, files, is_ours, log_files, new_build
-from aggregator.supervision.redisserver import ADVICE, find_server
+from aggregator.supervision.redisserver import advice, find_server
 
 
 class Plan(NamedTuple):
@@ -56,7 +57,7 @@ def build(config: Config, dry_run: bool = False) -> Plan:
     # order: refuse first, then make the folders, of which the lock needs one
     _check_writable(instance.build_lock, *(action.path for action in planned.actions if action.kind != "mkdir"))
     folders = _make_folders(planned)
-    with instance.build_lock.open("w") as lock:
+    with open(open_own(instance.build_lock, os.O_RDWR | os.O_CREAT), "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(instance)
         made = plan(config)
@@ -135,7 +136,7 @@ class _Planner:
                     words = f"stands for the program [{name}] too, and was not written by this program; move it away"
                     problems.append(f"{self._shown(path)}: {words}")
         if any(program.kind == "redis" for program in programs.values()) and find_server(self.instance) is None:
-            problems.append(f"[process_redis]: no redis-server or valkey-server on PATH; {ADVICE}")
+            problems.append(f"[process_redis]: no redis-server or valkey-server on PATH; {advice()}")
         if problems:
             raise ConfigError(*problems)
 
@@ -144,6 +145,8 @@ class _Planner:
         for folder in (self.instance.run, self.instance.logs, self.instance.available, self.instance.enabled):
             if obstacle := _obstacle(folder):
                 yield f"cannot make {folder}/: {obstacle}"
+            elif words := untrusted_link(folder):
+                yield f"{folder}: {words}"
         for program in self.config.programs.values():
             place = f"[{program.section}] stdout_logfile"
             for log in log_files(self.config, program):

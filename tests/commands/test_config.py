@@ -70,7 +70,7 @@ def test_the_reference_knows_every_option_there_is() -> None:
     settings = [SupervisorSettings, RedisSettings, AggregatorSettings, ProgramSettings]
     settings += [registry.load_stage(name, PROJECT).Settings for name in registry.stage_names()]  # type: ignore[attr-defined]
 
-    text = "\n".join(as_markdown(chapters(PROJECT)))
+    text = "\n".join(as_markdown(chapters()))
 
     for declared in settings:
         for option in options_of(declared):
@@ -81,7 +81,7 @@ def test_the_reference_knows_every_option_there_is() -> None:
 def test_the_reference_page_is_up_to_date() -> None:
     page = (PROJECT / "docs" / "reference.md").read_text(encoding="utf-8")
 
-    made = "\n".join(as_markdown(chapters(PROJECT))) + "\n"
+    made = "\n".join(as_markdown(chapters())) + "\n"
 
     assert page == made, "run: aggregator config reference --markdown > docs/reference.md"
 

@@ -1,0 +1,11 @@
+"""What is to be typed to install a package for the Python that runs this."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+
+def pip_install(package: str) -> str:
+    """Return the command. It names this Python's own pip: another one would install for another Python."""
+    return shlex.join([sys.executable, "-m", "pip", "install", package])

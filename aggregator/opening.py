@@ -1,0 +1,133 @@
+"""Open files in folders that others may write to, without being led to a file that they could not reach themselves.
+
+Whoever can make an entry in a folder can make it a link: a program of another user that opens it reads or writes the
+link's target with rights of its own. Linux refuses the worst of it in /tmp (`fs.protected_symlinks`); this does so in
+every folder, on every system, and for each part of a path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+_LINKS = 40
+"""So many links the kernel follows in one path."""
+_NO_FILE = "not a regular file"
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+# O_NONBLOCK: opening a FIFO must not wait for its other end
+_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file that only we make: never by a link, nor one that is no regular file or has a second name.
+
+    Raises OSError with words that say what was found.
+    """
+    try:
+        handle = os.open(path, flags | _FILE, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "is a link, where only a file can be; remove it", str(path)) from error
+        raise
+    found = os.fstat(handle)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return handle
+    os.close(handle)
+    words = "has a second name" if stat.S_ISREG(found.st_mode) else "is no regular file"
+    raise OSError(errno.EPERM, f"{words}, where only a file of our own can be; remove it", str(path))
+
+
+def open_followed(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file, and follow links only where that cannot be another user's trick (`may_follow`).
+
+    Raises OSError with words that say which link was not followed, and what to do.
+    """
+    parts = _parts(os.path.join(os.getcwd(), path))
+    folder, links = os.open("/", _FOLDER), 0
+    try:
+        while parts:
+            name = parts.pop()
+            target = _link(folder, name)
+            if target is not None:
+                links += 1
+                if links > _LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                if target.startswith("/"):
+                    folder = _go_to("/", folder)
+                parts += _parts(target)
+            elif parts:
+                folder = _go_to(name, folder)
+            else:
+                return _open_regular(name, flags, mode, folder)
+        raise OSError(0, _NO_FILE)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(folder)
+
+
+def untrusted_link(path: Path) -> str | None:
+    """Return why a path must not be used as it leads elsewhere, None when it is no link or one that may be followed."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _link(folder, path.name)
+    except PermissionError as error:
+        return error.strerror
+    finally:
+        os.close(folder)
+    return None
+
+
+def may_follow(folder: os.stat_result, link: os.stat_result, target: os.stat_result | None) -> bool:
+    """True when a link cannot be meant to lead us where its maker may not go himself.
+
+    It is ours or root's; or it leads to what belongs to its maker; or none but us and root can make links there.
+    """
+    trusted = (0, os.geteuid())
+    if link.st_uid in trusted or (target is not None and target.st_uid == link.st_uid):
+        return True
+    return folder.st_uid in trusted and not folder.st_mode & 0o022
+
+
+def _link(folder: int, name: str) -> str | None:
+    """Return where an entry leads if it is a link that may be followed, None if it is none. Raises PermissionError."""
+    before = _facts(name, folder, follow=False)
+    if before is None or not stat.S_ISLNK(before.st_mode):
+        return None
+    target = os.readlink(name, dir_fd=folder)
+    after = _facts(name, folder, follow=False)
+    same = after is not None and (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+    if same and may_follow(os.fstat(folder), before, _facts(name, folder, follow=True)):
+        return target
+    owner = f"{name} is a link of user {before.st_uid} to what is not that user's, in a folder that others write to"
+    raise PermissionError(errno.EPERM, f"{owner}: not followed; name its target, or make the link yourself")
+
+
+def _facts(name: str, folder: int, *, follow: bool) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=follow)
+    except OSError:
+        return None
+
+
+def _go_to(name: str, folder: int) -> int:
+    """Return the folder of this name open, and close the one it lies in."""
+    inside = os.open(name, _FOLDER, dir_fd=folder)
+    os.close(folder)
+    return inside
+
+
+def _open_regular(name: str, flags: int, mode: int, folder: int) -> int:
+    handle = os.open(name, flags | _FILE, mode, dir_fd=folder)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(0, _NO_FILE)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names in a path, the last one first."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
