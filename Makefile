@@ -11,17 +11,20 @@ ifneq ($(shell cat $(VENV)/.made-in 2>/dev/null),$(CURDIR))
 $(shell rm -rf $(VENV))
 endif
 
-.PHONY: help run test check bench clean
+.PHONY: help run test test-long check bench clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed-embedded ## collect in the foreground; Ctrl-C stops everything
 	@exec $(BIN)/aggregator run
 
 test: $(VENV)/.installed-test ## run the tests against real servers
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-long: $(VENV)/.installed-test ## run the long rounds of the tests that kill and change things
+	@$(BIN)/python -m pytest -m long -p no:xdist
 
 check: $(VENV)/.installed-test ## check style, types and import rules
 	@$(BIN)/ruff check .

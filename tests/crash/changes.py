@@ -461,6 +461,39 @@ def _retrieved(site: Site) -> Iterator[tuple[str, int]]:
             yield body["feed"], body["at"]
 
 
+DOCUMENTED: dict[str, tuple[str, ...]] = {
+    "path spelled otherwise, through a link, with `..`": (
+        "logs: output absolute", "logs: both through a link", "logs: both with ..",
+        "logs: input by globs, three spellings", "logs: killed, then output absolute",
+    ),
+    "section renamed": (
+        "logs: output's section renamed", "logs: input's section renamed", "logs: both renamed, and their queue",
+        "21 filter's section renamed", "all sections renamed",
+    ),
+    "queue renamed, `@node` added or removed": (
+        "logs: queues renamed", "2 download's queue renamed", "7 published queue renamed", "8 fetched queue renamed",
+        "8 bundled queue renamed, archive stopped", "8 @node removed",
+    ),
+    "`node` renamed, `run/` deleted": (
+        "logs: node renamed", "logs: run/ deleted", "4 node changed", "4 run/ deleted",
+    ),
+    "`namespace` or `[redis] url` changed": (
+        "logs: namespace changed", "3 namespace changed", "3 data/redis deleted, another namespace",
+    ),
+    "Redis emptied or lost": ("logs: data/redis deleted", "3 data/redis deleted"),
+    "Redis restored older": ("12 older data/redis", "13 older data/redis, another format"),
+    "instance's folder moved": ("logs: folder moved", "folder moved"),
+    "instance's folder copied, the original is there": (),
+    "two instances, one Redis, namespace and node": (),
+    "edited, not built": (
+        "1 a feed missing while download restarts", "5 store edited, archive restarts, undone",
+        "6 queue edited, filter restarts, undone",
+    ),
+}  # fmt: skip
+"""The rows of the table in docs/operations.md, each with the changes that show it. A copy, and two instances under one
+name, are shown in tests/commands/test_state.py, test_work.py and tests/runtime/test_succession.py."""
+
+
 # --- the whole -----------------------------------------------------------------------------------------------------
 
 
