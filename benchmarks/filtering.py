@@ -68,10 +68,11 @@ def _download(root: Path) -> list[bytes]:
     for number in range(FILES):
         feed, second = f"feed-{number % FEEDS:02d}", BEGAN + number // FEEDS * 14
         body = stamped(captures[number // FEEDS % len(captures)], second)
-        path = folders.download(feed, second * 1000, "pb")
+        at_ms, sha256 = second * 1000, hashlib.sha256(body).hexdigest()
+        path = folders.download(feed, at_ms, "pb")
+        path = path.with_name(f"{path.name.removesuffix('.pb')}-{sha256[:8]}.pb")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
-        at_ms, sha256 = second * 1000, hashlib.sha256(body).hexdigest()
         tick = Tick(
             planned_ms=at_ms, started_ms=at_ms, ended_ms=at_ms, outcome="ok", status=200,
             size_bytes=len(body), wire_bytes=len(body), sha256=sha256,
