@@ -57,6 +57,8 @@ class Document:
     def __init__(self) -> None:
         self.sections: dict[str, Section] = {}
         self.faults: list[Problem] = []
+        self._told: set[tuple[str | None, str]] = set()
+        """The sections and options that have a fault of `fault`."""
         self.warnings: list[Problem] = []
         self.begins_with_section = True
         """False when something else stands before the first section."""
@@ -69,9 +71,16 @@ class Document:
         """Note that an option is wrong, or a section. Only the first fault of an option is kept: others follow."""
         if (section, option) in self.veiled:
             text = veil(text, self.veiled[section, option])
-        known = option is not None and any((p.section, p.option) == (section, option) for p in self.faults)
-        if not known:
-            self.faults.append(Problem(self.line_of(section, option), section, option, text))
+        if option is not None:
+            if (section, option) in self._told:
+                return
+            self._told.add((section, option))
+        self.faults.append(Problem(self.line_of(section, option), section, option, text))
+
+    def fault_at(self, line: int, section: str, option: str, text: str) -> None:
+        """Note the same of another line than the option's; others of the option follow from it."""
+        self._told.add((section, option))
+        self.faults.append(Problem(line, section, option, text))
 
     def warn(self, section: str, option: str | None, text: str) -> None:
         """Note something that is no fault, but hardly meant."""
@@ -115,6 +124,7 @@ def read(file: Path) -> Document:
     reader = _Reader(document)
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         reader.line(number, line)
+    reader.end_value()
     return document
 
 
@@ -133,6 +143,8 @@ class _Reader:
         self.repeated = False
         """True inside a second section of the same name: its options fill what the first one lacks."""
         self.option: str | None = None
+        self.more: list[str] = []
+        """Lines that go on with the value of the option."""
         self.indent = 0
 
     def line(self, number: int, raw: bytes) -> None:
@@ -150,16 +162,24 @@ class _Reader:
         if not bare or (bare[0] == "[" and strange):
             return
         content = _CONTROL.sub("\ufffd", bare)
-        if self.option is not None and self.section is not None and indent > self.indent:
-            value = self.section.values[self.option]
-            self.section.values[self.option] = value._replace(text=f"{value.text}\n{content}".lstrip("\n"))
+        if self.option is not None and indent > self.indent:
+            self.more.append(content)
             return
+        self.end_value()
         self.indent = indent
         self.option = None
         if content.startswith("["):
             self._header(number, content)
         else:
             self._option(number, content)
+
+    def end_value(self) -> None:
+        """Put the lines that went on with a value behind it."""
+        if self.more and self.option is not None and self.section is not None:
+            value = self.section.values[self.option]
+            text = "\n".join([value.text, *self.more]).lstrip("\n")
+            self.section.values[self.option] = value._replace(text=text)
+        self.more = []
 
     def _control(self, number: int, strange: re.Match[str], indent: int) -> None:
         """Refuse a character that supervisord reads as the end of a line, or that no command can be given."""
@@ -209,7 +229,7 @@ class _Reader:
             self.option = name
         elif not self.repeated:
             text = f"duplicate option; the first one stands in line {first.line}"
-            self.document.faults.append(Problem(number, self.section.name, name, text))
+            self.document.fault_at(number, self.section.name, name, text)
 
     def _fault(self, number: int, text: str) -> None:
         section = self.section.name if self.section is not None and self.section.name else None

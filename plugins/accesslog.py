@@ -102,7 +102,7 @@ def parseline(jmsg: str) -> dict[str, str]:
     method, target = _request(line["request"])
     return {
         "service": str(message.get("service", "")),
-        "ip": next(filter(None, map(_address, clients)), ""),
+        "ip": next(filter(None, map(_address, filter(_is_short, clients))), ""),
         "time": time,
         "method": method,
         "target": _text(target),
@@ -166,6 +166,11 @@ def _utc(when: str) -> str:
         return local.astimezone(timezone.utc).isoformat()[:19] + "Z"
     except (KeyError, ValueError, OverflowError):
         return ""
+
+
+def _is_short(word: str) -> bool:
+    """Tell what may be an address from what only fills the memory of `_address`."""
+    return len(word) <= 100
 
 
 @lru_cache(maxsize=4096)

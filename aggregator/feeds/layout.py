@@ -32,6 +32,8 @@ MAX_NAME_BYTES = 120
 """File names may have 255 bytes, and ours add a time, a hash, an extension and `.part`."""
 
 _STAMP = r"(\d{4}-\d\d-\d\dT\d{6}Z)"
+LONGEST_NAME = 255
+"""Of a file, as file systems have it. Expressions for names may take time that grows faster than they do."""
 _EXTENSION = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.ASCII)
 _VARIANT = r"([0-9a-f]{8}|[0-9a-f]{64})"
 _PUBLICATION = re.compile(rf"(.+)-{_STAMP}(?:-{_VARIANT})?\.({_EXTENSION.pattern})", re.ASCII | re.DOTALL)
@@ -136,7 +138,7 @@ class Publication(NamedTuple):
 
 def parse_publication(file_name: str) -> Publication:
     """Read a publication's file name. Raises ValueError when it is none."""
-    match = _PUBLICATION.fullmatch(file_name)
+    match = _PUBLICATION.fullmatch(file_name) if len(file_name) <= LONGEST_NAME else None
     if not match or _MANIFEST.fullmatch(file_name):
         raise ValueError(f"no publication's file name (found {file_name[:200]!r})")
     return Publication(match[1], read_stamp(match[2]), match[4], match[3] or "")
@@ -217,7 +219,7 @@ def is_publication_name(file_name: str) -> bool:
 
 def is_manifest_name(file_name: str) -> bool:
     """True for the name of a manifest."""
-    return _MANIFEST.fullmatch(file_name) is not None
+    return len(file_name) <= LONGEST_NAME and _MANIFEST.fullmatch(file_name) is not None
 
 
 class FeedFolders:

@@ -45,8 +45,8 @@ def import_settings(path: Path) -> Imported:
     """Read an old settings file, and return what it says. Raises BadSettings."""
     try:
         module = read_module(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError) as error:
-        raise BadSettings(f"{path}: cannot be read: {error}") from error
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadSettings(f"{path}: cannot be read: {error or 'nested too deep'}") from error
     feeds = module.values.get("feeds")
     if isinstance(feeds, Unknown):
         raise BadSettings(f"{path}: line {feeds.line}: `feeds` is computed; write the list out")

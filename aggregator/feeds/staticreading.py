@@ -13,6 +13,8 @@ from collections.abc import Callable
 from string import Formatter
 from typing import Any, NamedTuple
 
+LONGEST = 100_000
+"""Characters of a text and elements of a list: sixty lines of `a = a + a` would fill every memory."""
 VARIABLE = "\ue000{}\ue001"
 """What stands in a text for a variable of the environment; the characters are of no language."""
 _ENVIRON = ("os.environ", "environ")
@@ -104,8 +106,10 @@ def _combined(node: ast.BinOp, value: Callable[[ast.expr], Any]) -> Any:
     left, right = value(node.left), value(node.right)
     if isinstance(node.op, ast.Add):
         if isinstance(left, str) and isinstance(right, str):
+            return _text([left, right])
+        if type(left) is list and type(right) is list and len(left) + len(right) <= LONGEST:
             return left + right
-        return left + right if type(left) is list and type(right) is list else None
+        return None
     if isinstance(node.op, ast.Mod) and isinstance(left, str):
         pieces = re.split(r"%[sd]", left.replace("%%", "\ue002"))
         values = right if type(right) is list else [right]
@@ -131,8 +135,11 @@ def _formatted(template: Any, values: list[Any], names: dict[str, Any]) -> str |
 
 
 def _text(parts: list[Any]) -> str | None:
-    """Return texts and whole numbers put together; None when one of them is neither."""
-    return "".join(map(str, parts)) if all(type(part) in (str, int) for part in parts) else None
+    """Return texts and whole numbers put together; None when one of them is neither, or they come to too much."""
+    if not all(type(part) in (str, int) for part in parts):
+        return None
+    texts = list(map(str, parts))
+    return "".join(texts) if sum(map(len, texts)) <= LONGEST else None
 
 
 def _variable(name: Any) -> str | None:

@@ -30,6 +30,7 @@ class Answer(NamedTuple):
     status: int
     retry_after_s: float | None
     location: str
+    """Where the server sends us, as it may be shown: without the query, which holds the reader's address."""
     excerpt: str
     """The beginning of the body, on one line: trackers say there what they dislike."""
 
@@ -112,7 +113,7 @@ class Endpoint:
         return Answer(
             response.status,
             parse_retry_after(response.getheader("Retry-After") or "", time.time()),
-            response.getheader("Location") or "",
+            _shown(response.getheader("Location") or ""),
             " ".join(body[:_EXCERPT_BYTES].decode("utf-8", "replace").split()),
         )
 
@@ -124,6 +125,11 @@ def parse_retry_after(text: str, now: float) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(max(wish, 0.0), 3600.0)
+
+
+def _shown(address: str) -> str:
+    text = address.partition("?")[0][:_EXCERPT_BYTES]
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _describe(error: Exception) -> str:

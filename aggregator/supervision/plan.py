@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +129,8 @@ class _Planner:
         for path in sorted(self.instance.enabled.glob("*.conf")):
             if self._is_link(path) or _wrote(path):
                 continue
-            names = {path.stem, *re.findall(r"^\[program:\s*(.+?)\s*\]", _text(path) or "", re.MULTILINE)}
+            heads = [line.partition("]")[0] for line in (_text(path) or "").split("\n") if line.startswith("[program:")]
+            names = {path.stem, *(head.removeprefix("[program:").strip() for head in heads)}
             for name in programs:
                 if name in names:
                     words = f"stands for the program [{name}] too, and was not written by this program; move it away"

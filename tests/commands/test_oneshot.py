@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from aggregator.commands import testrun
 from aggregator.commands.invocation import Invocation
 from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.manifest import Outcome, Tick
-from aggregator.feeds.messages import Downloaded, encode
+from aggregator.feeds.messages import Downloaded, decode, encode
 from tests.commands.conftest import Site
 from tests.feeds.captures import subway_captures
-from tests.feeds.webserver import WebServer, body
+from tests.feeds.webserver import WebServer, body, redirect
 from tests.servers import wait_until
 
 CAPTURE = subway_captures()[0][1]
@@ -126,6 +127,25 @@ def test_a_second_download_leaves_the_first_alone(site: Site) -> None:
             first.terminate()
             first.communicate(timeout=60)
     assert first.returncode == 0
+
+
+def test_addresses_that_are_hard_to_read_keep_no_process_from_ending(site: Site) -> None:
+    target = "/there?" + "?key" * 2000
+    feeds = "".join(f"[feed_f{n}]\nurl = {{url}}/f{n}\nextension = pb\nperiod = 1s\n" for n in range(8))
+    with WebServer() as server:
+        server.answers |= {f"/f{n}": redirect(target) for n in range(8)} | {target: body(b"x")}
+        site.configure((feeds + FEEDS).format(url=server.url))
+        download = site.start("download")
+        # some ten times what it needs; each of these addresses used to take more
+        resource.prlimit(download.pid, resource.RLIMIT_CPU, (15, 15))
+        wait_until(lambda: server.count(target) > 16 or download.poll() is not None, 120)
+
+        download.terminate()
+        download.communicate(timeout=60)
+
+    assert download.returncode == 0
+    told = [decode(raw, Downloaded) for raw in site.desk.waiting("fetched@node")]
+    assert {len(message.final_url) for message in told if message.final_url} == {1001}
 
 
 def test_a_duration_that_is_none_is_bad_usage(site: Site) -> None:

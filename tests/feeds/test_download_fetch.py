@@ -624,6 +624,14 @@ def test_redirects_are_followed_and_the_last_address_is_told(server: WebServer, 
     assert {asked.connection for asked in server.asked} == {1}
 
 
+def test_a_redirect_to_an_address_that_is_too_long_is_refused(server: WebServer, fetcher: Fetcher) -> None:
+    server.answers["/a"] = redirect("/b?" + "?key" * 8000)
+
+    assert str(failure(fetcher, f"{server.url}/a")) == (
+        "a redirect to an address of 32003 bytes; at most 8192 are followed"
+    )
+
+
 def test_a_circle_of_redirects_ends(server: WebServer, fetcher: Fetcher) -> None:
     server.answers["/a"] = redirect("/a")
 

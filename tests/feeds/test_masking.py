@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aggregator.feeds.masking import mask_url
+from aggregator.feeds.masking import LONGEST_SHOWN, mask_bad_url, mask_url
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,26 @@ def test_what_is_not_named_like_one_is_shown(url: str) -> None:
 
 def test_logins_and_variables_are_hidden() -> None:
     assert mask_url("https://me:pw@x/%(ENV_ID)s/a") == "https://***@x/***/a"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://x/?a=b?token=c?d=e&f=g", "http://x/?a=b?token=***&f=g"),
+        ("http://x/#/route?token=a=b?c", "http://x/#/route?token=***"),
+        ("http://x/?a?b&key", "http://x/?a?b&key"),
+        ("http://x/?a=token=b", "http://x/?a=token=b"),
+        ("http://x/?key=?key=?key=", "http://x/?key=***"),
+    ],
+)
+def test_a_parameter_is_found_wherever_it_begins(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
+
+
+def test_what_is_no_address_keeps_its_login_too() -> None:
+    assert mask_bad_url("htp:/me:p@w@x/?key=a") == "htp:/***@x/?key=***"
+
+
+def test_a_long_address_is_cut_when_all_is_hidden() -> None:
+    assert mask_url(f"https://me:{'p' * 5000}@x/?key={'k' * 5000}") == "https://***@x/?key=***"
+    assert mask_url("http://x/" + "a" * 5000) == ("http://x/" + "a" * 5000)[:LONGEST_SHOWN] + "…"
