@@ -46,7 +46,7 @@ def import_settings(path: Path) -> Imported:
     try:
         module = read_module(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadSettings(f"{path}: cannot be read: {error or 'nested too deep'}") from error
+        raise BadSettings(f"{path}: cannot be read: {str(error) or 'nested too deep'}") from error
     feeds = module.values.get("feeds")
     if isinstance(feeds, Unknown):
         raise BadSettings(f"{path}: line {feeds.line}: `feeds` is computed; write the list out")
