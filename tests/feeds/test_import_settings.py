@@ -189,3 +189,18 @@ def test_logins_long_values_and_variables_of_the_environment_become_variables(tm
     ]
     assert imported.variables["FEED_PASSWORD"] == "PASSWORD in the address of login"
     assert set(imported.variables) == {"FEED_PASSWORD", "FEED_LOGIN", "FEED_X", "PLACE", "THE_KEY", "AK"}
+
+
+@pytest.mark.parametrize("value", ["-" * 200_000 + "1", "[" * 300 + "]" * 300, "'x' + " * 3000 + "'y'"])
+def test_a_file_that_is_nested_too_deep_is_told_as_that(tmp_path: Path, value: str) -> None:
+    with pytest.raises(BadSettings, match=r"cannot be read: (nested too deep|too many nested|maximum recursion)"):
+        convert(tmp_path, f"feeds = {value}\n")
+
+
+def test_what_grows_beyond_every_bound_is_not_computed(tmp_path: Path) -> None:
+    doubled = "a = 'x'\n" + "a = a + a\n" * 60
+
+    imported = convert(tmp_path, f"from x import gtfs_rt\n{doubled}feeds = [['b', a, 'pb', gtfs_rt]]\n")
+
+    assert "# url =" in imported.text
+    assert any("computes url of b: set by hand" in note for note in imported.notes)
