@@ -145,7 +145,7 @@ class Tail(Source):
         self._folders.forget()
         self._known.forget()
         for chain in self._chains.values():
-            chain.claim()
+            chain.lineup.claim()
         self._ready.clear()
         while self._moved:
             yield Cursor(*self._moved.popitem())
@@ -205,7 +205,7 @@ class Tail(Source):
             self.context.withdraw("follows_nothing", text_of(pattern.text))
             return
         pattern.lonely_since = pattern.lonely_since or now
-        lonely_s, ever = now - pattern.lonely_since, any(chain.seen_before for chain in chains)
+        lonely_s, ever = now - pattern.lonely_since, any(chain.lineup.seen_before for chain in chains)
         if ever and lonely_s < GAP_S:
             return
         self.context.report(
@@ -246,6 +246,6 @@ class Tail(Source):
 
 
 def _changes(chain: Chain) -> Iterator[Cursor]:
-    while chain.changed:
-        name = next(iter(chain.changed))
-        yield Cursor(name, chain.changed.pop(name))
+    while chain.lineup.changed:
+        name = next(iter(chain.lineup.changed))
+        yield Cursor(name, chain.lineup.changed.pop(name))
