@@ -8,7 +8,8 @@ it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -35,12 +36,16 @@ class KnownFiles:
         self.again: dict[str, tuple[int, int]] = {}
         """Files that were read before, by their path as text: the bytes that are read again, and those left out."""
         self._claims: dict[Key, Followed] = {}
+        self._by_path: dict[str, list[Followed]] = defaultdict(list)
+        self._by_hash: dict[str, list[Followed]] = defaultdict(list)
+        """Followed files by the hash of their long beginning."""
         self._left: dict[str, tuple[Followed, list[Followed]]] = {}
         """Files that no path names, by the name of their cursor, with the files of the path that named them."""
 
     def forget(self) -> None:
         """Have the claims made again."""
-        self._claims.clear()
+        for each in (self._claims, self._by_path, self._by_hash):
+            each.clear()
 
     def claim(self, each: Followed, *, again: bool = False) -> None:
         """Tell that a file is followed: under the first path where it has two, unless `again` tells that it is new."""
@@ -48,6 +53,9 @@ class KnownFiles:
             self._claims[each.key] = each
         else:
             self._claims.setdefault(each.key, each)
+        self._by_path[each.position.path].append(each)
+        if each.position.hashed == HEAD_BYTES:
+            self._by_hash[each.position.hash].append(each)
 
     def leave(self, each: Followed, files: list[Followed]) -> None:
         """Offer a file that is not found under its path, which is the newest to name these files."""
@@ -79,17 +87,17 @@ class KnownFiles:
         digest = fingerprint(head) if len(head) == HEAD_BYTES else ""
         if not size or file.codec:
             return 0
-        for each in list(self._claims.values()):
-            position = each.position
-            if each.key == key or position.codec:
-                continue
-            behind = name.removeprefix(position.path) if name.startswith(position.path) else "/"
-            named_so = "/" not in behind and (bool(digest) or _COPY.fullmatch(behind) is not None)
-            alike = bool(digest) and position.hash == digest and size >= _LONG
-            shared = _shared(each, file, size) if named_so or alike else 0
-            if shared and (named_so or shared == size):
+        for each in self._named_like(name, short=not digest):
+            if each.key != key and (shared := _shared(each, file, size)):
                 return shared
-        return 0
+        alike = self._by_hash.get(digest, ()) if size >= _LONG else ()
+        return size if any(each.key != key and _shared(each, file, size) == size for each in alike) else 0
+
+    def _named_like(self, name: str, *, short: bool) -> Iterator[Followed]:
+        """Yield the followed files whose name with something behind it is this one; `short` asks for more of that."""
+        for end in range(name.rfind("/") + 2, len(name)):
+            if name[:end] in self._by_path and (not short or _COPY.fullmatch(name[end:])):
+                yield from self._by_path[name[:end]]
 
     def adopt(self, file: OpenFile) -> Position | None:
         """Return the position of a file that was followed under another path, and is not there any more."""
@@ -112,6 +120,8 @@ class KnownFiles:
 
 def _shared(each: Followed, file: OpenFile, size: int) -> int:
     """Return up to where a file of this size seems to be the followed one; 0 when it does not begin so."""
+    if each.position.codec:
+        return 0
     if each.file is None:
         return each.position.offset if size >= each.position.offset and each.position.fits(text_in(file)) else 0
     end = min(size, each.file.stat().st_size)

@@ -76,6 +76,8 @@ class LivePath:
         self.problem = problem
 
     def _withdraw(self) -> None:
+        if not self.problem:
+            return
         self.problem = ""
         for code in ("follows_nothing", "unreadable"):
             self._context.withdraw(code, self.name)

@@ -6,6 +6,7 @@ The note is never a position: a section that finds no cursor begins anew. It onl
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -56,8 +57,15 @@ class ReadNotes:
         self._written_at = 0.0
         self._failed = False
         notes = list(_read_all(self._folder))
-        self._own = [note for note in notes if (note.state, note.section) == (context.state_id, context.section)]
+        own = next((n for n in notes if (n.state, n.section) == (context.state_id, context.section)), None)
+        self._own = {noted.position.name: noted for noted in own.files} if own else {}
+        self._own_at = own.at if own else 0.0
         self._earlier = [note for note in notes if self._is_over(note)]
+        self._noted: dict[object, list[NotedFile]] = defaultdict(list)
+        """Files of sections that are over, by their path, and by device and inode."""
+        for noted in (noted for note in self._earlier for noted in note.files):
+            self._noted[noted.path].append(noted)
+            self._noted[noted.position.dev, noted.position.ino].append(noted)
 
     def _is_over(self, note: ReadNote) -> bool:
         """False for a section that still reads the same files on its own account."""
@@ -67,14 +75,10 @@ class ReadNotes:
 
     def earlier(self, file: OpenFile, path: Path) -> NotedFile | None:
         """Return what a note says of a file that no position is known of; None when it was never read."""
-        real, key = text_of(os.path.realpath(path)), key_of(file)
-        for note in self._earlier:
-            for noted in note.files:
-                position = noted.position
-                same = noted.path == real or (position.dev, position.ino) == key
-                if same and position.fits(text_in(file)):
-                    return noted
-        return None
+        if not self._noted:
+            return None
+        likely = [*self._noted.get(text_of(os.path.realpath(path)), ()), *self._noted.get(key_of(file), ())]
+        return next((noted for noted in likely if noted.position.fits(text_in(file))), None)
 
     def is_half_read(self, file: OpenFile, path: Path) -> bool:
         """True for a file that was known to hold more than was read."""
@@ -88,11 +92,10 @@ class ReadNotes:
 
     def unread(self, position: Position) -> tuple[int | None, float]:
         """Return how many bytes of a file were known not to be read, None if not known, and when that was."""
-        for note in self._own:
-            for noted in note.files:
-                if noted.position.name == position.name and noted.position.hash == position.hash:
-                    return max(noted.size - position.offset, 0), note.at
-        return None, 0.0
+        noted = self._own.get(position.name)
+        if noted is None or noted.position.hash != position.hash:
+            return None, 0.0
+        return max(noted.size - position.offset, 0), self._own_at
 
     def due(self, files: int, now: float) -> bool:
         """True when the note of so many files may be written again."""

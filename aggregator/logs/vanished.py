@@ -9,6 +9,9 @@ from aggregator.logs.readnote import ReadNotes
 from aggregator.logs.rotation import is_dated
 from aggregator.runtime.stage import Context
 
+_MOST = 20
+"""So many files are shown by name: where more are gone, it is a folder or a mount."""
+
 
 class Vanished:
     """Tell of lost files of one path; `name` is what it is called, as text."""
@@ -48,6 +51,10 @@ class Vanished:
             self._context.count("vanished")
             if each.unread:
                 self._context.count("vanished_bytes", each.unread)
+            told_of = [about for code, about in self._context.reports if code == "vanished"]
+            if len(told_of) >= _MOST and self._name not in told_of:
+                self._tell_of_more()
+                continue
             size = f"{each.unread} bytes of it were not read" if each.unread else "how much was not read is not known"
             self._context.report(
                 "vanished",
@@ -57,6 +64,15 @@ class Vanished:
                 lasting=True,
             )
         return told
+
+    def _tell_of_more(self) -> None:
+        self._context.log.warning("vanished about=%s", self._name)
+        self._context.report(
+            "vanished",
+            f"more files vanished than the {_MOST} that are shown: the log of [{self._context.section}] names all",
+            "see whether a whole folder or a mount is missing; then acknowledge this",
+            lasting=True,
+        )
 
     def found(self, name: str = "") -> None:
         """Take it back: the file is there again; `name` is the path that it had, if it was another."""

@@ -239,6 +239,20 @@ def test_dated_logs_that_expire_while_away_are_nothing_to_tell(tmp_path: Path) -
     assert gone(tailing) == ""
 
 
+def test_of_very_many_files_that_vanished_some_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(100):
+        write(tmp_path / f"{number}.log", str(number))
+    tailing = Tailing(tmp_path, logfile="*.log")
+    tailing.drain(2)
+    for number in range(50):
+        (tmp_path / f"{number}.log").unlink()
+    tailing.restart()
+    tailing.drain()
+    assert tailing.counts["vanished"] == 50
+    assert len(tailing.tail.context.reports) == 21
+    assert all(f"vanished about={number}.log" in caplog.text for number in range(50))
+
+
 def test_a_file_that_is_back_is_no_loss(tmp_path: Path, log: Path) -> None:
     write(log, *numbered(0, 10))
     tailing = Tailing(tmp_path)
