@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,12 +121,21 @@ def test_a_file_of_the_instance_stands_in_for_no_library(tmp_path: Path, monkeyp
     assert not hasattr(plays.wave, "NAME")
 
 
+@pytest.fixture
+def no_plugins() -> Iterator[None]:
+    """No package of plugins is imported yet; afterwards those are that were before."""
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "plugins"}
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "plugins"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.mark.usefixtures("no_plugins")
 def test_plugins_come_from_the_instance_though_a_package_of_their_name_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path / "installed"), *sys.path])
-    for name in [name for name in sys.modules if name.partition(".")[0] == "plugins"]:
-        monkeypatch.delitem(sys.modules, name)
     for folder in ("installed", "root"):
         (tmp_path / folder / "plugins").mkdir(parents=True)
         (tmp_path / folder / "plugins" / "__init__.py").write_text(f"FOLDER = {folder!r}\n")
