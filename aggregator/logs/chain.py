@@ -46,6 +46,8 @@ class Chain:
         """True when files were being renamed at the last look, so that nothing was decided."""
         self.elsewhere = False
         """True when the path names a file that is followed under another path."""
+        self.matched = matched
+        """True for a path that only globs stand for."""
         self.lineup = Lineup(path, name, known, context, positions, matched=matched)
         self._path = LivePath(path, name, context, matched=matched)
         self._folders = folders

@@ -59,8 +59,11 @@ class LivePath:
         return (facts.st_dev, facts.st_ino) == key_of(file)
 
     def report(self, problem: str, level: Literal["error", "warning"] = "warning") -> None:
-        """Tell of a problem until it is over; an empty one is none."""
-        if problem:
+        """Tell of a problem until it is over; an empty one is none. Of matched paths the section tells as a whole."""
+        if problem and self._matched:
+            if problem != self.problem:
+                self._context.log.info("unreadable path=%s reason=%s", self.name, problem)
+        elif problem:
             code, other = ("follows_nothing", "unreadable") if self.missing else ("unreadable", "follows_nothing")
             self._context.withdraw(other, self.name)
             self._context.report(

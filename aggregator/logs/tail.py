@@ -230,19 +230,31 @@ class Tail(Source):
         self.context.withdraw("began_anew")
         self.context.report(
             "began_anew",
-            f"Redis knows no position in files that were read before, {len(parts)} in all: "
-            + "; ".join(parts[:3])
-            + ("; …" if len(parts) > 3 else ""),
+            f"Redis knows no position in files that were read before, {len(parts)} in all: {_some(parts)}",
             "expect the lines twice (with from = end: lines between are missing); then acknowledge this",
             lasting=True,
         )
 
     def _tell(self) -> None:
         self._tell_of_beginning_anew()
-        troubles = [f"{chain.name}: {chain.problem}" for chain in self._chains.values() if chain.problem]
+        troubled = [chain for chain in self._chains.values() if chain.problem]
+        troubles = [f"{chain.name}: {chain.problem}" for chain in troubled]
+        matched = [text for chain, text in zip(troubled, troubles, strict=True) if chain.matched]
+        if matched:
+            self.context.report(
+                "unreadable",
+                f"{len(matched)} files cannot be read: {_some(matched)}; they are tried again",
+                "check the rights of the files and their folders",
+            )
+        else:
+            self.context.withdraw("unreadable")
         followed = sum(chain.followed and not chain.problem for chain in self._chains.values())
         self.context.note("files", str(followed))
-        self.context.note("unreadable", "; ".join(troubles[:3]) + (" …" if len(troubles) > 3 else ""))
+        self.context.note("unreadable", _some(troubles))
+
+
+def _some(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:3]) + (" …" if len(texts) > 3 else "")
 
 
 def _changes(chain: Chain) -> Iterator[Cursor]:

@@ -353,3 +353,17 @@ def test_a_path_that_cannot_be_read_is_told_until_it_can(tmp_path: Path, log: Pa
     write(log, "a")
     tailing.drain()
     assert reports(tailing) == {}
+
+
+def test_what_a_glob_matches_and_cannot_be_read_is_told_as_one(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"{number:02}.log").symlink_to(f"{number:02}.log")  # nobody can open it
+    tailing = Tailing(tmp_path, logfile="*.log")
+    tailing.drain(2)
+    assert len(tailing.tail.context.reports) == 1
+    assert reports(tailing)["unreadable"].text.startswith("100 files cannot be read: 00.log: Too many")
+    for path in tmp_path.glob("*.log"):
+        path.unlink()
+    write(tmp_path / "a.log", "a")
+    tailing.drain(2)
+    assert reports(tailing) == {}
