@@ -52,5 +52,7 @@ def _covers(pattern: Path, path: str) -> bool:
     """True when a path or glob stands for this file, be it there or not."""
     if not has_magic(str(pattern)):
         return os.path.realpath(pattern) == path
-    parts, names = Path(os.path.normpath(pattern)).parts, Path(path).parts
+    fixed = next(number for number, part in enumerate(pattern.parts) if has_magic(part))
+    parts = (*Path(os.path.realpath(Path(*pattern.parts[:fixed]))).parts, *pattern.parts[fixed:])
+    names = Path(path).parts
     return len(parts) == len(names) and all(map(fnmatchcase, names, parts))

@@ -250,8 +250,19 @@ def test_a_loop_is_a_warning(tmp_path: Path) -> None:
     assert config.warnings == (f"{tmp_path}/loglines.cfg:2 [worker_a]: {words}",)
 
 
-@pytest.mark.parametrize("followed", ["data/out.log", "x.log, ./data/../data/out.log", "data/*.log", "ROOT/*/out.log"])
+@pytest.mark.parametrize(
+    "followed",
+    [
+        "data/out.log",
+        "x.log, ./data/../data/out.log",
+        "data/*.log",
+        "ROOT/*/out.log",
+        "link/*.log",
+        "link/../data/*.log",
+    ],
+)
 def test_a_log_that_is_written_from_itself_is_a_warning(followed: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("data")
     text = (
         f"[redis]\n[logger_in]\nstage = tail\nservicename = s\npushto = a\nlogfile = {followed}\n"
         "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
