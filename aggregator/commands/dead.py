@@ -60,7 +60,7 @@ def _positive(text: str) -> int:
 
 
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = invocation.running()
     with redis_of(config) as (client, keys):
         queues = _queues(config, client, keys, args.queue)
         total = sum(deadletters.count(client, keys, queue) for queue in queues)
@@ -81,7 +81,7 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _show(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = invocation.running()
     with redis_of(config) as (client, keys):
         letter = deadletters.find(client, keys, _queues(config, client, keys, None), args.id)
     if letter is None:
@@ -121,7 +121,7 @@ def _change(invocation: Invocation, args: argparse.Namespace, word: str, change:
         raise ConfigError("which ones? Give ids, --queue QUEUE, --reason PATTERN or --all")
     if args.id and (args.reason or args.all):
         raise ConfigError("give ids, or say which ones with --reason or --all; not both")
-    config = invocation.config(reading=True)
+    config = invocation.running()
     changed: dict[str, int] = {}
     missing: list[int] = []
     with redis_of(config) as (client, keys):

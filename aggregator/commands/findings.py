@@ -10,7 +10,7 @@ from aggregator.commands import screen
 from aggregator.commands.feeds_list import complaint_of
 from aggregator.commands.queues import imbalances, section_of
 from aggregator.commands.snapshot import Process, Section, Snapshot
-from aggregator.config import Config
+from aggregator.config import Config, load
 from aggregator.errors import ConfigError
 from aggregator.monitor.collecting import idle_parts, unread_queues
 from aggregator.monitor.finding import Finding, Level, in_order
@@ -48,7 +48,18 @@ def _redis(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("redis_unsafe", "error", "redis", sentence, None, do)
 
 
-def _files(config: Config) -> Iterator[Finding]:
+def _files(running: Config) -> Iterator[Finding]:
+    """Compare the files, and the build that runs, with the configuration as it stands in its file."""
+    try:
+        config = running if running.build is None else load(running.file, running.root, reading=True)
+    except ConfigError as error:
+        more = f", and {len(error.problems) - 1} more faults" if len(error.problems) > 1 else ""
+        text = f"cannot be built as it is: {error.problems[0]}{more}"
+        do = (
+            "Nothing, while it is being edited: workers run what was built; `aggregator config check` lists all faults."
+        )
+        yield Finding("config_faulty", "warning", running.file.name, text, None, do)
+        return
     try:
         made = plan(config)
     except ConfigError as error:
@@ -62,7 +73,9 @@ def _files(config: Config) -> Iterator[Finding]:
         yield Finding("files_unreadable", "warning", "files", text, None, do)
         return
     if made.changes:
-        text = f"{len(made.actions)} are not as {config.file.name} says"
+        edited = f"{config.file.name} was edited since build {running.build.facts.number}" if running.build else ""
+        files = f"{len(made.actions)} are not as {config.file.name} says" if made.actions else ""
+        text = "; ".join(part for part in (edited if made.build else "", files) if part) or f"{config.file.name} is new"
         yield Finding("files_not_built", "warning", "files", text, None, _BUILD)
 
 

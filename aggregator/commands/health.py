@@ -32,7 +32,7 @@ def add_health(parser: argparse.ArgumentParser) -> None:
 def _health(invocation: Invocation, args: argparse.Namespace) -> int:
     if args.acknowledge is not None:
         return _acknowledge(invocation, args.acknowledge)
-    found = findings(take(invocation.config(reading=True)))
+    found = findings(take(invocation.running()))
     failed = any(finding.level == "error" or args.strict for finding in found)
     if args.json:
         screen.print_json(
@@ -61,7 +61,7 @@ def _lines(finding: Finding, now: float, *, colours: bool) -> Iterator[str]:
 def _acknowledge(invocation: Invocation, wanted: str) -> int:
     """Remove losses from those that are shown. Raises Failed when there are none of that name."""
     code, colon, about = wanted.partition(":")
-    with redis_of(invocation.config(reading=True)) as (client, keys):
+    with redis_of(invocation.running()) as (client, keys):
         gone = acknowledge(client, keys, code, about if colon else None)
     if not gone:
         raise Failed(

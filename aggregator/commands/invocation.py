@@ -50,7 +50,24 @@ class Invocation:
                 f"no loglines.cfg in {self.root}; name the instance's folder with -r DIR, "
                 "or make a new instance with `aggregator init DIR`"
             )
-        config = load(self.file, self.root, reading=reading, imports=imports)
+        return self._told(load(self.file, self.root, reading=reading, imports=imports))
+
+    def running(self) -> Config:
+        """Return the configuration that workers run: the build that counts, or the file where nothing was built.
+
+        So what is being edited disturbs nobody who only looks. Raises ConfigError.
+        """
+        from aggregator.builds import Builds
+        from aggregator.config import load
+        from aggregator.instance import Instance
+
+        build = Builds(Instance(self.root)).current()
+        if build is None or build.file != self.file:
+            return self.config(reading=True)
+        return self._told(load(build.file, self.root, reading=True, build=build))
+
+    def _told(self, config: Config) -> Config:
+        """Return a configuration, having told what is doubtful about it."""
         for doubt in config.doubts:
             print(f"warning: {doubt}", file=sys.stderr)
         return config

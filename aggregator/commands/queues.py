@@ -90,7 +90,7 @@ def queue_row(facts: dict[str, Any]) -> list[str | Painted]:
 
 
 def _queues(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = invocation.running()
     with redis_of(config) as (client, keys):
         found = [queue_facts(config, keys, a) for a in every_account(config, client, keys) if not a.is_source]
     if args.json:
@@ -103,7 +103,7 @@ def _queues(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _ledger(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = invocation.running()
     with redis_of(config) as (client, keys):
         books = every_account(config, client, keys)
     balanced = all(account.balanced for account in books)

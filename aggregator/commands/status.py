@@ -64,7 +64,7 @@ def _seconds(text: str) -> float:
 
 
 def _status(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = invocation.running()
     colours = screen.colours_wanted(sys.stdout)
     while True:
         snapshot = take(config)

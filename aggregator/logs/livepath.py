@@ -64,15 +64,14 @@ class LivePath:
             if problem != self.problem:
                 self._context.log.info("unreadable path=%s reason=%s", self.name, problem)
         elif problem:
-            code, other = ("follows_nothing", "unreadable") if self.missing else ("unreadable", "follows_nothing")
-            self._context.withdraw(other, self.name)
-            self._context.report(
-                code,
-                f"{self.name} cannot be read: {problem}; it is tried again",
-                "check the path in `logfile`, and the rights of the file and its folders",
-                about=self.name,
-                level=level,
-            )
+            words = f"{self.name} cannot be read: {problem}; it is tried again"
+            do = "check the path in `logfile`, and the rights of the file and its folders"
+            if self.missing:
+                self._context.withdraw("unreadable", self.name)
+                self._context.report("follows_nothing", words, do, about=self.name, level=level)
+            else:
+                self._context.withdraw("follows_nothing", self.name)
+                self._context.report("unreadable", words, do, about=self.name, level=level)
         elif self.problem:
             self._context.log.info("readable path=%s", self.name)
             self._withdraw()

@@ -14,6 +14,7 @@ from aggregator.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.residue import Residue, residues
+from aggregator.runtime.roster import roster
 from aggregator.supervision.files import is_ours, new_build
 
 _NAMES = 5
@@ -34,16 +35,16 @@ class _State(NamedTuple):
     queues: dict[str, Residue]
     cursors: dict[str, int]
     """How many there are of each `node:section`."""
+    unread: frozenset[str]
+    """The queues among these that no living worker reads."""
 
 
 def consequences(config: Config) -> Consequences:
     """Return what building this configuration does to what was built before. Raises ConfigError."""
     coming, current = new_build(config), Builds(config.instance).current()
-    if coming is None:
-        return Consequences()
     if current is None:
         return Consequences((), tuple(_most_end(_sections_of_files(config), set(config.programs))))
-    return _Comparison(config, current, coming).result()
+    return _Comparison(config, current, coming or current.facts).result()
 
 
 def _sections_of_files(config: Config) -> set[str]:
@@ -73,7 +74,7 @@ class _Comparison:
     def result(self) -> Consequences:
         moved = [*self._another_state()]
         questions = [*moved, *self._ends(), *self._unread()]
-        lines = [*self._renamed(), *self._feeds(), *([] if moved else self._queues())]
+        lines = [*self._renamed(), *self._feeds(), *([] if moved else [*self._queues(), *self._orphans()])]
         if not moved:
             questions += self._taken_for_others()
         return Consequences(tuple(lines), tuple(questions))
@@ -85,7 +86,9 @@ class _Comparison:
             with connect(self.redis.url, timeout_s=2.0) as client:
                 owners = {f"{self.old.node}:{section}" for section in self.old.programs}
                 cursors = {owner: int(client.hlen(keys.cursors(owner))) for owner in owners}
-                return _State({residue.queue: residue for residue in residues(client, keys)}, cursors)
+                queues = {residue.queue: residue for residue in residues(client, keys)}
+                served = {facts.queue for facts in roster(client, keys).workers if facts.alive}
+                return _State(queues, cursors, frozenset(queues.keys() - served))
         except (*AWAY, *REFUSED):
             return None
 
@@ -153,6 +156,13 @@ class _Comparison:
             section = self.successors.get(section, section)
             if section in after and after[section] != queue and queue not in self.new.queues:
                 yield f"{section} reads {after[section]} instead of {queue}: {self._held(queue)} move there"
+
+    def _orphans(self) -> Iterator[str]:
+        """Say which queues hold messages and were read by nobody before either."""
+        known = {*self.old.queues, *self.new.queues}
+        for queue in sorted(self.state.unread - known) if self.state else ():
+            advice = f"`aggregator state adopt {queue} QUEUE` or `aggregator state drop {queue}`"
+            yield f"nobody reads {queue}: {self._held(queue)}; {advice}"
 
     def _held(self, queue: str) -> str:
         if self.state is None:

@@ -140,6 +140,7 @@ def test_books_that_do_not_balance(calm: Site) -> None:
 def test_redis_away(calm: Site) -> None:
     calm.head = "[redis]\nurl = unix:///nowhere/redis.sock\n"
     calm.configure("")
+    calm.build()
 
     line = errors(calm)[0]
 
@@ -152,6 +153,7 @@ def test_redis_that_could_lose_data(calm: Site, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "unsafe", appendonly=False) as server:
         calm.head = f"[redis]\nurl = {server.url}\n"
         calm.configure("")
+        calm.build()
 
         line = errors(calm)[0]
 
@@ -293,3 +295,13 @@ def test_a_program_that_supervisord_does_not_know(site: Site) -> None:
 
     assert any("unknown to supervisord" in finding.text for finding in found)
     assert os.path.lexists(site.root / "workers_enabled" / "logger_feed.conf")
+
+
+def test_a_file_that_is_being_edited_disturbs_nobody_who_looks(calm: Site) -> None:
+    text = (calm.root / "loglines.cfg").read_text()
+    (calm.root / "loglines.cfg").write_text(f"{text}\n[half an ed")
+
+    found = told(calm)
+
+    assert [finding["code"] for finding in found] == ["config_faulty"]
+    assert calm.run("queues").code == calm.run("ledger").code == 0
