@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from configparser import ConfigParser, RawConfigParser
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from aggregator import (
+    crosschecks,
     exposure,
     foreign,
     graph,
@@ -214,11 +214,11 @@ class _Loader:
         )
         if self.only is None:
             self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
-            self._check_supervisor(supervisor)
-            self._check_root()
-            self._check_users(programs)
+            crosschecks.check_supervisor(self.document, supervisor)
+            crosschecks.check_root(self.document, self.instance)
+            crosschecks.check_users(self.document, programs)
             if not reader.unsure:
-                self._check_sections(reader.plugins)
+                crosschecks.check_sections(self.document, self.texts, reader.plugins)
             graph.check(programs, self.document)
             if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
                 graph.check_shared(programs, self.document)
@@ -360,45 +360,6 @@ class _Loader:
                 programs[section] = program
         return programs
 
-    def _check_supervisor(self, supervisor: SupervisorSettings) -> None:
-        if supervisor.port.loopback:
-            return
-        found = f"found {supervisor.port}"
-        if supervisor.password is None:
-            advice = "set a password of your own, or listen on 127.0.0.1"
-            self.document.fault("supervisor", "port", f"other machines could reach it ({found}); {advice}")
-        else:
-            words = f"other machines can reach it, and it speaks plain HTTP ({found}); 127.0.0.1 is safer"
-            self.document.warn("supervisor", "port", words)
-
-    def _check_root(self) -> None:
-        if words := self.instance.unreadable():
-            self.document.faults.append(ini.Problem(0, None, None, f"{words}; move it"))
-
-    def _check_users(self, programs: Mapping[str, Program]) -> None:
-        if OWN_REDIS not in programs or programs[OWN_REDIS].kind != "redis":
-            return
-        for program in programs.values():
-            if program.program.user not in (None, programs[OWN_REDIS].program.user):
-                words = "cannot reach the private socket of [process_redis], which has another user"
-                self.document.warn(program.section, "user", f"{words} (found {program.program.user})")
-
-    def _check_sections(self, plugins: Mapping[str, Mapping[str, str] | None]) -> None:
-        for section in self.texts:
-            if section in CORE or section.startswith((*PREFIXES, *TABLE_PREFIXES, "redis_")):
-                continue
-            if section in pirus2.IGNORED_SECTIONS:
-                self.document.warn(section, None, pirus2.IGNORED_SECTIONS[section])
-                continue
-            plugin = next((name for name in plugins if section == name or section.startswith(f"{name}_")), None)
-            if plugin is None:
-                self.document.fault(section, None, _unknown_section(section, sorted(plugins)))
-                continue
-            known = plugins[plugin]
-            for option in self.texts[section]:
-                if known is not None and option not in known:
-                    self.document.fault(section, option, unknown(option, tuple(known)))
-
     def _limits(self) -> list[tuple[str, int]]:
         found = []
         for texts in self.texts.values():
@@ -433,12 +394,3 @@ def _masked_fault(option: Option, text: str) -> str:
     except ValueError as error:
         return str(error)
     return f"bad {option.kind.name}; allowed: {option.kind.allowed}"
-
-
-def _unknown_section(section: str, plugins: list[str]) -> str:
-    names = [*CORE, *plugins]
-    prefixes = (*PREFIXES, *TABLE_PREFIXES)
-    head, underscore, tail = section.partition("_")
-    near = difflib.get_close_matches(head, [prefix[:-1] for prefix in prefixes], n=1)
-    hint = f"; did you mean {near[0]}_{tail}?" if near and underscore else meant(section, names)
-    return f"unknown section; allowed: {', '.join([*names, *(f'{prefix}*' for prefix in prefixes)])}{hint}"
