@@ -28,8 +28,8 @@ def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
     try:
         handle = os.open(path, flags | _FILE, mode)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(error.errno, "is a link, where only a file can be; remove it", str(path)) from error
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "is a link, where only a file can be; remove it", str(path)) from error
         raise
     found = os.fstat(handle)
     if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
@@ -37,6 +37,17 @@ def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
     os.close(handle)
     words = "has a second name" if stat.S_ISREG(found.st_mode) else "is no regular file"
     raise OSError(errno.EPERM, f"{words}, where only a file of our own can be; remove it", str(path))
+
+
+def open_part(path: Path) -> int:
+    """Open the half-made form of a file, empty, for writing. Its name can be foreseen, so somebody may be there first.
+
+    Raises OSError as `open_own` does.
+    """
+    handle = open_own(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    # only now: with O_TRUNC a file of another name would have been emptied before it was looked at
+    os.ftruncate(handle, 0)
+    return handle
 
 
 def open_followed(path: Path, flags: int, mode: int = 0o600) -> int:

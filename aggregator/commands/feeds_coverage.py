@@ -30,6 +30,7 @@ from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.evidence import Evidence, gather
 from aggregator.feeds.heatmap import counts_of, percent, render
 from aggregator.feeds.layout import FeedFolders, write_stamp
+from aggregator.opening import open_part
 from aggregator.settings import meant
 
 _DEFAULT_HOURS = 24
@@ -130,7 +131,7 @@ def _write(path: Path, coverages: list[Coverage], span: Span, now: float) -> Non
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}.part")
         try:
-            with part.open("w", encoding="utf-8") as file:
+            with open(open_part(part), "w", encoding="utf-8") as file:
                 file.writelines(render(coverages, title, now))
             part.replace(place)
         finally:

@@ -15,6 +15,8 @@ import msgspec
 
 from aggregator.durable import place_of, sync_folder
 from aggregator.errors import AggregatorError
+from aggregator.installation import pip_install
+from aggregator.opening import open_part
 
 Row = dict[str, Any]
 Format = Literal["parquet", "csv", "jsonl"]
@@ -143,7 +145,7 @@ class _OpenFile(_NewFile):
 class _JsonFile(_OpenFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._file = self.part.open("wb")
+        self._file = open(open_part(self.part), "wb")  # noqa: SIM115 - closed by close()
 
     def write(self, row: Row) -> None:
         plain = {name: row.get(name) for name in COLUMNS}
@@ -156,7 +158,7 @@ class _JsonFile(_OpenFile):
 class _CsvFile(_OpenFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._file = self.part.open("w", encoding="utf-8", newline="")
+        self._file = open(open_part(self.part), "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by close()
         self._writer = csv.writer(self._file)
         self._writer.writerow(COLUMNS)
 
@@ -175,14 +177,15 @@ class _ParquetFile(_NewFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            # imported late: 60 MB that only this format needs, from the extra `export`
+            # imported late: 60 MB that only this format needs
             self._arrow: Any = importlib.import_module("pyarrow")
             parquet: Any = importlib.import_module("pyarrow.parquet")
         except ImportError as error:
-            advice = "install the extra `export` (pip install aggregator[export]), or choose csv or jsonl"
+            advice = f"{pip_install('pyarrow')}, or choose csv or jsonl"
             raise AggregatorError(f"Parquet needs pyarrow, which is not here: {advice}") from error
         self._schema = self._arrow.schema([(name, _arrow_type(self._arrow, kind)) for name, kind in COLUMNS.items()])
-        self._writer = parquet.ParquetWriter(self.part, self._schema, compression="zstd")
+        self._file = open(open_part(self.part), "wb")  # noqa: SIM115 - closed by close()
+        self._writer = parquet.ParquetWriter(self._file, self._schema, compression="zstd")
         self._rows: list[Row] = []
         self._tables: list[Any] = []
         self._waiting = 0
@@ -207,10 +210,12 @@ class _ParquetFile(_NewFile):
         self._pack()
         self._write_group()
         self._writer.close()
+        self._file.close()
         self.publish()
 
     def discard(self) -> None:
         self._writer.close()
+        self._file.close()
         super().discard()
 
 

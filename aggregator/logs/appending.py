@@ -11,6 +11,7 @@ from aggregator.durable import sync_folder
 from aggregator.errors import Superseded, Unavailable
 from aggregator.logs.lockfile import LockFile
 from aggregator.logs.takeback import Note, Place, behind, judge, place_in, take_back
+from aggregator.opening import open_followed
 from aggregator.runtime.stage import Context
 
 _NOTED = 64
@@ -129,7 +130,8 @@ class AppendedFile:
         if Path(os.path.realpath(self.path)) != self._real:
             raise Superseded(f"{self.path} leads to another file than {self._real} by now: starting anew")
         self._close()
-        fd = _open(self.path, self._mode)
+        # O_APPEND: whoever truncates the file at this moment leaves no hole in it
+        fd = open_followed(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self._mode)
         facts = os.fstat(fd)
         self._fd, self._ino, self._size, self._fresh = fd, facts.st_ino, facts.st_size, True
         if not found:
@@ -201,11 +203,6 @@ def _inode(path: Path) -> int:
         return path.stat().st_ino
     except FileNotFoundError:
         return 0
-
-
-def _open(path: Path, mode: int) -> int:
-    # O_APPEND: whoever truncates the file at this moment leaves no hole in it
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
 
 
 def _write_all(fd: int, data: bytes) -> None:

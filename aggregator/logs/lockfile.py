@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from aggregator.logs.takeback import Note
+from aggregator.opening import open_own
 
 _LENGTH = 4096
 """One page: what is written over it as a whole is there as a whole, or not at all, when the process is killed."""
@@ -26,7 +27,7 @@ class LockFile:
 
     def acquire(self) -> int | None:
         """Take the lock. Returns None, or the process id of who has it (0 when it does not say)."""
-        fd = _open(self._path)
+        fd = open_own(self._path, os.O_RDWR | os.O_CREAT, 0o640)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,10 +52,6 @@ class LockFile:
     def release(self) -> None:
         """Let the lock go; the file stays, so that nobody locks a name that is about to vanish."""
         os.close(self._fd)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def _read(fd: int) -> Note:

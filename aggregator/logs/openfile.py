@@ -6,7 +6,6 @@ import bz2
 import gzip
 import lzma
 import os
-import stat
 import zlib
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -14,6 +13,7 @@ from typing import IO, Any, Protocol
 import zstandard
 
 from aggregator.logs.position import HEAD_BYTES, TextAt
+from aggregator.opening import open_followed
 
 CODECS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError, ValueError)
@@ -40,7 +40,7 @@ class OpenFile(Protocol):
 
 
 def open_file(path: Path) -> OpenFile:
-    """Open a file by its suffix. Raises OSError, also for what is no regular file."""
+    """Open a file by its suffix. Raises OSError, also for what is no regular file, or a link that is not followed."""
     codec = CODECS.get(path.suffix, "")
     return CompressedFile(path, codec) if codec else PlainFile(path)
 
@@ -65,15 +65,6 @@ def end_of_text(file: OpenFile, size: int) -> tuple[int, bytes]:
     return at - len(last), last
 
 
-def _open_regular(path: Path) -> int:
-    # O_NONBLOCK: opening a FIFO must not wait for its writer
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(0, "not a regular file", str(path))
-    return fd
-
-
 class PlainFile:
     """A log as its writer leaves it."""
 
@@ -81,7 +72,7 @@ class PlainFile:
     broken = ""
 
     def __init__(self, path: Path) -> None:
-        self._fd = _open_regular(path)
+        self._fd = open_followed(path, os.O_RDONLY)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer only at the end."""
@@ -102,7 +93,7 @@ class CompressedFile:
     def __init__(self, path: Path, codec: str) -> None:
         self.codec = codec
         self.broken = ""
-        self._file = os.fdopen(_open_regular(path), "rb")
+        self._file = os.fdopen(open_followed(path, os.O_RDONLY), "rb")
         self._rewind()
 
     def _rewind(self) -> None:

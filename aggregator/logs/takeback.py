@@ -15,6 +15,7 @@ import msgspec
 
 from aggregator.logs.position import HEAD_BYTES, fingerprint
 from aggregator.logs.rotation import bases
+from aggregator.opening import open_followed
 
 
 class Place(msgspec.Struct):
@@ -141,7 +142,7 @@ def _cut(path: Path, place: Place, first: Note | None = None) -> Iterator[Cut]:
     found = _find(path, place.ino)
     if found is None:
         return
-    fd = _open(found)
+    fd = open_followed(found, os.O_RDWR)
     try:
         left_over = os.fstat(fd).st_size - place.size
         if left_over > 0 and place_in(fd, place.generation, place.size) == place and (not first or _is_all(fd, first)):
@@ -150,10 +151,6 @@ def _cut(path: Path, place: Place, first: Note | None = None) -> Iterator[Cut]:
             yield Cut(found, left_over)
     finally:
         os.close(fd)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _find(path: Path, ino: int) -> Path | None:

@@ -408,8 +408,7 @@ except AggregatorError as error:
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
 
     assert done.stdout == (
-        "Parquet needs pyarrow, which is not here: install the extra `export` (pip install aggregator[export]), "
-        "or choose csv or jsonl\n"
+        f"Parquet needs pyarrow, which is not here: {sys.executable} -m pip install pyarrow, or choose csv or jsonl\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
