@@ -36,7 +36,7 @@ bench: $(VENV)/.installed-bench $(VENV)/arq/.installed ## measure, beside other 
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove what these targets made; collected data stays
-	rm -rf $(VENV) .cache build dist aggregator.egg-info
+	rm -rf $(VENV) .cache build dist loglines_aggregator.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed-embedded: EXTRAS := embedded
@@ -45,7 +45,7 @@ $(VENV)/.installed-bench: EXTRAS := test,embedded,bench
 
 # A stamp per set of extras: nothing is asked of the package index until what is needed changes.
 $(VENV)/.installed-%: setup.cfg setup.py | $(BIN)/python
-	@echo "installing aggregator[$(EXTRAS)] into $(VENV)"
+	@echo "installing loglines-aggregator[$(EXTRAS)] into $(VENV)"
 	@$(INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@
 
