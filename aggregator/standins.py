@@ -7,6 +7,7 @@ them. `config build` notes what it learnt of such stages; a section that has cha
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from aggregator.opening import open_followed
 from aggregator.settings import parse_duration, parse_queue, parse_queues
 
 NOTES_LIMIT = 16 * 1024**2
@@ -68,7 +70,7 @@ def note(program: Any, texts: Mapping[str, str]) -> Noted:
 def read_notes(file: Path) -> Mapping[str, Noted]:
     """Return what the last build noted, by section; nothing when there is no such file, or it is damaged."""
     try:
-        with file.open("rb") as stream:
+        with open(open_followed(file, os.O_RDONLY), "rb") as stream:
             return msgspec.json.decode(stream.read(NOTES_LIMIT), type=Notes).sections
     except (OSError, msgspec.DecodeError):
         return {}
