@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from aggregator.durable import sync_folder
 from aggregator.errors import Superseded, Unavailable
 from aggregator.logs.lockfile import LockFile
 from aggregator.logs.takeback import Note, Place, behind, judge, place_in, take_back
-from aggregator.opening import open_followed
+from aggregator.opening import open_followed, untrusted_link
 from aggregator.runtime.stage import Context
 
 _NOTED = 64
@@ -55,6 +56,9 @@ class AppendedFile:
         """
         try:
             self._real.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            # order: the link first: where it leads even a lock must not be made for somebody else
+            if self.path.is_symlink() and (trick := untrusted_link(self.path)):
+                raise PermissionError(errno.EPERM, trick)
             holder = self._lock.acquire()
         except OSError as error:
             raise Unavailable(f"cannot lock {self.path}: {error.strerror}") from error

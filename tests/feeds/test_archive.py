@@ -37,17 +37,23 @@ def archive(root: Path, options: dict[str, Any], **more: Any) -> Stepped:
 
 
 def local_bundle(
-    root: Path, bodies: list[MemoryBody], *, node: str = "here", format_name: str = "zst", revision: int = 1
+    root: Path,
+    bodies: list[MemoryBody],
+    *,
+    node: str = "here",
+    format_name: str = "zst",
+    revision: int = 1,
+    start: int = HOUR,
 ) -> dict[str, Any]:
     """Save a bundle as `compress` does, and return its message."""
-    name = BundleName(FEED, HOUR, format_name)
+    name = BundleName(FEED, start, format_name)
     path = revision_path(FeedFolders(root / "data/feeds"), name, revision)
     hashes = [hashlib.sha256(one.data).hexdigest() for one in bodies]
     ticks = [Tick(planned_ms=(HOUR + n) * 1000, outcome="ok", sha256=sha256) for n, sha256 in enumerate(hashes)]
     written = save_bundle(path, bodies, [manifest(node, ticks)], format_name)
     return {
         "feed": FEED,
-        "start": write_stamp(HOUR),
+        "start": write_stamp(start),
         "period_s": 3600,
         "revision": revision,
         "file": str(path.relative_to(root)),
@@ -451,7 +457,7 @@ def test_the_newest_period_in_the_store_is_remembered(tmp_path: Path) -> None:
     stage.restart()
 
     # an older one that comes late does not set it back
-    stage.push({**local_bundle(tmp_path, subway_bodies()), "start": write_stamp(HOUR - 3600)})
+    stage.push(local_bundle(tmp_path, subway_bodies(), start=HOUR - 3600))
     stage.run()
 
     assert {name: text for name, text in stage.cursors.items() if text} == {f"archived:0:{FEED}": write_stamp(HOUR)}

@@ -311,7 +311,7 @@ def test_a_worker_finds_the_store_it_names(tmp_path: Path) -> None:
         config.store("min")
 
 
-def test_a_change_of_feeds_restarts_the_workers_that_download_and_no_others(tmp_path: Path) -> None:
+def test_a_change_of_feeds_restarts_the_workers_that_download_and_filter_and_no_others(tmp_path: Path) -> None:
     def texts(csv: str) -> dict[str, str]:
         config = configure(tmp_path, WORKERS, csv)
         return {file.path.name: file.text for file in files(config, "") if file.path.parent.name == "workers_available"}
@@ -319,7 +319,7 @@ def test_a_change_of_feeds_restarts_the_workers_that_download_and_no_others(tmp_
     before, same, after = texts("a,http://x/,pb\n"), texts("a,http://x/,pb\n"), texts("b,http://x/,pb\n")
 
     assert same == before
-    assert {name for name in after if after[name] != before[name]} == {"worker_download.conf"}
+    assert {name for name in after if after[name] != before[name]} == {"worker_download.conf", "worker_filter.conf"}
 
 
 def test_nobody_needs_to_feed_the_queue_of_ticks(tmp_path: Path) -> None:

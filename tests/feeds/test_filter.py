@@ -304,7 +304,10 @@ FAR = "3027-01-15T08:00:00Z"
 def test_whatever_reads_the_time_one_that_is_far_off_is_not_filed(
     line: Filtering, timestamp: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    (line.root / "oddtimes.py").write_text("def read(path): return float(open(path).read())\n")
+    (line.root / "oddtimes.py").write_text(
+        "from pathlib import Path\ndef read(path): return float(Path(path).read_text())\n"
+    )
+    line.configure(timestamp=timestamp, format="other")
 
     filtered = line.take(body, timestamp=timestamp, format="other", headers=headers)
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from redis.client import Redis
 
+from aggregator.config import load
 from aggregator.feeds.archive import Archive
 from aggregator.feeds.compress import Compress
 from aggregator.feeds.feedstate import decode_state
@@ -26,6 +27,7 @@ from aggregator.runtime.message import History, Message
 from aggregator.runtime.stage import Drop
 from aggregator.stores import open_store
 from aggregator.stores.settings import StoreSettings
+from aggregator.supervision import build
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
@@ -65,7 +67,7 @@ def test_a_body_without_a_message_is_taken_once_it_lay_there_for_a_minute(line: 
     [message] = line.idle()
 
     filtered = line.handle(message)
-    assert (filtered.tick.outcome, filtered.tick.flags) == ("ok", ("found",))
+    assert (filtered.tick.outcome, filtered.tick.flags) == ("ok", ("found", "past"))
     assert filtered.tick.planned_ms == NOW_MS + 10_000
     assert filtered.publication == "ace-2024-02-08T125915Z.pb"
     assert line.publications() == {filtered.publication: CAPTURES[0]}
@@ -387,6 +389,7 @@ def test_a_filter_that_is_killed_while_it_takes_what_it_found_takes_each_body_on
         "[worker_filter]\nstage = filter\nlistento = fetched@node\npushto = published@node\nbatch = 7\n"
         "maxdeliveries = 1000\n"
     )
+    build(load(tmp_path / "loglines.cfg", tmp_path))
     line = Filtering(tmp_path)
     for number in range(150):
         line.download(b"%d" % number, timestamp="none", format="other", extension="txt")

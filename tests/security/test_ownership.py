@@ -137,7 +137,9 @@ def test_a_command_that_looks_imports_nothing_of_the_user(words: str, trap: Trap
 
 @pytest.mark.parametrize("words", EXECUTING)
 def test_root_executes_nothing_of_another_users_instance(words: str, trap: Trap) -> None:
-    (trap.root / "run").mkdir()
+    built = trap.run("config", "build", "--yes")
+    assert built.returncode == 0, built.stderr
+    trap.mark.unlink()
     (trap.root / "run/redis.conf").touch()
     give(trap.root, ALICE)
 
@@ -350,4 +352,4 @@ def test_the_redis_of_a_copied_folder_does_not_open_the_data_of_the_original(tmp
 
     assert ran.returncode == 78
     assert "redis.conf was built for another folder, whose data it names" in ran.stderr
-    assert not (original / "data").exists()
+    assert not (original / "data/redis").exists()

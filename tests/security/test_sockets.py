@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.config import Config, load
+from aggregator.identity import fork
 from aggregator.instance import Instance
 from aggregator.runtime.connection import AWAY, connect
 from aggregator.supervision import Control, SupervisorError, build
@@ -87,6 +88,7 @@ def test_supervisorctl_of_a_copy_does_not_act_on_the_original(place: str, origin
 def test_a_copy_that_was_built_has_sockets_of_its_own(original: Instance, tmp_path: Path) -> None:
     copy = copy_of(original, tmp_path / "copy" / LONG)
     config = load(copy / "loglines.cfg", copy)
+    fork(config.instance)
 
     build(config)
 
