@@ -168,7 +168,7 @@ class Chain:
                 raise BeingRenamed
             opened.pop_all()
         for each in found:
-            if self.lineup.take_over(each):
+            if self.lineup.succeed(each) or self.lineup.take_over(each):
                 first = False
                 continue
             changed_at = each.stat().st_mtime
@@ -179,6 +179,7 @@ class Chain:
         if file is not None and live is not None:
             self._live = self._go_on(live, file)
         elif file is not None:
+            self.lineup.put_last()
             at_end = first and (sight.at_end or self.lineup.put_off.is_it(file))
             self._live = (
                 self.lineup.succeed(file) or self.lineup.take_over(file) or self.lineup.start_live(file, at_end=at_end)

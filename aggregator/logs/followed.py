@@ -112,11 +112,16 @@ class Followed:
         on for a while. Returns None where the file is no such copy.
         """
         position = self.position
-        if self.file is None or position.codec or file.codec or self.file.stat().st_nlink:
+        if self.succeeded or self.file is None or position.codec or self.file.stat().st_nlink:
             return None
-        if file.stat().st_size < position.offset or not position.fits(text_in(file)):
+        size = self.file.stat().st_size
+        if not size or (position.hashed and not position.fits(text_in(file))):
             return None
-        size, common = self.file.stat().st_size, common_end(self.file, file, position.offset)
+        if not file.codec and file.stat().st_size < position.offset:
+            return None
+        common = common_end(self.file, file, position.offset)
+        if common < size and not position.hashed:
+            return None  # nothing was read from it that would show that they are one
         copied, self.succeeded = msgspec.structs.replace(position), True
         if common >= size:
             self.skip_all()

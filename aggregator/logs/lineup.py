@@ -85,6 +85,11 @@ class Lineup:
         self._context.log.info("follow path=%s serial=%d from=%d", self.name, self._serial, followed.position.offset)
         return followed
 
+    def put_last(self) -> None:
+        """Put a file that was removed, and that nothing was taken from yet, behind those that were rotated before."""
+        removed = [e for e in self.files if e.file is not None and not e.position.hashed and not e.file.stat().st_nlink]
+        self.files.sort(key=lambda each: each in removed)
+
     def is_being_written(self, file: OpenFile, now: float) -> bool:
         """True while the file that was followed until now may be overwritten with a copy of itself."""
         lost = [each for each in self.files if each.key == key_of(file) and now - SETTLE_S < each.position.gone]
@@ -94,11 +99,11 @@ class Lineup:
         """Go on in a longer copy that has taken the place of a file; None when it is none."""
         for each in reversed(self.files):
             position = each.succeed(file)
-            if position is not None and each.file is not None:
-                followed = self._follow(position, file)
-                if each.position.offset >= each.file.stat().st_size:  # all of it is read in the copy
-                    self.changed[each.position.name] = None
-                return followed
+            if position is not None:
+                # one cursor tells both: the copy's is stored in place of the removed file's, which needs none any more
+                self._serial += 1
+                each.position.serial = self._serial
+                return self._follow(position, file)
         return None
 
     def take_over(self, file: OpenFile) -> Followed | None:
@@ -107,20 +112,20 @@ class Lineup:
         if position is None:
             return None
         self.vanished.found(position.path)
-        self.changed |= {position.name: None, **self.put_off.forget()}
-        return self._follow(position, file)
-
-    def _follow(self, position: Position, file: OpenFile) -> Followed:
-        """Follow a file from a position that was another's."""
         was, self._serial = position.name, self._serial + 1
+        self.changed |= {was: None, **self.put_off.forget()}
         position.path, position.serial = self.name, self._serial
+        return self._follow(position, file, was)
+
+    def _follow(self, position: Position, file: OpenFile, was: str = "") -> Followed:
+        """Follow a file from a position that was another's."""
         followed = Followed(position)
         followed.attach(file)
         self.files.append(followed)
         self._known.claim(followed, again=True)
         self.seen_before, self.latest = True, max(self.latest, position.mtime)
         self.change(followed)
-        self._context.log.info("go_on path=%s was=%s from=%d", self.name, was, position.offset)
+        self._context.log.info("go_on path=%s was=%s from=%d", self.name, was or position.name, position.offset)
         return followed
 
     def start_live(self, file: OpenFile, *, at_end: bool) -> Followed:

@@ -24,7 +24,8 @@ def locate(
     """
     claimed = {each.key for each in files if each.file is not None}
     homeless = []
-    for each in files:
+    # What was read of one file may be the beginning of another: the one of which most was read has the first choice.
+    for each in sorted(files, key=lambda each: -each.position.offset):
         if each.file is not None:
             continue
         entry = beside.find(each.key)
@@ -129,6 +130,8 @@ def _is_copy(each: Followed, entry: Entry, beside: Beside, folders: Folders) -> 
     A short beginning alone does not tell: then the known one must hold nothing else either.
     """
     position, file, text = each.position, each.file, folders.text(entry)
+    if each.succeeded:
+        return False  # its text is read in the copy that took its place
     head = text(position.start)
     if file is not None and not position.codec:
         begins = bool(head) and file.read_at(position.start, HEAD_BYTES) == head
@@ -138,12 +141,20 @@ def _is_copy(each: Followed, entry: Entry, beside: Beside, folders: Folders) -> 
         return False
     last = text(position.last_at)
     if len(last) >= position.last_hashed:
-        return position.reaches(last)
+        return position.reaches(last) and not _succeeds(each, entry, folders)
     known = _known_text(each, beside, folders)
     if known is None:
         return True
     at, last = folders.end(entry)
     return known(at)[: len(last)] == last
+
+
+def _succeeds(each: Followed, entry: Entry, folders: Folders) -> bool:
+    """True for a copy that has taken the place of a removed file, and grew on."""
+    if each.file is None or each.file.stat().st_nlink:
+        return False
+    at, last = folders.end(entry) if entry.compressed else (entry.size, b"")
+    return at + len(last) > each.file.stat().st_size
 
 
 def _known_text(each: Followed, beside: Beside, folders: Folders) -> TextAt | None:

@@ -39,8 +39,7 @@ def take_up(cursors: Mapping[str, str], patterns: Sequence[Pattern], root: Path)
         else:
             groups.setdefault(called, []).append(positions)
     for called, alternatives in groups.items():
-        # an earlier version began anew under each spelling: the one that came furthest is the newest
-        positions = max(alternatives, key=_progress)
+        positions = _merge(alternatives)
         before = {each.name for alternative in alternatives for each in alternative}
         for each in positions:
             each.path = text_of(called)
@@ -67,7 +66,25 @@ def _take_up_first_looks(cursors: Mapping[str, str], patterns: Iterable[Pattern]
     return moved
 
 
-def _progress(positions: Sequence[Position]) -> tuple[float, int, int]:
+def _merge(alternatives: Sequence[Sequence[Position]]) -> list[Position]:
+    """Return the positions of one path, out of those stored under several spellings.
+
+    They are of one path where a kill came while they were stored under another name. An earlier version began anew
+    under each spelling: where they are not, those that came furthest are the newest.
+    """
+    merged: dict[int, Position] = {}
+    for positions in alternatives:
+        for each in positions:
+            other = merged.setdefault(each.serial, each)
+            same = (each.dev, each.ino) == (other.dev, other.ino) or each.hash == other.hash
+            if not same and each.hashed and other.hashed:
+                return list(max(alternatives, key=_progress))
+            if each.offset > other.offset:
+                merged[each.serial] = each
+    return list(merged.values())
+
+
+def _progress(positions: Iterable[Position]) -> tuple[float, int, int]:
     """Return what orders the positions of one path by how far they came."""
     last = max(positions, key=lambda each: each.serial)
     return last.mtime, last.serial, last.offset

@@ -79,6 +79,15 @@ class Day:
         os.truncate(self.live, 0)
         self.begin()
 
+    def replace(self) -> None:
+        """Put a longer copy of the log in its place, as an editor does."""
+        copy = self.folder / "new"
+        shutil.copy2(self.live, copy)
+        self.writer.close()
+        self.writer = copy.open("ab", buffering=0)
+        self.append()
+        copy.rename(self.live)
+
     def compress(self) -> None:
         """Compress one of the rotated files."""
         plain = [path for path in self.rotated() if path.name.split(".")[-1].isdigit()]
@@ -105,11 +114,19 @@ def test_each_line_comes_out_once_and_in_order(tmp_path: Path, seed: int, header
         tailing.poll(commits=chance.randrange(4))
         tailing.restart()
 
+    def respell() -> None:
+        tailing.options["logfile"] = chance.choice(
+            ["access.log", "access.log*", f"{tmp_path}/access.log", "./acc*.log"]
+        )
+        tailing.restart()
+
     steps: list[tuple[int, Callable[[], object]]] = [
         (30, day.append),
         (30, tailing.poll),
         (10, die_while_polling),
         (5, tailing.restart),
+        (3, respell),
+        (4, day.replace),
         (8, day.rename),
         (4, day.copytruncate),
         (5, day.compress),
