@@ -12,8 +12,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
 
-import msgspec
-
 from aggregator import __version__
 from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
@@ -67,8 +65,10 @@ class Worker:
         self.outages = Outages(context.clock)
         self.reporting = Reporting(queue.client, queue.keys, queue.identity.owner)
         self.handled = 0
-        self.belongings = type(stage).belongings(stage.settings, context.root)
-        self.succession = Succession(queue, context, self.belongings)
+        kind, settings, root = type(stage), stage.settings, context.root
+        self.succession = Succession(
+            queue, context, kind.belongings(settings, root), lambda cursors: kind.takes_over(settings, root, cursors)
+        )
         self._sweep_at = 0.0
         self._may_interrupt = False
         self._summary_at = time.monotonic() + SUMMARY_S
@@ -267,7 +267,6 @@ class Worker:
             "machine": self.context.machine,
             "built": self.context.built,
             "digest": self.context.digest,
-            "belongings": msgspec.json.encode(self.belongings).decode(),
             "started": f"{self.context.clock():.3f}",
             **self._facts(),
         }

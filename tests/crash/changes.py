@@ -165,6 +165,18 @@ def _replaced(*pairs: tuple[str, str]) -> Change:
     return change
 
 
+def _there_and_back(site: Site) -> None:
+    """Rename both sections, let a line through, and give them their old names back."""
+    names = ("[logger_o]", "[logger_other]"), ("[logger_in]", "[logger_source]")
+    site.edit(*names)
+    site.update()
+    with (site.root / "in/a.log").open("a") as log:
+        log.write(f"line {LINES}\n")
+    wait_until(lambda: f"line {LINES}" in _lines(site), 60)
+    site.edit(*((new, old) for old, new in names))
+    site.update()
+
+
 def _redis_gone(site: Site) -> None:
     site.again(lambda: shutil.rmtree(site.root / "data/redis"))
 
@@ -202,6 +214,7 @@ LOG_CHANGES: dict[str, Change] = {
     "logs: both renamed, and their queue": _replaced(
         ("[logger_o]", "[logger_other]"), ("[logger_in]", "[logger_source]"), ("lines", "rows"), ("= out\n", "= done\n")
     ),
+    "logs: both renamed, and renamed back": _there_and_back,
     "logs: queues renamed": _replaced(("pushto = lines", "pushto = rows"), ("listento = lines", "listento = rows")),
     "logs: node renamed": _replaced(("node = here", "node = there")),
     "logs: killed, then output absolute": _killed_between,
@@ -225,7 +238,9 @@ def run_logs(name: str) -> Outcome:
         wait_until(lambda: len(_lines(site)) == LINES, 60)
         LOG_CHANGES[name](site)
         with (site.root / "in/a.log").open("a") as log:
-            log.writelines(f"line {number}\n" for number in range(LINES, LINES + MORE))
+            # a change may have written some
+            written = (site.root / "in/a.log").read_text().count("\n")
+            log.writelines(f"line {number}\n" for number in range(written, LINES + MORE))
         _wait_for_quiet(lambda: len(_lines(site)), lambda: f"line {LINES + MORE - 1}" in _lines(site))
         counts = Counter(_lines(site))
         told = (*site.health(), *site.said)
@@ -468,6 +483,7 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
     ),
     "section renamed": (
         "logs: output's section renamed", "logs: input's section renamed", "logs: both renamed, and their queue",
+        "logs: both renamed, and renamed back",
         "21 filter's section renamed", "all sections renamed",
     ),
     "queue renamed, `@node` added or removed": (
