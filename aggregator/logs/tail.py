@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +21,7 @@ from aggregator.logs.pattern import Pattern
 from aggregator.logs.position import Position, name_of, text_of
 from aggregator.logs.readnote import ReadNotes
 from aggregator.logs.rotation import Folders
-from aggregator.logs.takeup import SINCE, belonging, take_up
+from aggregator.logs.takeup import SINCE, take_up
 from aggregator.runtime.stage import Context, Cursor, Send, Source, SourceOutcome, SourceSettings
 from aggregator.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
 
@@ -77,11 +77,6 @@ class Tail(Source):
         names = {pattern.real for pattern in patterns}
         names |= {os.path.realpath(root / pattern.text) for pattern in patterns if not pattern.is_glob}
         return tuple(f"log:{text_of(name)}" for name in sorted(names))
-
-    @classmethod
-    def takes_over(cls, settings: Any, root: Path, cursors: Mapping[str, str]) -> Collection[str]:
-        """Return those that are about files which these patterns stand for, or about the patterns."""
-        return belonging([Pattern(text, root) for text in parse_words(settings.logfile)], cursors, root)
 
     def start(self) -> None:
         """Take up the positions committed before, however the files were spelt then."""

@@ -50,21 +50,6 @@ def take_up(cursors: Mapping[str, str], patterns: Sequence[Pattern], root: Path)
     return found
 
 
-def belonging(patterns: Sequence[Pattern], cursors: Mapping[str, str], root: Path) -> list[str]:
-    """Return the names of the cursors that patterns go on with, however their paths were spelt."""
-    found = []
-    for name, text in cursors.items():
-        if name.startswith(SINCE):
-            real = Pattern(name.removeprefix(SINCE), root).real
-            ours = any(real == pattern.real for pattern in patterns)
-        else:
-            spelt = name_of(load_position(text).path)
-            ours = any(pattern.respell(spelt) is not None for pattern in patterns)
-        if ours:
-            found.append(name)
-    return found
-
-
 def _take_up_first_looks(cursors: Mapping[str, str], patterns: Iterable[Pattern], root: Path) -> dict[str, str | None]:
     moved: dict[str, str | None] = {}
     looks = {name.removeprefix(SINCE): float(text) for name, text in cursors.items() if name.startswith(SINCE)}

@@ -260,14 +260,6 @@ class _Component:
         return ()
 
     @classmethod
-    def takes_over(cls, settings: Any, root: Path, cursors: Mapping[str, str]) -> Collection[str]:
-        """Return the names of those cursors of a section that is gone which a section with these settings goes on with.
-
-        All of them, unless the stage says otherwise: of a section that was split each part takes its own.
-        """
-        return cursors.keys()
-
-    @classmethod
     def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
         """Return further options a section may have, name → documentation, given its texts (a plugin's own)."""
         return {}

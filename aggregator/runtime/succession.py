@@ -7,7 +7,7 @@ one it read before, unless somebody else reads that now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -21,18 +21,10 @@ from aggregator.runtime.stage import Context
 
 PAGE = 2000
 """So many messages are moved in one script."""
-Takes = Callable[[Mapping[str, str]], Collection[str]]
-"""Returns which of some cursors a section goes on with."""
-BELONGINGS = "belongings"
-"""The field of a worker's hash with what its cursors are about, as JSON; written once they were taken over."""
 LEFT = "left"
 """The field of a worker's hash with the queues that its section read before, as JSON."""
 
 _MOVE, _TAKEOVER = script("move"), script("takeover")
-
-
-def _all(cursors: Mapping[str, str]) -> Collection[str]:
-    return cursors.keys()
 
 
 class StillRuns(Exception):
@@ -42,33 +34,26 @@ class StillRuns(Exception):
 class Succession:
     """What one worker takes over from those before it."""
 
-    def __init__(self, queue: Queue, context: Context, belongings: Collection[str], takes: Takes = _all) -> None:
+    def __init__(self, queue: Queue, context: Context, belongings: Collection[str]) -> None:
         self._queue = queue
         self._context = context
         self._client, self._keys = queue.client, queue.keys
         self._belongings = frozenset(belongings)
-        self._takes = takes
-        self._fresh: frozenset[str] = frozenset()
-        """What belongs to the section since this start: of the rest it has its own cursors."""
         self._left: list[str] = []
 
     def begin(self) -> None:
         """Take over cursors and queues. Raises StillRuns when that must wait. Harmless when repeated."""
-        me = self._keys.worker(self._queue.identity.name)
-        known = self._client.hget(me, BELONGINGS)
-        self._fresh = self._belongings - frozenset(msgspec.json.decode(known, type=list[str]) if known else ())
         workers = roster(self._client, self._keys).workers
         before = [facts for facts in workers if self._is_before(facts)]
-        self._take_cursors([facts for facts in before if self._shares(facts)])
-        # order: what is taken over, then what says that it was
-        self._client.hset(me, BELONGINGS, msgspec.json.encode(sorted(self._belongings)))
+        if not self._client.exists(self._keys.cursors(self._queue.identity.owner)):
+            self._take_cursors([facts for facts in before if self._shares(facts)])
         if self._queue.name is not None:
-            left = self._client.hget(me, LEFT)
-            names = msgspec.json.decode(left, type=list[str]) if left else []
+            known = self._client.hget(self._keys.worker(self._queue.identity.name), LEFT)
+            names = msgspec.json.decode(known, type=list[str]) if known else []
             names += [self._queue.read_before, *(facts.queue for facts in before)]
             read = {*self._context.queues, self._queue.name, ""}
             self._left = [name for name in dict.fromkeys(names) if name not in read] if self._context.queues else []
-            self._client.hset(me, LEFT, msgspec.json.encode(self._left))
+            self._client.hset(self._keys.worker(self._queue.identity.name), LEFT, msgspec.json.encode(self._left))
             self.sweep()
 
     def sweep(self) -> None:
@@ -97,13 +82,12 @@ class Succession:
         return bool(facts.instance) and facts.instance == self._context.instance_id and same_machine
 
     def _shares(self, facts: WorkerFacts) -> bool:
-        return facts.section == self._context.section or not self._fresh.isdisjoint(facts.belongings)
+        return facts.section == self._context.section or not self._belongings.isdisjoint(facts.belongings)
 
     def _take_cursors(self, before: list[WorkerFacts]) -> None:
         owners = dict.fromkeys(f"{facts.node}:{facts.section}" for facts in before)
         for owner in owners:
-            stored = self._client.hgetall(self._keys.cursors(owner))
-            names = list(self._takes({name.decode(): text.decode() for name, text in stored.items()}))
+            names = self._client.hkeys(self._keys.cursors(owner))
             if not names:
                 continue
             theirs = [facts for facts in before if f"{facts.node}:{facts.section}" == owner]
@@ -114,10 +98,6 @@ class Succession:
             workers = [self._keys.worker(facts.name) for facts in theirs]
             keys = [self._keys.cursors(owner), self._keys.cursors(self._queue.identity.owner), *workers]
             taken = _TAKEOVER.run(self._client, keys, names)
-            for facts in theirs:
-                # what is ours now is to be taken back, should that section come again
-                rest = [name for name in facts.belongings if name not in self._belongings]
-                self._client.hset(self._keys.worker(facts.name), BELONGINGS, msgspec.json.encode(rest))
             self._context.log.warning("taken_over cursors=%d from=%s", taken, owner)
 
     def _put_back(self, name: str) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
 
+import msgspec
+
 from aggregator import __version__
 from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
@@ -65,10 +67,8 @@ class Worker:
         self.outages = Outages(context.clock)
         self.reporting = Reporting(queue.client, queue.keys, queue.identity.owner)
         self.handled = 0
-        kind, settings, root = type(stage), stage.settings, context.root
-        self.succession = Succession(
-            queue, context, kind.belongings(settings, root), lambda cursors: kind.takes_over(settings, root, cursors)
-        )
+        self.belongings = type(stage).belongings(stage.settings, context.root)
+        self.succession = Succession(queue, context, self.belongings)
         self._sweep_at = 0.0
         self._may_interrupt = False
         self._summary_at = time.monotonic() + SUMMARY_S
@@ -267,6 +267,7 @@ class Worker:
             "machine": self.context.machine,
             "built": self.context.built,
             "digest": self.context.digest,
+            "belongings": msgspec.json.encode(self.belongings).decode(),
             "started": f"{self.context.clock():.3f}",
             **self._facts(),
         }

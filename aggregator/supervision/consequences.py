@@ -131,9 +131,7 @@ class _Comparison:
         for section, belongings in self.new.belongings.items():
             before = self.old.belongings.get(section)
             fresh = sorted(name.partition(":")[2] for name in set(belongings) - set(before or ()))
-            if before is None and section not in self.successors.values():
-                yield f"{section} is new and works on {_listed(fresh)}, of which no section knows anything yet"
-            elif before is not None and fresh:
+            if before is not None and fresh:
                 yield f"{section} works on {_listed(fresh)} from now on"
         if self.old.node != self.new.node:
             yield f"node {self.old.node} is {self.new.node} from now on: takes over its positions and messages"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aggregator.errors import ConfigError
@@ -28,7 +29,7 @@ def begin(
         section=section, number=0, node=node, root=Path("/nowhere"), instance_id=instance, sections=sections,
         queues=queues,
     )  # fmt: skip
-    queue.start({"instance": instance, "machine": ""})
+    queue.start({"instance": instance, "machine": "", "belongings": msgspec.json.encode(belongings).decode()})
     return queue, Succession(queue, context, belongings)
 
 
@@ -99,8 +100,7 @@ def store_cursor(desk: Desk, worker: Queue, value: str) -> None:
 
 
 def test_a_renamed_section_takes_over_the_cursors_of_the_one_that_is_gone(desk: Desk) -> None:
-    before, first = begin(desk, None, "old", belongings=("file:/x",), sections=("old",))
-    first.begin()
+    before, _ = begin(desk, None, "old", belongings=("file:/x",))
     store_cursor(desk, before, "7")
     before.leave()
 
@@ -117,8 +117,7 @@ def test_a_renamed_section_takes_over_the_cursors_of_the_one_that_is_gone(desk: 
     ids=["about another file", "the old one is still there", "another instance"],
 )
 def test_cursors_of_others_stay_where_they_are(desk: Desk, changed: dict[str, Any]) -> None:
-    before, first = begin(desk, None, "old", belongings=("file:/x",), sections=("old",))
-    first.begin()
+    before, _ = begin(desk, None, "old", belongings=("file:/x",))
     store_cursor(desk, before, "7")
     before.leave()
 
@@ -129,8 +128,7 @@ def test_cursors_of_others_stay_where_they_are(desk: Desk, changed: dict[str, An
 
 
 def test_a_section_that_still_runs_is_waited_for(desk: Desk) -> None:
-    before, first = begin(desk, None, "old", belongings=("file:/x",), sections=("old",))
-    first.begin()
+    before, _ = begin(desk, None, "old", belongings=("file:/x",))
     store_cursor(desk, before, "7")
     before.beat({"state": "busy"})
     after, succession = begin(desk, None, "stage", belongings=("file:/x",))
@@ -186,55 +184,3 @@ def test_a_state_has_one_id_until_it_is_emptied(desk: Desk) -> None:
 
     assert len(known) == 16
     assert second.state_id == known != third.state_id
-
-
-def test_a_section_that_goes_on_takes_over_what_is_new_to_it(desk: Desk) -> None:
-    gone, first = begin(desk, None, "old", belongings=("file:/x",), sections=("old", "stage"))
-    first.begin()
-    mine, second = begin(desk, None, "stage", belongings=("file:/y",), sections=("old", "stage"))
-    second.begin()
-    store_cursor(desk, gone, "7")
-    gone.leave()
-    mine.leave()
-    batch = Batch()
-    batch.cursors.append(("own", None, "9"))
-    begin(desk, None, "stage", belongings=("file:/y",), sections=("old", "stage"))[0].commit(batch, prefix=True)
-
-    after, succession = begin(desk, None, "stage", belongings=("file:/y", "file:/x"))
-    succession.begin()
-
-    assert after.cursors() == {"own": "9", "place": "7"}
-
-
-def test_of_a_section_that_is_split_each_part_takes_its_own(desk: Desk) -> None:
-    before, first = begin(desk, None, "old", belongings=("file:/x", "file:/y"), sections=("old",))
-    first.begin()
-    batch = Batch()
-    batch.cursors += [("x", None, "1"), ("y", None, "2")]
-    before.commit(batch, prefix=True)
-    before.leave()
-
-    found = {}
-    for name in ("x", "y"):
-        queue, succession = begin(desk, None, name, belongings=(f"file:/{name}",), sections=("x", "y"))
-        succession._takes = lambda cursors, name=name: [one for one in cursors if one == name]  # type: ignore[misc]
-        succession.begin()
-        found[name] = queue.cursors()
-
-    assert found == {"x": {"x": "1"}, "y": {"y": "2"}}
-
-
-def test_a_section_that_was_renamed_and_renamed_back_goes_on_each_time(desk: Desk) -> None:
-    first, succession = begin(desk, None, "old", belongings=("file:/x",), sections=("old",))
-    succession.begin()
-    store_cursor(desk, first, "7")
-    first.leave()
-    second, succession = begin(desk, None, "new", belongings=("file:/x",), sections=("new",))
-    succession.begin()
-    store_cursor(desk, second, "8")
-    second.leave()
-
-    third, succession = begin(desk, None, "old", belongings=("file:/x",), sections=("old",))
-    succession.begin()
-
-    assert third.cursors() == {"place": "8"}
