@@ -19,6 +19,7 @@ from aggregator.runtime.process import log_to_stdout
 from aggregator.runtime.queue import Claim, Identity, Queue
 from aggregator.runtime.roster import roster
 from aggregator.runtime.stage import Context
+from aggregator.supervision.files import belongings
 
 PATIENCE_S = 30.0
 """How long Redis may be away: cron starts us again."""
@@ -114,6 +115,7 @@ class Foreground:
             machine=machine_id(),
             sections=self.config.programs.keys(),
             queues={resolve(queue, self.config.node) for queue in self.config.consumers},
+            belongings=belongings(self.config),
         )
 
     def account(self) -> Account:

@@ -74,6 +74,7 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         digest=build.facts.programs.get(section, ""),
         sections=build.facts.programs.keys(),
         queues=build.facts.queues.keys(),
+        belongings=build.facts.belongings,
     )
     worker = make_worker(
         program.stage_class,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,11 +18,11 @@ from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.lines import Taken
 from aggregator.logs.livepath import GAP_S, NEVER_S
 from aggregator.logs.pattern import Pattern
-from aggregator.logs.position import Position, name_of, text_of
+from aggregator.logs.position import Position, load_position, name_of, text_of
 from aggregator.logs.readnote import ReadNotes
 from aggregator.logs.rotation import Folders
 from aggregator.logs.takeup import SINCE, take_up
-from aggregator.runtime.stage import Context, Cursor, Send, Source, SourceOutcome, SourceSettings
+from aggregator.runtime.stage import Context, Cursor, Former, Send, Source, SourceOutcome, SourceSettings
 from aggregator.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
 
 _TURNS = 10
@@ -77,6 +77,25 @@ class Tail(Source):
         names = {pattern.real for pattern in patterns}
         names |= {os.path.realpath(root / pattern.text) for pattern in patterns if not pattern.is_glob}
         return tuple(f"log:{text_of(name)}" for name in sorted(names))
+
+    @classmethod
+    def take_over(cls, settings: Any, root: Path, former: Former, own: Mapping[str, str]) -> Collection[str]:
+        """Take the positions of the files that this section follows now, and the other one no more.
+
+        So a section that is renamed, split, merged with another, or gets one of its files, goes on where that was.
+        """
+        ours = [Pattern(text, root) for text in parse_words(settings.logfile)]
+        kept = [Pattern(name_of(name.partition(":")[2]), root) for name in former.keeps or ()]
+        known = {_called(ours, name, text, root) for name, text in own.items()}
+        whole = former.keeps is None and not own and set(former.belongings) <= set(cls.belongings(settings, root))
+        found = []
+        for name, text in former.cursors.items():
+            called = _called(ours, name, text, root)
+            # what nobody stands for goes along with the rest: the file may come back under another path
+            is_ours = whole if called is None else called not in known and not _is_kept(kept, name, text, root)
+            if is_ours:
+                found.append(name)
+        return found
 
     def start(self) -> None:
         """Take up the positions committed before, however the files were spelt then."""
@@ -251,6 +270,23 @@ class Tail(Source):
         followed = sum(chain.followed and not chain.problem for chain in self._chains.values())
         self.context.note("files", str(followed))
         self.context.note("unreadable", _some(troubles))
+
+
+def _called(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> str | None:
+    """Return what patterns call that which a cursor is about: a path, or a pattern that was looked at."""
+    if cursor.startswith(SINCE):
+        looked = Pattern(cursor.removeprefix(SINCE), root)
+        same = (pattern for pattern in patterns if looked.text == pattern.text or looked.real == pattern.real)
+        return next((f"{SINCE}{pattern.real}" for pattern in same), None)
+    name = name_of(load_position(text).path)
+    return next((called for pattern in patterns if (called := pattern.respell(name)) is not None), None)
+
+
+def _is_kept(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> bool:
+    """True for a cursor about something that patterns stand for, were it but one path of a glob."""
+    path = cursor.removeprefix(SINCE)
+    within = cursor != path and any(pattern.respell(path) is not None for pattern in patterns)
+    return within or _called(patterns, cursor, text, root) is not None
 
 
 def _some(texts: Sequence[str]) -> str:

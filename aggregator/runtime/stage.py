@@ -99,6 +99,18 @@ def _no_store(name: str) -> Any:
     raise ConfigError(f"[store_{name}]: no such section")
 
 
+class Former(NamedTuple):
+    """Another section of the instance that has cursors: what the cursors of ours may be found among."""
+
+    cursors: Mapping[str, str]
+    belongings: Collection[str]
+    """What it worked on when it ran last."""
+    keeps: Collection[str] | None
+    """What it works on as it is built now; None for a section, or the name of a node, that is gone."""
+    renamed: bool
+    """True for the section itself, under another name of the node."""
+
+
 class Context:
     """What the worker tells a stage about where it runs.
 
@@ -109,8 +121,9 @@ class Context:
     `instance_id` is made with the instance's folder, `state_id` with the state in Redis: an emptied Redis, or another
     namespace, has another one. A note on the disk that names another state says nothing of this one. The worker sets
     `state_id` before the stage starts. `machine` tells machines of one host name apart.
-    `built` and `digest` say which build the section runs; `sections` are all that it has, and `queues` (names as in
-    Redis) all that they read: state of others belongs to nobody any more, where these are known.
+    `built` and `digest` say which build the section runs; `sections` are all that it has, `belongings` what each of
+    them works on, and `queues` (names as in Redis) all that they read: state of others belongs to nobody any more,
+    where these are known.
     """
 
     def __init__(
@@ -133,6 +146,7 @@ class Context:
         digest: str = "",
         sections: Collection[str] = (),
         queues: Collection[str] = (),
+        belongings: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.section = section
         self.number = number
@@ -151,6 +165,7 @@ class Context:
         self.digest = digest
         self.sections = sections
         self.queues = queues
+        self.belongings: Mapping[str, Collection[str]] = belongings if belongings is not None else {}
         self.log = logging.getLogger(section)
         self._counts: dict[str, int] = {}
         self._counting = threading.Lock()
@@ -256,8 +271,15 @@ class _Component:
         """Return what the cursors of a section with these settings are about: real paths of files, for example.
 
         A section that is new, or was renamed, takes over the cursors of a section that is gone and shares one of these.
+        Each begins with a word of its kind and a colon; only sections of one kind look at each other's cursors.
         """
         return ()
+
+    @classmethod
+    def take_over(cls, settings: Any, root: Path, former: Former, own: Mapping[str, str]) -> Collection[str]:
+        """Return which cursors of another section are this one's now; `own` are those that it has already."""
+        ours = former.renamed or not set(cls.belongings(settings, root)).isdisjoint(former.belongings)
+        return tuple(former.cursors) if former.keeps is None and ours and not own else ()
 
     @classmethod
     def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ one it read before, unless somebody else reads that now.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from aggregator.runtime.queue import Queue
 from aggregator.runtime.residue import put_back
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.scripts import script
-from aggregator.runtime.stage import Context
+from aggregator.runtime.stage import Context, Former, Source, Stage
 
 PAGE = 2000
 """So many messages are moved in one script."""
@@ -34,20 +34,21 @@ class StillRuns(Exception):
 class Succession:
     """What one worker takes over from those before it."""
 
-    def __init__(self, queue: Queue, context: Context, belongings: Collection[str]) -> None:
+    def __init__(self, queue: Queue, context: Context, component: Stage | Source) -> None:
         self._queue = queue
         self._context = context
+        self._component = component
         self._client, self._keys = queue.client, queue.keys
-        self._belongings = frozenset(belongings)
+        self._belongings = frozenset(type(component).belongings(component.settings, context.root))
+        self._kinds = _kinds(self._belongings)
         self._left: list[str] = []
 
     def begin(self) -> None:
         """Take over cursors and queues. Raises StillRuns when that must wait. Harmless when repeated."""
-        workers = roster(self._client, self._keys).workers
-        before = [facts for facts in workers if self._is_before(facts)]
-        if not self._client.exists(self._keys.cursors(self._queue.identity.owner)):
-            self._take_cursors([facts for facts in before if self._shares(facts)])
+        workers = [facts for facts in roster(self._client, self._keys).workers if self._is_another(facts)]
+        self._take_cursors(workers)
         if self._queue.name is not None:
+            before = [facts for facts in workers if self._is_before(facts)]
             known = self._client.hget(self._keys.worker(self._queue.identity.name), LEFT)
             names = msgspec.json.decode(known, type=list[str]) if known else []
             names += [self._queue.read_before, *(facts.queue for facts in before)]
@@ -69,41 +70,77 @@ class Succession:
             if moved:
                 self._context.log.warning("moved messages=%d from=%s to=%s", moved, name, self._queue.name)
 
+    def _is_another(self, facts: WorkerFacts) -> bool:
+        """True for a worker of another section, or another name of the node, of the same instance."""
+        ours = bool(facts.instance) and facts.instance == self._context.instance_id
+        itself = facts.section == self._context.section and facts.node == self._context.node
+        return ours and facts.machine == self._context.machine and not itself
+
     def _is_before(self, facts: WorkerFacts) -> bool:
         """True for a worker whose place this one may have: of the same instance, under another name."""
-        if not self._is_ours(facts) or (facts.section == self._context.section and facts.node == self._context.node):
-            return False
         renamed = facts.section == self._context.section
-        gone = bool(self._context.sections) and facts.section not in self._context.sections
-        return renamed or (gone and self._shares(facts))
+        return renamed or (self._is_gone(facts) and not self._belongings.isdisjoint(facts.belongings))
 
-    def _is_ours(self, facts: WorkerFacts) -> bool:
-        same_machine = facts.machine == self._context.machine
-        return bool(facts.instance) and facts.instance == self._context.instance_id and same_machine
+    def _is_gone(self, facts: WorkerFacts) -> bool:
+        return bool(self._context.sections) and facts.section not in self._context.sections
 
-    def _shares(self, facts: WorkerFacts) -> bool:
-        return facts.section == self._context.section or not self._belongings.isdisjoint(facts.belongings)
+    def _take_cursors(self, workers: list[WorkerFacts]) -> None:
+        """Take over what is about our belongings from those who have them no more, of all of them or of none."""
+        own = self._queue.cursors()
+        taken: dict[str, dict[str, str]] = {}
+        for owner in dict.fromkeys(f"{facts.node}:{facts.section}" for facts in workers):
+            theirs = [facts for facts in workers if f"{facts.node}:{facts.section}" == owner]
+            if names := self._ours_of(owner, theirs, own, taken):
+                taken[owner] = names
+        for owner, names in taken.items():
+            theirs = [facts for facts in workers if f"{facts.node}:{facts.section}" == owner]
+            keys = [self._keys.cursors(owner), self._keys.cursors(self._queue.identity.owner)]
+            # one that runs as it is built now has only to forget them
+            fenced = [self._keys.worker(facts.name) for facts in theirs if not self._is_up_to_date(facts)]
+            number = _TAKEOVER.run(self._client, [*keys, *fenced], list(names))
+            self._context.log.warning("taken_over cursors=%d from=%s", number, owner)
 
-    def _take_cursors(self, before: list[WorkerFacts]) -> None:
-        owners = dict.fromkeys(f"{facts.node}:{facts.section}" for facts in before)
-        for owner in owners:
-            names = self._client.hkeys(self._keys.cursors(owner))
-            if not names:
-                continue
-            theirs = [facts for facts in before if f"{facts.node}:{facts.section}" == owner]
-            if any(facts.alive for facts in theirs):
-                raise StillRuns(
-                    f"{owner} has the cursors of this section and still runs: `supervisorctl update` ends it"
-                )
-            workers = [self._keys.worker(facts.name) for facts in theirs]
-            keys = [self._keys.cursors(owner), self._keys.cursors(self._queue.identity.owner), *workers]
-            taken = _TAKEOVER.run(self._client, keys, names)
-            self._context.log.warning("taken_over cursors=%d from=%s", taken, owner)
+    def _ours_of(
+        self, owner: str, theirs: list[WorkerFacts], own: Mapping[str, str], taken: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, str]:
+        """Return the cursors of a section that are ours by now. Raises StillRuns while it may move them."""
+        renamed = theirs[0].section == self._context.section
+        belongings = {name for facts in theirs for name in facts.belongings}
+        keeps = self._keeps(theirs[0])
+        if not renamed and self._kinds.isdisjoint(_kinds({*belongings, *(keeps or ())})):
+            return {}
+        stored = self._client.hgetall(self._keys.cursors(owner)).items()
+        cursors = {name.decode(): value.decode() for name, value in stored}
+        known = dict(own)
+        for others in taken.values() if own else ():
+            known |= others
+        names = type(self._component).take_over(
+            self._component.settings, self._context.root, Former(cursors, belongings, keeps, renamed), known
+        )
+        if names and any(facts.alive and not self._is_up_to_date(facts) for facts in theirs):
+            raise StillRuns(f"{owner} has the cursors of this section and still runs: `supervisorctl update` ends it")
+        return {name: cursors[name] for name in names}
+
+    def _keeps(self, facts: WorkerFacts) -> Collection[str] | None:
+        """Return what a section works on as it is built; None when it, or the name of its node, is gone."""
+        if facts.node != self._context.node or self._is_gone(facts):
+            return None
+        if not self._context.belongings:
+            return facts.belongings  # nothing is known of what was built
+        return self._context.belongings.get(facts.section, ())
+
+    def _is_up_to_date(self, facts: WorkerFacts) -> bool:
+        keeps = self._keeps(facts)
+        return keeps is not None and set(facts.belongings) == set(keeps)
 
     def _put_back(self, name: str) -> None:
         """Return what workers that vanished hold of a queue; nobody who reads it could do so."""
         for holder in self._client.smembers(self._keys.holders(name)):
             put_back(self._client, self._keys, name, holder.decode())
+
+
+def _kinds(belongings: Iterable[str]) -> set[str]:
+    return {name.partition(":")[0] for name in belongings}
 
 
 def move(client: Any, keys: Keys, source: str, target: str) -> int:

@@ -68,7 +68,7 @@ class Worker:
         self.reporting = Reporting(queue.client, queue.keys, queue.identity.owner)
         self.handled = 0
         self.belongings = type(stage).belongings(stage.settings, context.root)
-        self.succession = Succession(queue, context, self.belongings)
+        self.succession = Succession(queue, context, stage)
         self._sweep_at = 0.0
         self._may_interrupt = False
         self._summary_at = time.monotonic() + SUMMARY_S

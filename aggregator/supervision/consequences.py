@@ -122,19 +122,30 @@ class _Comparison:
                     yield other, section
 
     def _renamed(self) -> Iterator[str]:
-        for other, section in self.successors.items():
+        for other, section in self._successors():
             shared = set(self.old.belongings[other]) & set(self.new.belongings[section])
             about = _listed(sorted(name.partition(":")[2] for name in shared))
             number = self.state.cursors.get(f"{self.old.node}:{other}", 0) if self.state else None
-            known = "its positions" if number is None else f"{number} position{'' if number == 1 else 's'}"
+            divided = set(self.old.belongings[other]) - shared
+            known = f"{number} position{'' if number == 1 else 's'}"
+            known = "its positions" if number is None or divided else known
             yield f"{section} is new and works on {about}, as {other} did: takes over {known}"
         for section, belongings in self.new.belongings.items():
             before = self.old.belongings.get(section)
             fresh = sorted(name.partition(":")[2] for name in set(belongings) - set(before or ()))
-            if before is not None and fresh:
-                yield f"{section} works on {_listed(fresh)} from now on"
+            givers = [other for other, names in self.old.belongings.items() if self._gives(other, names, section)]
+            if before is None:
+                givers = [other for other in givers if other in self.new.programs]
+            if fresh and (givers or before is not None):
+                where = f": goes on where {' and '.join(givers)} left off" if givers else ""
+                yield f"{section} works on {_listed(fresh)} from now on{where}"
         if self.old.node != self.new.node:
             yield f"node {self.old.node} is {self.new.node} from now on: takes over its positions and messages"
+
+    def _gives(self, other: str, theirs: tuple[str, ...], section: str) -> bool:
+        """True when a section leaves to another what it worked on."""
+        left = set(theirs) - set(self.new.belongings.get(other, ()))
+        return other != section and not left.isdisjoint(self.new.belongings[section])
 
     def _feeds(self) -> Iterator[str]:
         for word, names in (

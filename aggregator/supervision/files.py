@@ -264,19 +264,23 @@ def new_build(config: Config) -> Facts | None:
         namespace=config.redis.namespace,
         programs={program.section: _digest(config, program) for program in config.programs.values()},
         queues={resolve(queue, config.node): section for queue, section in config.consumers.items()},
-        belongings={
-            program.section: belongings
-            for program in config.programs.values()
-            if (belongings := _belongings(config, program))
-        },
+        belongings=belongings(config),
         feeds=tuple(config.feeds),
     )
 
 
+def belongings(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return what the cursors of each section are about, of those that have any.
+
+    Nothing of a stage that was not imported, as commands that look do.
+    """
+    found = {program.section: _belongings(config, program) for program in config.programs.values()}
+    return {section: names for section, names in found.items() if names}
+
+
 def _belongings(config: Config, program: Program) -> tuple[str, ...]:
-    """Return what a section's cursors are about; nothing of a stage that was not imported, as commands that look do."""
-    belongings = getattr(program.stage_class, "belongings", None)
-    return tuple(belongings(program.settings, config.root)) if belongings else ()
+    found = getattr(program.stage_class, "belongings", None)
+    return tuple(found(program.settings, config.root)) if found else ()
 
 
 def _log(config: Config, program: Program) -> list[str]:

@@ -215,3 +215,23 @@ def test_an_instance_that_was_moved_keeps_its_id(tmp_path: Path) -> None:
     after = claim(Instance(second), "other")
 
     assert (after.id, after.node, after.root) == (before.id, "node", str(second))
+
+
+TAILS = "[logger_{}]\nstage = tail\nlogfile = {}\nservicename = s\npushto = lines\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([("one", "a.log"), ("two", "b.log")], "logger_two is new and works on {}, as logger_both did: takes over its"),
+        ([("both", "a.log"), ("two", "b.log")], "logger_two works on {} from now on: goes on where logger_both left"),
+    ],
+)
+def test_a_build_tells_which_sections_divide_what_one_had(site: Site, after: list[tuple[str, str]], said: str) -> None:
+    site.configure(BROKER + TAILS.format("both", "a.log, b.log"))
+    site.build()
+    site.configure(BROKER + "".join(TAILS.format(*section) for section in after))
+
+    built = site.run("config", "build", "--yes")
+
+    assert said.format(site.root.resolve() / "b.log") in built.out

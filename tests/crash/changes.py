@@ -177,6 +177,19 @@ def _there_and_back(site: Site) -> None:
     site.update()
 
 
+def _divided(rest: str) -> Change:
+    """Give one of two files a section of its own; the other one stays in the section, or goes to one called `rest`."""
+
+    def change(site: Site) -> None:
+        site.edit(("logfile = in/a.log", "logfile = in/a.log, in/b.log"))
+        site.update()
+        tail = "[logger_first]\nstage = tail\nlogfile = in/a.log\nservicename = s\npushto = lines\n"
+        site.edit(("in/a.log, in/b.log", "in/b.log"), ("[logger_in]", f"{tail}[{rest}]"))
+        site.update()
+
+    return change
+
+
 def _redis_gone(site: Site) -> None:
     site.again(lambda: shutil.rmtree(site.root / "data/redis"))
 
@@ -209,6 +222,8 @@ LOG_CHANGES: dict[str, Change] = {
     "logs: both through a link": _through_link,
     "logs: both with ..": _dots,
     "logs: input by globs, three spellings": _glob,
+    "logs: a file gets a section of its own": _divided("logger_in"),
+    "logs: a section divided, both new": _divided("logger_rest"),
     "logs: output's section renamed": _replaced(("[logger_o]", "[logger_other]")),
     "logs: input's section renamed": _replaced(("[logger_in]", "[logger_source]")),
     "logs: both renamed, and their queue": _replaced(
@@ -481,7 +496,8 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
         "logs: output absolute", "logs: both through a link", "logs: both with ..",
         "logs: input by globs, three spellings", "logs: killed, then output absolute",
     ),
-    "section renamed": (
+    "section renamed, divided, joined with another": (
+        "logs: a file gets a section of its own", "logs: a section divided, both new",
         "logs: output's section renamed", "logs: input's section renamed", "logs: both renamed, and their queue",
         "logs: both renamed, and renamed back",
         "21 filter's section renamed", "all sections renamed",

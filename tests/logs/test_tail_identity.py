@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aggregator.logs.tail import Tail
+from aggregator.runtime.stage import Former
 from aggregator.settings import parse_settings
 from tests.logs.driving import Tailing, make
 from tests.logs.test_tail import numbered, write
@@ -147,10 +149,7 @@ def test_a_link_that_leads_to_another_folder_stays_the_same_path(tmp_path: Path,
 @pytest.mark.parametrize("spelling", SPELLINGS[:6])
 def test_a_pattern_belongs_to_a_section_however_it_is_spelt(tmp_path: Path, log: Path, spelling: str) -> None:
     def belongings(logfile: str) -> tuple[str, ...]:
-        options = {"logfile": logfile.format(root=tmp_path), "servicename": "s", "pushto": "q"}
-        settings, faults = parse_settings(Tail.Settings, options)
-        assert not faults
-        return Tail.belongings(settings, tmp_path)
+        return Tail.belongings(settings_of(logfile.format(root=tmp_path)), tmp_path)
 
     assert belongings(spelling) == (f"log:{os.path.realpath(tmp_path)}/in/*.log",)
     assert f"log:{os.path.realpath(log)}" in belongings("linked")
@@ -169,3 +168,40 @@ def test_a_renamed_section_goes_on_with_the_cursors_that_it_took_over(tmp_path: 
     renamed.start()
     tailing.tail = renamed
     assert tailing.drain(2) == numbered(0, 20)
+
+
+def settings_of(logfile: str) -> Any:
+    settings, faults = parse_settings(Tail.Settings, {"logfile": logfile, "servicename": "s", "pushto": "q"})
+    assert not faults
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("follows", "keeps", "taken"),
+    [
+        ("in/a.log", None, ["a"]),
+        ("in/b.log", None, ["b"]),
+        ("in/*.log", None, ["a", "b", "gone"]),
+        ("in/b.log", "in/a.log", ["b"]),
+        ("in/b.log", "in/*.log", []),
+        ("other/*.log", None, []),
+        ("in/a.log, in/b.log, gone.log", None, ["a", "b", "gone"]),
+    ],
+)
+def test_a_section_takes_the_positions_of_what_it_follows_and_the_other_one_no_more(
+    tmp_path: Path, log: Path, follows: str, keeps: str | None, taken: list[str]
+) -> None:
+    write(log, "x")
+    write(log.with_name("b.log"), "y")
+    tailing = Tailing(tmp_path, logfile="in/a.log, in/b.log")
+    tailing.drain(2)
+    before, kept = (Tail.belongings(settings_of(text), tmp_path) for text in ("in/a.log, in/b.log", keeps or "none"))
+    position = next(text for name, text in tailing.cursors.items() if "a.log" in name and "since" not in name)
+    gone = {"gone.log 0": position.replace("in/a.log", "in/gone.log")}
+    former = Former(tailing.cursors | gone, before, kept if keeps else None, False)
+
+    names = Tail.take_over(settings_of(follows), tmp_path, former, {})
+
+    found = {Path(name.removeprefix("since ").split()[0]).stem for name in names}
+    assert sorted(found) == taken
+    assert not Tail.take_over(settings_of(follows), tmp_path, former, former.cursors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from aggregator.errors import ConfigError
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.message import History
 from aggregator.runtime.queue import Identity, Queue
-from aggregator.runtime.stage import Context
+from aggregator.runtime.stage import Context, Former, Source
 from aggregator.runtime.succession import StillRuns, Succession, move
 from tests.runtime.desk import Desk, bodies, raws
 
@@ -22,15 +23,28 @@ ME = "instance-1"
 def begin(
     desk: Desk, listens: str | None, section: str = "stage", node: str = "node", belongings: tuple[str, ...] = (),
     sections: tuple[str, ...] = ("stage",), queues: tuple[str, ...] = ("in",), instance: str = ME,
+    built: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Queue, Succession]:  # fmt: skip
     """Start an incarnation of a worker of this instance, as a process does, up to its succession."""
     queue = Queue(desk.client, desk.keys, Identity(section, 0, node), listens)
     context = Context(
         section=section, number=0, node=node, root=Path("/nowhere"), instance_id=instance, sections=sections,
-        queues=queues,
+        queues=queues, belongings=built,
     )  # fmt: skip
     queue.start({"instance": instance, "machine": "", "belongings": msgspec.json.encode(belongings).decode()})
-    return queue, Succession(queue, context, belongings)
+
+    class WithBelongings(Source):
+        @classmethod
+        def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
+            return belongings
+
+        @classmethod
+        def take_over(cls, settings: Any, root: Path, former: Former, own: Mapping[str, str]) -> Collection[str]:
+            if built is None:
+                return super().take_over(settings, root, former, own)
+            return set(former.cursors) & set(belongings) - set(former.keeps or ()) - own.keys()
+
+    return queue, Succession(queue, context, WithBelongings(None, context))
 
 
 def fill(desk: Desk, worker: Queue) -> None:
@@ -139,6 +153,61 @@ def test_a_section_that_still_runs_is_waited_for(desk: Desk) -> None:
     succession.begin()
 
     assert after.cursors() == {"place": "7"}
+
+
+def store_cursors(desk: Desk, worker: Queue, *names: str) -> None:
+    batch = Batch()
+    batch.cursors += [(name, None, "7") for name in names]
+    worker.commit(batch, prefix=True)
+
+
+def test_of_two_sections_that_divide_what_one_had_each_takes_over_its_own(desk: Desk) -> None:
+    before, _ = begin(desk, None, "old", belongings=("log:/x", "log:/y"))
+    store_cursors(desk, before, "log:/x", "log:/y")
+    before.leave()
+    built = {"one": ("log:/x",), "two": ("log:/y",)}
+
+    for section, belongings in built.items():
+        after, succession = begin(desk, None, section, belongings=belongings, sections=tuple(built), built=built)
+        succession.begin()
+
+        assert after.cursors() == dict.fromkeys(belongings, "7")
+
+
+def test_of_two_sections_that_become_one_none_is_taken_over_while_the_other_runs(desk: Desk) -> None:
+    first, _ = begin(desk, None, "first", belongings=("log:/x",))
+    store_cursors(desk, first, "log:/x")
+    first.leave()
+    second, _ = begin(desk, None, "second", belongings=("log:/y",))
+    store_cursors(desk, second, "log:/y")
+    second.beat({"state": "busy"})
+    built = {"stage": ("log:/x", "log:/y")}
+    after, succession = begin(desk, None, belongings=built["stage"], built=built)
+
+    with pytest.raises(StillRuns, match="node:second"):
+        succession.begin()
+    assert after.cursors() == {}
+    second.leave()
+    succession.begin()
+
+    assert after.cursors() == {"log:/x": "7", "log:/y": "7"}
+
+
+def test_a_section_that_gets_what_another_gives_up_goes_on_once_that_runs_as_built(desk: Desk) -> None:
+    sections, built = ("old", "stage"), {"old": ("log:/x",), "stage": ("log:/y", "log:/z")}
+    before, _ = begin(desk, None, "old", belongings=("log:/x", "log:/y"))
+    store_cursors(desk, before, "log:/x", "log:/y")
+    before.beat({"state": "busy"})
+    after, succession = begin(desk, None, belongings=built["stage"], sections=sections, built=built)
+    store_cursors(desk, after, "log:/z")
+
+    with pytest.raises(StillRuns, match="node:old"):
+        succession.begin()
+    restarted, _ = begin(desk, None, "old", belongings=built["old"])
+    succession.begin()
+
+    assert after.cursors() == {"log:/y": "7", "log:/z": "7"}
+    store_cursors(desk, restarted, "log:/x")  # it was not fenced off
 
 
 def test_a_node_that_was_renamed_goes_on_with_its_cursors_and_queues(desk: Desk) -> None:
