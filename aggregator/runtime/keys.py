@@ -20,6 +20,7 @@ key after {NS}:     type    meaning                                             
 ``serial``          string  numbers histories and dead letters                      nobody
 ``state``           hash    the id of this state of Redis, and when it began        nobody
 ``instances``       hash    node → id of the instance that has its name             nobody: the next owner replaces it
+``restoring``       string  there while `state import` is under way                 `state import`, at its end
 ==================  ======  ======================================================  ============================
 
 QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a

@@ -16,6 +16,8 @@ from aggregator.runtime.keys import Keys
 
 FORMAT = "aggregator-state-1"
 _PAGE = 1000
+_MARK = "restoring"
+"""The key that is there while a restore is under way."""
 
 
 class NotEmpty(AggregatorError):
@@ -86,10 +88,17 @@ def check(lines: Iterable[bytes]) -> Head:
 def restore(client: Any, keys: Keys, lines: Iterable[bytes]) -> int:
     """Fill an empty namespace with the rows of an export that was checked. Returns how many keys' pages were written.
 
-    Raises NotEmpty. A restore that was broken off leaves what it wrote: remove the namespace before it is tried again.
+    Raises NotEmpty. What a restore that was broken off left is removed first: lists would get their entries twice.
     """
-    if client.exists(keys.state):
+    mark = keys.prefix + _MARK
+    there = [] if client.exists(keys.state) else list(client.scan_iter(match=f"{_escaped(keys.prefix)}*", count=_PAGE))
+    if client.exists(keys.state) or (there and mark.encode() not in there):
         raise NotEmpty("the namespace has a state of its own; give another `namespace`, or an empty Redis")
+    # order: the mark goes last and comes first, so that whatever lies beside it is known to be half a restore
+    for key in there:
+        if key != mark.encode():
+            client.delete(key)
+    client.set(mark, "1")
     number, last = 0, []
     for line in list(lines)[1:-1]:
         row = msgspec.json.decode(line, type=Row)
@@ -102,6 +111,7 @@ def restore(client: Any, keys: Keys, lines: Iterable[bytes]) -> int:
     for values in last:
         # order: what says that the state is there comes when it is
         _write(client, keys.state, "hash", values)
+    client.delete(mark)
     return number
 
 

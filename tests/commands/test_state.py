@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aggregator.identity import claim, read_facts
@@ -128,6 +129,33 @@ def test_an_export_that_was_broken_off_is_refused(site: Site, namespace: str) ->
         check(lines[:-1])
     with pytest.raises(Exception, match="has a state of its own"):
         restore(site.desk.client, site.desk.keys, lines)
+
+
+def test_an_import_that_was_broken_off_is_done_anew_and_nothing_comes_twice(site: Site, namespace: str) -> None:
+    site.desk.worker("lines")
+    site.desk.push("lines", *bodies(3))
+    lines = list(dump(site.desk.client, site.desk.keys))
+    copy = Desk(site.desk.client, f"{namespace}-new")
+    with pytest.raises(msgspec.DecodeError):
+        restore(copy.client, copy.keys, [*lines[:-2], b"broken off", b""])
+    assert copy.waiting("lines") == bodies(3)
+
+    restore(copy.client, copy.keys, lines)
+
+    assert copy.waiting("lines") == bodies(3)
+    assert not [key for key in copy.client.keys(f"{copy.keys.prefix}*") if b"restoring" in key]
+
+
+def test_an_import_leaves_alone_what_others_pushed_before_any_worker_came(site: Site, namespace: str) -> None:
+    site.desk.worker("lines")
+    lines = list(dump(site.desk.client, site.desk.keys))
+    copy = Desk(site.desk.client, f"{namespace}-new")
+    copy.push("lines", *bodies(2))
+
+    with pytest.raises(Exception, match="has a state of its own"):
+        restore(copy.client, copy.keys, lines)
+
+    assert copy.waiting("lines") == bodies(2)
 
 
 def test_a_build_for_another_namespace_asks_first(site: Site, namespace: str) -> None:
