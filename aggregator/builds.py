@@ -102,6 +102,12 @@ class Builds:
                 return build
         return None
 
+    def read_by(self, section: str) -> list[str]:
+        """Return every queue that a section reads in one of the builds: another section may have fed it since."""
+        builds = (self._read(number) for number in sorted(self.numbers()))
+        known = (build.facts.queues.items() for build in builds if build is not None)
+        return list(dict.fromkeys(queue for queues in known for queue, reader in queues if reader == section))
+
     def numbers(self) -> Iterator[int]:
         """Yield the numbers of all builds, in no order."""
         with suppress(FileNotFoundError):

@@ -75,6 +75,7 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         sections=build.facts.programs.keys(),
         queues=build.facts.queues.keys(),
         belongings=build.facts.belongings,
+        read_before=builds.read_by(section),
     )
     worker = make_worker(
         program.stage_class,

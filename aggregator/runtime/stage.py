@@ -123,7 +123,8 @@ class Context:
     `state_id` before the stage starts. `machine` tells machines of one host name apart.
     `built` and `digest` say which build the section runs; `sections` are all that it has, `belongings` what each of
     them works on, and `queues` (names as in Redis) all that they read: state of others belongs to nobody any more,
-    where these are known.
+    where these are known. `read_before` are the queues that earlier builds had the section read, though it may never
+    have run so.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Context:
         sections: Collection[str] = (),
         queues: Collection[str] = (),
         belongings: Mapping[str, Collection[str]] | None = None,
+        read_before: Collection[str] = (),
     ) -> None:
         self.section = section
         self.number = number
@@ -166,6 +168,7 @@ class Context:
         self.sections = sections
         self.queues = queues
         self.belongings: Mapping[str, Collection[str]] = belongings if belongings is not None else {}
+        self.read_before = read_before
         self.log = logging.getLogger(section)
         self._counts: dict[str, int] = {}
         self._counting = threading.Lock()

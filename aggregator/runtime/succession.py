@@ -51,7 +51,7 @@ class Succession:
             before = [facts for facts in workers if self._is_before(facts)]
             known = self._client.hget(self._keys.worker(self._queue.identity.name), LEFT)
             names = msgspec.json.decode(known, type=list[str]) if known else []
-            names += [self._queue.read_before, *(facts.queue for facts in before)]
+            names += [self._queue.read_before, *(facts.queue for facts in before), *self._context.read_before]
             read = {*self._context.queues, self._queue.name, ""}
             self._left = [name for name in dict.fromkeys(names) if name not in read] if self._context.queues else []
             self._client.hset(self._keys.worker(self._queue.identity.name), LEFT, msgspec.json.encode(self._left))

@@ -157,6 +157,23 @@ def test_a_worker_runs_the_build_that_its_program_file_names(site: Site) -> None
     assert site.desk.waiting("other") == []
 
 
+def test_what_was_sent_to_a_queue_that_the_section_was_built_for_and_never_read_moves_along(site: Site) -> None:
+    for queue in ("lines", "rows", "columns"):
+        site.configure(BROKER.replace("listento = lines", f"listento = {queue}"))
+        site.build()
+    site.desk.push("rows", *bodies(2))
+    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+
+    try:
+        wait_until(lambda: len(site.desk.waiting("kept")) == 2)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+    assert site.desk.waiting("rows") == []
+
+
 def test_a_copy_that_somebody_changed_is_not_run(site: Site) -> None:
     site.configure(BROKER)
     site.build()
