@@ -95,12 +95,10 @@ class Builds:
         return self._read(int(number)) if number is not None and number.isdecimal() else None
 
     def find(self, section: str, digest: str) -> Build | None:
-        """Return the latest build in which a section has this digest."""
-        for number in sorted(self.numbers(), reverse=True):
-            build = self._read(number)
-            if build is not None and build.facts.programs.get(section) == digest:
-                return build
-        return None
+        """Return the latest build in which a section has this digest; a whole one, where there is any."""
+        builds = (self._read(number) for number in sorted(self.numbers(), reverse=True))
+        found = [build for build in builds if build is not None and build.facts.programs.get(section) == digest]
+        return next((build for build in found if build.is_whole()), found[0] if found else None)
 
     def read_by(self, section: str) -> list[str]:
         """Return every queue that a section reads in one of the builds: another section may have fed it since."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from aggregator.builds import KEPT, Builds
 from aggregator.config import Config, load
 from aggregator.instance import Instance
-from aggregator.supervision import Action, build, carry_out
+from aggregator.supervision import Action, build, carry_out, changes
 from tests.test_supervision import PIPELINE, TWO, configure, snapshot
 
 
@@ -112,6 +113,40 @@ def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
     assert {name: (mode, text) for name, (mode, _, text) in after.items()} == {
         name: (mode, text) for name, (mode, _, text) in before.items()
     }
+
+
+def test_what_cannot_be_put_back_for_want_of_room_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, odd = tmp_path / "there", tmp_path / "odd"
+    there.write_text("before")
+    odd.mkdir()
+    written: list[Path] = []
+
+    def write_part(part: Path, text: str, mode: int) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(part)
+        part.write_text(text)
+
+    monkeypatch.setattr(changes, "write_part", write_part)
+
+    with pytest.raises(OSError, match="odd"):
+        carry_out([Action("write", path, "", "after", 0o644) for path in (there, odd)])
+
+    assert there.read_text() == "after"
+
+
+def test_a_damaged_copy_does_not_hide_a_whole_one_of_the_same_section(tmp_path: Path) -> None:
+    build(configure(tmp_path, TWO))
+    build(configure(tmp_path, TWO + "[process_c]\ncommand = sleep 1\n"))
+    builds = Builds(Instance(tmp_path))
+    latest = builds.current()
+    assert latest is not None
+    latest.text.unlink()
+
+    found = builds.find("process_a", latest.facts.programs["process_a"])
+
+    assert found is not None
+    assert found.facts.number == 1
 
 
 def test_a_build_that_fails_halfway_does_not_count(tmp_path: Path) -> None:

@@ -125,10 +125,14 @@ def _undo(done: list[Before]) -> None:
         with suppress(OSError):
             if _look(before.path) == before:
                 continue
-            before.path.unlink(missing_ok=True)
+            part = _part(before.path)
+            part.unlink(missing_ok=True)
             if before.target is not None:
-                os.symlink(before.target, before.path)
+                os.symlink(before.target, part)
             elif before.data is not None:
-                part = _part(before.path)
                 write_part(part, before.data.decode("utf-8", "surrogateescape"), before.mode)
-                part.rename(before.path)
+            else:
+                before.path.unlink(missing_ok=True)
+                continue
+            # order: what was there is written, then it takes the place: a full disk must not leave none of the two
+            part.rename(before.path)
