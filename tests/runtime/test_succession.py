@@ -11,6 +11,7 @@ import pytest
 
 from aggregator.errors import ConfigError
 from aggregator.runtime.batch import Batch
+from aggregator.runtime.connection import Unwritable
 from aggregator.runtime.message import History
 from aggregator.runtime.queue import Identity, Queue
 from aggregator.runtime.stage import Context, Former, Source
@@ -231,6 +232,18 @@ def test_moving_more_than_a_page_keeps_everything_once(desk: Desk) -> None:
 
     assert desk.waiting("out") == bodies(5000)
     assert all(desk.books(name).balanced for name in ("in", "out"))
+
+
+def test_nothing_is_moved_to_a_queue_of_which_a_key_is_something_else(desk: Desk) -> None:
+    desk.worker("in")
+    desk.push("in", *bodies(2))
+    desk.client.set(desk.keys.delayed("out"), "a string")
+
+    with pytest.raises(Unwritable, match="MISTYPED"):
+        move(desk.client, desk.keys, "in", "out")
+
+    assert desk.waiting("in") == bodies(2)
+    assert desk.waiting("out") == []
 
 
 def test_of_two_instances_that_start_at_once_under_one_node_one_is_refused(desk: Desk) -> None:

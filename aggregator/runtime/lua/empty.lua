@@ -1,7 +1,9 @@
 -- Let go of some of what a queue holds, because a human said so.
 -- KEYS 1 queue  2 returned  3 delayed  4 dead  5 books
--- ARGV 1 the most entries of each to let go
+-- ARGV 1 the most entries of each to let go; dead letters go all at once
 -- Returns how many went.
+local wrong = mistyped('list', KEYS[1], 'list', KEYS[2], 'zset', KEYS[3], 'hash', KEYS[4], 'hash', KEYS[5])
+if wrong then return wrong end
 local most = tonumber(ARGV[1])
 make_way(KEYS[5])
 local function shorten(list)

@@ -4,7 +4,12 @@
 --      11 queues
 -- ARGV 1 the most entries to move  2 name of the queue they go to
 -- Returns how many were moved.
-local left, moved, waiting = tonumber(ARGV[1]), 0, 0
+local wrong = mistyped('set', KEYS[11])
+for i = 1, 10, 5 do
+  wrong = wrong or mistyped('list', KEYS[i], 'list', KEYS[i + 1], 'zset', KEYS[i + 2], 'hash', KEYS[i + 3], 'hash', KEYS[i + 4])
+end
+if wrong then return wrong end
+local left, waiting = tonumber(ARGV[1]), nil
 make_way(KEYS[5])
 local function from_list(source, target)
   local n = 0
@@ -40,7 +45,7 @@ repeat
 until dead > 0 or place == '0'
 left = left - dead
 local ready = from_list(KEYS[1], KEYS[6])
-moved = returned + delayed + dead + ready
+local moved = returned + delayed + dead + ready
 if moved > 0 then
   redis.call('HINCRBY', KEYS[5], 'in', ready)
   redis.call('HINCRBY', KEYS[5], 'dropped:moved', moved)
