@@ -21,8 +21,7 @@ from aggregator.feeds.layout import FeedFolders
 from aggregator.runtime import residue, transfer
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.roster import roster
-from aggregator.runtime.scripts import script
-from aggregator.runtime.succession import move
+from aggregator.runtime.succession import move, take_cursors
 from aggregator.settings import meant
 
 _WHAT = "QUEUE|NODE:SECTION"
@@ -155,11 +154,9 @@ def _adopt_positions(site: Site, owner: str, section: str) -> str:
     if section not in site.sections:
         raise Failed(f"no section [{section}]{meant(section, sorted(site.sections))}")
     _check_at_rest(site, target)
-    workers = roster(site.client, site.keys).workers
-    theirs = [site.keys.worker(facts.name) for facts in workers if f"{facts.node}:{facts.section}" == owner]
-    names = site.client.hkeys(site.keys.cursors(owner))
-    keys = [site.keys.cursors(owner), site.keys.cursors(target), *theirs]
-    taken = script("takeover").run(site.client, keys, names)
+    theirs = [facts for facts in roster(site.client, site.keys).workers if f"{facts.node}:{facts.section}" == owner]
+    names = [name.decode() for name in site.client.hkeys(site.keys.cursors(owner))]
+    taken = take_cursors(site.client, site.keys, owner, target, names, theirs)
     return f"{section} takes over {taken} of {len(names)} positions of {owner}"
 
 

@@ -89,8 +89,6 @@ class Queue:
         self.token = ""
         self.state_id = ""
         """The id of the state in Redis, known once this was started."""
-        self.read_before = ""
-        """The queue that the worker of this name read last; empty for none."""
         self.number = 0
         self.maxdeliveries = maxdeliveries
         self.alone_from = alone_from
@@ -133,8 +131,7 @@ class Queue:
             raise ConfigError(
                 f"the instance {reply[1].decode()} works in this Redis as node {self.identity.node} too; {ADVICE}"
             )
-        self.token, self.number = reply[0].decode(), 0
-        self.state_id, self.read_before = reply[2].decode(), reply[3].decode()
+        self.token, self.number, self.state_id = reply[0].decode(), 0, reply[2].decode()
         return int(reply[1])
 
     def facts(self) -> dict[str, str]:

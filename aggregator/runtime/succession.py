@@ -47,22 +47,22 @@ class Succession:
         """Take over cursors and queues. Raises StillRuns when that must wait. Harmless when repeated."""
         workers = [facts for facts in roster(self._client, self._keys).workers if self._is_another(facts)]
         self._take_cursors(workers)
-        if self._queue.name is not None:
+        if self._queue.name is not None and self._context.queues:
             before = [facts for facts in workers if self._is_before(facts)]
             known = self._client.hget(self._keys.worker(self._queue.identity.name), LEFT)
             names = msgspec.json.decode(known, type=list[str]) if known else []
-            names += [self._queue.read_before, *(facts.queue for facts in before), *self._context.read_before]
+            names += [*(facts.queue for facts in before), *self._context.read_before]
             read = {*self._context.queues, self._queue.name, ""}
-            self._left = [name for name in dict.fromkeys(names) if name not in read] if self._context.queues else []
+            self._left = [name for name in dict.fromkeys(names) if name not in read]
             self._client.hset(self._keys.worker(self._queue.identity.name), LEFT, msgspec.json.encode(self._left))
             self.sweep()
 
     def sweep(self) -> None:
         """Take along what came meanwhile to the queues that the section read before."""
-        if not self._left:
-            return
-        workers = roster(self._client, self._keys).workers
-        for name in self._left:
+        # most often there is nothing, and a roster of all workers is dear
+        left = [name for name in self._left if self._has_messages(name)]
+        workers = roster(self._client, self._keys).workers if left else []
+        for name in left:
             if any(facts.queue == name and facts.alive for facts in workers):
                 continue  # somebody else reads it, or its own worker has still to be started anew
             self._put_back(name)
@@ -88,16 +88,14 @@ class Succession:
         """Take over what is about our belongings from those who have them no more, of all of them or of none."""
         own = self._queue.cursors()
         taken: dict[str, dict[str, str]] = {}
-        for owner in dict.fromkeys(f"{facts.node}:{facts.section}" for facts in workers):
-            theirs = [facts for facts in workers if f"{facts.node}:{facts.section}" == owner]
+        for owner in dict.fromkeys(map(_owner, workers)):
+            theirs = [facts for facts in workers if _owner(facts) == owner]
             if names := self._ours_of(owner, theirs, own, taken):
                 taken[owner] = names
         for owner, names in taken.items():
-            theirs = [facts for facts in workers if f"{facts.node}:{facts.section}" == owner]
-            keys = [self._keys.cursors(owner), self._keys.cursors(self._queue.identity.owner)]
             # one that runs as it is built now has only to forget them
-            fenced = [self._keys.worker(facts.name) for facts in theirs if not self._is_up_to_date(facts)]
-            number = _TAKEOVER.run(self._client, [*keys, *fenced], list(names))
+            fenced = [facts for facts in workers if _owner(facts) == owner and not self._is_up_to_date(facts)]
+            number = take_cursors(self._client, self._keys, owner, self._queue.identity.owner, names, fenced)
             self._context.log.warning("taken_over cursors=%d from=%s", number, owner)
 
     def _ours_of(
@@ -133,6 +131,14 @@ class Succession:
         keeps = self._keeps(facts)
         return keeps is not None and set(facts.belongings) == set(keeps)
 
+    def _has_messages(self, name: str) -> bool:
+        k = self._keys
+        if self._client.exists(k.queue(name), k.returned(name), k.delayed(name), k.dead(name)):
+            return True
+        holders = [holder.decode() for holder in self._client.smembers(k.holders(name))]
+        keys = [key for holder in holders for key in (k.held(holder), k.caught(name, holder))]
+        return bool(keys) and bool(self._client.exists(*keys))
+
     def _put_back(self, name: str) -> None:
         """Return what workers that vanished hold of a queue; nobody who reads it could do so."""
         for holder in self._client.smembers(self._keys.holders(name)):
@@ -141,6 +147,17 @@ class Succession:
 
 def _kinds(belongings: Iterable[str]) -> set[str]:
     return {name.partition(":")[0] for name in belongings}
+
+
+def take_cursors(
+    client: Any, keys: Keys, owner: str, to: str, names: Collection[str], fenced: Iterable[WorkerFacts]
+) -> int:
+    """Give some cursors of one owner to another; the workers `fenced` can commit no more. Returns how many.
+
+    Harmless when repeated: what is gone is not there, and a cursor that the new owner has already stays as it is.
+    """
+    workers = (keys.worker(facts.name) for facts in fenced)
+    return int(_TAKEOVER.run(client, [keys.cursors(owner), keys.cursors(to), *workers], list(names)))
 
 
 def move(client: Any, keys: Keys, source: str, target: str) -> int:
@@ -159,3 +176,7 @@ def move(client: Any, keys: Keys, source: str, target: str) -> int:
     while moved := int(_MOVE.run(client, [*names, keys.queues], [PAGE, target])):
         total += moved
     return total
+
+
+def _owner(facts: WorkerFacts) -> str:
+    return f"{facts.node}:{facts.section}"

@@ -87,6 +87,40 @@ def test_what_comes_later_to_the_old_queue_is_taken_along_too_also_after_another
     assert all(desk.books(name).balanced for name in ("in", "new"))
 
 
+def test_a_worker_that_is_killed_before_it_took_anything_along_does_so_after_its_next_start(desk: Desk) -> None:
+    begin(desk, "in")
+    desk.push("in", *bodies(2))
+    begin(desk, "new", queues=("new",))
+
+    after, succession = begin(desk, "new", queues=("new",))
+    succession.begin()
+
+    assert raws(after.claim(0, 10).messages) == bodies(2)
+
+
+def test_a_start_that_does_not_know_what_is_read_keeps_in_mind_what_is_to_be_taken_along(desk: Desk) -> None:
+    begin(desk, "in")
+    desk.push("in", *bodies(2))
+    begin(desk, "new", queues=())[1].begin()
+
+    after, succession = begin(desk, "new", queues=("new",))
+    succession.begin()
+
+    assert raws(after.claim(0, 10).messages) == bodies(2)
+
+
+def test_what_a_worker_that_vanished_holds_of_the_old_queue_is_taken_along_too(desk: Desk) -> None:
+    gone = desk.worker("in", 1)
+    desk.push("in", *bodies(1))
+    gone.claim(0, 1)
+    begin(desk, "in")
+
+    after, succession = begin(desk, "new", queues=("new",))
+    succession.begin()
+
+    assert raws(after.claim(0, 10).messages) == bodies(1)
+
+
 def test_a_queue_that_another_section_reads_now_is_left_alone(desk: Desk) -> None:
     begin(desk, "in")
     desk.push("in", *bodies(2))
@@ -266,3 +300,14 @@ def test_a_state_has_one_id_until_it_is_emptied(desk: Desk) -> None:
 
     assert len(known) == 16
     assert second.state_id == known != third.state_id
+
+
+def test_a_section_that_was_renamed_and_renamed_back_goes_on_each_time(desk: Desk) -> None:
+    for section, value in (("old", "7"), ("new", "8"), ("old", "9")):
+        queue, succession = begin(desk, None, section, belongings=("file:/x",), sections=(section,))
+        succession.begin()
+        before = queue.cursors()
+        store_cursor(desk, queue, value)
+        queue.leave()
+
+    assert before == {"place": "8"}

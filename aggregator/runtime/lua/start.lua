@@ -4,7 +4,8 @@
 -- ARGV 1 name  2 queue ('' for a source)  3 what all keys start with  4 maxdeliveries  5 an id for a state that begins
 --      6 node  7 instance ('' when nobody else can have the node's name)  8 the instance whose place it takes, or ''
 --      9... field, value of the worker's hash, `queue` among them
--- Returns {token, messages put back, id of the state, queue that it read before or ''},
+-- What it read before, and has still to take along, is added to the field `left`, a list in JSON.
+-- Returns {token, messages put back, id of the state},
 -- or {'another', the instance that has the node's name}.
 local last = redis.call('HMGET', KEYS[1], 'token', 'queue')
 make_way(KEYS[1])
@@ -29,10 +30,16 @@ if from and from ~= '' then
   local caught = prefix .. 'caught:' .. from .. ':' .. ARGV[1]
   back = put_back(KEYS[5], caught, prefix .. 'queue:' .. from, prefix .. 'returned:' .. from, prefix .. 'dead:' .. from,
     KEYS[4], ARGV[1], tonumber(ARGV[4]))
-  if from ~= ARGV[2] then redis.call('SREM', prefix .. 'holders:' .. from, ARGV[1]) end
+  if from ~= ARGV[2] then
+    redis.call('SREM', prefix .. 'holders:' .. from, ARGV[1])
+    -- noted in this step: one that is killed before it took along what lies there does so after its next start
+    local left = cjson.decode(redis.call('HGET', KEYS[1], 'left') or '[]')
+    table.insert(left, from)
+    redis.call('HSET', KEYS[1], 'left', cjson.encode(left))
+  end
 end
 if ARGV[2] ~= '' then
   redis.call('SADD', prefix .. 'holders:' .. ARGV[2], ARGV[1])
   redis.call('SADD', KEYS[3], ARGV[2])
 end
-return {token, back, redis.call('HGET', KEYS[6], 'id'), from or ''}
+return {token, back, redis.call('HGET', KEYS[6], 'id')}
