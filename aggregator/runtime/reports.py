@@ -56,24 +56,30 @@ class Reporting:
         self._keys = keys
         self._owner = owner
         self._stored: dict[str, tuple[str, ...]] = {}
+        self._seen: Mapping[tuple[str, str], Report] = {}
+        """The reports when they were last looked through; a change makes another object of them."""
 
     def fields(self, reports: Mapping[tuple[str, str], Report]) -> dict[str, str | int]:
         """Return what is so now as fields of the worker's hash."""
-        now = [self._told(report) for report in reports.values() if not report.lasting]
+        now = [report for report in reports.values() if not report.lasting]
         if len(now) > MOST:
             text = f"{len(now) - MOST + 1:,} reports more than are shown here"
-            rest = Told(
-                since=now[MOST - 1].since, code="reports_left_out", about="", text=text, level="warning",
-                do="Look into the log of this section, which has all of them.", owner=self._owner,
+            do = "Look into the log of this section, which has all of them."
+            rest = Report(
+                code="reports_left_out", about="", text=text, do=do, level="warning", lasting=False,
+                since=now[MOST - 1].since,
             )  # fmt: skip
             now = [*now[: MOST - 1], rest]
-        return {f"{FIELD}{told.code}:{told.about}": msgspec.json.encode(told).decode() for told in now}
+        told = (self._told(report) for report in now)
+        return {f"{FIELD}{each.code}:{each.about}": msgspec.json.encode(each).decode() for each in told}
 
     def store(self, reports: Mapping[tuple[str, str], Report]) -> None:
         """Write the losses that are new into the hash that outlives us. Harmless when repeated.
 
         One that was acknowledged is not written again by the process that told of it, unless its words change.
         """
+        if reports is self._seen:  # asked before every commit
+            return
         fresh = {}
         for report in reports.values():
             if report.lasting:
@@ -86,6 +92,7 @@ class Reporting:
             pairs = [part for field, (told, _) in row for part in (field, msgspec.json.encode(told))]
             _FINDING.run(self._client, [self._keys.findings], [MOST_LASTING, *pairs])
             self._stored |= {field: words for field, (_, words) in row}
+        self._seen = reports
 
     def _told(self, report: Report) -> Told:
         return Told(

@@ -174,7 +174,7 @@ class Context:
         self._counting = threading.Lock()
         self.notes: dict[str, str] = {}
         self.reports: dict[tuple[str, str], Report] = {}
-        """What the stage reports now, by code and about."""
+        """What the stage reports now, by code and about. Never changed in place: every change is a new object."""
         self._known_since: Mapping[tuple[str, str], float] = {}
         self._known_until = 0.0
         self.stopping = False
@@ -225,13 +225,17 @@ class Context:
             since = before or since or self.clock()
         else:
             since = known.since
-        # a new dict: the heartbeat's thread may be reading the old one
-        self.reports = {**self.reports, (code, about): Report(code, about, text, do, level, lasting, since)}
+        report = Report(code, about, text, do, level, lasting, since)
+        if report != known:
+            # a new dict: the heartbeat's thread may be reading the old one
+            self.reports = {**self.reports, (code, about): report}
 
     def withdraw(self, code: str, about: str = "") -> None:
         """Let a report go: it is so no more."""
-        self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
-        self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
+        if (code, about) in self.reports:
+            self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
+        if (code, about) in self._known_since:
+            self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
 
     def recall(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
         """Keep the beginnings of what the incarnation before this one reported, by code and about: no restart ends it.

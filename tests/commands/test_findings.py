@@ -316,7 +316,7 @@ def _code_in(call: ast.Call) -> ast.expr | None:
     made = ast.unparse(call.func).rpartition(".")[2]
     if made == "Finding" or re.search(r"context\.report$", ast.unparse(call.func)):
         return call.args[0]
-    return next((given.value for given in call.keywords if made == "Told" and given.arg == "code"), None)
+    return next((given.value for given in call.keywords if made in ("Told", "Report") and given.arg == "code"), None)
 
 
 def test_every_code_is_in_the_documentation_and_no_other() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aggregator.runtime.reports import MOST, MOST_LASTING, Told, acknowledge, lasting_reports
 from aggregator.runtime.roster import roster
+from aggregator.runtime.stage import Context
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, beat, order
 from tests.servers import wait_until
@@ -39,6 +41,17 @@ def test_a_report_shows_until_it_is_withdrawn_and_keeps_its_beginning_over_a_res
     wait_until(lambda: not reports(desk))
     assert (first.code, first.about, first.owner) == ("follows_nothing", "log0", "node:stage")
     assert second.since == first.since
+
+
+def test_what_is_told_again_alike_is_no_change_that_has_to_be_looked_through(tmp_path: Path) -> None:
+    context = Context(section="stage", number=0, node="node", root=tmp_path, clock=lambda: 1.0)
+    context.report("follows_nothing", "it follows nothing", "mend it")
+    before = context.reports
+
+    context.report("follows_nothing", "it follows nothing", "mend it")
+    context.withdraw("unreadable")
+
+    assert context.reports is before
 
 
 def test_a_report_of_an_earlier_incarnation_is_gone_with_it(desk: Desk, start: Start) -> None:
