@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from aggregator.durable import sync_folder
+from aggregator.durable import sync_folder, write_part
 from aggregator.instance import Instance, read_line
 
 KEPT = 10
@@ -124,11 +124,11 @@ class Builds:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o711)
         try:
-            _write(part / "loglines.cfg", text, like.st_mode & 0o777, like)
+            write_part(part / "loglines.cfg", text, like.st_mode & 0o777, like)
             if feeds is not None:
-                _write(part / "feeds", feeds, like.st_mode & 0o777, like)
+                write_part(part / "feeds", feeds, like.st_mode & 0o777, like)
             # order: the texts, then what says that they are whole, then the name
-            _write(part / "build.json", msgspec.json.format(msgspec.json.encode(facts)) + b"\n", 0o644)
+            write_part(part / "build.json", msgspec.json.format(msgspec.json.encode(facts)) + b"\n", 0o644)
             sync_folder(part)
             part.rename(folder)
         except OSError:
@@ -165,13 +165,3 @@ def _bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, data: bytes, mode: int, owner: os.stat_result | None = None) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -6,13 +6,12 @@ It stands in `data/instance`, as the data are what makes an instance: `run/` and
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 
-from aggregator.durable import sync_folder
+from aggregator.durable import write_durably
 from aggregator.errors import ConfigError
 from aggregator.instance import Instance, read_line
 
@@ -71,7 +70,7 @@ def claim(instance: Instance, node: str) -> InstanceFacts:
         facts, root=str(instance.root), device=data.st_dev, inode=data.st_ino, machine=machine, node=facts.node or node
     )
     if here != read_facts(instance):
-        write_facts(instance, here)
+        write_durably(instance.identity, msgspec.json.encode(here) + b"\n")
     return here
 
 
@@ -80,17 +79,6 @@ def fork(instance: Instance) -> InstanceFacts:
     facts = read_facts(instance)
     instance.identity.unlink(missing_ok=True)
     return claim(instance, facts.node if facts else "")
-
-
-def write_facts(instance: Instance, facts: InstanceFacts) -> None:
-    """Write down which instance this is, durably. Raises OSError."""
-    part = instance.identity.with_name(f".instance.{os.getpid()}.part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
-        file.write(msgspec.json.encode(facts) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(instance.identity)
-    sync_folder(instance.identity.parent)
 
 
 def machine_id() -> str:

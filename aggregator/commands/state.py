@@ -16,6 +16,7 @@ from aggregator.builds import Builds
 from aggregator.commands import screen
 from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, open_redis, redis_of
 from aggregator.config import Config, redis_of_build
+from aggregator.durable import write_durably
 from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.feeds.layout import FeedFolders
 from aggregator.runtime import residue, transfer
@@ -204,17 +205,8 @@ def _export(invocation: Invocation, args: argparse.Namespace) -> int:
         _refuse_at_work(site.client, site.keys)
         if os.path.lexists(args.file):
             raise Failed(f"{args.file} is there already")
-        part = args.file.with_name(f".{args.file.name}.{os.getpid()}.part")
-        try:
-            # messages may hold what is private
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-                for line in transfer.dump(site.client, site.keys):
-                    file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(args.file)
-        finally:
-            part.unlink(missing_ok=True)
+        # messages may hold what is private
+        write_durably(args.file, transfer.dump(site.client, site.keys), 0o600)
     invocation.say(f"the state is in {args.file}")
     return EXIT_OK
 

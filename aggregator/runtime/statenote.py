@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from aggregator.durable import sync_folder
+from aggregator.durable import write_durably
 from aggregator.instance import read_line
 from aggregator.runtime.stage import Context
 
@@ -26,18 +23,8 @@ def note_state(context: Context) -> None:
             lasting=True,
         )
     try:
-        _write(path, context.state_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, f"{context.state_id}\n".encode("ascii"))
     except OSError as error:
         # a worker of another user may not: another one notes it
         context.log.warning("state_not_noted path=%s reason=%s", path, error.strerror)
-
-
-def _write(path: Path, state_id: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".state.{os.getpid()}.part")
-    with open(part, "w", encoding="ascii") as file:
-        file.write(f"{state_id}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-    sync_folder(path.parent)

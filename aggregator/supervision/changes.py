@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from aggregator.durable import part_of, write_part
+
 Link = Callable[[str, Path], None]
 
 
@@ -45,12 +47,12 @@ def carry_out(actions: Iterable[Action], symlink: Link = lambda target, path: os
     for action in actions:
         if action.kind == "mkdir":
             action.path.mkdir(mode=action.mode, parents=True, exist_ok=True)
-    parts = {action.path: _part(action.path) for action in actions if action.kind == "write"}
+    parts = {action.path: part_of(action.path) for action in actions if action.kind == "write"}
     done: list[Before] = []
     try:
         for action in actions:
             if action.kind == "write":
-                write_part(parts[action.path], action.text, action.mode)
+                _write(parts[action.path], action)
         for action in actions:
             if action.kind != "mkdir":
                 done.append(_look(action.path))
@@ -74,21 +76,8 @@ def _take(action: Action, parts: dict[Path, Path], symlink: Link) -> None:
         action.path.unlink(missing_ok=True)
 
 
-def _part(path: Path) -> Path:
-    # No .conf at its end: supervisord must not read half a file.
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-def write_part(part: Path, text: str, mode: int) -> None:
-    """Write a file that is still to get its name, durably. Raises OSError."""
-    with suppress(FileNotFoundError):
-        part.unlink()
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with open(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        os.fchmod(handle, mode)
-        stream.write(text)
-        stream.flush()
-        os.fsync(handle)
+def _write(part: Path, action: Action) -> None:
+    write_part(part, action.text.encode(errors="surrogateescape"), action.mode)
 
 
 def parts_left(places: dict[Path, str]) -> Iterator[Path]:
@@ -104,8 +93,8 @@ def _link(action: Action, symlink: Link) -> None:
         return
     except OSError:
         # a file system without links, such as vfat
-        part = _part(action.path)
-        write_part(part, action.text, action.mode)
+        part = part_of(action.path)
+        _write(part, action)
         part.rename(action.path)
 
 
@@ -125,12 +114,12 @@ def _undo(done: list[Before]) -> None:
         with suppress(OSError):
             if _look(before.path) == before:
                 continue
-            part = _part(before.path)
+            part = part_of(before.path)
             part.unlink(missing_ok=True)
             if before.target is not None:
                 os.symlink(before.target, part)
             elif before.data is not None:
-                write_part(part, before.data.decode("utf-8", "surrogateescape"), before.mode)
+                write_part(part, before.data, before.mode)
             else:
                 before.path.unlink(missing_ok=True)
                 continue
