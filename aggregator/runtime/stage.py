@@ -171,7 +171,7 @@ class Context:
         self.read_before = read_before
         self.log = logging.getLogger(section)
         self._counts: dict[str, int] = {}
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
         self.notes: dict[str, str] = {}
         self.reports: dict[tuple[str, str], Report] = {}
         """What the stage reports now, by code and about. Never changed in place: every change is a new object."""
@@ -184,18 +184,18 @@ class Context:
         """Add to a counter of this section; it reaches the books with the next commit. Safe to call from a thread."""
         if not isinstance(by, int):
             raise TypeError(f"counters count whole things (found {by!r} for {name})")
-        with self._counting:
+        with self._lock:
             self._counts[name] = self._counts.get(name, 0) + by
 
     @property
     def counts(self) -> dict[str, int]:
         """What was counted since the last commit."""
-        with self._counting:
+        with self._lock:
             return dict(self._counts)
 
     def take_counts(self) -> dict[str, int]:
         """Return what was counted since the last call."""
-        with self._counting:
+        with self._lock:
             counts, self._counts = self._counts, {}
         return counts
 
@@ -218,24 +218,26 @@ class Context:
 
         Reported again, it keeps the time since when it has been so; `since` says that it began before it was noticed.
         """
-        known = self.reports.get((code, about))
-        if known is None:
-            self.log.warning("%s about=%s text=%s", code, about, text)
-            before = self._known_since.get((code, about), 0.0) if self.clock() < self._known_until else 0.0
-            since = before or since or self.clock()
-        else:
-            since = known.since
-        report = Report(code, about, text, do, level, lasting, since)
-        if report != known:
-            # a new dict: the heartbeat's thread may be reading the old one
-            self.reports = {**self.reports, (code, about): report}
+        with self._lock:
+            known = self.reports.get((code, about))
+            if known is None:
+                self.log.warning("%s about=%s text=%s", code, about, text)
+                before = self._known_since.get((code, about), 0.0) if self.clock() < self._known_until else 0.0
+                since = before or since or self.clock()
+            else:
+                since = known.since
+            report = Report(code, about, text, do, level, lasting, since)
+            if report != known:
+                # a new dict: the heartbeat's thread may be reading the old one
+                self.reports = {**self.reports, (code, about): report}
 
     def withdraw(self, code: str, about: str = "") -> None:
         """Let a report go: it is so no more."""
-        if (code, about) in self.reports:
-            self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
-        if (code, about) in self._known_since:
-            self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
+        with self._lock:
+            if (code, about) in self.reports:
+                self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
+            if (code, about) in self._known_since:
+                self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
 
     def recall(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
         """Keep the beginnings of what the incarnation before this one reported, by code and about: no restart ends it.
