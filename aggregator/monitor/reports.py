@@ -9,7 +9,9 @@ from aggregator.runtime.reports import MOST_LASTING, Told
 from aggregator.runtime.roster import WorkerFacts
 
 OUTAGES = frozenset({"tracker_away"})
-"""Codes of reports that tell of an outage: warnings that become errors once they have lasted."""
+"""Codes of reports that tell of an outage of the stage, and know more of it than the worker does."""
+WORSENING = OUTAGES | {"unreadable"}
+"""Codes of reports that are warnings at first and become errors once they have lasted."""
 
 
 def reported(workers: Sequence[WorkerFacts], now: float, outage_after_s: float) -> Iterator[Finding]:
@@ -18,7 +20,7 @@ def reported(workers: Sequence[WorkerFacts], now: float, outage_after_s: float) 
     for worker in workers:
         for told in worker.reports:
             found = _finding(told)
-            if told.code in OUTAGES:
+            if told.code in WORSENING:
                 found = found._replace(level=level_after(told.since, now, outage_after_s))
             known = seen.get((told.code, found.about))
             if known is None or told.since < (known.since or 0.0):

@@ -168,6 +168,14 @@ def test_a_report_that_tells_of_an_outage_becomes_an_error_and_stands_for_the_pa
     assert found == {"tracker_away": "error"}
 
 
+@pytest.mark.usefixtures("long_lease")
+@pytest.mark.parametrize(("age_s", "level"), [(10, "warning"), (301, "error")])
+def test_a_log_that_cannot_be_read_for_long_is_an_error(site: Site, age_s: int, level: str) -> None:
+    by_hand(site, "logger_feed", **report("unreadable", "access.log", since=time.time() - age_s))
+
+    assert one(site, "unreadable")["level"] == level
+
+
 def test_what_a_worker_reported_goes_with_it(site: Site) -> None:
     worker = by_hand(site, "logger_feed", **report("follows_nothing", "log"))
 
