@@ -97,7 +97,7 @@ class Foreground:
                 raise Failed(f"[{program.section}] {worker.gave_up or 'another has taken over, or Redis went away'}")
             set_aside = read_account(client, keys, self.queue).dead - dead
             if set_aside > 0:
-                raise Failed(f"{set_aside} set aside; see: aggregator dead list {self.queue}")
+                raise Failed(f"{set_aside} set aside; see: aggregator dead list --queue {self.queue}")
             return worker.handled
 
     def context(self) -> Context:

@@ -134,4 +134,4 @@ def test_what_was_set_aside_is_told(bundling: Site) -> None:
     bundling.desk.push("published@node", b'{"feed":"../x"}')
 
     ran = bundling.run("compress")
-    assert ran.code == 1 and "1 set aside; see: aggregator dead list published@node" in ran.err
+    assert ran.code == 1 and "1 set aside; see: aggregator dead list --queue published@node" in ran.err
