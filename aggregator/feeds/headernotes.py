@@ -1,7 +1,7 @@
 """The headers that tell the time of a body, kept with its file: should its message be lost, they can be found there.
 
 Kept for feeds with `timestamp = http` only, as an extended attribute, so that it costs no further file and no further
-wait for the disk. A file system that has no extended attributes keeps none; then the file's own time stands in.
+wait for the disk. A system without extended attributes keeps none; then the file's own time stands in.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ KEPT = ("date", "last-modified")
 
 
 def write_headers(fd: int, headers: Mapping[str, str]) -> None:
-    """Keep headers with an open file, where the file system can."""
-    with suppress(OSError):
+    """Keep headers with an open file, where the system and the file system can."""
+    # AttributeError: Python knows extended attributes on Linux alone
+    with suppress(OSError, AttributeError):
         os.setxattr(fd, ATTRIBUTE, msgspec.json.encode({name: headers[name][:500] for name in KEPT if name in headers}))
 
 
@@ -27,5 +28,5 @@ def read_headers(path: Path) -> dict[str, str]:
     """Return the headers that were kept with a file; none where there are none."""
     try:
         return msgspec.json.decode(os.getxattr(path, ATTRIBUTE), type=dict[str, str])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, AttributeError, msgspec.DecodeError):
         return {}
