@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -96,14 +96,11 @@ class Builds:
 
     def find(self, section: str, digest: str) -> Build | None:
         """Return the latest build in which a section has this digest; a whole one, where there is any."""
-        builds = (self._read(number) for number in sorted(self.numbers(), reverse=True))
-        found = [build for build in builds if build is not None and build.facts.programs.get(section) == digest]
-        return next((build for build in found if build.is_whole()), found[0] if found else None)
+        return _latest(self._all(), section, digest)
 
     def read_by(self, section: str) -> list[str]:
         """Return every queue that a section reads in one of the builds: another section may have fed it since."""
-        builds = (self._read(number) for number in sorted(self.numbers()))
-        known = (build.facts.queues.items() for build in builds if build is not None)
+        known = (build.facts.queues.items() for build in reversed(list(self._all())))
         return list(dict.fromkeys(queue for queues in known for queue, reader in queues if reader == section))
 
     def numbers(self) -> Iterator[int]:
@@ -143,11 +140,19 @@ class Builds:
 
     def sweep(self, named: Mapping[str, str]) -> None:
         """Remove the builds that nobody needs any more; `named` has the digest in the program file of each section."""
-        found = (self.find(section, digest) for section, digest in named.items())
+        builds = list(self._all())
+        found = (_latest(builds, section, digest) for section, digest in named.items())
         needed = {build.facts.number for build in found if build is not None}
         for number in sorted(self.numbers(), reverse=True)[KEPT:]:
             if number not in needed:
                 self.discard(number)
+
+    def _all(self) -> Iterator[Build]:
+        """Yield the builds that can be read, the latest first."""
+        for number in sorted(self.numbers(), reverse=True):
+            build = self._read(number)
+            if build is not None:
+                yield build
 
     def _read(self, number: int) -> Build | None:
         folder = self.folder / str(number)
@@ -158,6 +163,11 @@ class Builds:
             return Build(folder, msgspec.json.decode(facts, type=Facts))
         except msgspec.DecodeError:
             return None
+
+
+def _latest(builds: Iterable[Build], section: str, digest: str) -> Build | None:
+    found = [build for build in builds if build.facts.programs.get(section) == digest]
+    return next((build for build in found if build.is_whole()), found[0] if found else None)
 
 
 def _bytes(path: Path) -> bytes | None:

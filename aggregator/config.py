@@ -159,8 +159,8 @@ def load(
     return _Loader(file, real, only, reading, not reading if imports is None else imports, build).load()
 
 
-def redis_of_build(build: Build, root: Path) -> tuple[RedisSettings, str]:
-    """Return where the Redis of a build is, and its node; its programs are not looked at. Raises ConfigError."""
+def redis_of_build(build: Build, root: Path) -> RedisSettings:
+    """Return where the Redis of a build is; its programs are not looked at. Raises ConfigError."""
     return _Loader(build.file, root, OWN_REDIS, True, False, build).load_redis()
 
 
@@ -244,12 +244,11 @@ class _Loader:
             build=self.build,
         )
 
-    def load_redis(self) -> tuple[RedisSettings, str]:
+    def load_redis(self) -> RedisSettings:
         self._expand()
         redis = self._redis()
-        aggregator = self._core("aggregator", AggregatorSettings) or AggregatorSettings()
         self._refuse()
-        return redis, aggregator.node or self._known_node() or host_node()
+        return redis
 
     def _known_node(self) -> str | None:
         """Return the node's name that was noted at the first build."""

@@ -77,8 +77,7 @@ def _built(invocation: Invocation) -> Iterator[Site]:
         with redis_of(config) as (client, keys):
             yield Site(config, client, keys, None, read, frozenset(config.programs))
     else:
-        settings, _ = redis_of_build(build, config.root)
-        with open_redis(config, settings) as (client, keys):
+        with open_redis(config, redis_of_build(build, config.root)) as (client, keys):
             facts = build.facts
             yield Site(config, client, keys, facts.number, frozenset(facts.queues), frozenset(facts.programs))
 

@@ -34,7 +34,6 @@ class Positions(NamedTuple):
     owner: str
     """`node:section`."""
     number: int
-    alive: bool
 
 
 class Namespace(NamedTuple):
@@ -72,7 +71,7 @@ def left_positions(client: Any, keys: Keys, node: str, sections: Collection[str]
         there, _, section = owner.partition(":")
         number = int(client.hlen(keys.cursors(owner)))
         if number and owner not in living and not (there == node and section in sections):
-            found.append(Positions(owner, number, False))
+            found.append(Positions(owner, number))
     return found
 
 

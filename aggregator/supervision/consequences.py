@@ -66,7 +66,7 @@ class _Comparison:
         self.config = config
         self.current = current
         self.old, self.new = current.facts, coming
-        self.redis, _ = redis_of_build(current, config.root)
+        self.redis = redis_of_build(current, config.root)
         self.state = self._look()
         self.successors = dict(self._successors())
         """The section that goes on with what each section that ends leaves."""
