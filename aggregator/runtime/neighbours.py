@@ -50,10 +50,17 @@ def _is_another(facts: WorkerFacts, root: Path, instance_id: str) -> bool:
     if facts.instance and instance_id:
         if facts.instance == instance_id:
             return False
-        known = read_facts(Instance(there))
-        return facts.alive or (known is not None and known.id == facts.instance)
+        return facts.alive or _is_there(there, facts.instance)
     # a worker of an older version
     try:
         return (there / "data").is_dir() and not there.samefile(root)
     except OSError:
         return False
+
+
+def _is_there(folder: Path, instance_id: str) -> bool:
+    try:
+        known = read_facts(Instance(folder))
+    except OSError:
+        return True  # another user's, who lets nobody look
+    return known is not None and known.id == instance_id

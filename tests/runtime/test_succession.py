@@ -13,6 +13,7 @@ from aggregator.errors import ConfigError
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.connection import Unwritable
 from aggregator.runtime.message import History
+from aggregator.runtime.neighbours import refuse_another, write_root
 from aggregator.runtime.queue import Identity, Queue
 from aggregator.runtime.stage import Context, Former, Source
 from aggregator.runtime.succession import StillRuns, Succession, move
@@ -289,6 +290,19 @@ def test_of_two_instances_that_start_at_once_under_one_node_one_is_refused(desk:
     second.start({}, instance="instance-2", superseded="instance-1")
 
     assert desk.client.hget(desk.keys.instances, "node") == b"instance-2"
+
+
+def test_an_instance_that_is_at_rest_and_lets_nobody_look_is_another(desk: Desk, tmp_path: Path) -> None:
+    there = tmp_path / "theirs"
+    (there / "data").mkdir(parents=True)
+    (there / "data" / "instance").symlink_to("instance")  # what opens it finds no end of links
+    first = Queue(desk.client, desk.keys, Identity("stage", 0, "node"), "in")
+    first.start({"instance": "instance-1", "root": write_root(there)})
+    first.beat({"state": "idle"})
+    first.leave()
+
+    with pytest.raises(ConfigError, match="works in this Redis as node node too"):
+        refuse_another(desk.client, desk.keys, "node", tmp_path, "instance-2")
 
 
 def test_a_state_has_one_id_until_it_is_emptied(desk: Desk) -> None:
