@@ -145,6 +145,7 @@ class Lineup:
         return live
 
     def drop(self, each: Followed) -> None:
+        """Close a file and let its position go: nothing comes from it any more, or it is found again as a new one."""
         each.release()
         self.files.remove(each)
         self.changed[each.position.name] = None
@@ -163,8 +164,10 @@ class Lineup:
         self.change(each)
 
     def forget(self, now: float) -> None:
+        """Drop the files that have been gone for `GONE_KEPT_S`."""
         for each in [each for each in self.files if 0 < each.position.gone < now - GONE_KEPT_S]:
             self.drop(each)
 
     def change(self, each: Followed) -> None:
+        """Have a position stored that changed otherwise than by reading."""
         self.changed[each.position.name] = each.position.store()
