@@ -56,7 +56,8 @@ class ReadNotes:
         self._written = b""
         self._written_at = 0.0
         self._failed = False
-        notes = list(_read_all(self._folder))
+        # the latest first: an old note of a section that was renamed tells of less
+        notes = sorted(_read_all(self._folder), key=lambda note: note.at, reverse=True)
         own = next((n for n in notes if (n.state, n.section) == (context.state_id, context.section)), None)
         self._own = {noted.position.name: noted for noted in own.files} if own else {}
         self._own_at = own.at if own else 0.0

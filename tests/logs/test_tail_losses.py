@@ -78,6 +78,19 @@ def test_the_same_state_without_positions_is_told_too(tmp_path: Path, log: Path,
     assert "began_anew" in reports(tailing)
 
 
+def test_of_a_section_that_was_renamed_the_latest_note_counts(tmp_path: Path, log: Path) -> None:
+    write(log, *numbered(0, 10))
+    tailing = Tailing(tmp_path, section="worker_a")
+    tailing.drain(2)
+    tailing.options["section"] = "worker_b"
+    tailing.restart()
+    write(log, *numbered(10, 15))
+    tailing.drain(2)
+    empty_redis(tailing)
+    tailing.drain(2)
+    assert f"({size_of(numbered(0, 15))} bytes are read a second time)" in reports(tailing)["began_anew"].text
+
+
 def test_what_a_killed_section_has_read_is_told_too(tmp_path: Path, log: Path) -> None:
     write(log, *numbered(0, 10))
     tailing = Tailing(tmp_path)
