@@ -21,6 +21,10 @@ _NAMES = 5
 """So many names are listed; of the rest only the number."""
 
 
+_READ_ANEW = {"log"}
+"""The kind of belongings of which a section without positions reads all from the start."""
+
+
 class Consequences(NamedTuple):
     """What a build does beside writing files."""
 
@@ -73,7 +77,7 @@ class _Comparison:
 
     def result(self) -> Consequences:
         moved = [*self._another_state()]
-        questions = [*moved, *self._ends(), *self._unread()]
+        questions = [*moved, *self._ends(), *self._left(), *self._unread()]
         lines = [*self._renamed(), *self._feeds(), *([] if moved else [*self._queues(), *self._orphans()])]
         if not moved:
             questions += self._taken_for_others()
@@ -112,6 +116,21 @@ class _Comparison:
         ended = sorted(set(self.old.feeds) - set(self.new.feeds))
         if len(ended) > 1 and 2 * len(ended) > len(self.old.feeds):
             yield f"{len(ended)} of {len(self.old.feeds)} feeds end: {_listed(ended)}"
+
+    def _left(self) -> Iterator[str]:
+        """Ask about positions in logs when a section that is new might be meant to go on with them, and would not."""
+        fresh = [section for section in self.new.belongings if section not in self.old.programs]
+        for section, belongings in self.old.belongings.items():
+            number = self.state.cursors.get(f"{self.old.node}:{section}", 0) if self.state else 0
+            if not number or section in self.new.programs or section in self.successors:
+                continue
+            alike = [name for name in fresh if _kinds(self.new.belongings[name]) & _kinds(belongings) & _READ_ANEW]
+            if alike:
+                yield (
+                    f"{section} ends, and {_listed(alike)} would not go on with its {number} positions, but read its "
+                    "logs again, as no path is the same: if that is not meant, rename the section in one build, and "
+                    "change its paths in the next"
+                )
 
     def _successors(self) -> Iterator[tuple[str, str]]:
         for section, belongings in self.new.belongings.items():
@@ -203,6 +222,10 @@ class _Comparison:
                 and meant_for in self.new.programs
             ):
                 yield f"{left} are in {queue} for {meant_for}, and {section} would take them: let them be handled first"
+
+
+def _kinds(belongings: tuple[str, ...]) -> set[str]:
+    return {name.partition(":")[0] for name in belongings}
 
 
 def _listed(names: list[str]) -> str:

@@ -173,6 +173,20 @@ def test_a_build_for_another_namespace_asks_first(site: Site, namespace: str) ->
     assert refused.err.endswith("nothing was changed\n")
 
 
+@pytest.mark.parametrize(("path", "asked"), [("logs/access*.log", True), ("./logs/access.log", False)])
+def test_a_build_asks_before_a_renamed_section_reads_logs_again(site: Site, path: str, asked: bool) -> None:
+    tail = "[logger_{}]\nstage = tail\nlogfile = {}\nservicename = s\npushto = lines\n" + BROKER
+    site.configure(tail.format("old", "logs/access.log"))
+    site.build()
+    site.desk.client.hset(site.desk.keys.cursors("node:logger_old"), "place", "7")
+    site.configure(tail.format("new", path))
+
+    ran = site.run("config", "build")
+
+    words = "logger_old ends, and logger_new would not go on with its 1 positions, but read its logs again"
+    assert (ran.code, words in ran.err) == ((2, True) if asked else (0, False))
+
+
 def test_a_build_tells_what_becomes_of_messages(site: Site) -> None:
     site.configure(BROKER)
     site.build()
