@@ -94,9 +94,9 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
     print(f"state {found['state'] or 'none yet'} in namespace {found['namespace']}{since}")
     for row in found["unread"]:
         what = f"{row['waiting']:,} messages, {row['dead']:,} dead letters"
-        print(f"nobody reads {row['queue']}: {what}; `aggregator state adopt {row['queue']} QUEUE`, or `drop`")
+        print(f"nobody reads {row['queue']}: {what}; `run/aggregator state adopt {row['queue']} QUEUE`, or `drop`")
     for row in found["positions"]:
-        advice = f"`aggregator state adopt {row['owner']} SECTION`, or `drop`"
+        advice = f"`run/aggregator state adopt {row['owner']} SECTION`, or `drop`"
         print(f"nobody goes on with the {row['number']} positions of {row['owner']}; {advice}")
     for row in found["namespaces"]:
         what = f"{row['waiting']:,} messages, {row['dead']:,} dead letters, positions of {row['owners']} sections"
@@ -177,11 +177,11 @@ def _unread(site: Site, name: str) -> str:
     """Return the queue of this name, with all that vanished workers held. Raises Failed when somebody reads it."""
     client, keys, queue = site.client, site.keys, resolve(name, site.config.node)
     if queue in site.read:
-        raise Failed(f"the queue {queue} is read by a section; `aggregator dead` is for its dead letters")
+        raise Failed(f"the queue {queue} is read by a section; `run/aggregator dead` is for its dead letters")
     if any(facts.queue == queue and facts.alive for facts in roster(client, keys).workers):
         raise Failed(f"the queue {queue} is read by a worker that lives")
     if queue.encode() not in client.smembers(keys.queues):
-        raise Failed(f"no queue {name}; `aggregator state list` shows those that nobody reads")
+        raise Failed(f"no queue {name}; `run/aggregator state list` shows those that nobody reads")
     for holder in client.smembers(keys.holders(queue)):
         residue.put_back(client, keys, queue, holder.decode())
     return queue
@@ -189,14 +189,14 @@ def _unread(site: Site, name: str) -> str:
 
 def _check_owner(site: Site, owner: str) -> None:
     if not site.client.exists(site.keys.cursors(owner)):
-        raise Failed(f"no positions of {owner}; `aggregator state list` shows those that nobody goes on with")
+        raise Failed(f"no positions of {owner}; `run/aggregator state list` shows those that nobody goes on with")
     _check_at_rest(site, owner)
 
 
 def _check_at_rest(site: Site, owner: str) -> None:
     workers = roster(site.client, site.keys).workers
     if any(f"{facts.node}:{facts.section}" == owner and facts.alive for facts in workers):
-        raise Failed(f"{owner} is at work; first: aggregator disable {owner.partition(':')[2]}")
+        raise Failed(f"{owner} is at work; first: run/aggregator disable {owner.partition(':')[2]}")
 
 
 def _export(invocation: Invocation, args: argparse.Namespace) -> int:
@@ -223,9 +223,12 @@ def _import(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _refuse_at_work(client: Any, keys: Keys) -> None:
-    alive = [facts.name for facts in roster(client, keys).workers if facts.alive]
+    alive = [facts for facts in roster(client, keys).workers if facts.alive]
     if alive:
-        raise Failed(f"{len(alive)} workers are at work, {alive[0]} among them; first: run/supervisorctl stop all")
+        # not "stop all": that would stop our own Redis as well
+        groups = " ".join(sorted({f"{facts.section}:" for facts in alive}))
+        what = f"{len(alive)} workers are" if len(alive) > 1 else "1 worker is"
+        raise Failed(f"{what} at work, {alive[0].name} among them; first: run/supervisorctl stop {groups}")
 
 
 def _fork(invocation: Invocation, args: argparse.Namespace) -> int:
@@ -233,7 +236,7 @@ def _fork(invocation: Invocation, args: argparse.Namespace) -> int:
     if identity.read_facts(config.instance) is None:
         raise ConfigError(f"{config.root} was never built: it is an instance of its own already")
     facts = identity.fork(config.instance)
-    invocation.say(f"{config.root} is instance {facts.id} now; build it: aggregator -r {config.root} config build")
+    invocation.say(f"{config.root} is instance {facts.id} now; build it: {config.instance.command()} config build")
     advice = "Give it another `node` in [aggregator] where both share a store or a Redis: positions bear its name."
     print(advice, file=sys.stderr)
     return EXIT_OK

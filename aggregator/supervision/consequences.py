@@ -102,7 +102,8 @@ class _Comparison:
             return
         there = f"{mask(self.redis.url)} (namespace {self.redis.namespace})"
         advice = (
-            "`aggregator state export FILE` before this build, `aggregator state import FILE` after it, take it along"
+            "to take it along, stop the workers, `run/aggregator state export FILE`, build, "
+            "`run/aggregator state import FILE`, and then `run/supervisorctl update`"
         )
         if self.state is None:
             yield f"what was done so far is known in {there} alone, which does not answer; {advice}"
@@ -191,7 +192,7 @@ class _Comparison:
         """Say which queues hold messages and were read by nobody before either."""
         known = {*self.old.queues, *self.new.queues}
         for queue in sorted(self.state.unread - known) if self.state else ():
-            advice = f"`aggregator state adopt {queue} QUEUE` or `aggregator state drop {queue}`"
+            advice = f"`run/aggregator state adopt {queue} QUEUE` or `run/aggregator state drop {queue}`"
             yield f"nobody reads {queue}: {self._held(queue)}; {advice}"
 
     def _held(self, queue: str) -> str:
@@ -208,7 +209,7 @@ class _Comparison:
             if left is not None and queue not in self.new.queues and section not in after:
                 yield (
                     f"{left} are in {queue}, which nobody would read any more: let them be handled first, or later "
-                    f"`aggregator state adopt {queue} QUEUE` or `aggregator state drop {queue}`"
+                    f"`run/aggregator state adopt {queue} QUEUE` or `run/aggregator state drop {queue}`"
                 )
 
     def _taken_for_others(self) -> Iterator[str]:

@@ -173,6 +173,16 @@ def test_a_build_for_another_namespace_asks_first(site: Site, namespace: str) ->
     assert refused.err.endswith("nothing was changed\n")
 
 
+@pytest.mark.usefixtures("long_lease")
+def test_for_an_export_workers_are_to_be_stopped_and_redis_is_not(site: Site) -> None:
+    site.configure(BROKER)
+    site.desk.worker("lines").beat({"state": "idle"})
+
+    refused = site.run("state", "export", str(site.root / "state.jsonl"))
+
+    assert (refused.code, refused.err.rpartition("; ")[2]) == (1, "first: run/supervisorctl stop stage:\n")
+
+
 @pytest.mark.parametrize(("path", "asked"), [("logs/access*.log", True), ("./logs/access.log", False)])
 def test_a_build_asks_before_a_renamed_section_reads_logs_again(site: Site, path: str, asked: bool) -> None:
     tail = "[logger_{}]\nstage = tail\nlogfile = {}\nservicename = s\npushto = lines\n" + BROKER
