@@ -49,7 +49,7 @@ def check(instance: Instance) -> InstanceFacts | None:
         raise ConfigError(
             f"{instance.root} is a copy of the instance in {original}, which is there still: both would collect the "
             f"same under one name; remove one of them, or make this an instance of its own: "
-            f"aggregator -r {instance.root} state fork"
+            f"{instance.command()} state fork"
         )
     return facts
 

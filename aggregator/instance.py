@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import socket
 import stat
 from pathlib import Path
@@ -41,6 +42,12 @@ class Instance:
         self.sockets = self._sockets()
         self.redis_socket = self.sockets / "redis.sock"
         self.supervisor_socket = self.sockets / "supervisor.sock"
+
+    def command(self) -> str:
+        """Return how a shell calls this instance from any folder: by its launcher, where there is one already."""
+        if self.launcher.is_file():
+            return shlex.quote(str(self.launcher))
+        return f"aggregator -r {shlex.quote(str(self.root))}"
 
     def unreadable(self) -> str | None:
         """Return why supervisord could not run the instance in this folder, None when it can."""

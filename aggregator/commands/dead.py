@@ -85,7 +85,7 @@ def _show(invocation: Invocation, args: argparse.Namespace) -> int:
     with redis_of(config) as (client, keys):
         letter = deadletters.find(client, keys, _queues(config, client, keys, None), args.id)
     if letter is None:
-        raise Failed(f"no dead letter {args.id}; `aggregator dead list` shows those there are")
+        raise Failed(f"no dead letter {args.id}; `run/aggregator dead list` shows those there are")
     if args.json:
         screen.print_json(_facts(letter, whole=True))
         return EXIT_OK

@@ -20,7 +20,7 @@ from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import resolve
 from aggregator.supervision import plan
 
-_BUILD = "Run `aggregator config build`, then `run/supervisorctl update`."
+_BUILD = "Run `run/aggregator config build`, then `run/supervisorctl update`."
 
 
 def findings(snapshot: Snapshot) -> list[Finding]:
@@ -35,7 +35,7 @@ def findings(snapshot: Snapshot) -> list[Finding]:
 
 def _supervisor(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.supervisor_error and any(section.enabled for section in snapshot.sections):
-        do = "Start it with `aggregator run`."
+        do = "Start it with `run/aggregator run`."
         yield Finding("supervisord_away", "error", "supervisord", snapshot.supervisor_error, None, do)
 
 
@@ -56,7 +56,8 @@ def _files(running: Config) -> Iterator[Finding]:
         more = f", and {len(error.problems) - 1} more faults" if len(error.problems) > 1 else ""
         text = f"cannot be built as it is: {error.problems[0]}{more}"
         do = (
-            "Nothing, while it is being edited: workers run what was built; `aggregator config check` lists all faults."
+            "Nothing, while it is being edited: workers run what was built. "
+            "`run/aggregator config check` lists all faults."
         )
         yield Finding("config_faulty", "warning", running.file.name, text, None, do)
         return
@@ -64,17 +65,20 @@ def _files(running: Config) -> Iterator[Finding]:
         made = plan(config)
     except ConfigError as error:
         for problem in error.problems:
-            yield Finding("files_refused", "warning", "files", problem, None, "Move away what stands in the way.")
+            yield Finding(
+                "files_refused", "warning", "files", problem, None, "Do what it says; until then nothing can be built."
+            )
         return
     except OSError as error:
         # some are for their owner alone, and whoever watches may be another user
         text = f"cannot be compared with {config.file.name}: {error.filename}: {error.strerror}"
-        do = "Run `aggregator health` as the user whom the instance runs as."
+        do = "Run `run/aggregator health` as the user whom the instance runs as."
         yield Finding("files_unreadable", "warning", "files", text, None, do)
         return
     if made.changes:
         edited = f"{config.file.name} was edited since build {running.build.facts.number}" if running.build else ""
-        files = f"{len(made.actions)} are not as {config.file.name} says" if made.actions else ""
+        count = len(made.actions)
+        files = f"{count} file{' is' if count == 1 else 's are'} not as {config.file.name} says" if count else ""
         text = "; ".join(part for part in (edited if made.build else "", files) if part) or f"{config.file.name} is new"
         yield Finding("files_not_built", "warning", "files", text, None, _BUILD)
 
@@ -91,7 +95,8 @@ def _section(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
 
 def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator[Finding]:
     seen, settings, name = process.supervised, section.program.program, process.name
-    log = f"Read the reason in {process.log or 'its log'}, mend it, then `run/supervisorctl start {name}`."
+    full_name = f"{section.program.section}:{name}"  # supervisord knows a process by its group
+    log = f"Read the reason in {process.log or 'its log'}, mend it, then `run/supervisorctl restart {full_name}`."
     words = _end_of(process)
     if seen is None:
         yield Finding("program_unknown", "error", name, "enabled, but unknown to supervisord", None, _BUILD)
@@ -99,7 +104,7 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
         text = f"{seen.state}: {seen.description}{words}"
         yield Finding("program_down", "error", name, text, None, log)
     elif seen.state == "STOPPED" and settings.autostart:
-        do = f"Start it with `run/supervisorctl start {section.program.section}:`, or `aggregator disable` it."
+        do = f"Start it with `run/supervisorctl start {section.program.section}:`, or `run/aggregator disable` it."
         yield Finding("program_stopped", "error", name, "enabled, but stopped", None, do)
     elif seen.state == "EXITED" and (section.program.kind != "command" or seen.exit_code not in settings.exitcodes):
         text = f"exited with code {seen.exit_code}; {seen.description}{words}"
@@ -113,7 +118,7 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
         if worker is not None and not worker.alive and seen.now - seen.started_at > 2 * LEASE_S:
             age_s = worker.beat_age_s
             text = f"runs, but shows no sign of life for {screen.age(age_s)}"
-            do = f"Look into {process.log or 'its log'}, then `run/supervisorctl restart {name}`."
+            do = f"Look into {process.log or 'its log'}, then `run/supervisorctl restart {full_name}`."
             yield Finding("worker_silent", "error", name, text, None if age_s is None else snapshot.now - age_s, do)
 
 
@@ -153,7 +158,7 @@ def _books(snapshot: Snapshot) -> Iterator[Finding]:
             do = "See who else uses this Redis: DEL, LPOP and FLUSHALL take messages that nobody of ours took."
             yield Finding("books_unbalanced", "error", account.name, sentence, None, do)
         if account.dead:
-            do = f"Look at them with `aggregator dead list --queue {account.name}`, then requeue or drop them."
+            do = f"Look at them with `run/aggregator dead list --queue {account.name}`, then requeue or drop them."
             yield Finding("dead_letters", "warning", account.name, f"{account.dead:,} dead letters", None, do)
 
 
@@ -170,9 +175,9 @@ def _waiting(snapshot: Snapshot) -> Iterator[Finding]:
         if not reader:
             why, do = "no section here reads it", "Add a section that does, or see that another program takes them."
         elif enabled[reader]:
-            why, do = f"{reader} is enabled", f"See why {reader} does not run: `aggregator status`, and its log."
+            why, do = f"{reader} is enabled", f"See why {reader} does not run: `run/aggregator status`, and its log."
         else:
-            why, do = f"{reader} is disabled", f"Start it: `aggregator enable {reader}`."
+            why, do = f"{reader} is disabled", f"Start it: `run/aggregator enable {reader}`."
         text = f"{waiting:,} messages wait, and no worker lives that takes them: {why}"
         since = snapshot.now - account.oldest_age_s if account.ready else None
         yield Finding("messages_wait", "error", account.name, text, since, do)

@@ -137,7 +137,7 @@ class Foreground:
             if (worker.node, worker.section) == (self.config.node, self.program.section) and worker.alive:
                 raise Failed(
                     f"{worker.section}_{worker.number} is at work (process {worker.pid}) and does this by itself; "
-                    f"to do it by hand, first: aggregator disable {worker.section}"
+                    f"to do it by hand, first: run/aggregator disable {worker.section}"
                 )
 
 

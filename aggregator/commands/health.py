@@ -65,7 +65,7 @@ def _acknowledge(invocation: Invocation, wanted: str) -> int:
         gone = acknowledge(client, keys, code, about if colon else None)
     if not gone:
         raise Failed(
-            f"nothing to acknowledge under {screen.printable(wanted)!r}; `aggregator health` shows what can be, "
+            f"nothing to acknowledge under {screen.printable(wanted)!r}; `run/aggregator health` shows what can be, "
             "other findings go once they are mended"
         )
     invocation.say(f"acknowledged: {gone}")

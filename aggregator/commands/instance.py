@@ -20,6 +20,7 @@ from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.instance import Instance, shown
 from aggregator.supervision import Control, build, disable, enable
 from aggregator.supervision.consequences import consequences
+from aggregator.supervision.files import launcher
 from aggregator.supervision.generator import confirm
 
 _FOLDERS = ("workers_available", "workers_enabled", "plugins", "data", "logs", "run")
@@ -54,18 +55,20 @@ def _init(invocation: Invocation, args: argparse.Namespace) -> int:
     instance, file = Instance(root), root / "loglines.cfg"
     if words := instance.unreadable():
         raise ConfigError(f"{words}; choose another")
-    for path in (file, instance.password):
+    for path in (file, instance.password, instance.launcher):
         if os.path.lexists(path):
             raise Failed(f"{path} is there already; nothing was changed")
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "plugins" / "__init__.py").touch()
+    # the first build writes it again: here it lets what is printed below be run as it stands
+    _create(instance.launcher, launcher(), 0o755)
     _create(instance.password, f"{secrets.token_urlsafe(12)}\n", 0o600)
     # order: loglines.cfg last, as it says that the instance is complete
     _create(file, files("aggregator.commands").joinpath("loglines.cfg").read_text(encoding="utf-8"), 0o644)
     invocation.say(f"made an instance in {root}")
     invocation.say(f"  1. say what to collect:  {file}")
-    command = f"aggregator -r {shlex.quote(str(root))}"
+    command = instance.command()
     invocation.say(f"  2. see that it is right: {command} config check")
     invocation.say(f"  3. start:                {command} run")
     return EXIT_OK

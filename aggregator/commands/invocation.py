@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,7 +102,7 @@ def open_redis(config: Config, settings: RedisSettings) -> Iterator[tuple[Any, K
         if isinstance(error.__cause__ or error.__context__, PermissionError):
             advice = "that is for the user whom the instance runs as"
         elif any(program.kind == "redis" for program in config.programs.values()):
-            advice = f"it runs while the instance does: aggregator -r {shlex.quote(str(config.root))} run"
+            advice = f"it runs while the instance does: {config.instance.command()} run"
         else:
             advice = f"start it, or correct [redis] in {config.file}"
         raise RedisFailed(f"Redis at {place} is away: {str(error).rstrip('.')}; {advice}") from error

@@ -115,7 +115,7 @@ def _feeds(snapshot: Snapshot, *, colours: bool) -> Iterator[str]:
     wrong = [facts for facts in snapshot.feeds if facts.complaint]
     counts = Counter(facts.complaint for facts in wrong)
     words = "".join(f", {count:,} {complaint}" for complaint, count in sorted(counts.items()))
-    yield f"{len(snapshot.feeds):,} feeds{words}; `aggregator feeds list` shows each"
+    yield f"{len(snapshot.feeds):,} feeds{words}; `run/aggregator feeds list` shows each"
     for facts in wrong[:_FEEDS_SHOWN]:
         yield screen.paint(f"  {facts.feed.name}: {complaint_of(facts)}", "red", colours=colours)
     if len(wrong) > _FEEDS_SHOWN:

@@ -97,7 +97,7 @@ def _build_for(invocation: Invocation, builds: Builds, section: str) -> Build:
         command = f"aggregator -r {shlex.quote(str(invocation.root))} config build"
         raise ConfigError(f"{invocation.root}: nothing was built yet, and workers run only what was built; {command}")
     if not build.is_whole():
-        advice = "`aggregator config build` makes another"
+        advice = "`run/aggregator config build` makes another"
         raise ConfigError(f"{build.folder}: somebody changed the copy that workers read; {advice}")
     return build
 

@@ -116,7 +116,7 @@ class AppendedFile:
             context.report(
                 "may_be_double",
                 f"the last lines of {self.path} may come a second time: {judgement.doubt}",
-                "look at the lines around this time, remove those that are there twice, then acknowledge this",
+                "look at the lines around this time, and remove those that are there twice",
                 about=str(self.path),
                 lasting=True,
             )

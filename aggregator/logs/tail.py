@@ -250,7 +250,7 @@ class Tail(Source):
         self.context.report(
             "began_anew",
             f"Redis knows no position in files that were read before, {len(parts)} in all: {_some(parts)}",
-            "expect the lines twice (with from = end: lines between are missing); then acknowledge this",
+            "expect the lines twice (with from = end: lines between are missing)",
             lasting=True,
         )
 

@@ -59,7 +59,7 @@ class Vanished:
             self._context.report(
                 "vanished",
                 f"{self._name} was read up to byte {position.offset}, and is in its folder no more: {size}",
-                "put the file back under its name if there is a copy: it is read on from there; then acknowledge this",
+                "put the file back under its name if there is a copy: it is read on from there",
                 about=self._name,
                 lasting=True,
             )
@@ -70,7 +70,7 @@ class Vanished:
         self._context.report(
             "vanished",
             f"more files vanished than the {_MOST} that are shown: the log of [{self._context.section}] names all",
-            "see whether a whole folder or a mount is missing; then acknowledge this",
+            "see whether a whole folder or a mount is missing",
             lasting=True,
         )
 

@@ -9,7 +9,7 @@ from aggregator.config import Config
 from aggregator.monitor.finding import Finding
 from aggregator.programs import Program
 
-_START = "Start it: `aggregator config build` if it is new; otherwise take out enabled = no, or"
+_START = "`run/aggregator enable {}` starts it; build first where it is new, or where enabled = no was taken out."
 
 
 def idle_parts(
@@ -28,7 +28,7 @@ def idle_parts(
         do = "Add a section that does, with stage = tail or with stage = download and feeds, to loglines.cfg."
         if sources:
             text = f"nothing is collected: {_are(sources, 'not enabled')}"
-            do = f"{_START} `aggregator enable {sources[0]}`."
+            do = _START.format(sources[0])
         yield Finding("collects_nothing", "error", "instance", text, None, do)
 
 
@@ -53,7 +53,7 @@ def _feeds(config: Config, feeds: int, enabled: Callable[[str], bool]) -> Iterat
         yield Finding("feeds_not_downloaded", "error", "feeds", text, None, do)
     elif feeds and not running:
         text = f"{count} configured, and {_are(downloads, 'not enabled')}"
-        do = f"{_START} `aggregator enable {downloads[0]}`."
+        do = _START.format(downloads[0])
         yield Finding("feeds_not_downloaded", "error", "feeds", text, None, do)
     if not feeds:
         for section in running:

@@ -65,7 +65,7 @@ def _finding(
     about = worker.name.partition(":")[2]
     level = level_after(outage.since, now, after_s)
     if outage.kind == "redis_full":
-        do = "Raise the maxmemory of Redis, or let queues drain: `aggregator queues` shows which are long."
+        do = "Raise the maxmemory of Redis, or let queues drain: `run/aggregator queues` shows which are long."
         level = level_after(outage.since, now, min(REDIS_FULL_S, after_s))
         yield Finding("redis_full", level, about, outage.reason, outage.since, do)
     elif outage.kind == "full":

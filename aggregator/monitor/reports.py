@@ -33,13 +33,19 @@ def lasting(losses: Sequence[Told]) -> Iterator[Finding]:
     for told in losses:
         name = f"{told.code}:{told.shown_about}"
         yield _finding(told)._replace(
-            do=f"{told.do} Then: aggregator health --acknowledge '{name}'".strip(), since=told.since or None
+            do=f"{_sentence(told.do)} Then: `run/aggregator health --acknowledge '{name}'`.".strip(),
+            since=told.since or None,
         )
     if len(losses) >= MOST_LASTING:
         text = f"{len(losses):,} losses wait to be acknowledged; of further ones only the logs tell"
-        do = "Look at them, then `aggregator health --acknowledge CODE` for each code."
+        do = "Look at them, then `run/aggregator health --acknowledge CODE` for each code."
         yield Finding("findings_full", "error", "redis", text, None, do)
 
 
 def _finding(told: Told) -> Finding:
-    return Finding(told.code, told.level, told.shown_about, told.text, told.since, told.do)
+    return Finding(told.code, told.level, told.shown_about, told.text, told.since, _sentence(told.do))
+
+
+def _sentence(words: str) -> str:
+    """Return what a stage advises as it stands among other sentences."""
+    return f"{words[:1].upper()}{words[1:].removesuffix('.')}." if words else ""

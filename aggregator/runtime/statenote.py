@@ -19,7 +19,7 @@ def note_state(context: Context) -> None:
             f"Redis holds another state ({context.state_id}) than this instance worked with before ({known}): "
             "positions and messages of before are not known here, so what was done before may be done again",
             "if this was not meant, stop, and give the instance the Redis or namespace it had; "
-            "`aggregator state list` shows what is where",
+            "`run/aggregator state list` shows what is where",
             lasting=True,
         )
     try:

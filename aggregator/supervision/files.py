@@ -48,7 +48,9 @@ def files(config: Config, password: str) -> Iterator[GeneratedFile]:
     """Yield every generated file but those of workers_enabled; `password` opens the web pages."""
     instance = config.instance
     yield GeneratedFile(instance.supervisord_conf, supervisord_conf(config, password), 0o600)
-    yield GeneratedFile(instance.launcher, launcher(config), 0o755)
+    yield GeneratedFile(
+        instance.launcher, launcher(None if config.file == config.root / "loglines.cfg" else config.file), 0o755
+    )
     yield GeneratedFile(instance.supervisorctl, _script(safepath.python(safepath.SUPERVISORCTL), '"$root"'), 0o755)
     if any(program.kind == "redis" for program in config.programs.values()):
         yield GeneratedFile(instance.redis_conf, redis_conf(config), 0o600)
@@ -105,14 +107,14 @@ files = workers_enabled/*.conf
 """
 
 
-def launcher(config: Config) -> str:
+def launcher(settings: Path | None = None) -> str:
     """Return run/aggregator: with run/supervisorctl the one place where this machine's Python stands.
 
-    It finds its instance by where it lies, so that a copy of the folder has its own.
+    It finds its instance by where it lies, so that a copy of the folder has its own. `settings` is the file that it was
+    built from, if that is not its own loglines.cfg.
     """
-    elsewhere = config.file != config.root / "loglines.cfg"
-    settings = f" -s {shlex.quote(str(config.file))}" if elsewhere else ""
-    return _script(safepath.python(safepath.COMMAND_LINE), f'-r "$root"{settings}')
+    named = f" -s {shlex.quote(str(settings))}" if settings is not None else ""
+    return _script(safepath.python(safepath.COMMAND_LINE), f'-r "$root"{named}')
 
 
 def _script(command: list[str], arguments: str) -> str:

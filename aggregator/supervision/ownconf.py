@@ -15,7 +15,7 @@ from aggregator.instance import Instance
 def why_not_ours(instance: Instance) -> str | None:
     """Return why its supervisord.conf must not be used, and what to do; None when it is this instance's own."""
     file = instance.supervisord_conf
-    advice = f"build it here first: aggregator -r {instance.root} config build"
+    advice = f"build it here first: {instance.command()} config build"
     parser = RawConfigParser()
     try:
         parser.read_string(file.read_text(encoding="utf-8", errors="surrogateescape"))
@@ -23,7 +23,7 @@ def why_not_ours(instance: Instance) -> str | None:
     except OSError as error:
         return f"{file}: {error.strerror}; {advice}"
     except Error:
-        return f"{file} was not written by `aggregator config build`; {advice}"
+        return f"{file} was not written by `run/aggregator config build`; {advice}"
     socket = Path(text.replace("%(here)s", str(instance.root)).replace("%%", "%"))
     if socket != instance.supervisor_socket:
         found = f"it names the socket {socket}, and the one of this folder is {instance.supervisor_socket}"

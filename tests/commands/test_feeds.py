@@ -493,7 +493,7 @@ def test_a_feed_that_brings_nothing_shows_everywhere(
 
     assert words in listed.out
     assert f"  nyct: {words}" in status.lines
-    assert f"2 feeds, 1 {words.partition(':')[0]}; `aggregator feeds list` shows each" in status.lines
+    assert f"2 feeds, 1 {words.partition(':')[0]}; `run/aggregator feeds list` shows each" in status.lines
     assert (finding["code"], finding["level"], finding["text"]) == (f"feed_{words.partition(':')[0]}", level, words)
     assert finding["since"] == pytest.approx(time.time() - 7200, abs=600)
 

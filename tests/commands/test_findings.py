@@ -41,7 +41,7 @@ def outage(kind: Kind, age_s: float, reason: str = "the tracker is away", queue:
 
 def report(code: str, about: str = "", **more: Any) -> dict[str, str | int]:
     """Return how a worker reports something."""
-    facts = {"text": "so it is", "do": "Mend it.", "level": "warning", "since": time.time() - 20, **more}
+    facts = {"text": "so it is", "do": "mend it", "level": "warning", "since": time.time() - 20, **more}
     made = Told(code=code, about=about, owner="node:logger_feed", **facts)
     return {f"report:{code}:{about}": msgspec.json.encode(made).decode()}
 
@@ -195,7 +195,7 @@ def test_a_loss_stays_until_it_is_acknowledged(site: Site) -> None:
     left = [finding["about"] for finding in told(site) if finding["code"] == "vanished"]
     rest = site.run("health", "--acknowledge", "vanished")
 
-    assert shown[1] == "Mend it. Then: aggregator health --acknowledge 'vanished:b: c.log'"
+    assert shown[1] == "Mend it. Then: `run/aggregator health --acknowledge 'vanished:b: c.log'`."
     assert (wrong.code, wrong.err[:54]) == (1, "aggregator: nothing to acknowledge under 'vanished:c.l")
     assert (right.code, right.out, left) == (0, "acknowledged: 1\n", ["a.log"])
     assert rest.out == "acknowledged: 1\n"
@@ -225,7 +225,7 @@ def test_an_instance_whose_source_is_disabled_says_how_to_enable_it(site: Site) 
     found = one(site, "collects_nothing")
 
     assert "logger_feed is not enabled" in found["text"]
-    assert "`aggregator enable logger_feed`" in found["do"]
+    assert "`run/aggregator enable logger_feed`" in found["do"]
     assert "logger_feed is not enabled" in site.run("config", "check").err
 
 

@@ -68,7 +68,7 @@ def test_messages_that_wait_without_a_living_worker(calm: Site) -> None:
     words = "error: lines: 3 messages wait, and no worker lives that takes them: worker_copy is disabled"
     assert errors(calm) == [words]
     (finding,) = told(calm)
-    assert (finding["code"], finding["do"]) == ("messages_wait", "Start it: `aggregator enable worker_copy`.")
+    assert (finding["code"], finding["do"]) == ("messages_wait", "Start it: `run/aggregator enable worker_copy`.")
     assert time.time() - 600 < finding["since"] <= time.time()
 
 
@@ -119,7 +119,7 @@ def test_dead_letters_are_a_warning_that_fails_only_when_strict(calm: Site) -> N
     assert ran.code == 0
     assert ran.lines == [
         "warning: lines: 2 dead letters",
-        "  dead_letters. Look at them with `aggregator dead list --queue lines`, then requeue or drop them.",
+        "  dead_letters. Look at them with `run/aggregator dead list --queue lines`, then requeue or drop them.",
         "1 warning",
     ]
     assert calm.run("health", "--json").json()["ok"] is False
@@ -176,7 +176,7 @@ def test_files_that_were_not_built_are_a_warning(site: Site) -> None:
 
     assert ran.code == 0
     assert ran.lines[0].startswith("warning: files: ")
-    assert ran.lines[1].startswith("  files_not_built. Run `aggregator config build`")
+    assert ran.lines[1].startswith("  files_not_built. Run `run/aggregator config build`")
 
 
 def test_files_that_another_user_may_not_read_are_a_warning(calm: Site) -> None:
@@ -250,8 +250,10 @@ def test_an_enabled_program_that_was_stopped(site: Site) -> None:
 
 
 def test_a_worker_that_exited(site: Site) -> None:
-    found = words_of(with_state(site, "EXITED", 78))
+    exited = with_state(site, "EXITED", 78)
 
+    found = words_of(exited)
+    assert "`run/supervisorctl restart logger_feed:logger_feed_0`" in exited[0].do, "as supervisord knows it"
     assert found[0] == ("program_exited", "error", "logger_feed_0", "exited with code 78; told by it")
 
 

@@ -78,11 +78,11 @@ def test_the_commands_that_init_advises_can_be_given_as_they_stand(
 
     main(["init", str(root)])
 
-    commands = [line.partition("aggregator ")[2] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [shlex.split(command) for command in commands] == [
-        ["-r", str(root), "config", "check"],
-        ["-r", str(root), "run"],
-    ]
+    commands = [shlex.split(line.partition(": ")[2]) for line in capsys.readouterr().out.splitlines()[2:]]
+    launcher = str(root / "run" / "aggregator")
+    assert commands == [[launcher, "config", "check"], [launcher, "run"]]
+    ran = subprocess.run(commands[0], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout.startswith(f"{root}/loglines.cfg: fine")
 
 
 def test_run_refuses_a_bad_configuration_before_anything_changes(site: Site) -> None:

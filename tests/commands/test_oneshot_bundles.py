@@ -113,7 +113,7 @@ def test_a_worker_at_work_is_not_disturbed(bundling: Site) -> None:
         process.terminate()
         process.communicate(timeout=60)
 
-    assert ran.code == 1 and "first: aggregator disable worker_compress" in ran.err
+    assert ran.code == 1 and "first: run/aggregator disable worker_compress" in ran.err
 
 
 def test_a_store_that_is_away_is_told_and_nothing_is_lost(bundling: Site) -> None:

@@ -82,7 +82,7 @@ def test_supervisorctl_of_a_copy_does_not_act_on_the_original(place: str, origin
     assert _running(original)
     assert ran.returncode == 2
     assert f"{copy}/supervisord.conf was built for another folder" in ran.stderr
-    assert ran.stderr.endswith(f"build it here first: aggregator -r {copy} config build\n")
+    assert ran.stderr.endswith(f"build it here first: {copy}/run/aggregator config build\n")
 
 
 def test_a_copy_that_was_built_has_sockets_of_its_own(original: Instance, tmp_path: Path) -> None:
