@@ -35,7 +35,9 @@ COMMANDS = {
     "graph": Command("graph:add_graph", "sections and the queues between them"),
     "queues": Command("queues:add_queues", "how much waits where, and since when"),
     "dead": Command("dead:add_dead", "messages that were set aside: list, show, requeue, drop"),
-    "state": Command("state:add_state", "what lies where and what nobody reads: list, adopt, drop, export, import, fork"),
+    "state": Command(
+        "state:add_state", "what lies where and what nobody reads: list, adopt, drop, export, import, fork"
+    ),
     "ledger": Command("queues:add_ledger", "the books, and whether they balance"),
     "feeds": Command("feeds:add_feeds", "what is archived of feeds, and how to have it"),
     "download": Command("oneshot:add_download", "download feeds for a while, in the foreground"),

@@ -268,3 +268,16 @@ def test_a_run_is_watched_switched_and_ended_from_the_command_line() -> None:
         assert on.stdout == "worker_sink: enabled\nworker_sink: added\n"
         assert controlled.stdout.startswith("worker_sink:worker_sink_0")
         assert code == 0
+
+
+def test_the_feeds_that_a_new_configuration_shows_as_a_comment_are_fine(tmp_path: Path) -> None:
+    main(["-q", "init", str(tmp_path)])
+    file = tmp_path / "loglines.cfg"
+    head, _, feeds = file.read_text().partition("# --- More: download feeds")
+    lines = [line.removeprefix("#").strip().partition("    ")[0] for line in feeds.splitlines()[1:]]
+    file.write_text(head + "\n".join(lines))
+
+    config = load(file, tmp_path)
+
+    assert config.warnings == ()
+    assert list(config.feeds) == ["bikes"]
