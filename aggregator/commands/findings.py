@@ -97,6 +97,8 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
     seen, settings, name = process.supervised, section.program.program, process.name
     full_name = f"{section.program.section}:{name}"  # supervisord knows a process by its group
     log = f"Read the reason in {process.log or 'its log'}, mend it, then `run/supervisorctl restart {full_name}`."
+    if process.log and not os.path.isdir(folder := os.path.dirname(process.log)):
+        log = f"Make the folder of its log, {folder}, which is missing; then `run/supervisorctl restart {full_name}`."
     words = _end_of(process)
     if seen is None:
         yield Finding("program_unknown", "error", name, "enabled, but unknown to supervisord", None, _BUILD)

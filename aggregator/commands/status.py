@@ -89,9 +89,8 @@ def as_text(snapshot: Snapshot, *, colours: bool) -> Iterator[str]:
     config = snapshot.config
     yield f"aggregator {__version__}, node {config.node}, {config.root}"
     if snapshot.supervisor_error:
-        yield screen.paint(
-            "supervisord does not run here: what is below comes from Redis alone", "red", colours=colours
-        )
+        rest = "" if snapshot.redis_error else ": what is below comes from Redis alone"
+        yield screen.paint(f"supervisord does not run here{rest}", "red", colours=colours)
     if snapshot.redis_error:
         yield screen.paint(snapshot.redis_error, "red", colours=colours)
     for sentence in snapshot.redis_warnings:

@@ -213,7 +213,9 @@ def test_a_monitor_needs_none_of_the_secrets(site: Site) -> None:
 # What needs states of supervisord that are hard to reach: findings on a snapshot that says so.
 
 
-def with_state(site: Site, state: str, exit_code: int = 0, up_s: int = 100, last_words: str = "") -> list[Finding]:
+def with_state(
+    site: Site, state: str, exit_code: int = 0, up_s: int = 100, last_words: str = "", log: str = ""
+) -> list[Finding]:
     """Return the findings on an instance whose one enabled process is in a state."""
     site.configure(
         "[logger_feed]\nstage = tests.samplestages:Feeder\npushto = lines\nstale_after = 1m\n"
@@ -226,7 +228,7 @@ def with_state(site: Site, state: str, exit_code: int = 0, up_s: int = 100, last
     snapshot = take(config)
     worker = next((worker for worker in snapshot.workers if worker.section == "logger_feed"), None)
     section = snapshot.sections[0]
-    processes = (Process(name=seen.name, supervised=seen, worker=worker, last_words=last_words),)
+    processes = (Process(name=seen.name, supervised=seen, worker=worker, log=log, last_words=last_words),)
     changed = (replace(section, enabled=True, processes=processes), *snapshot.sections[1:])
     return findings(replace(snapshot, supervisor_error="", redis_warnings=(), sections=changed))
 
@@ -241,6 +243,12 @@ def test_a_program_that_does_not_come_up(site: Site, state: str) -> None:
 
     words = f"{state}: told by it; its log ends: [redis] Redis refuses us"
     assert found[0] == ("program_down", "error", "logger_feed_0", words)
+
+
+def test_a_program_whose_log_has_no_folder(site: Site) -> None:
+    found = with_state(site, "BACKOFF", log=f"{site.root}/gone/feed.log")
+
+    assert found[0].do.startswith(f"Make the folder of its log, {site.root}/gone, which is missing; then `run/")
 
 
 def test_an_enabled_program_that_was_stopped(site: Site) -> None:

@@ -41,6 +41,7 @@ def test_without_redis_that_is_said_and_the_rest_is_shown(site: Site) -> None:
     assert ran.code == 0
     assert any(line.startswith("Redis at unix:///nowhere/redis.sock is away:") for line in ran.lines)
     assert any(line.startswith("worker_keep") for line in ran.lines)
+    assert "supervisord does not run here" in ran.lines, "and nothing comes from Redis"
 
 
 @pytest.mark.usefixtures("long_lease")
