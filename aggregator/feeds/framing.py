@@ -38,6 +38,14 @@ class Response(response.Response):
         if self.head.unlike and not self.chunked and not lengths:
             raise Broken(f"a line among the headers that may belong to the body (found {self.head.unlike})")
 
+    def _get_chunk_left(self) -> int | None:
+        """Return what is left of a chunk; the standard library passes over any two bytes at its end. Raises Broken."""
+        if self.chunk_left == 0:
+            if self.fp.readline(2) != b"\r\n":
+                raise Broken("a chunk that does not end where it should")
+            self.chunk_left = None
+        return super()._get_chunk_left()  # type: ignore[misc, no-any-return]
+
     def _read_next_chunk_size(self) -> int:
         """Return how long the next chunk is, in place of the standard library's, which reads up to the end for `-1`.
 

@@ -177,3 +177,10 @@ def test_more_than_a_hundred_headers_are_taken(server: WebServer, fetcher: Fetch
     answer_with(server, [*(b"X-%d: y" % n for n in range(1000)), b"Content-Length: 2"], b"{}")
 
     assert fetch(server, fetcher)[1] == b"{}"
+
+
+@pytest.mark.parametrize("end", [b"XX", b"\n\n", b"\rX", b"\n"])
+def test_a_chunk_that_is_longer_than_it_says_is_refused(server: WebServer, fetcher: Fetcher, end: bytes) -> None:
+    answer_with(server, [b"Transfer-Encoding: chunked", b"Connection: close"], b"2\r\n{}" + end + b"0\r\n\r\n")
+
+    assert str(failure(server, fetcher)) == "a chunk that does not end where it should"
