@@ -24,6 +24,8 @@ LONGEST_TAG = 1_000_000
 FREE_PARTS = 1_500_000
 BYTES_PER_PART = 6
 """Beyond the free ones, an attribute is to have so many bytes on average, and an element twice as many."""
+MOST_DECLARED = 100
+"""Attributes that a document may declare: the parser goes through all of an element's each time it stands there."""
 _SLICE = 64 * 1024
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
@@ -35,6 +37,7 @@ class Finder:
 
     def __init__(self, wanted: Callable[[list[str]], bool], take: Callable[[Path, str], object]) -> None:
         self.parts = 0
+        self._declared = 0
         self._wanted = wanted
         self._take = take
         self._path: list[str] = []
@@ -56,6 +59,14 @@ class Finder:
             self._path.pop()
         if self._wanted(self._path) and len(self._open) < MOST_OPEN:
             self._open.append((len(self._path), len(self._pieces), self._length))
+
+    def declare(self, _element: str, attribute: str, _kind: str, default: str | None, _required: int) -> None:
+        """Look at the declaration of an attribute. A long default would come with each of millions of elements."""
+        self._declared += 1
+        if default is not None:
+            raise ValueError(f"XML that declares what an attribute is by default ({attribute[:40]!r})")
+        if self._declared > MOST_DECLARED:
+            raise ValueError(f"XML that declares more than {MOST_DECLARED} attributes")
 
     def text(self, text: str) -> None:
         """Take a piece of text for all wanted elements that are open, unless the innermost, and so each, has enough."""
@@ -89,7 +100,7 @@ def find_texts(body: bytes, wanted: Callable[[list[str]], bool], take: Callable[
     parser.EndElementHandler = finder.end
     parser.CharacterDataHandler = finder.text
     parser.EntityDeclHandler = _refuse_entity
-    parser.AttlistDeclHandler = _refuse_default
+    parser.AttlistDeclHandler = finder.declare
     blanks = _BLANKS.match(body)
     # Several large publishers begin with an empty line, which the standard does not allow before `<?xml`.
     begin = blanks.end() if blanks else 0
@@ -132,9 +143,3 @@ def path_matcher(path: str) -> Callable[[list[str]], bool]:
 
 def _refuse_entity(name: str, *_: object) -> NoReturn:
     raise ValueError(f"XML that declares an entity ({name[:40]!r})")
-
-
-def _refuse_default(_element: str, attribute: str, _kind: str, default: str | None, _required: int) -> None:
-    """A long default would come with each of millions of elements."""
-    if default is not None:
-        raise ValueError(f"XML that declares what an attribute is by default ({attribute[:40]!r})")

@@ -83,6 +83,15 @@ def test_a_filter_takes_no_more_than_four_times_the_size_of_a_body(tmp_path: Pat
     assert told["outcome"] in ("ok", "invalid")
 
 
+def test_attributes_that_each_element_is_looked_through_for_are_few() -> None:
+    declared = b"<!DOCTYPE t [<!ATTLIST t %s>]><t>2026-11-28T05:05:36Z</t>"
+    read = resolve("xml:t", Path("."))
+
+    assert read(Fetched(declared % (b"a CDATA #IMPLIED " * 100), {}, 1.8e9)) == 1795842336
+    with pytest.raises(Corrupt, match="XML that declares more than 100 attributes"):
+        read(Fetched(declared % (b"a CDATA #IMPLIED " * 101), {}, 1.8e9))
+
+
 def feed(entities: int, **changes: Any) -> Any:
     """Return a message with so many entities, from real ones."""
     message: Any = gtfs_realtime_pb2.FeedMessage.FromString(subway_captures()[0][1])  # type: ignore[attr-defined]
