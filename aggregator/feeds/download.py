@@ -21,7 +21,7 @@ from aggregator.feeds.fetch import Failed, Fetcher, Request
 from aggregator.feeds.landing import Landing, remove_leftovers
 from aggregator.feeds.layout import FeedFolders
 from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import LONGEST_ROW, DueTick, Validators, decode, encode
+from aggregator.feeds.messages import LONGEST_ROW, LONGEST_ROW_MS, DueTick, Validators, decode, encode
 from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread
 from aggregator.feeds.timestamps import CLOCKLESS
 from aggregator.feeds.validators import source_of, validators_for, validators_of
@@ -168,8 +168,9 @@ class Download(Stage):
         """Tell of the ticks whose time went by, and go on with the one whose period this is."""
         first = pace.next_after(due.planned_ms, feed.name, feed.period_ms)
         current = pace.last_until(now_ms, feed.name, feed.period_ms)
+        longest = min(LONGEST_ROW, LONGEST_ROW_MS // feed.period_ms) * feed.period_ms
         while first < current:
-            last = min(current, first + LONGEST_ROW * feed.period_ms) - feed.period_ms
+            last = min(current, first + longest) - feed.period_ms
             yield Send(self.settings.pushto, encode(tell(feed, missed_from_ms=first, missed_to_ms=last)))
             first = last + feed.period_ms
         yield self._due(_with(due, planned_ms=current, kills=0))

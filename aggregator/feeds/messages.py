@@ -24,6 +24,8 @@ from aggregator.settings import shorten
 
 LONGEST_ROW = 1_000_000
 """Ticks missed in a row that one message may tell of: eleven days of a tick every second."""
+LONGEST_ROW_MS = 31 * 86_400_000
+"""And the time they may span: each bundle in it gets a record of its own."""
 LONGEST_PERIOD_MS = 7 * 86_400_000
 MOST_BYTES = 1_000_000
 """No message of ours comes near: headers are cut, addresses and errors bounded."""
@@ -189,6 +191,8 @@ def check_row(first_ms: int | None, last_ms: int | None, period_ms: int) -> None
         raise ValueError("neither a tick nor a row of missed ones: needs `tick`, or missed_from_ms up to missed_to_ms")
     if (last_ms - first_ms) // period_ms >= LONGEST_ROW:
         raise ValueError(f"a row of more than {LONGEST_ROW} missed ticks")
+    if last_ms - first_ms > LONGEST_ROW_MS:
+        raise ValueError(f"a row of missed ticks over more than {LONGEST_ROW_MS // 86_400_000} days")
 
 
 def check_tick(tick: Tick) -> None:

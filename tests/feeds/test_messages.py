@@ -24,6 +24,7 @@ from tests.feeds.filtering import Filtering
 from tests.feeds.stepping import FEED, Stepped, bundles_of, failed, held, publish
 
 SHA = "0" * 64
+WEEK_MS = 7 * 86_400_000
 CAPTURE = subway_captures()[0][1]
 TICK = Tick(planned_ms=HOUR * 1000, outcome="failed", error="no route")
 DOWNLOADED: dict[str, Any] = {
@@ -146,6 +147,10 @@ def test_the_words_say_which_kind_came_where(tmp_path: Path) -> None:
         ({**failed(HOUR), "tick": {"planned_ms": 1, "outcome": "ok", "header_ms": 10**18}}, PUBLISHED),
         (
             {"feed": "a", "missed_from_ms": 0, "missed_to_ms": 10**12, "url": "", "period_ms": 100, "node": "n"},
+            PUBLISHED,
+        ),
+        (
+            {"feed": "a", "missed_from_ms": 0, "missed_to_ms": 10**12, "url": "", "period_ms": WEEK_MS, "node": "n"},
             PUBLISHED,
         ),
         ({"kind": "close", "feed": "a", "start": write_stamp(HOUR + 7)}, PUBLISHED),
