@@ -170,7 +170,8 @@ def _weaknesses(info: Mapping[str, Any]) -> list[str]:
     version = str(info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
         sentences.append(f"Redis is version {version}; claiming a message needs 6.2 or newer (BLMOVE).")
-    if not int(info["aof_enabled"]):
+    # while a server loads its append-only file, it says that it has none
+    if not int(info["aof_enabled"]) and not int(info["loading"]):
         sentences.append(
             "Redis keeps no append-only file: when it is killed, everything since its last snapshot is lost. "
             "Set `appendonly yes`."

@@ -278,6 +278,28 @@ def test_a_safe_server_has_no_warnings(each_redis: RedisServer) -> None:
         assert warnings_about(client) == []
 
 
+class _Loading(RedisServer):
+    """One that takes its time to load, and has started once it loads."""
+
+    def _answers(self) -> bool:
+        with connect(self.url) as client:
+            try:
+                return bool(client.info("persistence")["loading"])
+            except (ConnectionError, TimeoutError):
+                return False
+
+
+def test_a_safe_server_that_loads_its_data_has_no_warnings(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server, connect(server.url) as client, client.pipeline() as pipe:
+        for number in range(50_000):
+            pipe.set(f"key{number}", "x")
+        pipe.execute()
+    # it answers after every 1,024 commands: ten times a second for five seconds
+    slow = ("--key-load-delay", "100")
+    with _Loading(tmp_path, options=slow) as loading, connect(loading.url) as client:
+        assert warnings_about(client) == []
+
+
 def test_a_server_that_can_lose_data_is_warned_about(tmp_path: Path) -> None:
     evicting = ("--maxmemory-policy", "allkeys-lru")
     with RedisServer(tmp_path, appendonly=False, options=evicting) as server, connect(server.url) as client:
