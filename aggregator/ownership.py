@@ -44,6 +44,9 @@ def doubts(root: Path, file: Path, feeds_file: Path | None, *, executing: bool) 
     places += [path for folder in (root, root / "plugins") for path in _sources(folder)]
     for path in dict.fromkeys(places):
         found += _doubts_of(path, trusted | {owner}, "what stands in it is executed")
+    for path in _built(root / "run/built"):
+        # what is merely unusual of them is so of the files they were copied from
+        found += [each for each in _doubts_of(path, trusted | {owner}, "what stands in it is executed") if each.refused]
     if feeds_file is not None:
         reason = "it says what is downloaded, and who is sent its headers"
         for doubt in _doubts_of(feeds_file, trusted | {owner}, reason):
@@ -107,6 +110,12 @@ def _sources(folder: Path) -> Iterator[Path]:
         return
     yield folder
     yield from (folder / name for name in sorted(names))
+
+
+def _built(folder: Path) -> Iterator[Path]:
+    """Yield the folder of builds, which workers run in place of the configuration, and all in it."""
+    yield folder
+    yield from sorted((*folder.glob("*"), *folder.glob("*/*")))
 
 
 def _is_open(path: Path) -> bool:

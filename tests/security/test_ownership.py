@@ -224,6 +224,23 @@ def test_what_belongs_to_a_third_user_is_not_executed(name: str, trap: Trap) -> 
         load(trap.file, trap.root)
 
 
+@pytest.mark.parametrize("name", ["run/built", "run/built/current", "run/built/1", "run/built/1/loglines.cfg"])
+def test_a_build_that_another_can_change_is_not_executed(name: str, trap: Trap) -> None:
+    assert trap.run("config", "build").returncode == 0
+    trap.mark.unlink()
+    path = trap.root / name
+
+    os.chown(path, BOB, BOB)
+    refused = trap.run("work", "worker_mine", "0")
+    assert f"{path.resolve()} belongs to user {BOB}" in refused.stdout
+
+    os.chown(path, 0, 0)
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o002)
+    assert "can be written to by everybody" in trap.run("work", "worker_mine", "0").stdout
+    assert f"warning: {path.resolve()} can be written to by everybody" in trap.run("health").stderr
+    assert not trap.executed
+
+
 def test_a_feeds_file_may_be_another_users_work(trap: Trap) -> None:
     (trap.root / "feeds.csv").touch()
     os.chown(trap.root / "feeds.csv", BOB, BOB)
