@@ -121,11 +121,11 @@ def test_what_cannot_be_put_back_for_want_of_room_is_not_gone(tmp_path: Path, mo
     odd.mkdir()
     written: list[Path] = []
 
-    def write_part(part: Path, text: str, mode: int) -> None:
+    def write_part(part: Path, text: str | bytes, mode: int) -> None:
         if len(written) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(part)
-        part.write_text(text)
+        part.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     monkeypatch.setattr(changes, "write_part", write_part)
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from aggregator.runtime.keys import Keys
+from aggregator.runtime.neighbours import write_root
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.residue import put_back
 from aggregator.runtime.roster import WorkerFacts, roster
@@ -71,9 +72,14 @@ class Succession:
                 self._context.log.warning("moved messages=%d from=%s to=%s", moved, name, self._queue.name)
 
     def _is_another(self, facts: WorkerFacts) -> bool:
-        """True for a worker of another section, or another name of the node, of the same instance."""
-        ours = bool(facts.instance) and facts.instance == self._context.instance_id
-        itself = facts.section == self._context.section and facts.node == self._context.node
+        """True for a worker of another section, or another name of the node, of the same instance.
+
+        An instance that lost its id is known by its folder, under its node's name: that is no other instance's.
+        """
+        same_node = facts.node == self._context.node
+        here = same_node and bool(facts.root) and facts.root == write_root(self._context.root)
+        ours = here or (bool(facts.instance) and facts.instance == self._context.instance_id)
+        itself = facts.section == self._context.section and same_node
         return ours and facts.machine == self._context.machine and not itself
 
     def _is_before(self, facts: WorkerFacts) -> bool:

@@ -25,15 +25,16 @@ ME = "instance-1"
 def begin(
     desk: Desk, listens: str | None, section: str = "stage", node: str = "node", belongings: tuple[str, ...] = (),
     sections: tuple[str, ...] = ("stage",), queues: tuple[str, ...] = ("in",), instance: str = ME,
-    built: Mapping[str, tuple[str, ...]] | None = None,
+    built: Mapping[str, tuple[str, ...]] | None = None, folder: str = "/nowhere",
 ) -> tuple[Queue, Succession]:  # fmt: skip
     """Start an incarnation of a worker of this instance, as a process does, up to its succession."""
     queue = Queue(desk.client, desk.keys, Identity(section, 0, node), listens)
     context = Context(
-        section=section, number=0, node=node, root=Path("/nowhere"), instance_id=instance, sections=sections,
+        section=section, number=0, node=node, root=Path(folder), instance_id=instance, sections=sections,
         queues=queues, belongings=built,
     )  # fmt: skip
-    queue.start({"instance": instance, "machine": "", "belongings": msgspec.json.encode(belongings).decode()})
+    facts = {"instance": instance, "machine": "", "root": write_root(Path(folder))}
+    queue.start({**facts, "belongings": msgspec.json.encode(belongings).decode()})
 
     class WithBelongings(Source):
         @classmethod
@@ -163,8 +164,13 @@ def test_a_renamed_section_takes_over_the_cursors_of_the_one_that_is_gone(desk: 
 
 @pytest.mark.parametrize(
     "changed",
-    [{"belongings": ("file:/y",)}, {"sections": ("stage", "old")}, {"instance": "instance-2"}],
-    ids=["about another file", "the old one is still there", "another instance"],
+    [
+        {"belongings": ("file:/y",)},
+        {"sections": ("stage", "old")},
+        {"instance": "instance-2", "folder": "/elsewhere"},
+        {"instance": "instance-2", "node": "other"},
+    ],
+    ids=["about another file", "the old one is still there", "another instance", "another machine's instance"],
 )
 def test_cursors_of_others_stay_where_they_are(desk: Desk, changed: dict[str, Any]) -> None:
     before, _ = begin(desk, None, "old", belongings=("file:/x",))
@@ -186,6 +192,18 @@ def test_a_section_that_still_runs_is_waited_for(desk: Desk) -> None:
     with pytest.raises(StillRuns, match="node:old"):
         succession.begin()
     before.leave()
+    succession.begin()
+
+    assert after.cursors() == {"place": "7"}
+
+
+@pytest.mark.parametrize("known", [ME, ""], ids=["lost since", "lost before"])
+def test_an_instance_whose_id_is_lost_goes_on_as_it_is_in_the_same_folder(desk: Desk, known: str) -> None:
+    before, _ = begin(desk, None, "old", belongings=("file:/x",), instance=known)
+    store_cursor(desk, before, "7")
+    before.leave()
+
+    after, succession = begin(desk, None, "stage", belongings=("file:/x",), instance="made anew")
     succession.begin()
 
     assert after.cursors() == {"place": "7"}
