@@ -187,6 +187,9 @@ class _Comparison:
             section = self.successors.get(section, section)
             if section in after and after[section] != queue and queue not in self.new.queues:
                 yield f"{section} reads {after[section]} instead of {queue}: {self._held(queue)} move there"
+            elif section not in after and queue not in (*self.new.queues, *(self.state.queues if self.state else ())):
+                advice = f"`aggregator state adopt {queue} QUEUE` or `aggregator state drop {queue}`"
+                yield f"nobody reads {queue} any more: what comes there before `supervisorctl update` stays; {advice}"
 
     def _orphans(self) -> Iterator[str]:
         """Say which queues hold messages and were read by nobody before either."""

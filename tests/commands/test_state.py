@@ -287,3 +287,13 @@ def test_a_build_tells_which_sections_divide_what_one_had(site: Site, after: lis
     built = site.run("config", "build", "--yes")
 
     assert said.format(site.root.resolve() / "b.log") in built.out
+
+
+def test_a_build_tells_which_queue_nobody_reads_any_more_though_it_is_empty_yet(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    site.configure(BROKER.replace("worker_broker", "worker_other").replace("lines", "rows"))
+
+    built = site.run("config", "build", "--yes")
+
+    assert "nobody reads lines any more: what comes there before `supervisorctl update` stays" in built.out
