@@ -74,6 +74,18 @@ def claim(instance: Instance, node: str) -> InstanceFacts:
     return here
 
 
+def is_original(instance: Instance) -> bool:
+    """True for the very folder that an instance was built in, which no copy is."""
+    facts, data = read_facts(instance), instance.identity.parent
+    here = (str(instance.root), machine_id())
+    return facts is not None and (facts.root, facts.machine) == here and _place(data) == (facts.device, facts.inode)
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
 def fork(instance: Instance) -> InstanceFacts:
     """Make a copy an instance of its own, with a new id. Raises OSError."""
     facts = read_facts(instance)

@@ -190,6 +190,9 @@ def _unread(site: Site, name: str) -> str:
 def _check_owner(site: Site, owner: str) -> None:
     if not site.client.exists(site.keys.cursors(owner)):
         raise Failed(f"no positions of {owner}; `run/aggregator state list` shows those that nobody goes on with")
+    node, _, section = owner.partition(":")
+    if node == site.config.node and section in site.sections:
+        raise Failed(f"[{section}] is configured, and goes on with its positions")
     _check_at_rest(site, owner)
 
 
@@ -233,8 +236,11 @@ def _refuse_at_work(client: Any, keys: Keys) -> None:
 
 def _fork(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.config(reading=True)
-    if identity.read_facts(config.instance) is None:
+    facts = identity.read_facts(config.instance)
+    if facts is None:
         raise ConfigError(f"{config.root} was never built: it is an instance of its own already")
+    if identity.is_original(config.instance):
+        raise Failed(f"{config.root} is no copy: it is where instance {facts.id} was built last")
     facts = identity.fork(config.instance)
     invocation.say(f"{config.root} is instance {facts.id} now; build it: {config.instance.command()} config build")
     advice = "Give it another `node` in [aggregator] where both share a store or a Redis: positions bear its name."

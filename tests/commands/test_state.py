@@ -297,3 +297,28 @@ def test_a_build_tells_which_queue_nobody_reads_any_more_though_it_is_empty_yet(
     built = site.run("config", "build", "--yes")
 
     assert "nobody reads lines any more: what comes there before `supervisorctl update` stays" in built.out
+
+
+@pytest.mark.parametrize("action", [["drop"], ["adopt"]], ids=["drop", "adopt"])
+def test_positions_that_a_section_goes_on_with_are_left_alone(site: Site, action: list[str]) -> None:
+    site.configure(BROKER)
+    site.build()
+    leave(site, "old", "worker_broker")
+
+    ran = site.run("state", *action, "node:worker_broker", *(["worker_broker"] if action == ["adopt"] else []))
+
+    assert ran.code == 1
+    assert "[worker_broker] is configured, and goes on with its positions" in ran.err
+    assert site.desk.client.hgetall(site.desk.keys.cursors("node:worker_broker")) == {b"place": b"7"}
+
+
+def test_an_instance_that_is_no_copy_is_not_forked(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    before = read_facts(Instance(site.root.resolve()))
+
+    ran = site.run("state", "fork")
+
+    assert ran.code == 1
+    assert "is no copy" in ran.err
+    assert read_facts(Instance(site.root.resolve())) == before
