@@ -20,6 +20,8 @@ from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import resolve
 from aggregator.supervision import plan
 
+_NO_ANSWER = ("failed", "invalid")
+"""The outcomes of ticks that brought nothing, by the fault of the feed."""
 _BUILD = "Run `run/aggregator config build`, then `run/supervisorctl update`."
 
 
@@ -196,6 +198,14 @@ def _feeds(snapshot: Snapshot) -> Iterator[Finding]:
             # it is in order as far as it is up to us
             do = "Tell its publisher; a feed that rarely changes gets a longer stale_after."
             yield Finding("feed_frozen", "warning", about, text, facts.state.changed_ms / 1000, do)
+        elif facts.state.outcome in _NO_ANSWER:
+            since = (facts.state.answered_ms or facts.begun_ms) / 1000
+            if since and snapshot.now - since >= snapshot.config.aggregator.outage_after:
+                words = (
+                    f"no good answer for {screen.age(snapshot.now - since)}: {screen.one_line(facts.state.error, 100)}"
+                )
+                do = "See whether its url answers and `timestamp` fits; after its `stale_after` it counts as stale."
+                yield Finding("feed_failing", "error", about, words, since, do)
 
 
 def _told(snapshot: Snapshot) -> Iterator[Finding]:

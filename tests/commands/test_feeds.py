@@ -510,6 +510,18 @@ def test_a_feed_that_never_answered_is_stale_after_its_time(site: Site, archive:
     assert ran.lines[1].endswith("stale: never a good answer")
 
 
+@pytest.mark.parametrize(("age_s", "found"), [(400, ["feed_failing"]), (100, [])])
+def test_a_feed_that_fails_from_its_first_tick_is_no_good_health(
+    site: Site, archive: Store, age_s: int, found: list[str]
+) -> None:
+    site.desk.client.hset(site.desk.keys.cursors("node:worker_download"), "feed:nyct", str(now_ms() - age_s * 1000))
+    remember(site, "nyct", FeedState(outcome="failed", error="HTTP 404", planned_ms=now_ms()))
+
+    findings = site.run("health", "--json").json()["findings"]
+
+    assert [finding["code"] for finding in findings if finding["about"] == "feed_nyct"] == found
+
+
 def test_feeds_of_the_feeds_file_show_beside_those_of_sections(site: Site, archive: Store) -> None:
     (site.root / "feeds.csv").write_text("good,https://example.org/a,pb,1m,none\n")
     site.configure(FEEDS)
