@@ -10,7 +10,7 @@ from aggregator.logs.firstsight import PutOff
 from aggregator.logs.followed import SETTLE_S, Followed
 from aggregator.logs.knownfiles import KnownFiles
 from aggregator.logs.openfile import OpenFile, key_of
-from aggregator.logs.position import Position, text_of
+from aggregator.logs.position import HEAD_BYTES, Position, text_of
 from aggregator.logs.readnote import NotedFile
 from aggregator.logs.vanished import Vanished
 from aggregator.runtime.stage import Context
@@ -131,6 +131,8 @@ class Lineup:
     def start_live(self, file: OpenFile, *, at_end: bool) -> Followed:
         """Follow the path's new file. Its position is stored at once, so that the path counts as seen before."""
         copied = self._known.copied(file, self.name) if self._matched and not self.seen_before else 0
+        if not at_end:
+            self._tell_of_repetition(file)
         live = self.begin(file, at_end=at_end)
         if copied:
             self._context.log.info("copy path=%s bytes=%d: they are read in another file", self.name, copied)
@@ -143,6 +145,23 @@ class Lineup:
         self.changed = self.put_off.forget() | self.changed
         self.change(live)
         return live
+
+    def _tell_of_repetition(self, file: OpenFile) -> None:
+        """Tell of a file that begins as one that was read: a shorter copy, or the same log written anew."""
+        for each in self.files:
+            position = each.position
+            if position.hashed == HEAD_BYTES and position.begins(file.read_at(position.start, HEAD_BYTES)):
+                size = file.stat().st_size
+                self._context.count("read_again")
+                self._context.report(
+                    "read_again",
+                    f"{self.name} begins as a file did that was read before, and is no longer copy of it: its {size} "
+                    "bytes are read a second time",
+                    "expect its lines twice; see who replaced the log",
+                    about=self.name,
+                    lasting=True,
+                )
+                return
 
     def drop(self, each: Followed) -> None:
         """Close a file and let its position go: nothing comes from it any more, or it is found again as a new one."""

@@ -18,7 +18,7 @@ key after {NS}:     type    meaning                                             
 ``workers``         set     names of workers ever started                           nobody
 ``findings``        hash    losses a human must hear of: code, owner, about → JSON  `health --acknowledge`
 ``serial``          string  numbers histories and dead letters                      nobody
-``state``           hash    the id of this state of Redis, and when it began        nobody
+``state``           hash    id of this state, when it began, the newest token       nobody
 ``instances``       hash    node → id of the instance that has its name             nobody: the next owner replaces it
 ``restoring``       string  there while `state import` is under way                 `state import`, at its end
 ==================  ======  ======================================================  ============================
@@ -40,6 +40,7 @@ class Keys:
         self.serial = self.prefix + "serial"
         self.state = self.prefix + "state"
         self.instances = self.prefix + "instances"
+        self.restoring = self.prefix + "restoring"
         self.findings = self.prefix + "findings"
 
     def queue(self, queue: str) -> str:

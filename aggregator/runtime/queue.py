@@ -89,6 +89,8 @@ class Queue:
         self.token = ""
         self.state_id = ""
         """The id of the state in Redis, known once this was started."""
+        self.newest_before = 0
+        """The newest token that any worker of this state had before, in microseconds; 0 where none is known."""
         self.number = 0
         self.maxdeliveries = maxdeliveries
         self.alone_from = alone_from
@@ -119,10 +121,11 @@ class Queue:
     def start(self, facts: Mapping[str, str | int], *, instance: str = "", superseded: str = "") -> int:
         """Begin a new incarnation, and put back what earlier ones held. Returns how many messages that was.
 
-        With `instance` the node's name must be this instance's, free, or that of `superseded`: raises ConfigError.
+        With `instance` the node's name must be this instance's, free, or that of `superseded`: raises ConfigError, also
+        while a state is being imported.
         """
         me, k = self.identity.name, self.keys
-        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.state, k.instances]
+        keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.state, k.instances, k.restoring]
         pairs = [part for pair in facts.items() for part in pair]
         queue, claims = self.name or "", [self.identity.node, instance, superseded]
         args = [me, queue, k.prefix, self.maxdeliveries, secrets.token_hex(8), *claims, "queue", queue, *pairs]
@@ -131,7 +134,12 @@ class Queue:
             raise ConfigError(
                 f"the instance {reply[1].decode()} works in this Redis as node {self.identity.node} too; {ADVICE}"
             )
+        if reply[0] == b"importing":
+            raise ConfigError(
+                "a state is being imported, or an import was broken off: let `state import` end, or do it again"
+            )
         self.token, self.number, self.state_id = reply[0].decode(), 0, reply[2].decode()
+        self.newest_before = int(reply[3] or 0)
         return int(reply[1])
 
     def facts(self) -> dict[str, str]:

@@ -1,30 +1,72 @@
-"""Notice that Redis holds another state than before: it was emptied, or another Redis or namespace is used."""
+"""Notice that Redis holds another state than before, or the same one as it was some time ago.
+
+`data/state` has the id of the state that this instance worked with last, and the newest token that a worker had then:
+tokens follow the clock in microseconds.
+"""
 
 from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import NamedTuple
 
 from aggregator.durable import write_durably
 from aggregator.instance import read_line
 from aggregator.runtime.stage import Context
 
 
-def note_state(context: Context) -> None:
-    """Compare the state in Redis with the one that this instance worked with last, and report when it is another."""
-    path = context.path("data/state")
-    known = read_line(path)
-    if known == context.state_id:
-        return
-    if known is not None:
+class StateNote(NamedTuple):
+    """What the disk says of the state in Redis."""
+
+    state_id: str
+    newest: int
+
+
+def read_note(context: Context) -> StateNote | None:
+    """Return what is noted; to be called before a worker starts, as its start makes a newer token."""
+    words = (read_line(context.path("data/state")) or "").split()
+    if not words:
+        return None
+    return StateNote(words[0], int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0)
+
+
+def note_state(context: Context, before: StateNote | None, newest_before: int, token: str) -> None:
+    """Report when the state in Redis is another one than was noted, or older, and note the one that is there.
+
+    `before` is what `read_note` returned, `newest_before` what Redis knew then, `token` the worker's own.
+    """
+    if before is not None and before.state_id != context.state_id:
         context.report(
             "another_state",
-            f"Redis holds another state ({context.state_id}) than this instance worked with before ({known}): "
-            "positions and messages of before are not known here, so what was done before may be done again",
+            f"Redis holds another state ({context.state_id}) than this instance worked with before "
+            f"({before.state_id}): positions and messages of before are not known here, so what was done before may "
+            "be done again",
             "if this was not meant, stop, and give the instance the Redis or namespace it had; "
             "`run/aggregator state list` shows what is where",
             lasting=True,
         )
+    elif before is not None and newest_before < before.newest:
+        known = _shown(newest_before) if newest_before else "none"
+        context.report(
+            "older_state",
+            f"Redis came back older than it was: the last start of a worker that it knows is {known}, and there was "
+            f"one at {_shown(before.newest)}; what was done in between may be done again",
+            "look whether its data were restored from a backup, or lost by a power cut",
+            lasting=True,
+        )
+    _write(context, before, int(token))
+
+
+def _shown(token: int) -> str:
+    return f"{datetime.fromtimestamp(token / 1e6, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _write(context: Context, before: StateNote | None, newest: int) -> None:
+    path = context.path("data/state")
+    if before is not None and before.state_id == context.state_id:
+        newest = max(newest, before.newest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, f"{context.state_id}\n".encode("ascii"))
+        write_durably(path, f"{context.state_id} {newest}\n".encode("ascii"))
     except OSError as error:
         # a worker of another user may not: another one notes it
         context.log.warning("state_not_noted path=%s reason=%s", path, error.strerror)

@@ -16,8 +16,6 @@ from aggregator.runtime.keys import Keys
 
 FORMAT = "aggregator-state-1"
 _PAGE = 1000
-_MARK = "restoring"
-"""The key that is there while a restore is under way."""
 
 
 class NotEmpty(AggregatorError):
@@ -90,7 +88,7 @@ def restore(client: Any, keys: Keys, lines: Iterable[bytes]) -> int:
 
     Raises NotEmpty. What a restore that was broken off left is removed first: lists would get their entries twice.
     """
-    mark = keys.prefix + _MARK
+    mark = keys.restoring
     there = [] if client.exists(keys.state) else list(client.scan_iter(match=f"{_escaped(keys.prefix)}*", count=_PAGE))
     if client.exists(keys.state) or (there and mark.encode() not in there):
         raise NotEmpty("the namespace has a state of its own; give another `namespace`, or an empty Redis")

@@ -26,7 +26,7 @@ from aggregator.runtime.outages import REMEMBERED_S, Outages, read_outages
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.reports import Reporting, read_reports
 from aggregator.runtime.stage import Context, Source, Stage
-from aggregator.runtime.statenote import note_state
+from aggregator.runtime.statenote import note_state, read_note
 from aggregator.runtime.succession import StillRuns, Succession
 
 BLOCK_S = 1.0
@@ -85,10 +85,12 @@ class Worker:
         heartbeat = Heartbeat(self.queue, self._tell, self._on_lost, self.log.warning)
         try:
             self._recall(self._call(self.queue.facts))
+            # order: what is noted, then the start, which makes a newer token
+            noted = read_note(self.context)
             back = self._begin()
             self.context.state_id = self.queue.state_id
             if self.context.instance_id:
-                note_state(self.context)
+                note_state(self.context, noted, self.queue.newest_before, self.queue.token)
             heartbeat.start()
             if not self._succeeded():
                 return self._end(heartbeat, EXIT_OK)

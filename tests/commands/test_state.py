@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from aggregator.errors import ConfigError
 from aggregator.identity import claim, read_facts
 from aggregator.instance import Instance
 from aggregator.runtime.batch import Batch
@@ -322,3 +323,10 @@ def test_an_instance_that_is_no_copy_is_not_forked(site: Site) -> None:
     assert ran.code == 1
     assert "is no copy" in ran.err
     assert read_facts(Instance(site.root.resolve())) == before
+
+
+def test_no_worker_starts_while_a_state_is_being_imported(site: Site) -> None:
+    site.desk.client.set(site.desk.keys.restoring, "1")
+
+    with pytest.raises(ConfigError, match="a state is being imported"):
+        site.desk.worker("lines")

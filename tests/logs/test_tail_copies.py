@@ -41,6 +41,20 @@ def test_a_log_that_is_replaced_by_a_longer_copy_goes_on(tmp_path: Path, log: Pa
     assert tailing.drain() == [*numbered(0, 3 * count), "after"]
 
 
+def test_a_log_that_is_replaced_by_a_shorter_copy_is_read_again_which_is_told(tmp_path: Path, log: Path) -> None:
+    write(log, *numbered(0, 300))
+    tailing = Tailing(tmp_path)
+    tailing.drain(2)
+    new = log.parent / "new"
+    write(new, *numbered(0, 200))
+    new.rename(log)
+
+    lines = tailing.drain()
+
+    assert lines == [*numbered(0, 300), *numbered(0, 200)]
+    assert [code for code, _ in tailing.tail.context.reports] == ["read_again"]
+
+
 def test_what_was_not_read_yet_of_a_log_that_is_replaced_is_read_once(tmp_path: Path, log: Path) -> None:
     write(log, *numbered(0, 500))
     tailing = Tailing(tmp_path, batch=10)

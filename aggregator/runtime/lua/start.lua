@@ -1,12 +1,13 @@
 -- A new incarnation of a worker: take the next fencing token, put back what earlier ones held. Tokens follow the clock
 -- so that they grow even over a Redis that came back older than it was.
--- KEYS 1 worker  2 workers  3 queues  4 serial  5 held  6 state  7 instances
+-- KEYS 1 worker  2 workers  3 queues  4 serial  5 held  6 state  7 instances  8 restoring
 -- ARGV 1 name  2 queue ('' for a source)  3 what all keys start with  4 maxdeliveries  5 an id for a state that begins
 --      6 node  7 instance ('' when nobody else can have the node's name)  8 the instance whose place it takes, or ''
 --      9... field, value of the worker's hash, `queue` among them
 -- What it read before, and has still to take along, is added to the field `left`, a list in JSON.
--- Returns {token, messages put back, id of the state},
--- or {'another', the instance that has the node's name}.
+-- Returns {token, messages put back, id of the state, the newest token that any worker had before or ''},
+-- or {'another', the instance that has the node's name}, or {'importing'} while a state is being imported.
+if redis.call('EXISTS', KEYS[8]) == 1 then return {'importing'} end
 local last = redis.call('HMGET', KEYS[1], 'token', 'queue')
 make_way(KEYS[1])
 if ARGV[7] ~= '' then
@@ -42,4 +43,6 @@ if ARGV[2] ~= '' then
   redis.call('SADD', prefix .. 'holders:' .. ARGV[2], ARGV[1])
   redis.call('SADD', KEYS[3], ARGV[2])
 end
-return {token, back, redis.call('HGET', KEYS[6], 'id')}
+local newest = redis.call('HGET', KEYS[6], 'newest') or ''
+if newest == '' or tonumber(newest) < tonumber(token) then redis.call('HSET', KEYS[6], 'newest', token) end
+return {token, back, redis.call('HGET', KEYS[6], 'id'), newest}
