@@ -400,6 +400,15 @@ def _older_redis(*pairs: tuple[str, str]) -> Change:
     return change
 
 
+def _longer_and_back(site: Site) -> None:
+    """Make bundles of two minutes for a while."""
+    site.edit(("bundle = 1m", "bundle = 2m"))
+    site.update()
+    _moments(15)
+    site.edit(("bundle = 2m", "bundle = 1m"))
+    site.update()
+
+
 def _emptied_with_another_namespace(site: Site) -> None:
     def change() -> None:
         shutil.rmtree(site.root / "data/redis")
@@ -439,6 +448,7 @@ FEED_CHANGES: dict[str, Change] = {
     "8 @node removed": _replaced(("@node", "")),
     "12 older data/redis": _older_redis(),
     "13 older data/redis, another format": _older_redis(("grace = 2s", "grace = 2s\nformat = gz")),
+    "14 bundles longer, and short again": _longer_and_back,
     "15 two queues swapped": _replaced(
         ("fetched@node", "X@node"), ("published@node", "fetched@node"), ("X@node", "published@node")
     ),
