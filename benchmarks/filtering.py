@@ -97,7 +97,7 @@ def _copy(source: Path, root: Path) -> Path:
 
 def _filter(root: Path, url: str, client: Redis, messages: list[bytes]) -> tuple[float, float, float]:
     """Return the seconds from the first message to the last result, the CPU seconds, and the most memory."""
-    configure(root, url, [], period="14s")
+    configure(root, url, [(f"feed-{n:02d}", "http://127.0.0.1:9/") for n in range(FEEDS)], period="14s")
     with ExitStack() as stack:
         worker = start_worker(root, "worker_filter")
         stack.callback(end, worker)

@@ -22,7 +22,7 @@ from aggregator.feeds.layout import FeedFolders
 from aggregator.runtime import residue, transfer
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.roster import roster
-from aggregator.runtime.succession import move, take_cursors
+from aggregator.runtime.succession import move, put_back, take_cursors
 from aggregator.settings import meant
 
 _WHAT = "QUEUE|NODE:SECTION"
@@ -183,7 +183,7 @@ def _unread(site: Site, name: str) -> str:
     if queue.encode() not in client.smembers(keys.queues):
         raise Failed(f"no queue {name}; `run/aggregator state list` shows those that nobody reads")
     for holder in client.smembers(keys.holders(queue)):
-        residue.put_back(client, keys, queue, holder.decode())
+        put_back(client, keys, queue, holder.decode())
     return queue
 
 

@@ -10,9 +10,7 @@ from aggregator.runtime.ledger import accounts
 from aggregator.runtime.roster import roster
 from aggregator.runtime.scripts import script
 
-_EMPTY, _RECOVER = script("empty"), script("recover")
-_NEVER = 1 << 30
-"""So many lost workers set a message aside that an operator moves."""
+_EMPTY = script("empty")
 _PAGE = 2000
 
 
@@ -96,11 +94,3 @@ def empty(client: Any, keys: Keys, queue: str) -> int:
     while gone := int(_EMPTY.run(client, names, [_PAGE])):
         total += gone
     return total
-
-
-def put_back(client: Any, keys: Keys, queue: str, name: str) -> int:
-    """Return to a queue what a worker that vanished holds of it. Returns how many messages, -1 when it lives."""
-    token, beat = client.hmget(keys.worker(name), "token", "beat")
-    names = [keys.worker(name), keys.held(name), keys.caught(queue, name), keys.queue(queue), keys.returned(queue)]
-    args = [name, token or b"", beat or b"", _NEVER]
-    return int(_RECOVER.run(client, [*names, keys.dead(queue), keys.serial], args))

@@ -15,7 +15,6 @@ import msgspec
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.neighbours import write_root
 from aggregator.runtime.queue import Queue
-from aggregator.runtime.residue import put_back
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.scripts import script
 from aggregator.runtime.stage import Context, Former, Source, Stage
@@ -25,7 +24,9 @@ PAGE = 2000
 LEFT = "left"
 """The field of a worker's hash with the queues that its section read before, as JSON."""
 
-_MOVE, _TAKEOVER = script("move"), script("takeover")
+_MOVE, _TAKEOVER, _RECOVER = script("move"), script("takeover"), script("recover")
+_NEVER = 1 << 30
+"""So many lost workers set a message aside that only moves."""
 
 
 class StillRuns(Exception):
@@ -164,6 +165,14 @@ def take_cursors(
     """
     workers = (keys.worker(facts.name) for facts in fenced)
     return int(_TAKEOVER.run(client, [keys.cursors(owner), keys.cursors(to), *workers], list(names)))
+
+
+def put_back(client: Any, keys: Keys, queue: str, name: str) -> int:
+    """Return to a queue what a worker that vanished holds of it. Returns how many messages, -1 when it lives."""
+    token, beat = client.hmget(keys.worker(name), "token", "beat")
+    names = [keys.worker(name), keys.held(name), keys.caught(queue, name), keys.queue(queue), keys.returned(queue)]
+    args = [name, token or b"", beat or b"", _NEVER]
+    return int(_RECOVER.run(client, [*names, keys.dead(queue), keys.serial], args))
 
 
 def move(client: Any, keys: Keys, source: str, target: str) -> int:
