@@ -122,6 +122,14 @@ def _script(command: list[str], arguments: str) -> str:
     return f"""#!/bin/sh
 # {MARK}
 here=$(PATH="/usr/bin:/bin:$PATH" readlink -f "$0") && root=$(cd "${{here%/*}}/.." && pwd) || exit 1
+if [ -n "${{PYTHONPATH+x}}" ]; then
+    # Python takes an empty entry for the working folder, whose files would be executed
+    kept=; set -f; IFS=:
+    for entry in $PYTHONPATH; do [ -z "$entry" ] || kept="$kept${{kept:+:}}$entry"; done
+    set +f; unset IFS
+    PYTHONPATH=$kept
+    [ -n "$kept" ] || unset PYTHONPATH
+fi
 exec {shlex.join(command)} {arguments} "$@"
 """
 

@@ -37,9 +37,9 @@ class Traps:
         """The names of those that were executed."""
         return self._noted.read_text() if self._noted.exists() else ""
 
-    def run(self, *command: object) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: object, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder."""
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"} | variables
         words = [str(word) for word in command]
         return subprocess.run(
             words, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -67,6 +67,16 @@ def root(tmp_path: Path) -> Path:
 
 def test_the_launcher_of_an_instance_executes_nothing_of_the_working_folder(traps: Traps, root: Path) -> None:
     ran = traps.run(root / "run/aggregator", "config", "check")
+
+    assert traps.executed == ""
+    assert ran.stdout.startswith(f"{root}/loglines.cfg: fine"), ran.stderr
+
+
+@pytest.mark.parametrize("path", ["", ":", ":/x y", "/x::/y", "/x:"])
+def test_an_empty_entry_of_pythonpath_is_not_the_working_folder(traps: Traps, root: Path, path: str) -> None:
+    (traps.folder / "sitecustomize.py").write_text(f"open({str(traps.folder / 'executed')!r}, 'a').write('site')\n")
+
+    ran = traps.run(root / "run/aggregator", "config", "check", PYTHONPATH=path)
 
     assert traps.executed == ""
     assert ran.stdout.startswith(f"{root}/loglines.cfg: fine"), ran.stderr
