@@ -25,6 +25,8 @@ NOISE = (
 )
 HEADERS = (b'ETag: "1"', b"Server: s")
 CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
+# without a time of packing, which would be in the names of tests and make them differ between processes
+PACKED = gzip.compress(b"{}", mtime=0)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def failure(server: WebServer, fetcher: Fetcher) -> Failed:
     [
         (b"Transfer-Encoding: chunked", CHUNKED),
         (b"Content-Length: 2", b"{}"),
-        (b"Content-Encoding: gzip\r\nContent-Length: %d" % len(gzip.compress(b"{}", mtime=0)), gzip.compress(b"{}")),
+        (b"Content-Encoding: gzip\r\nContent-Length: %d" % len(PACKED), PACKED),
     ],
 )
 def test_noise_anywhere_hides_no_header(
@@ -164,12 +166,11 @@ def test_two_addresses_to_go_to_are_refused(server: WebServer, fetcher: Fetcher)
 
 
 def test_two_ways_of_packing_are_not_taken_for_one(server: WebServer, fetcher: Fetcher) -> None:
-    packed = gzip.compress(b"{}")
-    length = b"Content-Length: %d" % len(packed)
-    answer_with(server, [b"Content-Encoding: gzip", b"Content-Encoding: identity", length], packed)
+    length = b"Content-Length: %d" % len(PACKED)
+    answer_with(server, [b"Content-Encoding: gzip", b"Content-Encoding: identity", length], PACKED)
     assert fetch(server, fetcher)[1] == b"{}"
 
-    answer_with(server, [b"Content-Encoding: gzip", b"Content-Encoding: br", length], packed)
+    answer_with(server, [b"Content-Encoding: gzip", b"Content-Encoding: br", length], PACKED)
     assert "packed as 'gzip, br'" in str(failure(server, fetcher))
 
 
