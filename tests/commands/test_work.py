@@ -28,6 +28,17 @@ maxdepth = 3
 OWN_STAGE = BROKER.replace("command = sleep 1000", "stage = plugins.stages_of_mine:Nothing")
 
 
+def broker_copies(site: Site, count: int, **variables: str) -> None:
+    """Run the broker until so many messages wait in `kept`."""
+    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
+    process = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: len(site.desk.waiting("kept")) == count)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 def test_a_worker_works_until_told_to_stop_and_holds_back_at_its_targets_limit(site: Site) -> None:
     site.configure(BROKER)
     site.desk.push("lines", *bodies(5))
@@ -127,14 +138,11 @@ def test_a_worker_runs_what_was_built_whatever_the_file_says_by_now(site: Site) 
     site.build()
     site.configure("[worker_broker]\nstage = broker\nlistento = elsewhere\nfanout = wrong\n")
     site.desk.push("lines", *bodies(2))
-    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
 
-    try:
-        wait_until(lambda: len(site.desk.waiting("kept")) == 2)
-    finally:
-        process.terminate()
-        process.wait(60)
+    broker_copies(site, 2)
+
+    assert site.desk.waiting("kept") == bodies(2)
+    assert site.desk.waiting("wrong") == []
 
 
 def test_a_worker_runs_the_build_that_its_program_file_names(site: Site) -> None:
@@ -144,14 +152,8 @@ def test_a_worker_runs_the_build_that_its_program_file_names(site: Site) -> None
     site.configure(BROKER.replace("fanout = kept", "fanout = kept, other"))
     site.build()
     site.desk.push("lines", *bodies(2))
-    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
-    process = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "AGGREGATOR_DIGEST": digest})
 
-    try:
-        wait_until(lambda: len(site.desk.waiting("kept")) == 2)
-    finally:
-        process.terminate()
-        process.wait(60)
+    broker_copies(site, 2, AGGREGATOR_DIGEST=digest)
 
     assert digest_in(site, "worker_broker") != digest
     assert site.desk.waiting("other") == []
@@ -162,14 +164,8 @@ def test_what_was_sent_to_a_queue_that_the_section_was_built_for_and_never_read_
         site.configure(BROKER.replace("listento = lines", f"listento = {queue}"))
         site.build()
     site.desk.push("rows", *bodies(2))
-    command = [sys.executable, "-m", "aggregator", "-r", str(site.root), "work", "worker_broker", "0"]
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
 
-    try:
-        wait_until(lambda: len(site.desk.waiting("kept")) == 2)
-    finally:
-        process.terminate()
-        process.wait(60)
+    broker_copies(site, 2)
 
     assert site.desk.waiting("rows") == []
 

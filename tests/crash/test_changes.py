@@ -20,12 +20,14 @@ SHORT_FEEDS = (
 """What the short round runs of the feeds: one of each rule."""
 
 
-def check(outcomes: list[Outcome]) -> None:
-    """Fail unless nothing was lost, and what came twice was told."""
-    assert [outcome.row() for outcome in outcomes if outcome.lost] == []
-    doubled = {outcome.change: outcome.told for outcome in outcomes if outcome.twice}
-    assert doubled.keys() <= MAY_REPEAT
-    assert all("another_state" in told for told in doubled.values())
+def faults(outcomes: list[Outcome]) -> list[str]:
+    """Return the rows in which nothing went in, something was lost, or something came twice that may not or untold."""
+
+    def is_right(outcome: Outcome) -> bool:
+        is_told = outcome.change in MAY_REPEAT and "another_state" in outcome.told
+        return outcome.went_in > 0 and outcome.lost == 0 and (is_told or not outcome.twice)
+
+    return [outcome.row() for outcome in outcomes if not is_right(outcome)]
 
 
 def run_all(names: list[str], at_once: int) -> list[Outcome]:
@@ -35,18 +37,18 @@ def run_all(names: list[str], at_once: int) -> list[Outcome]:
 
 @pytest.mark.timeout(600)
 def test_no_line_is_lost_or_silently_doubled_whatever_is_renamed_respelt_or_lost() -> None:
-    check(run_all(list(LOG_CHANGES), 3))
+    assert faults(run_all(list(LOG_CHANGES), 3)) == []
 
 
 @pytest.mark.timeout(900)
 def test_no_publication_is_lost_when_queues_feeds_or_redis_change() -> None:
-    check(run_all(list(SHORT_FEEDS), 4))
+    assert faults(run_all(list(SHORT_FEEDS), 4)) == []
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_no_publication_is_lost_whatever_changes() -> None:
-    check(run_all([name for name in FEED_CHANGES if name not in SHORT_FEEDS], 4))
+    assert faults(run_all([name for name in FEED_CHANGES if name not in SHORT_FEEDS], 4)) == []
 
 
 def test_the_table_of_changes_is_the_one_that_is_tested() -> None:

@@ -6,7 +6,6 @@ import gzip
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
@@ -166,8 +165,7 @@ class WebServer:
                         headers[name.strip().lower()] = value.strip()
                     asked = Asked(path, headers, number)
                     self.asked.append(asked)
-                    if self.delay_s:
-                        time.sleep(self.delay_s)
+                    self._stop.wait(self.delay_s)
                     answer = self.answers.get(path) or status("404 Not Found")
                     answer(Talk(sock, asked, self._stop))
         except OSError:

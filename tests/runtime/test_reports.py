@@ -61,9 +61,11 @@ def test_a_report_of_an_earlier_incarnation_is_gone_with_it(desk: Desk, start: S
     process.kill()
     process.wait()
 
-    start()
-
+    later = start()
     wait_until(lambda: not reports(desk))
+
+    assert [worker.section for worker in roster(desk.client, desk.keys).workers] == ["stage"]
+    assert later.poll() is None
 
 
 def test_many_reports_are_bounded_and_that_is_said(desk: Desk, start: Start) -> None:
