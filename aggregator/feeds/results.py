@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aggregator.feeds.feedtable import Feed
-from aggregator.feeds.fetch import Answer, Failed
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.masking import mask_url
 from aggregator.feeds.messages import Downloaded, DueTick
+
+if TYPE_CHECKING:  # filter, which tells of bodies that it finds, fetches nothing
+    from aggregator.feeds.fetch import Answer, Failed
 
 KEPT_HEADERS = (
     "age", "cache-control", "content-encoding", "content-length", "content-type", "date", "etag", "expires",
@@ -18,13 +20,16 @@ KEPT_HEADERS = (
 )  # fmt: skip
 
 
-def tell(feed: Feed, **what: Any) -> Downloaded:
-    """Return a message about a feed: of a `tick`, or of a row of missed ones."""
+def tell(feed: Feed, extension: str = "", **what: Any) -> Downloaded:
+    """Return a message about a feed: of a `tick`, or of a row of missed ones.
+
+    A body that was downloaded under another `extension` than the feed has by now keeps its own.
+    """
     return Downloaded(
         feed=feed.name,
         url=feed.shown_url,
         period_ms=feed.period_ms,
-        extension=feed.extension,
+        extension=extension or feed.extension,
         timestamp=feed.timestamp,
         format=feed.format,
         stale_after_ms=round(feed.stale_after_s * 1000),

@@ -21,6 +21,7 @@ from aggregator.feeds.layout import Download, FeedFolders, parse_download
 from aggregator.feeds.manifest import Tick
 from aggregator.feeds.members import hash_file
 from aggregator.feeds.messages import Downloaded
+from aggregator.feeds.results import tell
 from aggregator.runtime.stage import Context, Cursor
 
 UNTOLD_AFTER_S = 60.0
@@ -97,14 +98,9 @@ class Untold:
             sha256=sha256,
             flags=(FLAG,),
         )
-        return Downloaded(
-            feed=feed.name,
-            url=feed.shown_url,
-            period_ms=feed.period_ms,
-            extension=download.extension,
-            timestamp=feed.timestamp,
-            format=feed.format,
-            stale_after_ms=round(feed.stale_after_s * 1000),
+        return tell(
+            feed,
+            download.extension,
             tick=tick,
             file=str((path.parent / _name(path)).relative_to(self.context.root)),
             headers=read_headers(path) or {"date": formatdate(max(facts.st_mtime, 0), usegmt=True)},
