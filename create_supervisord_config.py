@@ -13,7 +13,7 @@ from pathlib import Path
 VENV = Path(__file__).resolve().parent / ".venv"
 
 try:
-    from aggregator.supervision.generator import main
+    from aggregator.commands.generator import main
 except ModuleNotFoundError as error:
     # started by another Python than the one that `make run` installed everything for
     if (VENV / "bin/python").exists() and Path(sys.prefix).resolve() != VENV:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aggregator.settings import meant, shorten
+from aggregator.config.settings import meant, shorten
 
 BUILTIN = {
     "archive": "aggregator.feeds.archive:Archive",

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from redis.client import Redis
 
-from aggregator.feeds.bundle import read_bundle
-from aggregator.feeds.layout import FeedFolders, Publication
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import Filtered, encode
+from aggregator.feeds.bundle.bundles import read_bundle
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.messages.ticks import Filtered, encode
+from aggregator.feeds.naming.layout import FeedFolders, Publication
 from benchmarks.captures import load_captures, stamped
 from benchmarks.feedinstance import NODE, configure, cost_of, is_idle, queue_key
 from benchmarks.instance import start_worker
@@ -55,7 +55,7 @@ def run() -> Iterator[Table]:
         "A bundle of one hour, through `compress` and `archive` to a folder",
         ("step", "seconds", "CPU s", "most RAM, MiB", "MB/s"),
         rows,
-        ("Each step in a new process, once. Bodies of 520 KB; MB/s are of publications, unpacked.", note),
+        ("Each step in a new process, once. Downloads of 520 KB; MB/s are of publications, unpacked.", note),
     )
 
 

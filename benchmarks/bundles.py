@@ -13,10 +13,10 @@ from pathlib import Path
 
 from google.transit import gtfs_realtime_pb2
 
-from aggregator.feeds.bundle import read_bundle, write_bundle
-from aggregator.feeds.layout import Publication
-from aggregator.feeds.members import FileBody, file_body
-from aggregator.feeds.merge import merge_bundles
+from aggregator.feeds.bundle.bundles import read_bundle, write_bundle
+from aggregator.feeds.bundle.members import FileBody, file_body
+from aggregator.feeds.bundle.merge import merge_bundles
+from aggregator.feeds.naming.layout import Publication
 from benchmarks.captures import load_captures
 from benchmarks.report import Table
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psutil
 from redis.client import Redis
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.supervision import build
 from benchmarks.rig import KEYS, NAMESPACE, end, start
 

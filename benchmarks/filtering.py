@@ -14,9 +14,9 @@ from typing import Any
 from google.transit import gtfs_realtime_pb2
 from redis.client import Redis
 
-from aggregator.feeds.layout import FeedFolders, Publication, bundle_start, write_stamp
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import Downloaded, encode
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.messages.ticks import Downloaded, encode
+from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start, write_stamp
 from benchmarks.captures import load_captures, stamped
 from benchmarks.feedinstance import NODE, configure, cost_of, is_idle, wait_for
 from benchmarks.instance import start_worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.supervision import build
 from benchmarks.rig import NAMESPACE, start
 

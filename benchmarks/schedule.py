@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import psutil
 from redis.client import Redis
 
-from aggregator.feeds.bundle import read_bundle
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.periods import PeriodFolder
+from aggregator.feeds.bundle.bundles import read_bundle
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.bundle.openperiods import PeriodFolder
 from benchmarks.feedinstance import STAGES, Cost, configure, cost_of, feed_server, queue_key
 from benchmarks.instance import start_worker
 from benchmarks.report import Table

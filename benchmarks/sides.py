@@ -18,10 +18,10 @@ from typing import Annotated
 import redis
 import simplejson
 
+from aggregator.config.settings import Doc, Integer
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import make_worker
 from aggregator.runtime.stage import ConsumerSettings, Context, Drop, Outcome, Send, Stage
-from aggregator.settings import Doc, Integer
 from benchmarks.rig import KEYS, NAMESPACE
 
 UNBOUNDED = 10**9

@@ -15,7 +15,7 @@ from typing import Any
 
 import simplejson
 
-from aggregator.config import Config, load
+from aggregator.config.loading import Config, load
 from aggregator.runtime.connection import AWAY, connect
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, accounts

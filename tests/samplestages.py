@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from typing import Annotated
 
+from aggregator.config.settings import Doc, Duration, FilePath, Module, TargetQueue, TargetQueues
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Outcome, Source, SourceOutcome, SourceSettings, Stage
-from aggregator.settings import Doc, Duration, FilePath, Module, TargetQueue, TargetQueues
 
 
 class Feeder(Source):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.builds import KEPT, Builds
-from aggregator.config import Config, load
-from aggregator.instance import Instance
+from aggregator.config.builds import KEPT, Builds
+from aggregator.config.instance import Instance
+from aggregator.config.loading import Config, load
 from aggregator.supervision import Action, build, carry_out, changes
 from tests.test_supervision import PIPELINE, TWO, configure, snapshot
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import graph, ini, placeholders
-from aggregator.config import Config, load
+from aggregator.config import graph, ini, placeholders
+from aggregator.config.instance import Instance
+from aggregator.config.loading import Config, load
+from aggregator.config.sections import Address
 from aggregator.errors import ConfigError
-from aggregator.instance import Instance
-from aggregator.sections import Address
 
 PIPELINE = """
 [redis]
@@ -468,7 +468,7 @@ def test_a_worker_without_a_section_is_told(tmp_path: Path) -> None:
 
 def test_importing_the_configuration_imports_no_stage_and_no_redis() -> None:
     heavy = ["redis", "requests", "supervisor", "aggregator.runtime", "aggregator.logs", "importlib.metadata"]
-    script = f"import sys, aggregator.config; print([name for name in {heavy} if name in sys.modules])"
+    script = f"import sys, aggregator.config.loading; print([name for name in {heavy} if name in sys.modules])"
 
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from tests import samplestages
 

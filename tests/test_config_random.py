@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.supervision import build
 from aggregator.supervision.files import log_files

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.durable import part_of, write_durably
+from aggregator.files.durable import part_of, write_durably
 
 
 def test_what_a_killed_process_of_our_number_left_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from aggregator import registry
+from aggregator.config.settings import options_of, parse_settings
 from aggregator.errors import Reject
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Context, Send, Source
-from aggregator.settings import options_of, parse_settings
 from aggregator.stores.settings import StoreSettings
 
 LINE = (

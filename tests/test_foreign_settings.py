@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 
 OLD = '''

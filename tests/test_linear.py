@@ -42,7 +42,7 @@ def addresses() -> Iterator[str]:
 
 def mask_addresses() -> None:
     """Hide what is secret in an address."""
-    from aggregator.feeds.masking import mask_bad_url, mask_url
+    from aggregator.feeds.settings.masking import mask_bad_url, mask_url
 
     for address in addresses():
         mask_url(address)
@@ -54,9 +54,9 @@ def follow_redirects() -> None:
     from http.client import HTTPMessage
     from urllib.parse import urlsplit
 
-    from aggregator.feeds.body import Broken
-    from aggregator.feeds.connections import Refused
-    from aggregator.feeds.fetch import LONGEST_URL, _next_url, _origin
+    from aggregator.feeds.fetching.fetch import LONGEST_URL, _next_url, _origin
+    from aggregator.http.body import Broken
+    from aggregator.http.connections import Refused
 
     for address in addresses():
         for text in (address, address[: LONGEST_URL // 4]):
@@ -81,7 +81,7 @@ def read_headers() -> None:
 
 def read_dates() -> None:
     """Read what should be a time."""
-    from aggregator.feeds.dates import read_moment
+    from aggregator.feeds.reading.dates import read_moment
 
     for unit in ("1", "1 ", "(", "()", " ", ":", "1:11", "1:11 ", "-", "2026", "Mon, ", "+", ".1", "Z"):
         for begin in ("", "2026-11-28T05:05:36.", "Sat, 28 Nov 2026 05:05:36 ", "1."):
@@ -91,9 +91,9 @@ def read_dates() -> None:
 
 def read_names() -> None:
     """Take apart names of files and keys in a store."""
-    from aggregator.feeds.catalogue import read_key
-    from aggregator.feeds.layout import is_manifest_name, is_publication_name, parse_extension, parse_feed_name
-    from aggregator.feeds.revisions import _REVISION
+    from aggregator.feeds.bundle.revisions import _REVISION
+    from aggregator.feeds.naming.layout import is_manifest_name, is_publication_name, parse_extension, parse_feed_name
+    from aggregator.feeds.query.catalogue import read_key
 
     stamp = "-2026-11-28T050536Z"
     for unit in (
@@ -112,7 +112,7 @@ def read_names() -> None:
 
 def read_settings() -> None:
     """Read a configuration, or what was given as one."""
-    from aggregator import ini
+    from aggregator.config import ini
 
     for unit in (
         "a", "a ", " ", "a = b\n", "a\n", " a\n", "[", "[]\n", "[a]\n", " ;", ";", "=", ":", "\0", "\r", '"',
@@ -128,7 +128,7 @@ def read_settings() -> None:
 def read_old_settings() -> None:
     """Read the settings of the old program."""
     from aggregator.errors import AggregatorError
-    from aggregator.feeds.oldsettings import import_settings
+    from aggregator.feeds.settings.oldprogram import import_settings
 
     def settings(url: str) -> str:
         return f"from x import f\nfeeds = [['a', {url!r}, 'pb', f]]\n"
@@ -172,7 +172,7 @@ def unpack_bodies() -> None:
     """Unpack a body of a great many empty members."""
     import gzip
 
-    from aggregator.feeds.body import Broken, _unpack
+    from aggregator.http.body import Broken, _unpack
 
     empty = gzip.compress(b"", mtime=0)
     whole = empty * (SIZE // len(empty))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import pirus2
-from aggregator.config import Config, load
+from aggregator.config import pirus2
+from aggregator.config.loading import Config, load
 from aggregator.supervision import build
 
 SHIPPED = """\

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from aggregator.config import Config, load
+from aggregator.commands.generator import main
+from aggregator.config.loading import Config, load
 from aggregator.errors import ConfigError
 from aggregator.supervision import build, carry_out, disable, enable, plan
 from aggregator.supervision.files import log_files
-from aggregator.supervision.generator import main
 from tests.logs.driving import nobody
 
 REDIS = "[redis]\nurl = redis://:hush@localhost/0\n"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from aggregator.commands import screen
-from aggregator.feeds.catalogue import Archived
+from aggregator.feeds.query.catalogue import Archived
 
 _WIDTH = 24
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json, common_options
-from aggregator.config import Config
+from aggregator.config.instance import shown
+from aggregator.config.loading import Config
 from aggregator.errors import EXIT_OK, EXIT_USAGE, ConfigError
-from aggregator.instance import shown
 from aggregator.monitor.collecting import idle_parts
 
 
@@ -71,7 +71,7 @@ def _idle(config: Config) -> Iterator[str]:
 
 def _build(invocation: Invocation, args: argparse.Namespace) -> int:
     # imported here: supervisor's modules are needed by no other action
-    from aggregator.supervision.generator import generate
+    from aggregator.commands.generator import generate
 
     return generate(
         invocation.root,

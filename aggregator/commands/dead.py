@@ -16,12 +16,12 @@ import simplejson
 from aggregator.commands import screen
 from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, redis_of
 from aggregator.commands.screen import Column
-from aggregator.config import Config
+from aggregator.config.loading import Config
+from aggregator.config.settings import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.runtime import deadletters
 from aggregator.runtime.deadletters import PAGE, Change, DeadLetter
 from aggregator.runtime.keys import Keys, resolve
-from aggregator.settings import meant
 
 _REASON_WIDTH = 100
 

@@ -23,15 +23,15 @@ from aggregator.commands.feeds_options import (
 )
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
-from aggregator.durable import place_of
+from aggregator.config.settings import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.feeds.catalogue import Span
-from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
-from aggregator.feeds.evidence import Evidence, gather
-from aggregator.feeds.heatmap import counts_of, percent, render
-from aggregator.feeds.layout import FeedFolders, write_stamp
-from aggregator.opening import open_part
-from aggregator.settings import meant
+from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.feeds.query.catalogue import Span
+from aggregator.feeds.query.coverage import HOUR_S, Coverage, Gap, Hour, measure
+from aggregator.feeds.query.evidence import Evidence, gather
+from aggregator.feeds.query.heatmap import counts_of, percent, render
+from aggregator.files.durable import place_of
+from aggregator.files.opening import open_part
 
 _DEFAULT_HOURS = 24
 _CAUSE_WIDTH = 70

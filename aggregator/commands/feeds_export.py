@@ -19,9 +19,9 @@ from aggregator.commands.feeds_options import (
 )
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.feeds.catalogue import Archived
-from aggregator.feeds.export import Exported, Target, export
-from aggregator.feeds.rowfiles import FORMATS
+from aggregator.feeds.query.catalogue import Archived
+from aggregator.feeds.query.export import Exported, Target, export
+from aggregator.feeds.query.rowfiles import FORMATS
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

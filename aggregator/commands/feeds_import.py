@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from aggregator.commands.invocation import Invocation
-from aggregator.feeds.oldsettings import import_settings
+from aggregator.feeds.settings.oldprogram import import_settings
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,9 @@ from aggregator.commands import screen
 from aggregator.commands.feeds_options import add_feeds_wanted, unmet, wanted_by
 from aggregator.commands.invocation import Failed, Invocation, add_json, redis_of
 from aggregator.commands.screen import Column, Painted
+from aggregator.config.settings import meant
 from aggregator.errors import EXIT_OK
-from aggregator.feeds.overview import FeedFacts, look
-from aggregator.settings import meant
+from aggregator.feeds.query.overview import FeedFacts, look
 
 _REMARK_WIDTH = 80
 _COLUMNS = (

@@ -12,11 +12,11 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from aggregator.commands.invocation import Failed, Invocation
-from aggregator.config import Config
-from aggregator.feeds.catalogue import Archived, Span, find_bundles
-from aggregator.feeds.feedtable import Feed
-from aggregator.feeds.layout import DAY_S, parse_prefix
-from aggregator.settings import meant
+from aggregator.config.loading import Config
+from aggregator.config.settings import meant
+from aggregator.feeds.naming.layout import DAY_S, parse_prefix
+from aggregator.feeds.query.catalogue import Archived, Span, find_bundles
+from aggregator.feeds.settings.table import Feed
 from aggregator.stores import open_configured, open_store
 from aggregator.stores.store import Store
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from aggregator.builds import Builds
 from aggregator.commands import screen
 from aggregator.commands.feeds_list import complaint_of
 from aggregator.commands.queues import imbalances, section_of
 from aggregator.commands.snapshot import Process, Section, Snapshot
-from aggregator.config import Config, load
+from aggregator.config.builds import Builds
+from aggregator.config.loading import Config, load
 from aggregator.errors import ConfigError
 from aggregator.monitor.collecting import idle_parts, unread_queues
 from aggregator.monitor.finding import Finding, Level, in_order

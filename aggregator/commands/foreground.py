@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aggregator.commands.invocation import Failed, Invocation, redis_of
-from aggregator.config import Config, Program
+from aggregator.config.identity import claim, machine_id
+from aggregator.config.loading import Config, Program
 from aggregator.errors import Unavailable
-from aggregator.identity import claim, machine_id
 from aggregator.runtime.connection import connect
 from aggregator.runtime.consumer import ConsumerWorker
 from aggregator.runtime.keys import Keys, resolve

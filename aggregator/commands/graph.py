@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aggregator.commands.invocation import Invocation
 from aggregator.commands.picture import Edge, draw
-from aggregator.config import Config, Program
+from aggregator.config.loading import Config, Program
 from aggregator.errors import EXIT_OK
 
 

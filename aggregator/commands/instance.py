@@ -12,16 +12,17 @@ from collections.abc import Callable, Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from aggregator import __version__, safepath
+from aggregator import __version__
+from aggregator.commands.generator import confirm
 from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
-from aggregator.config import Config, Program
+from aggregator.config import safepath
+from aggregator.config.instance import Instance, shown
+from aggregator.config.loading import Config, Program
 from aggregator.errors import EXIT_OK, ConfigError
-from aggregator.instance import Instance, shown
 from aggregator.supervision import Control, build, disable, enable
 from aggregator.supervision.consequences import consequences
 from aggregator.supervision.files import launcher
-from aggregator.supervision.generator import confirm
 
 _FOLDERS = ("workers_available", "workers_enabled", "plugins", "data", "logs", "run")
 

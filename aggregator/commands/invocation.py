@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from aggregator.errors import AggregatorError, ConfigError
 
 if TYPE_CHECKING:
-    from aggregator.config import Config
+    from aggregator.config.loading import Config
+    from aggregator.config.sections import RedisSettings
     from aggregator.runtime.keys import Keys
-    from aggregator.sections import RedisSettings
 
 
 class Failed(AggregatorError):
@@ -42,7 +42,7 @@ class Invocation:
         imported then that the instance's owner wrote; without `imports` neither, though secrets are needed.
         """
         # imported here: some commands need no configuration, and `work` must start quickly
-        from aggregator.config import load
+        from aggregator.config.loading import load
 
         if self.default_file and not self.file.exists():
             raise ConfigError(
@@ -56,9 +56,9 @@ class Invocation:
 
         So what is being edited disturbs nobody who only looks. Raises ConfigError.
         """
-        from aggregator.builds import Builds
-        from aggregator.config import load
-        from aggregator.instance import Instance
+        from aggregator.config.builds import Builds
+        from aggregator.config.instance import Instance
+        from aggregator.config.loading import load
 
         build = Builds(Instance(self.root)).current()
         if build is None or build.file != self.file:
@@ -88,7 +88,7 @@ def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
 def open_redis(config: Config, settings: RedisSettings) -> Iterator[tuple[Any, Keys]]:
     """Open a Redis that an instance has, or had. Raises RedisFailed with one clear line when it does not serve us."""
     # imported here: 40 ms that most commands on configuration do not need
-    from aggregator.redisurl import mask
+    from aggregator.config.redisurl import mask
     from aggregator.runtime.connection import AWAY, REFUSED, connect
     from aggregator.runtime.keys import Keys
 

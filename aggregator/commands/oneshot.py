@@ -12,9 +12,9 @@ from typing import Any
 
 from aggregator.commands.foreground import PATIENCE_S, Foreground
 from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.config.settings import parse_duration
 from aggregator.errors import EXIT_OK
 from aggregator.runtime.process import make_worker
-from aggregator.settings import parse_duration
 
 LOOK_S = 0.1
 

@@ -10,11 +10,11 @@ import msgspec
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation, redis_of
+from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.compress import REARMED
-from aggregator.feeds.layout import FeedFolders
-from aggregator.feeds.messages import decode, encode
-from aggregator.feeds.orders import Bundle, Close, Remove, Unite
-from aggregator.feeds.revisions import find_revisions, read_revision
+from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
+from aggregator.feeds.messages.ticks import decode, encode
+from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.runtime.message import read_entry
 from aggregator.runtime.queue import Identity
 

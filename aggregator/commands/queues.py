@@ -11,7 +11,7 @@ import msgspec
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json, redis_of
 from aggregator.commands.screen import Column, Painted
-from aggregator.config import Config
+from aggregator.config.loading import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account, accounts, read_account

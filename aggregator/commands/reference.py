@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aggregator import registry
-from aggregator.feeds.feedtable import FeedSettings
+from aggregator.config.sections import CORE, ProgramSettings
+from aggregator.config.settings import Option, Settings, options_of
+from aggregator.feeds.settings.table import FeedSettings
 from aggregator.runtime.stage import ConsumerSettings, SourceSettings
-from aggregator.sections import CORE, ProgramSettings
-from aggregator.settings import Option, Settings, options_of
 from aggregator.stores.settings import StoreSettings
 
 _BLOCK = re.compile(r"^(In|Out|Effect|Errors|Source): ")

@@ -11,8 +11,8 @@ import msgspec
 
 from aggregator.commands.invocation import RedisFailed, redis_of
 from aggregator.commands.queues import every_account
-from aggregator.config import Config, Program
-from aggregator.feeds.overview import FeedFacts, look
+from aggregator.config.loading import Config, Program
+from aggregator.feeds.query.overview import FeedFacts, look
 from aggregator.monitor.lastwords import last_words
 from aggregator.monitor.outages import restarts
 from aggregator.runtime.connection import warnings_about

@@ -11,19 +11,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aggregator import identity
-from aggregator.builds import Builds
 from aggregator.commands import screen
 from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, open_redis, redis_of
-from aggregator.config import Config, redis_of_build
-from aggregator.durable import write_durably
+from aggregator.config import identity
+from aggregator.config.builds import Builds
+from aggregator.config.loading import Config, redis_of_build
+from aggregator.config.settings import meant
 from aggregator.errors import EXIT_OK, ConfigError
-from aggregator.feeds.layout import FeedFolders
+from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.files.durable import write_durably
 from aggregator.runtime import residue, transfer
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.roster import roster
 from aggregator.runtime.succession import move, put_back, take_cursors
-from aggregator.settings import meant
 
 _WHAT = "QUEUE|NODE:SECTION"
 

@@ -19,12 +19,12 @@ from aggregator.commands.invocation import Invocation, add_json
 from aggregator.commands.queues import QUEUE_COLUMNS, queue_facts, queue_row
 from aggregator.commands.screen import Column, Painted
 from aggregator.commands.snapshot import Process, Section, Snapshot, take
+from aggregator.config.redisurl import mask
+from aggregator.config.settings import parse_duration
 from aggregator.errors import EXIT_OK
 from aggregator.monitor.outages import standing_outage
-from aggregator.redisurl import mask
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.roster import WorkerFacts
-from aggregator.settings import parse_duration
 
 _COLUMNS = (
     Column("PROCESS"),

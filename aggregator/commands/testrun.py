@@ -14,11 +14,11 @@ from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Failed, Invocation, redis_of
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
-from aggregator.config import Config
+from aggregator.config.loading import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
-from aggregator.feeds.manifest import COVERED, Tick
-from aggregator.feeds.messages import Downloaded, DueTick, Filtered, decode, encode
-from aggregator.feeds.overview import FeedFacts, look
+from aggregator.feeds.bundle.manifest import COVERED, Tick
+from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, decode, encode
+from aggregator.feeds.query.overview import FeedFacts, look
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Cursor, Outcome, Send
 

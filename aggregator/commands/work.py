@@ -11,8 +11,8 @@ from aggregator.commands.invocation import Invocation
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
 
 if TYPE_CHECKING:
-    from aggregator.builds import Build, Builds
-    from aggregator.config import Config
+    from aggregator.config.builds import Build, Builds
+    from aggregator.config.loading import Config
 
 
 def add_work(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +40,10 @@ def _work(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _run(invocation: Invocation, section: str, number: int) -> int:
-    from aggregator.builds import Builds
-    from aggregator.config import load
-    from aggregator.identity import check, machine_id
-    from aggregator.instance import Instance
+    from aggregator.config.builds import Builds
+    from aggregator.config.identity import check, machine_id
+    from aggregator.config.instance import Instance
+    from aggregator.config.loading import load
     from aggregator.runtime.process import make_worker
     from aggregator.runtime.stage import Context
 
@@ -104,7 +104,7 @@ def _build_for(invocation: Invocation, builds: Builds, section: str) -> Build:
 
 def _latest(config: Config, builds: Builds, section: str) -> Config:
     """Return the configuration of the current build, which may know more feeds than the one a worker runs."""
-    from aggregator.config import load
+    from aggregator.config.loading import load
 
     current = builds.current()
     if current is None or current == config.build or section not in current.facts.programs:

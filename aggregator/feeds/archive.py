@@ -10,20 +10,20 @@ from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
+from aggregator.config.settings import Bounds, Doc, Duration, SafeName, meant
 from aggregator.errors import Reject
-from aggregator.feeds.compression import BadBundle
-from aggregator.feeds.deposit import Depositor, siblings_of
-from aggregator.feeds.faults import fault_of_message, stage_wide
-from aggregator.feeds.feedstate import ARCHIVED
-from aggregator.feeds.found import MOST, Found
-from aggregator.feeds.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
-from aggregator.feeds.members import hash_file
-from aggregator.feeds.messages import decode, encode
-from aggregator.feeds.orders import Bundle, Remove, Unite
-from aggregator.feeds.revisions import find_revisions, read_revision
+from aggregator.feeds.bundle.compression import BadBundle
+from aggregator.feeds.bundle.members import hash_file
+from aggregator.feeds.bundle.revisions import find_revisions, read_revision
+from aggregator.feeds.bundle.upload import Depositor, siblings_of
+from aggregator.feeds.filtering.found import MOST, Found
+from aggregator.feeds.filtering.state import ARCHIVED
+from aggregator.feeds.messages.bundles import Bundle, Remove, Unite
+from aggregator.feeds.messages.ticks import decode, encode
+from aggregator.feeds.naming.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
+from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
-from aggregator.settings import Bounds, Doc, Duration, SafeName, meant
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store
 

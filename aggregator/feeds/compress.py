@@ -10,12 +10,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from aggregator.durable import sync_folders
+from aggregator.config.settings import Bounds, Doc, Duration, TargetQueue, choice
 from aggregator.errors import Reject
-from aggregator.feeds.arrivals import records_of
-from aggregator.feeds.compression import Level
-from aggregator.feeds.faults import fault_of_message, stage_wide
-from aggregator.feeds.layout import (
+from aggregator.feeds.bundle.compression import Level
+from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
+from aggregator.feeds.bundle.records import records_of
+from aggregator.feeds.bundle.refiling import Refiling
+from aggregator.feeds.bundle.revisions import Revision, build_revision, last_revision
+from aggregator.feeds.messages.bundles import Clear, Close
+from aggregator.feeds.messages.ticks import Filtered, Missed, decode, encode
+from aggregator.feeds.naming.layout import (
     FORMATS,
     BundleName,
     BundlePeriod,
@@ -24,14 +28,10 @@ from aggregator.feeds.layout import (
     read_stamp,
     write_stamp,
 )
-from aggregator.feeds.messages import Filtered, Missed, decode, encode
-from aggregator.feeds.orders import Clear, Close
-from aggregator.feeds.periods import PeriodFolder, Record
-from aggregator.feeds.refiling import Refiling
-from aggregator.feeds.revisions import Revision, build_revision, last_revision
+from aggregator.files.durable import sync_folders
+from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
-from aggregator.settings import Bounds, Doc, Duration, TargetQueue, choice
 
 REARMED = "/rearmed"
 """The cursor with the hour in which periods were last looked through for one without a timer."""

@@ -11,25 +11,25 @@ from typing import Annotated, Any
 import msgspec
 
 from aggregator import __version__
+from aggregator.config.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
+from aggregator.config.tables import FEED
 from aggregator.errors import Retry, Unavailable
-from aggregator.feeds import pace
-from aggregator.feeds.chains import Chains
-from aggregator.feeds.connections import Connections
-from aggregator.feeds.dialing import Stopping
-from aggregator.feeds.feedtable import Feed
-from aggregator.feeds.fetch import Failed, Fetcher, Request
-from aggregator.feeds.landing import Landing, remove_leftovers
-from aggregator.feeds.layout import FeedFolders
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import LONGEST_ROW, LONGEST_ROW_MS, DueTick, Validators, decode, encode
-from aggregator.feeds.results import tell, tell_answer, tell_failure, tell_unread
-from aggregator.feeds.timestamps import CLOCKLESS
-from aggregator.feeds.validators import source_of, validators_for, validators_of
-from aggregator.feeds.witness import Witness
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.fetching import schedule
+from aggregator.feeds.fetching.chains import Chains
+from aggregator.feeds.fetching.conditional import source_of, validators_for, validators_of
+from aggregator.feeds.fetching.fetch import Failed, Fetcher, Request
+from aggregator.feeds.fetching.partialfile import PartialFile, remove_leftovers
+from aggregator.feeds.fetching.results import tell, tell_answer, tell_failure, tell_unread
+from aggregator.feeds.filtering.witness import Witness
+from aggregator.feeds.messages.ticks import LONGEST_ROW, LONGEST_ROW_MS, DueTick, Validators, decode, encode
+from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.reading.timestamps import CLOCKLESS
+from aggregator.feeds.settings.table import Feed
+from aggregator.http.connections import Connections
+from aggregator.http.dialing import Stopping
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
-from aggregator.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
-from aggregator.tables import FEED
 
 MOST_KILLS = 3
 """A tick whose worker vanished this often is not tried again."""
@@ -113,7 +113,7 @@ class Download(Stage):
         feed = self.chains.feed(due.feed)
         if feed is None:
             yield from self._unknown(due)
-        elif not due.once and not self.chains.stands(due):
+        elif not due.once and not self.chains.is_current(due):
             yield Drop("tick_superseded")
         elif message.history and message.history.deliveries:
             # As a message of its own, so that it takes its turn beside the others: what a killed worker held is handed
@@ -139,7 +139,7 @@ class Download(Stage):
             return
         self.chains.see(due.feed, self._now())
         yield Send(self.settings.pushto, encode(tell_unread(due, UNREAD_PERIOD_MS, faults[0])))
-        planned_ms = pace.next_after(max(due.planned_ms, self._now()), due.feed, UNREAD_PERIOD_MS)
+        planned_ms = schedule.next_after(max(due.planned_ms, self._now()), due.feed, UNREAD_PERIOD_MS)
         yield self._due(_with(due, planned_ms=planned_ms))
 
     def _tick(self, feed: Feed, due: DueTick) -> Iterator[Outcome]:
@@ -166,8 +166,8 @@ class Download(Stage):
 
     def _missed(self, feed: Feed, due: DueTick, now_ms: int) -> Iterator[Outcome]:
         """Tell of the ticks whose time went by, and go on with the one whose period this is."""
-        first = pace.next_after(due.planned_ms, feed.name, feed.period_ms)
-        current = pace.last_until(now_ms, feed.name, feed.period_ms)
+        first = schedule.next_after(due.planned_ms, feed.name, feed.period_ms)
+        current = schedule.last_until(now_ms, feed.name, feed.period_ms)
         longest = min(LONGEST_ROW, LONGEST_ROW_MS // feed.period_ms) * feed.period_ms
         while first < current:
             last = min(current, first + longest) - feed.period_ms
@@ -184,14 +184,14 @@ class Download(Stage):
             keep_gzip=feed.extension.lower().endswith("gz"),
         )  # fmt: skip
         started_ms = self._now()
-        with Landing(folder, stem) as landing:
+        with PartialFile(folder, stem) as partial:
             try:
-                answer = self.fetcher.fetch(request, landing.write)
+                answer = self.fetcher.fetch(request, partial.write)
                 file = ""
                 if answer.status != 304:
                     # the hash keeps apart what two processes bring that take each other for dead
                     noted = answer.headers if "http" in feed.timestamp else None
-                    kept = landing.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}", noted)
+                    kept = partial.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}", noted)
                     file = str(kept.relative_to(self.context.root))
             except Stopping as error:
                 raise Unavailable("asked to stop: the tick goes back") from error
@@ -223,9 +223,9 @@ class Download(Stage):
         self.context.count("failed")
         yield Send(self.settings.pushto, encode(tell_failure(feed, due, (started_ms, now_ms), error)))
         failures = due.failures + 1
-        wait_ms = pace.backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))
+        wait_ms = schedule.backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))
         why = f"{failures} failures in a row, the last: {error}"
-        asked_ms = int(min(error.retry_after_s or 0.0, pace.LONGEST_RETRY_AFTER_S) * 1000)
+        asked_ms = int(min(error.retry_after_s or 0.0, schedule.LONGEST_RETRY_AFTER_S) * 1000)
         if asked_ms > wait_ms:
             wait_ms = asked_ms
             why = f"the server asked for {error.retry_after_s:.0f} s of rest: {error}"
@@ -240,7 +240,7 @@ class Download(Stage):
 
     def _next(self, feed: Feed, due: DueTick) -> Send:
         """Return the feed's next tick."""
-        return self._due(_with(due, planned_ms=pace.next_after(due.planned_ms, feed.name, feed.period_ms)))
+        return self._due(_with(due, planned_ms=schedule.next_after(due.planned_ms, feed.name, feed.period_ms)))
 
     def _due(self, due: DueTick) -> Send:
         return Send(self.settings.listento, encode(due), delay_s=max(due.planned_ms - self._now(), 0) / 1000)

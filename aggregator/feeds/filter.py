@@ -12,28 +12,28 @@ from typing import Annotated, Any
 
 import msgspec
 
+from aggregator.config.settings import Bounds, Doc, Duration, Size, TargetQueue
+from aggregator.config.tables import FEED
 from aggregator.errors import Reject
-from aggregator.feeds.bodies import Bodies
-from aggregator.feeds.descriptions import About, Descriptions
-from aggregator.feeds.faults import fault_of_message, stage_wide
-from aggregator.feeds.feedstate import CURSOR, FeedState, Known, decode_state, encode_state
-from aggregator.feeds.filing import Filing
-from aggregator.feeds.layout import (
+from aggregator.feeds.bundle.manifest import COVERED, Tick
+from aggregator.feeds.filtering.downloads import Downloads
+from aggregator.feeds.filtering.filing import Filing
+from aggregator.feeds.filtering.rejects import Rejects
+from aggregator.feeds.filtering.state import CURSOR, FeedState, Known, decode_state, encode_state
+from aggregator.feeds.filtering.untold import Untold
+from aggregator.feeds.filtering.witness import Witness
+from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed, decode, encode
+from aggregator.feeds.naming.layout import (
     BundlePeriod,
     FeedFolders,
     Publication,
     parse_bundle_period,
 )
-from aggregator.feeds.manifest import COVERED, Tick
-from aggregator.feeds.messages import Downloaded, Filtered, Missed, decode, encode
-from aggregator.feeds.rejects import Rejects
-from aggregator.feeds.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
-from aggregator.feeds.untold import Untold
-from aggregator.feeds.witness import Witness
+from aggregator.feeds.reading.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
+from aggregator.feeds.settings.descriptions import About, Descriptions
+from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
-from aggregator.settings import Bounds, Doc, Duration, Size, TargetQueue
-from aggregator.tables import FEED
 
 
 class Filter(Stage):
@@ -71,7 +71,7 @@ class Filter(Stage):
         super().__init__(settings, context)
         self.folders = FeedFolders(context.path("data/feeds"))
         self.rejects = Rejects(self.folders, settings.rejected_age, settings.rejected_size)
-        self.bodies = Bodies(self.folders)
+        self.bodies = Downloads(self.folders)
         self._states: dict[str, FeedState] = {}
         self._changed: set[str] = set()
         self.filing = Filing(self.folders, self.bodies, settings.bundle)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
+from aggregator.config.settings import Doc, TargetQueues
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Outcome, Send, Stage
-from aggregator.settings import Doc, TargetQueues
 
 
 class Broker(Stage):

@@ -11,14 +11,13 @@ from typing import Annotated, Any, ClassVar
 
 import simplejson
 
+from aggregator.config.settings import Doc, FileMode, FilePath, Template
 from aggregator.errors import Reject
-from aggregator.logs.appending import AppendedFile
-from aggregator.logs.position import text_of
-from aggregator.logs.realname import real_name
-from aggregator.logs.takeback import generation_of
+from aggregator.files.appending import AppendedFile
+from aggregator.files.names import real_name, text_of
+from aggregator.files.takeback import generation_of
 from aggregator.runtime.message import Message, encode_body
 from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
-from aggregator.settings import Doc, FileMode, FilePath, Template
 
 
 class LogFile(Stage):

@@ -11,13 +11,24 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from aggregator import registry
+from aggregator.config.settings import (
+    Bounds,
+    Doc,
+    Duration,
+    Flag,
+    Integer,
+    Module,
+    Number,
+    StatusCodes,
+    TargetQueue,
+    WebUrl,
+)
 from aggregator.errors import ConfigError, Retry, Unavailable
-from aggregator.logs.breaker import Breaker, Trouble
-from aggregator.logs.endpoint import Answer, Endpoint, Unanswered
-from aggregator.logs.pace import Pace
+from aggregator.http.breaker import Breaker, Trouble
+from aggregator.http.endpoint import Answer, Endpoint, Unanswered
+from aggregator.http.ratelimit import Pace
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Drop, Outcome, Send, Stage
-from aggregator.settings import Bounds, Doc, Duration, Flag, Integer, Module, Number, StatusCodes, TargetQueue, WebUrl
 
 _FUNCTIONS = ("parseline", "get_openurl_params")
 _PIRUS2_OPTIONS = {

@@ -11,19 +11,20 @@ from typing import Annotated, Any, ClassVar
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
 
-from aggregator.logs.chain import Chain
-from aggregator.logs.firstsight import FirstSight
-from aggregator.logs.followed import Followed
-from aggregator.logs.knownfiles import KnownFiles
-from aggregator.logs.lines import Taken
-from aggregator.logs.livepath import GAP_S, NEVER_S
-from aggregator.logs.pattern import Pattern
-from aggregator.logs.position import Position, load_position, name_of, text_of
-from aggregator.logs.readnote import ReadNotes
-from aggregator.logs.rotation import Folders
-from aggregator.logs.takeup import SINCE, take_up
+from aggregator.config.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
+from aggregator.files.names import name_of, text_of
+from aggregator.logs.following.firstlook import FirstLook
+from aggregator.logs.following.followedfile import FollowedFile
+from aggregator.logs.following.followedlog import FollowedLog
+from aggregator.logs.following.knownfiles import KnownFiles
+from aggregator.logs.following.lines import Taken
+from aggregator.logs.following.livepath import GAP_S, NEVER_S
+from aggregator.logs.following.pattern import Pattern
+from aggregator.logs.following.position import Position, load_position
+from aggregator.logs.following.readnotes import ReadNotes
+from aggregator.logs.following.resume import SINCE, take_up
+from aggregator.logs.following.rotation import Folders
 from aggregator.runtime.stage import Context, Cursor, Former, Send, Source, SourceOutcome, SourceSettings
-from aggregator.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
 
 _TURNS = 10
 """So many batches are yielded in one poll at most, so that the worker gets to look at its signals."""
@@ -64,8 +65,8 @@ class Tail(Source):
         self._moved: dict[str, str | None] = {}
         """Cursors to store that changed their names when the section started."""
         self._told_again: dict[str, tuple[int, int]] = {}
-        self._chains: dict[str, Chain] = {}
-        self._ready: deque[Chain] = deque()
+        self._logs: dict[str, FollowedLog] = {}
+        self._ready: deque[FollowedLog] = deque()
         self._look_at = self._polled_at = 0.0
         message = simplejson.dumps({"service": settings.servicename, "logline": ""}, separators=(",", ":"))
         self._prefix = message.removesuffix('""}')
@@ -104,16 +105,16 @@ class Tail(Source):
         taken_up = take_up(self.context.cursors, self._patterns, self.context.root)
         self._moved = taken_up.moved
         for name, known in taken_up.positions.items():
-            self._chains[name] = self._chain(name, known)
-        left = [Followed(position) for position in taken_up.left]
+            self._logs[name] = self._log(name, known)
+        left = [FollowedFile(position) for position in taken_up.left]
         for each in left:
             self._known.leave(each, left)
 
     def stop(self) -> None:
         """Note what was read, which is committed, and close the files."""
         self._note(last=True)
-        for chain in self._chains.values():
-            chain.close()
+        for log in self._logs.values():
+            log.close()
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
         """Yield some new lines of every file that has any, in turns."""
@@ -123,21 +124,21 @@ class Tail(Source):
             yield from self._look(now)
         left = _TURNS * self.settings.batch
         while self._ready and left > 0:
-            chain = self._ready.popleft()
-            found = chain.take(self.settings.batch, self.settings.maxline, now)
+            log = self._ready.popleft()
+            found = log.take(self.settings.batch, self.settings.maxline, now)
             if found is not None:
                 followed, taken = found
                 yield from self._send(taken)
                 self._count(followed, taken)
                 followed.advance(taken)
-                self._ready.append(chain)
+                self._ready.append(log)
                 yield Cursor(followed.position.name, followed.position.store())
                 left -= len(taken.lines)
-            yield from _changes(chain)
+            yield from _changes(log)
 
     def _note(self, *, last: bool = False) -> None:
-        if last or self._notes.due(len(self._chains), self._polled_at):
-            self._notes.write([noted for chain in self._chains.values() for noted in chain.reading()], self._polled_at)
+        if last or self._notes.due(len(self._logs), self._polled_at):
+            self._notes.write([noted for log in self._logs.values() for noted in log.reading()], self._polled_at)
 
     def _send(self, taken: Taken) -> Iterator[Send]:
         queue, prefix = self.settings.pushto, self._prefix
@@ -150,7 +151,7 @@ class Tail(Source):
             # the same bytes as encode_body makes, in a third of the time
             yield Send(queue, f"{prefix}{encode_basestring_ascii(text)}}}".encode("ascii"))
 
-    def _count(self, followed: Followed, taken: Taken) -> None:
+    def _count(self, followed: FollowedFile, taken: Taken) -> None:
         if taken.cut:
             self.context.count("cut", taken.cut)
         if taken.begin > followed.position.offset:
@@ -163,8 +164,8 @@ class Tail(Source):
         self._look_at = now + self.settings.idletime
         self._folders.forget()
         self._known.forget()
-        for chain in self._chains.values():
-            chain.lineup.claim()
+        for log in self._logs.values():
+            log.generations.claim()
         self._ready.clear()
         while self._moved:
             yield Cursor(*self._moved.popitem())
@@ -173,39 +174,39 @@ class Tail(Source):
         self._tell()
 
     def _look_at_pattern(self, pattern: Pattern, now: float) -> Iterator[Cursor]:
-        first, sight = pattern.since is None, self._sight(pattern)
-        chains = [chain for name, chain in self._chains.items() if pattern.covers(name)]
+        first, first_look = pattern.since is None, self._first_look(pattern)
+        logs = [log for name, log in self._logs.items() if pattern.covers(name)]
         # order: what is followed first, so that a rotated file or a link's new target is not taken for a new log
-        ready = [chain for chain in chains if chain.look(now, sight)]
-        for name in pattern.fresh(self._chains, now):
-            chain = self._chains[name] = self._chain(name)
-            chains.append(chain)
-            if chain.look(now, sight):
-                ready.append(chain)
+        ready = [log for log in logs if log.look(now, first_look)]
+        for name in pattern.fresh(self._logs, now):
+            log = self._logs[name] = self._log(name)
+            logs.append(log)
+            if log.look(now, first_look):
+                ready.append(log)
         self._ready.extend(ready)
-        self._tell_of_following_nothing(pattern, chains, now)
-        for chain in chains:
-            yield from _changes(chain)
-            if pattern.is_glob and chain.empty:
-                del self._chains[name_of(chain.name)]
-        if first and not any(chain.unsure for chain in chains):
+        self._tell_of_following_nothing(pattern, logs, now)
+        for log in logs:
+            yield from _changes(log)
+            if pattern.is_glob and log.empty:
+                del self._logs[name_of(log.name)]
+        if first and not any(log.unsure for log in logs):
             pattern.since = now
             # order: the positions first; a first look that was not seen through is done again
             yield Cursor(SINCE + pattern.text, repr(now))
 
-    def _sight(self, pattern: Pattern) -> FirstSight:
+    def _first_look(self, pattern: Pattern) -> FirstLook:
         """Return what to do with paths of a pattern that no position is known of."""
         if pattern.since is not None:
-            return FirstSight(pattern.since)
+            return FirstLook(pattern.since)
         if self.settings.from_ == "end":
-            return FirstSight(at_end=True)
+            return FirstLook(at_end=True)
         # what was rotated since a section read here for another Redis is new
         looked_at = self._notes.last_look(lambda path: pattern.respell(path) is not None)
-        return FirstSight() if looked_at is None else FirstSight(looked_at)
+        return FirstLook() if looked_at is None else FirstLook(looked_at)
 
-    def _chain(self, name: str, positions: Iterable[Position] = ()) -> Chain:
+    def _log(self, name: str, positions: Iterable[Position] = ()) -> FollowedLog:
         matched = all(pattern.is_glob or pattern.text != name for pattern in self._patterns)
-        return Chain(
+        return FollowedLog(
             self.context.path(name),
             text_of(name),
             self._folders,
@@ -215,16 +216,16 @@ class Tail(Source):
             matched=matched,
         )
 
-    def _tell_of_following_nothing(self, pattern: Pattern, chains: Sequence[Chain], now: float) -> None:
-        """Tell of a glob that no file is followed for; of a path the chain does."""
+    def _tell_of_following_nothing(self, pattern: Pattern, logs: Sequence[FollowedLog], now: float) -> None:
+        """Tell of a glob that no file is followed for; of a path the log does."""
         if not pattern.is_glob:
             return
-        if any(chain.followed or chain.elsewhere or chain.problem for chain in chains):
+        if any(log.followed or log.elsewhere or log.problem for log in logs):
             pattern.lonely_since = 0.0
             self.context.withdraw("follows_nothing", text_of(pattern.text))
             return
         pattern.lonely_since = pattern.lonely_since or now
-        lonely_s, ever = now - pattern.lonely_since, any(chain.lineup.seen_before for chain in chains)
+        lonely_s, ever = now - pattern.lonely_since, any(log.generations.seen_before for log in logs)
         if ever and lonely_s < GAP_S:
             return
         self.context.report(
@@ -256,9 +257,9 @@ class Tail(Source):
 
     def _tell(self) -> None:
         self._tell_of_beginning_anew()
-        troubled = [chain for chain in self._chains.values() if chain.problem]
-        troubles = [f"{chain.name}: {chain.problem}" for chain in troubled]
-        matched = [text for chain, text in zip(troubled, troubles, strict=True) if chain.matched]
+        troubled = [log for log in self._logs.values() if log.problem]
+        troubles = [f"{log.name}: {log.problem}" for log in troubled]
+        matched = [text for log, text in zip(troubled, troubles, strict=True) if log.matched]
         if matched:
             self.context.report(
                 "unreadable",
@@ -267,7 +268,7 @@ class Tail(Source):
             )
         else:
             self.context.withdraw("unreadable")
-        followed = sum(chain.followed and not chain.problem for chain in self._chains.values())
+        followed = sum(log.followed and not log.problem for log in self._logs.values())
         self.context.note("files", str(followed))
         self.context.note("unreadable", _some(troubles))
 
@@ -293,7 +294,7 @@ def _some(texts: Sequence[str]) -> str:
     return "; ".join(texts[:3]) + (" …" if len(texts) > 3 else "")
 
 
-def _changes(chain: Chain) -> Iterator[Cursor]:
-    while chain.lineup.changed:
-        name = next(iter(chain.lineup.changed))
-        yield Cursor(name, chain.lineup.changed.pop(name))
+def _changes(log: FollowedLog) -> Iterator[Cursor]:
+    while log.generations.changed:
+        name = next(iter(log.generations.changed))
+        yield Cursor(name, log.generations.changed.pop(name))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from aggregator import graph
-from aggregator.config import Config
+from aggregator.config import graph
+from aggregator.config.loading import Config
+from aggregator.config.programs import Program
 from aggregator.monitor.finding import Finding
-from aggregator.programs import Program
 
 _START = "`run/aggregator enable {}` starts it; build first where it is new, or where enabled = no was taken out."
 

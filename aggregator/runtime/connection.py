@@ -35,9 +35,9 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from aggregator.config.instance import foreign_sockets
+from aggregator.config.redisurl import FORMS, Place, mask, parse
 from aggregator.errors import ConfigError
-from aggregator.instance import foreign_sockets
-from aggregator.redisurl import FORMS, Place, mask, parse
 
 CONNECT_TIMEOUT_S = 5.0
 

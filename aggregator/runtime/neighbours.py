@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from aggregator.config.identity import read_facts
+from aggregator.config.instance import Instance
 from aggregator.errors import ConfigError
-from aggregator.identity import read_facts
-from aggregator.instance import Instance
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.queue import ADVICE
 from aggregator.runtime.roster import WorkerFacts, roster

@@ -16,10 +16,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from aggregator.config.settings import DEFAULT_MAXDEPTH, Bounds, Doc, Duration, Integer, ListenQueue, Settings
+from aggregator.config.tables import FeedTable
 from aggregator.errors import ConfigError
 from aggregator.runtime.message import Message
-from aggregator.settings import DEFAULT_MAXDEPTH, Bounds, Doc, Duration, Integer, ListenQueue, Settings
-from aggregator.tables import FeedTable
 
 
 class StageSettings(Settings, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from aggregator.durable import write_durably
-from aggregator.instance import read_line
+from aggregator.config.instance import read_line
+from aggregator.files.durable import write_durably
 from aggregator.runtime.stage import Context
 
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aggregator.durable import sync_folder
 from aggregator.errors import Reject, Unavailable
+from aggregator.files.durable import sync_folder
 from aggregator.stores.probe import probe_store
 from aggregator.stores.store import (
     Capabilities,

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from aggregator.settings import Bounds, Doc, Duration, Kind, SafeName, Settings, Size, Text, WebUrl
+from aggregator.config.settings import Bounds, Doc, Duration, Kind, SafeName, Settings, Size, Text, WebUrl
 from aggregator.stores.store import fault_of_key
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a store is: a folder's path, or a bucket and a prefix in it."""
 
     bucket: str
@@ -21,15 +21,15 @@ class Place(NamedTuple):
     path: str
 
 
-def parse_place(url: str) -> Place:
+def parse_place(url: str) -> Location:
     """Return what a store's URL means. Raises ValueError."""
     scheme, host, path, query, fragment = urlsplit(url.strip())
     if scheme == "file" and host in ("", "localhost") and path.strip("/") and not query and not fragment:
-        return Place("", unquote(path))
+        return Location("", unquote(path))
     prefix = path.strip("/")
     if scheme != "s3" or not _BUCKET.fullmatch(host) or query or fragment or (prefix and fault_of_key(prefix)):
         raise ValueError
-    return Place(host, prefix)
+    return Location(host, prefix)
 
 
 def _parse_url(text: str) -> str:

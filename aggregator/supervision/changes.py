@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aggregator.durable import part_of, write_part
+from aggregator.files.durable import part_of, write_part
 
 Link = Callable[[str, Path], None]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aggregator.builds import Build, Builds, Facts
-from aggregator.config import Config, redis_of_build
-from aggregator.redisurl import mask
+from aggregator.config.builds import Build, Builds, Facts
+from aggregator.config.loading import Config, redis_of_build
+from aggregator.config.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.residue import Residue, residues

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aggregator.config.instance import foreign_sockets
 from aggregator.errors import AggregatorError
-from aggregator.instance import foreign_sockets
 
 ANSWER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 600.0

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator import __version__, graph, placeholders, safepath, standins
-from aggregator.builds import Builds, Facts, digest_of
-from aggregator.config import Config, Program
+from aggregator import __version__
+from aggregator.config import graph, placeholders, safepath, standins
+from aggregator.config.builds import Builds, Facts, digest_of
+from aggregator.config.loading import Config, Program
+from aggregator.config.sections import ProgramSettings
+from aggregator.config.settings import options_of
 from aggregator.runtime.keys import resolve
-from aggregator.sections import ProgramSettings
-from aggregator.settings import options_of
 from aggregator.supervision.redisserver import quoted
 
 MARK = "Written by create_supervisord_config.py from loglines.cfg: edit that instead."

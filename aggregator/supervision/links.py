@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 
-from aggregator.config import Config
+from aggregator.config.loading import Config
+from aggregator.config.settings import meant
 from aggregator.errors import ConfigError
-from aggregator.settings import meant
 from aggregator.supervision.changes import Action, carry_out
 from aggregator.supervision.control import Control
 from aggregator.supervision.files import is_ours

@@ -9,7 +9,7 @@ from __future__ import annotations
 from configparser import Error, RawConfigParser
 from pathlib import Path
 
-from aggregator.instance import Instance
+from aggregator.config.instance import Instance
 
 
 def why_not_ours(instance: Instance) -> str | None:

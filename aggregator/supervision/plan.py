@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.builds import Builds, Facts
-from aggregator.config import Config
+from aggregator.config.builds import Builds, Facts
+from aggregator.config.identity import check, claim
+from aggregator.config.instance import Instance, read_line
+from aggregator.config.loading import Config
 from aggregator.errors import ConfigError
-from aggregator.identity import check, claim
-from aggregator.instance import Instance, read_line
-from aggregator.opening import open_own, untrusted_link
+from aggregator.files.opening import open_own, untrusted_link
 from aggregator.supervision.changes import Action, carry_out, parts_left
 from aggregator.supervision.files import NOT_ENABLED, GeneratedFile, files, is_ours, log_files, new_build
 from aggregator.supervision.redisserver import advice, find_server

@@ -21,11 +21,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from aggregator.config.installation import pip_install
+from aggregator.config.instance import Instance, read_line
+from aggregator.config.ownership import doubts
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
-from aggregator.installation import pip_install
-from aggregator.instance import Instance, read_line
-from aggregator.opening import open_own
-from aggregator.ownership import doubts
+from aggregator.files.opening import open_own
 
 OLDEST = (6, 2)
 PATIENCE_S = 60.0

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from aggregator.config.instance import Instance
 from aggregator.errors import EXIT_USAGE
-from aggregator.instance import Instance
 from aggregator.supervision.ownconf import why_not_ours
 
 

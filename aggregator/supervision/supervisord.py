@@ -23,8 +23,8 @@ from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 
+from aggregator.config.instance import Instance
 from aggregator.errors import EXIT_CONFIG
-from aggregator.instance import Instance
 from aggregator.supervision.ownconf import why_not_ours
 
 

@@ -14,7 +14,7 @@ import simplejson
 from redis.client import Redis
 
 from aggregator.cli import main
-from aggregator.config import Config, load
+from aggregator.config.loading import Config, load
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.message import History
 from aggregator.supervision import build

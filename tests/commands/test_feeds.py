@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aggregator.feeds.feedstate import FeedState, encode_state
-from aggregator.feeds.messages import DueTick
+from aggregator.feeds.filtering.state import FeedState, encode_state
+from aggregator.feeds.messages.ticks import DueTick
 from aggregator.stores.store import Store
 from tests.commands.conftest import PROJECT, Site
 from tests.feeds.archives import folder_store, manifest, published, store_bundle, store_hour, tick, ticks_of

@@ -17,7 +17,7 @@ import pytest
 
 from aggregator.cli import main
 from aggregator.commands.instance import greeting
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.runtime.connection import connect
 from aggregator.runtime.keys import Keys
 from aggregator.supervision import build

@@ -12,9 +12,9 @@ import pytest
 
 from aggregator.commands import testrun
 from aggregator.commands.invocation import Invocation
-from aggregator.feeds.layout import FeedFolders
-from aggregator.feeds.manifest import Outcome, Tick
-from aggregator.feeds.messages import Downloaded, decode, encode
+from aggregator.feeds.bundle.manifest import Outcome, Tick
+from aggregator.feeds.messages.ticks import Downloaded, decode, encode
+from aggregator.feeds.naming.layout import FeedFolders
 from tests.commands.conftest import Site
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import WebServer, body, redirect

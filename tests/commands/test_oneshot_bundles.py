@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.feeds.bundle import read_bundle
+from aggregator.feeds.bundle.bundles import read_bundle
 from aggregator.runtime.message import encode_body
 from tests.commands.conftest import Site
 from tests.feeds.bundles import HOUR

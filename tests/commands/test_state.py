@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from aggregator.config.identity import claim, read_facts
+from aggregator.config.instance import Instance
 from aggregator.errors import ConfigError
-from aggregator.identity import claim, read_facts
-from aggregator.instance import Instance
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.transfer import check, dump, restore

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import simplejson
 
-from aggregator.feeds.bundle import check_contents, read_bundle
-from aggregator.feeds.layout import parse_publication
-from aggregator.feeds.manifest import Manifest, unite_manifests
+from aggregator.feeds.bundle.bundles import check_contents, read_bundle
+from aggregator.feeds.bundle.manifest import Manifest, unite_manifests
+from aggregator.feeds.naming.layout import parse_publication
 from aggregator.stores import open_store
 from tests.feeds.webserver import Talk, WebServer
 from tests.instance import Instance

@@ -18,7 +18,7 @@ import pytest
 import aggregator.demo.feedserver
 from aggregator.demo.feedserver import OUTCOMES, FeedServer, Trouble, main
 from aggregator.demo.publications import Feed, body_at, date_gtfs_realtime, published_at, shipped_feeds
-from aggregator.feeds.timestamps import Corrupt, Fetched, entity_hash, resolve
+from aggregator.feeds.reading.timestamps import Corrupt, Fetched, entity_hash, resolve
 from tests.demo.processes import first_line, running
 
 READERS = {"/subway.pb": "gtfs-realtime", "/station_status.json": "gbfs", "/siri.xml": "siri"}

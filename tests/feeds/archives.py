@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from aggregator.feeds.layout import BundleName, Publication, write_stamp
-from aggregator.feeds.manifest import Header, Manifest, Outcome, Tick, make_manifest
+from aggregator.feeds.bundle.manifest import Header, Manifest, Outcome, Tick, make_manifest
+from aggregator.feeds.naming.layout import BundleName, Publication, write_stamp
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.bundles import HOUR, MemoryBody, bundle

@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from aggregator.feeds.bundle import read_bundle, write_bundle
-from aggregator.feeds.layout import Publication, write_stamp
-from aggregator.feeds.manifest import Header, Manifest, Tick, make_manifest
-from aggregator.feeds.members import Member
+from aggregator.feeds.bundle.bundles import read_bundle, write_bundle
+from aggregator.feeds.bundle.manifest import Header, Manifest, Tick, make_manifest
+from aggregator.feeds.bundle.members import Member
+from aggregator.feeds.naming.layout import Publication, write_stamp
 from tests.feeds.captures import subway_captures
 
 HOUR = 1707393600

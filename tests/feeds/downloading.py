@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from aggregator.config.settings import parse_settings
+from aggregator.config.tables import FeedTable
 from aggregator.feeds.download import Download
-from aggregator.feeds.feedtable import Feed, FeedSettings, make_feed
-from aggregator.feeds.messages import Downloaded, DueTick, decode
+from aggregator.feeds.messages.ticks import Downloaded, DueTick, decode
+from aggregator.feeds.settings.table import Feed, FeedSettings, make_feed
 from aggregator.runtime.message import History, Message
 from aggregator.runtime.stage import Context, Cursor, Drop, Send
-from aggregator.settings import parse_settings
-from aggregator.tables import FeedTable
 
 NOW = 1_800_000_000.0
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
+from aggregator.config.settings import parse_settings
+from aggregator.config.tables import FeedTable
+from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
-from aggregator.feeds.layout import FeedFolders
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import Downloaded, Filtered
+from aggregator.feeds.messages.ticks import Downloaded, Filtered
+from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Context, Send
-from aggregator.settings import parse_settings
-from aggregator.tables import FeedTable
 from tests.feeds.downloading import make
 
 NOW_MS = 1_800_000_000_000

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aggregator.config import load
-from aggregator.feeds.bundle import Contents, read_bundle
-from aggregator.feeds.catalogue import open_bundle
+from aggregator.config.loading import load
+from aggregator.feeds.bundle.bundles import Contents, read_bundle
+from aggregator.feeds.query.catalogue import open_bundle
 from aggregator.runtime.connection import connect
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, accounts

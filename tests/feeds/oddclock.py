@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.runtime.process import log_to_stdout, make_worker
 from aggregator.runtime.stage import Context
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import simplejson
 
-from aggregator.feeds.bundle import Contents, read_bundle
-from aggregator.feeds.layout import FeedFolders, Publication, bundle_start
+from aggregator.config.settings import parse_settings
+from aggregator.feeds.bundle.bundles import Contents, read_bundle
+from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start
 from aggregator.runtime.message import Message, encode_body
 from aggregator.runtime.stage import Context, Cursor, Drop, Send, Stage
-from aggregator.settings import parse_settings
 from tests.feeds.bundles import HOUR
 
 FEED = "nyct"

@@ -14,10 +14,10 @@ import pytest
 
 from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.feeds.archive import Archive
-from aggregator.feeds.bundle import read_bundle, save_bundle
-from aggregator.feeds.layout import BundleName, FeedFolders, write_stamp
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.revisions import revision_path
+from aggregator.feeds.bundle.bundles import read_bundle, save_bundle
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.bundle.revisions import revision_path
+from aggregator.feeds.naming.layout import BundleName, FeedFolders, write_stamp
 from aggregator.runtime.message import Message, encode_body
 from aggregator.stores.settings import StoreSettings
 from aggregator.stores.store import Store

@@ -21,11 +21,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.feeds.bundle import check_contents, extract_bundle, read_bundle, save_bundle, write_bundle
-from aggregator.feeds.compression import BadBundle, compressed, new_compressor
-from aggregator.feeds.layout import FORMATS
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.members import Member, arrange, file_body
+from aggregator.feeds.bundle.bundles import check_contents, extract_bundle, read_bundle, save_bundle, write_bundle
+from aggregator.feeds.bundle.compression import BadBundle, compressed, new_compressor
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.bundle.members import Member, arrange, file_body
+from aggregator.feeds.naming.layout import FORMATS
 from tests.feeds.bundles import HOUR, body, bundle, contents, manifest, subway_bodies
 
 LATE = HOUR + 3555

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from aggregator.errors import Unavailable
-from aggregator.feeds.catalogue import Span, find_bundles, manifests_beside, read_current, read_key, read_manifests
-from aggregator.feeds.compression import BadBundle
-from aggregator.feeds.layout import BundleName
+from aggregator.feeds.bundle.compression import BadBundle
+from aggregator.feeds.naming.layout import BundleName
+from aggregator.feeds.query.catalogue import (
+    Span,
+    find_bundles,
+    manifests_beside,
+    read_current,
+    read_key,
+    read_manifests,
+)
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.store import Info, NotFound, Reader

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from aggregator.errors import Reject, Retry, Unavailable
-from aggregator.feeds.bundle import save_bundle
+from aggregator.feeds.bundle.bundles import save_bundle
+from aggregator.feeds.bundle.revisions import read_back
 from aggregator.feeds.compress import REARMED, Compress
-from aggregator.feeds.layout import BundleName, read_stamp, write_stamp
-from aggregator.feeds.revisions import read_back
+from aggregator.feeds.naming.layout import BundleName, read_stamp, write_stamp
 from aggregator.runtime.message import Message, encode_body
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from aggregator.feeds.bundle import save_bundle
-from aggregator.feeds.catalogue import Span
-from aggregator.feeds.coverage import HOUR_S, Coverage, Gap, Hour, measure
-from aggregator.feeds.evidence import Evidence, gather
-from aggregator.feeds.heatmap import describe, percent, render
-from aggregator.feeds.layout import BundleName, FeedFolders
-from aggregator.feeds.manifest import Manifest, Outcome, Tick, encode_manifest
-from aggregator.feeds.periods import PeriodFolder, Record
-from aggregator.feeds.revisions import revision_path
-from aggregator.feeds.tarstream import END, padding, tar_header
+from aggregator.feeds.bundle.bundles import save_bundle
+from aggregator.feeds.bundle.manifest import Manifest, Outcome, Tick, encode_manifest
+from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
+from aggregator.feeds.bundle.revisions import revision_path
+from aggregator.feeds.bundle.tarstream import END, padding, tar_header
+from aggregator.feeds.naming.layout import BundleName, FeedFolders
+from aggregator.feeds.query.catalogue import Span
+from aggregator.feeds.query.coverage import HOUR_S, Coverage, Gap, Hour, measure
+from aggregator.feeds.query.evidence import Evidence, gather
+from aggregator.feeds.query.heatmap import describe, percent, render
 from aggregator.stores.store import Store
 from tests.feeds.archives import (
     START,
@@ -82,9 +82,9 @@ def test_ticks_without_a_record_are_expected_all_the_same(kept: Iterable[int]) -
 def test_a_period_that_does_not_divide_the_hour_is_counted_exactly() -> None:
     ticks = [Tick(planned_ms=START * 1000 - 5000 + 14_000 * n, outcome="same") for n in range(600)]
     by_hour = [[t for t in ticks if at * 1000 <= t.planned_ms < (at + HOUR_S) * 1000] for at in (START, START + HOUR_S)]
-    papers = [manifest(some, start=START + HOUR_S * n, tick_ms=14_000) for n, some in enumerate(by_hour)]
+    manifests = [manifest(some, start=START + HOUR_S * n, tick_ms=14_000) for n, some in enumerate(by_hour)]
 
-    whole = cover(*papers, span=Span(START, START + 2 * HOUR_S), tick_ms=14_000)
+    whole = cover(*manifests, span=Span(START, START + 2 * HOUR_S), tick_ms=14_000)
     sparse = [manifest(some[3::9], start=START + HOUR_S * n, tick_ms=14_000) for n, some in enumerate(by_hour)]
     holes = cover(*sparse, span=Span(START, START + 2 * HOUR_S), tick_ms=14_000)
 
@@ -130,10 +130,10 @@ def test_a_feed_that_is_not_configured_is_expected_to_the_end_when_that_was_aske
 
 
 def test_before_its_first_record_a_feed_is_expected_only_when_the_start_was_asked_for() -> None:
-    papers = manifest(full(range(30, 60)))
+    manifests = manifest(full(range(30, 60)))
 
-    assert cover(papers, strict=False).completeness == 1.0
-    assert cover(papers, strict=True).completeness == 0.5
+    assert cover(manifests, strict=False).completeness == 1.0
+    assert cover(manifests, strict=True).completeness == 0.5
 
 
 def test_part_of_an_hour_can_be_asked_for() -> None:
@@ -268,9 +268,9 @@ def test_a_gap_over_the_hour_is_one_for_the_feed() -> None:
 def test_publications_count_in_the_hour_of_their_own_time() -> None:
     early = tick(0, "ok", sha256="a" * 64, header_ms=START * 1000 - 1000)
     twice = [tick(n, "ok", sha256="b" * 64, header_ms=START * 1000 + 5000) for n in (1, 2)]
-    papers = manifest([early, *twice, *full(range(3, 60))])
+    manifests = manifest([early, *twice, *full(range(3, 60))])
 
-    coverage = cover(papers, span=Span(START - HOUR_S, START + HOUR_S))
+    coverage = cover(manifests, span=Span(START - HOUR_S, START + HOUR_S))
 
     assert {hour.start: hour.publications for hour in coverage.hours} == {START - HOUR_S: 1, START: 1}
 
@@ -349,8 +349,8 @@ def test_bundles_of_a_minute_make_hours(tmp_path: Path) -> None:
     store = folder_store(tmp_path)
     for minute in range(60):
         start = START + 60 * minute
-        papers = manifest([tick(minute)], start=start, period_s=60)
-        store_bundle(store, [], [papers], start=start)
+        manifests = manifest([tick(minute)], start=start, period_s=60)
+        store_bundle(store, [], [manifests], start=start)
 
     (hour,) = measure("nyct", gathered(store, tmp_path)["nyct"], SPAN, LATER, tick_ms=TICK_MS, strict=True).hours
 
@@ -390,8 +390,8 @@ def test_a_manifest_of_another_feed_is_a_problem_and_is_not_counted(
 
 def tar_of_manifests(*manifests: Manifest) -> bytes:
     """Return a bundle of manifests that need not be of one feed, as ours would have to."""
-    papers = [(one.file_name, encode_manifest(one)) for one in manifests]
-    tar = b"".join(tar_header(name, len(data), START) + data + padding(len(data)) for name, data in papers)
+    manifests = [(one.file_name, encode_manifest(one)) for one in manifests]
+    tar = b"".join(tar_header(name, len(data), START) + data + padding(len(data)) for name, data in manifests)
     return zstandard.compress(tar + END)
 
 
@@ -455,9 +455,9 @@ def test_hours_without_data_between_others_keep_their_place() -> None:
 
 
 def test_an_hour_is_described_with_its_counts() -> None:
-    papers = manifest([*ticks_of(published()), *full(range(11, 50))])
+    manifests = manifest([*ticks_of(published()), *full(range(11, 50))])
 
-    words = describe(cover(papers).hours[0])
+    words = describe(cover(manifests).hours[0])
 
     assert words.splitlines() == [
         "2024-02-08 13:00 UTC",

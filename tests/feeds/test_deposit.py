@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.bundle import save_bundle
-from aggregator.feeds.deposit import Depositor, hashed_key, siblings_of
-from aggregator.feeds.layout import BundleName
+from aggregator.feeds.bundle.bundles import save_bundle
+from aggregator.feeds.bundle.upload import Depositor, hashed_key, siblings_of
+from aggregator.feeds.naming.layout import BundleName
 from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.store import Capabilities, Source, Store
 from tests.feeds.bundles import HOUR, MemoryBody, body, bundle, contents

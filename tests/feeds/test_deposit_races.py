@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from aggregator.errors import Retry
-from aggregator.feeds.bundle import read_bundle, save_bundle
-from aggregator.feeds.catalogue import open_bundle
-from aggregator.feeds.deposit import Depositor, hashed_key, siblings_of
-from aggregator.feeds.layout import FORMATS, BundleName
-from aggregator.feeds.manifest import Tick
+from aggregator.feeds.bundle.bundles import read_bundle, save_bundle
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.bundle.upload import Depositor, hashed_key, siblings_of
+from aggregator.feeds.naming.layout import FORMATS, BundleName
+from aggregator.feeds.query.catalogue import open_bundle
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.store import Capabilities, Store

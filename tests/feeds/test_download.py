@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from aggregator.config.tables import FeedTable
 from aggregator.errors import Reject, Unavailable
-from aggregator.feeds import pace
-from aggregator.feeds.messages import DueTick
+from aggregator.feeds.fetching import schedule
+from aggregator.feeds.messages.ticks import DueTick
 from aggregator.runtime.message import Message
-from aggregator.tables import FeedTable
 from tests.feeds.captures import subway_captures
 from tests.feeds.downloading import NOW, RUNNING, Downloading, make
 from tests.feeds.webserver import Answer, WebServer, body, status
@@ -195,7 +195,7 @@ def test_a_failure_is_an_outcome_and_the_next_tick_comes_as_planned(server: WebS
 
     assert (told.tick.outcome, told.tick.status) == ("failed", 500)
     assert told.tick.error == "HTTP 500 Internal Server Error"
-    assert following.planned_ms == pace.next_after(tick.planned_ms, "ace", 10_000)
+    assert following.planned_ms == schedule.next_after(tick.planned_ms, "ace", 10_000)
     assert following.failures == 1
 
 
@@ -603,7 +603,7 @@ def test_a_tick_that_kills_every_worker_is_given_up_and_the_feed_goes_on(server:
 
     assert (told.tick.outcome, told.tick.error) == ("failed", "its worker vanished 3 times")
     assert server.asked == []
-    assert (following.planned_ms, following.kills) == (pace.next_after(tick.planned_ms, "ace", 10_000), 0)
+    assert (following.planned_ms, following.kills) == (schedule.next_after(tick.planned_ms, "ace", 10_000), 0)
 
 
 def test_a_download_beside_the_planned_ones_is_followed_by_none(server: WebServer, line: Downloading) -> None:

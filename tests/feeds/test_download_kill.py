@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from aggregator.config import load
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import Downloaded
-from aggregator.feeds.pace import next_after
+from aggregator.config.loading import load
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.fetching.schedule import next_after
+from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.supervision import build
 from tests.feeds.webserver import Talk, WebServer
 from tests.runtime.desk import Desk

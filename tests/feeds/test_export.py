@@ -14,11 +14,11 @@ import pytest
 from google.transit import gtfs_realtime_pb2
 
 from aggregator.errors import Unavailable
-from aggregator.feeds.catalogue import Span, find_bundles
-from aggregator.feeds.entities import Decoder
-from aggregator.feeds.export import Exported, Target, export
-from aggregator.feeds.rowfiles import COLUMNS, FORMATS, Format, open_rows
-from aggregator.feeds.timestamps import Corrupt
+from aggregator.feeds.query.catalogue import Span, find_bundles
+from aggregator.feeds.query.export import Exported, Target, export
+from aggregator.feeds.query.rowfiles import COLUMNS, FORMATS, Format, open_rows
+from aggregator.feeds.reading.entities import Decoder
+from aggregator.feeds.reading.timestamps import Corrupt
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.archives import CAPTURES, START, folder_store, manifest, published, store_bundle, store_hour, ticks_of
@@ -396,7 +396,7 @@ import sys
 sys.modules["pyarrow"] = None
 from pathlib import Path
 from aggregator.errors import AggregatorError
-from aggregator.feeds.rowfiles import open_rows
+from aggregator.feeds.query.rowfiles import open_rows
 open_rows(Path(sys.argv[1]), "csv").close()
 try:
     open_rows(Path(sys.argv[2]), "parquet")

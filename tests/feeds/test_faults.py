@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.errors import Retry, Unavailable
-from aggregator.feeds.faults import fault_of_message, stage_wide
-from aggregator.feeds.landing import Landing
+from aggregator.feeds.fetching.partialfile import PartialFile
+from aggregator.files.faults import fault_of_message, stage_wide
 from tests.feeds.captures import subway_captures
 from tests.feeds.filtering import Filtering
 
@@ -64,7 +64,7 @@ def test_a_folder_where_a_body_belongs_holds_up_its_message_only(tmp_path: Path)
 def test_a_folder_where_a_download_belongs_is_no_fault_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "downloads/ace/body.pb").mkdir(parents=True)
 
-    with Landing(tmp_path / "downloads/ace", "body") as landing:
-        landing.write(b"x")
+    with PartialFile(tmp_path / "downloads/ace", "body") as partial:
+        partial.write(b"x")
         with pytest.raises(Retry, match=r"cannot write .*body"):
-            landing.keep("body.pb")
+            partial.keep("body.pb")

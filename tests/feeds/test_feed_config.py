@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from aggregator.config import Config, load
+from aggregator.config.loading import Config, load
 from aggregator.errors import ConfigError
-from aggregator.feeds.feedtable import Feed
+from aggregator.feeds.settings.table import Feed
 from aggregator.supervision.files import files
 
 HEAD = "[redis]\nurl = redis://localhost/0\n"

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from google.transit import gtfs_realtime_pb2
 
+from aggregator.config.tables import FeedTable
 from aggregator.errors import Reject, Retry, Unavailable
-from aggregator.feeds.feedstate import decode_state
+from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import Missed
+from aggregator.feeds.filtering.state import decode_state
+from aggregator.feeds.messages.ticks import Missed
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import Send
-from aggregator.tables import FeedTable
 from tests.feeds.captures import capture, subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
 

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from redis.client import Redis
 
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.feeds.archive import Archive
 from aggregator.feeds.compress import Compress
-from aggregator.feeds.feedstate import decode_state
-from aggregator.feeds.headernotes import read_headers
-from aggregator.feeds.landing import Landing
-from aggregator.feeds.layout import FeedFolders, write_stamp
-from aggregator.feeds.messages import Downloaded
+from aggregator.feeds.fetching.headernotes import read_headers
+from aggregator.feeds.fetching.partialfile import PartialFile
+from aggregator.feeds.filtering.state import decode_state
+from aggregator.feeds.messages.ticks import Downloaded
+from aggregator.feeds.naming.layout import FeedFolders, write_stamp
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import History, Message
 from aggregator.runtime.stage import Drop
@@ -55,7 +55,7 @@ def archive(root: Path, **options: Any) -> Stepped:
     return Stepped(Archive, root, store_settings=StoreSettings(url=f"file://{root}/store"), **settings)
 
 
-# Bodies
+# Downloads
 
 
 def test_a_body_without_a_message_is_taken_once_it_lay_there_for_a_minute(line: Filtering) -> None:
@@ -199,9 +199,9 @@ def test_the_headers_that_tell_the_time_are_found_with_the_body(line: Filtering)
     told = msgspec.json.decode(message.raw, type=Downloaded)
     path = line.root / told.file
     path.unlink()
-    with Landing(path.parent, "x") as landing:
-        landing.write(b"text")
-        landing.keep(path.name, {"last-modified": formatdate(HOUR, usegmt=True), "server": "x"})
+    with PartialFile(path.parent, "x") as partial:
+        partial.write(b"text")
+        partial.keep(path.name, {"last-modified": formatdate(HOUR, usegmt=True), "server": "x"})
     line.age(500)
     # where the file system can keep them; else the file's own time stands in
     expected = HOUR if read_headers(path) else line.planned_ms // 1000 - 500

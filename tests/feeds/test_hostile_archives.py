@@ -16,13 +16,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.feeds.bundle import extract_bundle, read_bundle
-from aggregator.feeds.catalogue import manifests_in
-from aggregator.feeds.compression import BadBundle, Decompressed, compressed, new_compressor
-from aggregator.feeds.layout import FORMATS, write_stamp
-from aggregator.feeds.manifest import Header, Manifest, encode_manifest
-from aggregator.feeds.tarstream import END, Limits, padding, tar_header
-from aggregator.feeds.zstdframes import WholeFrames
+from aggregator.feeds.bundle.bundles import extract_bundle, read_bundle
+from aggregator.feeds.bundle.compression import BadBundle, Decompressed, compressed, new_compressor
+from aggregator.feeds.bundle.manifest import Header, Manifest, encode_manifest
+from aggregator.feeds.bundle.tarstream import END, Limits, padding, tar_header
+from aggregator.feeds.bundle.zstdframes import WholeFrames
+from aggregator.feeds.naming.layout import FORMATS, write_stamp
+from aggregator.feeds.query.catalogue import manifests_in
 from tests.feeds.bundles import HOUR, bundle, manifest, subway_bodies
 from tests.feeds.captures import capture
 
@@ -227,7 +227,7 @@ def member(name: str, data: bytes) -> bytes:
     return tar_header(name, len(data), HOUR) + data + padding(len(data))
 
 
-def papers(ticks: int, node: str = "n1", **header: Any) -> bytes:
+def manifests(ticks: int, node: str = "n1", **header: Any) -> bytes:
     """Return a manifest as a member: one tick over and over, which costs its maker nothing."""
     head = Header(
         **{"feed": "nyct", "start": write_stamp(HOUR), "period_s": 3600, "tick_ms": 14_000, **header}, node=node
@@ -239,12 +239,12 @@ def papers(ticks: int, node: str = "n1", **header: Any) -> bytes:
 @pytest.mark.parametrize(
     "tar",
     [
-        papers(4_000_000, period_s=86_400),
-        papers(40_000),
-        papers(600_000, "n1", period_s=86_400) + papers(600_000, "n2", period_s=86_400),
-        papers(0, period_s=10**15),
-        papers(0, tick_ms=1),
-        papers(0, tick_ms=-1),
+        manifests(4_000_000, period_s=86_400),
+        manifests(40_000),
+        manifests(600_000, "n1", period_s=86_400) + manifests(600_000, "n2", period_s=86_400),
+        manifests(0, period_s=10**15),
+        manifests(0, tick_ms=1),
+        manifests(0, tick_ms=-1),
         tar_header(f"nyct-{write_stamp(HOUR)}.manifest.n1.jsonl", (1 << 27) + 1, HOUR),
     ],
     ids=["many", "more than the period has room for", "many in all", "an endless period", "1 ms", "-1 ms", "large"],

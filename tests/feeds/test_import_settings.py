@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config import Config, load
-from aggregator.feeds.oldsettings import BadSettings, Imported, import_settings
+from aggregator.config.loading import Config, load
+from aggregator.feeds.settings.oldprogram import BadSettings, Imported, import_settings
 
 OLD = """
 from google.transit import gtfs_realtime_pb2

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.feeds.dates import YEAR_10000
-from aggregator.feeds.layout import (
+from aggregator.feeds.naming.layout import (
     FORMATS,
     BundleName,
     FeedFolders,
@@ -26,6 +25,7 @@ from aggregator.feeds.layout import (
     read_stamp,
     write_stamp,
 )
+from aggregator.feeds.reading.dates import YEAR_10000
 
 
 def is_feed_name(text: str) -> bool:

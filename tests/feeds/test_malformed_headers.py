@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aggregator.feeds.fetch import Answer, Failed, Fetcher, Request
+from aggregator.feeds.fetching.fetch import Answer, Failed, Fetcher, Request
 from tests.feeds.webserver import Talk, WebServer, body
 
 NOISE = (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.feeds.manifest import (
+from aggregator.feeds.bundle.manifest import (
     OUTCOMES,
     BadManifest,
     Manifest,

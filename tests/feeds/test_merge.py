@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.feeds.bundle import read_bundle
-from aggregator.feeds.compression import BadBundle
-from aggregator.feeds.layout import FORMATS
-from aggregator.feeds.manifest import BadManifest, Tick
-from aggregator.feeds.merge import merge_bundles
+from aggregator.feeds.bundle.bundles import read_bundle
+from aggregator.feeds.bundle.compression import BadBundle
+from aggregator.feeds.bundle.manifest import BadManifest, Tick
+from aggregator.feeds.bundle.merge import merge_bundles
+from aggregator.feeds.naming.layout import FORMATS
 from tests.feeds.bundles import HOUR, MemoryBody, body, bundle, contents, manifest, subway_bodies
 
 SCRATCH = Path(tempfile.gettempdir())

@@ -10,12 +10,12 @@ import pytest
 
 from aggregator.errors import Reject
 from aggregator.feeds.archive import Archive
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
 from aggregator.feeds.compress import Compress
-from aggregator.feeds.layout import FeedFolders, write_stamp
-from aggregator.feeds.manifest import Tick
-from aggregator.feeds.messages import Downloaded, DueTick, Filtered, Missed, decode, encode
-from aggregator.feeds.orders import Bundle, Clear, Close, Remove, Unite
-from aggregator.feeds.periods import PeriodFolder, Record
+from aggregator.feeds.messages.bundles import Bundle, Clear, Close, Remove, Unite
+from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, Missed, decode, encode
+from aggregator.feeds.naming.layout import FeedFolders, write_stamp
 from aggregator.runtime.message import Message, encode_body
 from aggregator.stores.settings import StoreSettings
 from tests.feeds.bundles import HOUR

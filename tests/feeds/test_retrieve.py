@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.bundle import read_bundle
-from aggregator.feeds.catalogue import find_bundles
-from aggregator.feeds.retrieve import Layout, Retrieved, retrieve
+from aggregator.feeds.bundle.bundles import read_bundle
+from aggregator.feeds.query.catalogue import find_bundles
+from aggregator.feeds.query.retrieve import Layout, Retrieved, retrieve
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.store import Info, Reader, Store
@@ -63,9 +63,9 @@ def test_publications_and_manifests_come_into_a_folder_for_each_bundle(tmp_path:
     (result,) = fetch(store, tmp_path / "out")
 
     found = tree(tmp_path / "out")
-    papers = found.pop(f"nyct/{STAMP}/nyct-{STAMP}.manifest.node.jsonl")
+    manifests = found.pop(f"nyct/{STAMP}/nyct-{STAMP}.manifest.node.jsonl")
     assert found == {f"nyct/{STAMP}/{name}": data for name, data in bytes_of(published()).items()}
-    assert papers.count(b"\n") == 12
+    assert manifests.count(b"\n") == 12
     assert (result.files, result.is_new, result.problems) == (12, True, ())
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from google.transit import gtfs_realtime_pb2
 
-from aggregator.feeds.dates import read_moment
-from aggregator.feeds.timestamps import Corrupt, Fetched, entity_hash, resolve
-from aggregator.feeds.xmltext import MAX_TEXT, find_texts, path_matcher
+from aggregator.feeds.reading.dates import read_moment
+from aggregator.feeds.reading.timestamps import Corrupt, Fetched, entity_hash, resolve
+from aggregator.feeds.reading.xmltext import MAX_TEXT, find_texts, path_matcher
 from tests.feeds.captures import capture, subway_captures
 
 SUBWAY = "gtfsrt/1707397157.ace.pb"

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aggregator.feeds.bundle import write_bundle
-from aggregator.feeds.catalogue import Span, find_bundles
+from aggregator.feeds.bundle.bundles import write_bundle
+from aggregator.feeds.bundle.manifest import Manifest, make_manifest
 from aggregator.feeds.compress import Compress
-from aggregator.feeds.coverage import measure
-from aggregator.feeds.evidence import gather
-from aggregator.feeds.layout import FORMATS, BundleName, FeedFolders, Publication, read_stamp
-from aggregator.feeds.manifest import Manifest, make_manifest
-from aggregator.feeds.verify import Checked, Parser, guessed_parser, known_parser, verify
+from aggregator.feeds.naming.layout import FORMATS, BundleName, FeedFolders, Publication, read_stamp
+from aggregator.feeds.query.catalogue import Span, find_bundles
+from aggregator.feeds.query.coverage import measure
+from aggregator.feeds.query.evidence import gather
+from aggregator.feeds.query.verify import Checked, Parser, guessed_parser, known_parser, verify
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.archives import (
@@ -117,8 +117,8 @@ def test_a_manifest_beside_may_tell_of_a_publication(tmp_path: Path, hour: int) 
     store = folder_store(tmp_path)
     store_bundle(store, published(), prefix="p")
     beside = START + 3600 * hour
-    papers = manifest(ticks_of(published()), start=beside)
-    store_bundle(store, [], [papers], start=beside, prefix="p")
+    manifests = manifest(ticks_of(published()), start=beside)
+    store_bundle(store, [], [manifests], start=beside, prefix="p")
 
     results = verify(store, find_bundles(store, "p"), lambda feed, extension: None, LATER)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from aggregator.feeds.messages import Validators
-from aggregator.feeds.validators import source_of
-from aggregator.feeds.witness import Newest, Witness
+from aggregator.feeds.fetching.conditional import source_of
+from aggregator.feeds.filtering.witness import Newest, Witness
+from aggregator.feeds.messages.ticks import Validators
 from aggregator.registry import load_stage
 from tests.feeds.downloading import Downloading, make
 from tests.feeds.filtering import Filtering

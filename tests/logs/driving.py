@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import simplejson
 
+from aggregator.config.settings import parse_settings
 from aggregator.logs.tail import Tail
 from aggregator.runtime.stage import Context, Cursor, Send, Source, Stage
-from aggregator.settings import parse_settings
 
 _Component = TypeVar("_Component", Stage, Source)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from aggregator.errors import Unavailable
-from aggregator.logs.breaker import Breaker
+from aggregator.http.breaker import Breaker
 
 
 class Clock:

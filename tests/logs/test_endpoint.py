@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from aggregator.errors import Unavailable
-from aggregator.logs.endpoint import Endpoint, Unanswered, parse_retry_after
-from aggregator.logs.pace import Pace
+from aggregator.http.endpoint import Endpoint, Unanswered, parse_retry_after
+from aggregator.http.ratelimit import Pace
 from tests.logs.trackers import Connection, Tracker, in_turn, status, tracker
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aggregator.logs.followed import Followed
-from aggregator.logs.openfile import PlainFile
-from aggregator.logs.position import Position, load_position, name_of, text_of
+from aggregator.files.names import name_of, text_of
+from aggregator.logs.following.followedfile import FollowedFile
+from aggregator.logs.following.openfile import PlainFile
+from aggregator.logs.following.position import Position, load_position
 
 
 class Truncated(PlainFile):
@@ -26,7 +27,7 @@ class Truncated(PlainFile):
 def test_lines_of_a_file_that_was_truncated_as_they_were_read_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_bytes(b"first\n")
-    followed = Followed(Position("access.log", 0))
+    followed = FollowedFile(Position("access.log", 0))
     followed.attach(PlainFile(path))
     taken = followed.take(10, 1000)
     assert taken is not None

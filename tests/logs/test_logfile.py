@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import simplejson
 
+from aggregator.config.settings import parse_settings
 from aggregator.errors import Reject, Unavailable
 from aggregator.logs.logfile import LogFile
 from aggregator.runtime.message import Message
-from aggregator.settings import parse_settings
 from tests.logs.driving import make
 from tests.servers import wait_until
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.config.settings import parse_settings
 from aggregator.errors import Superseded, Unavailable
 from aggregator.logs.logfile import LogFile
-from aggregator.settings import parse_settings
 from tests.logs.driving import make
 from tests.logs.test_logfile import message
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import trustme
 
+from aggregator.config.settings import parse_settings
 from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.logs.openurl import OpenUrl, mask, query_of
 from aggregator.runtime.message import History, Message
 from aggregator.runtime.stage import Drop, Outcome, Send
-from aggregator.settings import parse_settings
 from tests.logs.driving import make
 from tests.logs.trackers import Connection, in_turn, status, tracker
 from tests.servers import free_port, wait_until

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.logs.pattern import Pattern
+from aggregator.logs.following.pattern import Pattern
 
 
 @pytest.mark.parametrize(

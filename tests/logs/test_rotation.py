@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.logs.rotation import Entry, bases, oldest_first
+from aggregator.files.rotatednames import bases
+from aggregator.logs.following.rotation import Entry, oldest_first
 
 
 @pytest.mark.parametrize(

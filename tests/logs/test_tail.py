@@ -17,7 +17,7 @@ import pytest
 import simplejson
 import zstandard
 
-from aggregator.logs.openfile import PlainFile
+from aggregator.logs.following.openfile import PlainFile
 from aggregator.logs.tail import Tail
 from aggregator.runtime.message import encode_body
 from aggregator.runtime.stage import Cursor, Send

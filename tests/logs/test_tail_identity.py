@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from aggregator.config.settings import parse_settings
 from aggregator.logs.tail import Tail
 from aggregator.runtime.stage import Former
-from aggregator.settings import parse_settings
 from tests.logs.driving import Tailing, make
 from tests.logs.test_tail import numbered, write
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import simplejson
 
+from aggregator.config.settings import Bounds, Doc, Integer, TargetQueue
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError, Reject, Retry, Unavailable
 from aggregator.runtime import heartbeat
 from aggregator.runtime.message import Message
@@ -29,7 +30,6 @@ from aggregator.runtime.stage import (
     Stage,
 )
 from aggregator.runtime.worker import RedisAway
-from aggregator.settings import Bounds, Doc, Integer, TargetQueue
 
 
 class Obedient(Stage):

@@ -12,8 +12,8 @@ from redis.client import Redis
 from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
 
+from aggregator.config.redisurl import mask
 from aggregator.errors import ConfigError
-from aggregator.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, Script, Unwritable, _Parser, connect, warnings_about
 from tests.servers import (
     Certificate,

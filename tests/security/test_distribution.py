@@ -8,7 +8,7 @@ import subprocess
 import sys
 from configparser import ConfigParser
 
-from aggregator.installation import pip_install
+from aggregator.config.installation import pip_install
 from tests.instance import PROJECT
 
 READ = (".md", ".py", ".cfg", "Makefile", "run")

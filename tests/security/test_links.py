@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.errors import Unavailable
-from aggregator.feeds.rowfiles import Format, open_rows
+from aggregator.feeds.query.rowfiles import Format, open_rows
+from aggregator.files.opening import open_followed, open_own
 from aggregator.logs.logfile import LogFile
-from aggregator.opening import open_followed, open_own
 from tests.logs.driving import Tailing, make
 from tests.logs.test_logfile import message
 from tests.security.users import ALICE, BOB, STAFF

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.cli import main
-from aggregator.config import load
+from aggregator.config.loading import load
+from aggregator.config.ownership import TRUST
 from aggregator.errors import ConfigError
-from aggregator.ownership import TRUST
 from aggregator.supervision import build, plan
 from aggregator.supervision.redisserver import find_server
 from tests.security.users import ALICE, BOB, STAFF, acting_as, give
@@ -51,7 +51,7 @@ PLUGIN = """
 from pathlib import Path
 from typing import Annotated
 from aggregator.runtime.stage import ConsumerSettings, Stage
-from aggregator.settings import Doc, Duration, TargetQueues
+from aggregator.config.settings import Doc, Duration, TargetQueues
 Path({executed!r}).touch()
 class Mine(Stage):
     tables = ("feed_",)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config import Config, load
-from aggregator.identity import fork
-from aggregator.instance import Instance
+from aggregator.config.identity import fork
+from aggregator.config.instance import Instance
+from aggregator.config.loading import Config, load
 from aggregator.runtime.connection import AWAY, connect
 from aggregator.supervision import Control, SupervisorError, build
 from tests.security.users import BOB

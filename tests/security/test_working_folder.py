@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aggregator import registry
-from aggregator.config import load
+from aggregator.config.loading import load
 from aggregator.supervision import build
 from tests.instance import PROJECT, Instance
 

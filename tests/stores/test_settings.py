@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import pytest
 
+from aggregator.config.settings import parse_settings
 from aggregator.errors import ConfigError
-from aggregator.settings import parse_settings
 from aggregator.stores import open_configured, open_store
-from aggregator.stores.settings import Place, StoreSettings, parse_place
+from aggregator.stores.settings import Location, StoreSettings, parse_place
 
 
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("file:///srv/archive", Place("", "/srv/archive")),
-        ("file://localhost/srv/archive", Place("", "/srv/archive")),
-        ("file:///srv/my%20archive", Place("", "/srv/my archive")),
-        ("file:///srv/my archive", Place("", "/srv/my archive")),
-        ("s3://bucket", Place("bucket", "")),
-        ("s3://bucket/", Place("bucket", "")),
-        ("s3://bucket/a/b", Place("bucket", "a/b")),
-        (" s3://my.bucket-1/a/ ", Place("my.bucket-1", "a")),
+        ("file:///srv/archive", Location("", "/srv/archive")),
+        ("file://localhost/srv/archive", Location("", "/srv/archive")),
+        ("file:///srv/my%20archive", Location("", "/srv/my archive")),
+        ("file:///srv/my archive", Location("", "/srv/my archive")),
+        ("s3://bucket", Location("bucket", "")),
+        ("s3://bucket/", Location("bucket", "")),
+        ("s3://bucket/a/b", Location("bucket", "a/b")),
+        (" s3://my.bucket-1/a/ ", Location("my.bucket-1", "a")),
     ],
 )
-def test_a_url_names_a_folder_or_a_bucket_and_a_prefix(url: str, place: Place) -> None:
+def test_a_url_names_a_folder_or_a_bucket_and_a_prefix(url: str, place: Location) -> None:
     assert parse_place(url) == place
 
 

@@ -1,0 +1,53 @@
+"""Secrets that everybody on this machine could read: a warning each, never a fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from aggregator.config import redisurl
+from aggregator.config.ini import Document
+from aggregator.config.programs import PREFIXES
+
+Texts = Mapping[str, Mapping[str, str]]
+
+_SECRET = re.compile(
+    r"(?:passwd|password|passphrase|_pass|_pwd|secret|token|credentials?|(?:api|private|secret)_?(?:access_?)?key)$",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(r"""([A-Za-z_]\w*)\s*=\s*("[^"]*"|'[^']*'|[^,\s]+)""")
+
+
+def check(document: Document, raw: Texts, file: Path) -> None:
+    """Look for secrets that are written out where a variable of the environment would do, by the names they have."""
+    for section, option, name in _environments(raw):
+        words = f"{name} can be read by everybody in workers_available/{section}.conf"
+        document.warn(section, option, f'{words}; set it elsewhere and write {name}="%(ENV_{name})s" here')
+    first = next(_literals(raw), None)
+    if first and file.stat().st_mode & 0o004:
+        advice = "chmod o-r it, or write %(ENV_NAME)s here and set NAME elsewhere"
+        document.warn(*first, f"can be read by everybody, as this file can; {advice}")
+
+
+def _environments(raw: Texts) -> Iterator[tuple[str, str, str]]:
+    """Yield (section, option, name) for each secret in a variable that a program is given."""
+    for section, options in raw.items():
+        if section.startswith(PREFIXES):
+            for name, value in _PAIR.findall(options.get("environment", "")):
+                if _SECRET.search(name) and _is_written_out(value.strip("\"'")):
+                    yield section, "environment", name
+
+
+def _literals(raw: Texts) -> Iterator[tuple[str, str]]:
+    """Yield (section, option) for each secret in the file."""
+    for section, options in raw.items():
+        for option, text in options.items():
+            address = section == "redis" and option == "url" and redisurl.mask(text) != text
+            if (address or _SECRET.search(option)) and _is_written_out(text):
+                yield section, option
+    yield from ((section, option) for section, option, _ in _environments(raw))
+
+
+def _is_written_out(text: str) -> bool:
+    return bool(text.strip()) and "%(ENV_" not in text

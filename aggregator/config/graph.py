@@ -1,0 +1,162 @@
+"""The pipeline as a graph: sections are its nodes, queues its edges. What is wrong with it, and who starts first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from aggregator.config.ini import Document
+from aggregator.config.programs import Program
+from aggregator.config.settings import meant
+
+REDIS_PRIORITY = 1
+PROCESS_PRIORITY = 10
+SINK_PRIORITY = 100
+SOURCE_PRIORITY = 900
+
+Programs = Mapping[str, Program]
+
+
+def consumers(programs: Programs) -> dict[str, str]:
+    """Return for each queue the section that reads it (the first one, should there be two)."""
+    found: dict[str, str] = {}
+    for program in programs.values():
+        if program.listens is not None:
+            found.setdefault(program.listens, program.section)
+    return found
+
+
+def producers(programs: Programs) -> dict[str, tuple[str, ...]]:
+    """Return for each queue the sections that send to it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for program in programs.values():
+        for queue in program.feeds:
+            found[queue] = (*found.get(queue, ()), program.section)
+    return found
+
+
+def check(programs: Programs, document: Document) -> None:
+    """Look for queues with two readers, with none, with nobody who feeds them, and for loops."""
+    readers, feeders = consumers(programs), producers(programs)
+    for program in programs.values():
+        _check_reading(program, document, readers, feeders)
+        for option, queue in program.targets:
+            if queue == program.listens:
+                document.fault(program.section, option, f"sends to the queue that it reads itself ({queue})")
+            elif queue not in readers:
+                hint = meant(queue, [name for name in readers if name not in feeders])
+                document.warn(program.section, option, f"no section reads the queue {queue}{hint}")
+    for loop in _loops(programs, readers):
+        document.warn(loop[0], None, f"messages may go round for ever: {' -> '.join((*loop, loop[0]))}")
+
+
+def check_shared(programs: Programs, document: Document) -> None:
+    """Look for queues that other machines may read, though their messages name files of this one."""
+    for program in programs.values():
+        if program.stage_class and program.stage_class.tells_of_files:
+            for option, queue in program.targets:
+                if not queue.endswith("@node"):
+                    words = f"messages in {queue} name files of this machine, and any on this Redis would take them"
+                    document.warn(program.section, option, f"{words}; call it {queue}@node, also where it is read")
+
+
+def _check_reading(
+    program: Program, document: Document, readers: Mapping[str, str], feeders: Mapping[str, tuple[str, ...]]
+) -> None:
+    queue = program.listens
+    if queue is None:
+        return
+    if readers[queue] != program.section:
+        first = f"[{readers[queue]}] in line {document.line_of(readers[queue], 'listento')} reads the queue {queue} too"
+        advice = "give each its own queue and feed them by a broker's fanout, or raise numprocs"
+        document.fault(program.section, "listento", f"{first}; {advice}")
+    elif queue not in feeders and not program.circulates:
+        hint = meant(queue, [name for name in feeders if name not in readers])
+        document.warn(program.section, "listento", f"no section feeds the queue {queue}{hint}")
+
+
+def priorities(programs: Programs) -> dict[str, int]:
+    """Return supervisord's priorities: Redis, other processes, then readers before those who feed them."""
+    steps = _distances(programs)
+    # However long the pipeline, everything stands between the sinks and the sources.
+    step = min(100, (SOURCE_PRIORITY - SINK_PRIORITY - 100) // max([1, *steps.values()]))
+    found: dict[str, int] = {}
+    for program in programs.values():
+        if program.program.priority is not None:
+            priority = program.program.priority
+        elif program.kind == "redis":
+            priority = REDIS_PRIORITY
+        elif program.section.startswith("process_"):
+            priority = PROCESS_PRIORITY
+        elif program.is_source:
+            priority = SOURCE_PRIORITY
+        else:
+            priority = SINK_PRIORITY + step * steps[program.section]
+        found[program.section] = priority
+    return found
+
+
+def _distances(programs: Programs) -> dict[str, int]:
+    """Return for each section the most steps a message may take from it to a sink; loops count once."""
+    onward = _onward(programs, consumers(programs))
+    found: dict[str, int] = {}
+    for path, back in _walk(onward):
+        if back is None:
+            section = next(reversed(path))
+            found[section] = max((1 + found[name] for name in onward[section] if name not in path), default=0)
+    return found
+
+
+def _loops(programs: Programs, readers: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Return the loops of two sections or more that a walk along the queues runs into, each from its first section."""
+    order = {section: number for number, section in enumerate(programs)}
+    loops: dict[tuple[str, ...], None] = {}
+    for path, back in _walk(_onward(programs, readers)):
+        if back is not None and back != next(reversed(path)):
+            sections = tuple(path)
+            loop = sections[sections.index(back) :]
+            first = loop.index(min(loop, key=order.__getitem__))
+            loops[loop[first:] + loop[:first]] = None
+    return list(loops)
+
+
+def ahead(programs: Programs, section: str) -> set[str]:
+    """Return the sections that a message of this one may come to."""
+    onward = _onward(programs, consumers(programs))
+    found: set[str] = set()
+    waiting = [section]
+    while waiting:
+        names = set(onward[waiting.pop()]) - found
+        found |= names
+        waiting += names
+    return found
+
+
+def _onward(programs: Programs, readers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return for each section those that read what it sends."""
+    return {
+        program.section: tuple(dict.fromkeys(readers[queue] for queue in program.feeds if queue in readers))
+        for program in programs.values()
+    }
+
+
+def _walk(onward: Mapping[str, Iterable[str]]) -> Iterator[tuple[dict[str, Iterator[str]], str | None]]:
+    """Go through a graph, depth first, each section once.
+
+    Yields the path there with a section on it that its end leads back to, or with None when everything ahead of its
+    end was seen. A path is a dict for its order, and not a recursion: it may have more than 1,000 sections.
+    """
+    done: set[str] = set()
+    for start in onward:
+        path: dict[str, Iterator[str]] = {} if start in done else {start: iter(onward[start])}
+        while path:
+            section = next(reversed(path))
+            name = next(path[section], None)
+            if name is None:
+                yield path, None
+                # what leads on from here is known: without this, a graph of many branches has no end
+                done.add(section)
+                del path[section]
+            elif name in path:
+                yield path, name
+            elif name not in done:
+                path[name] = iter(onward[name])

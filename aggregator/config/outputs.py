@@ -1,0 +1,58 @@
+"""The files that sections write: no two write the same, and none feeds itself by one.
+
+A stage says which of its options name files that it appends to (`writes`), or paths and globs that it follows
+(`reads`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from glob import has_magic
+from pathlib import Path
+
+from aggregator.config import graph
+from aggregator.config.ini import Document
+from aggregator.config.programs import Program
+from aggregator.config.settings import parse_words, shorten
+
+Programs = Mapping[str, Program]
+
+
+def check(programs: Programs, document: Document, root: Path) -> None:
+    """Look for files that two sections write, for folders in their place, and for lines that go round by a file."""
+    writers: dict[str, tuple[Program, str]] = {}
+    for program in programs.values():
+        for option, text in _files(program, "writes"):
+            path = os.path.realpath(root / text)
+            first = writers.setdefault(path, (program, option))
+            if os.path.isdir(path):
+                document.fault(program.section, option, f"is a folder (found {shorten(text)}); allowed: a file")
+            elif first != (program, option):
+                line = document.line_of(first[0].section, first[1])
+                words = f"[{first[0].section}] in line {line} writes the file {text} too; give each its own"
+                document.fault(program.section, option, words)
+    for program in programs.values():
+        for _, text in _files(program, "reads"):
+            ahead = graph.ahead(programs, program.section)
+            for path, (writer, option) in writers.items():
+                if writer.section in ahead and any(_covers(root / word, path) for word in parse_words(text)):
+                    words = f"[{program.section}] follows this file, so its lines may go round for ever"
+                    document.warn(writer.section, option, words)
+
+
+def _files(program: Program, use: str) -> Iterator[tuple[str, str]]:
+    """Yield (option, text) for each option of a stage that names files for this use."""
+    for option in getattr(program.stage_class, use) if program.stage_class else ():
+        yield option, getattr(program.settings, option)
+
+
+def _covers(pattern: Path, path: str) -> bool:
+    """True when a path or glob stands for this file, be it there or not."""
+    if not has_magic(str(pattern)):
+        return os.path.realpath(pattern) == path
+    fixed = next(number for number, part in enumerate(pattern.parts) if has_magic(part))
+    parts = (*Path(os.path.realpath(Path(*pattern.parts[:fixed]))).parts, *pattern.parts[fixed:])
+    names = Path(path).parts
+    return len(parts) == len(names) and all(map(fnmatchcase, names, parts))

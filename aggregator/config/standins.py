@@ -1,0 +1,123 @@
+"""Stages of the user's own, as commands that only look know them: without their code.
+
+`status`, `health` and others must import nothing that the instance's owner wrote, as another user may have started
+them. `config build` notes what it learnt of such stages; a section that has changed since is judged by its options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from aggregator.config.settings import parse_duration, parse_queue, parse_queues
+from aggregator.files.opening import open_followed
+
+NOTES_LIMIT = 16 * 1024**2
+_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
+_PLACES = ("logfile", "endpoint_url")
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build learnt of one section's stage."""
+
+    texts: str
+    """A mark of the section's options."""
+    listens: str | None = None
+    targets: tuple[tuple[str, str], ...] = ()
+    plugins: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    is_source: bool = False
+    circulates: bool = False
+    tells_of_files: bool = False
+    timeout: float = 0.0
+    stale_after: float = 0.0
+
+
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """The file of a build."""
+
+    written: str = ""
+    sections: dict[str, Noted] = {}
+
+
+def mark_of(texts: Mapping[str, str]) -> str:
+    """Return a mark of a section's options, as they stand in the file."""
+    return hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
+
+
+def note(program: Any, texts: Mapping[str, str]) -> Noted:
+    """Return what is known of a section (a `programs.Program`) whose stage was imported, or of its stand-in."""
+    return Noted(
+        texts=mark_of(texts),
+        listens=program.listens,
+        targets=program.targets,
+        plugins=program.plugins,
+        tables=tuple(getattr(program.stage_class, "tables", ())),
+        is_source=program.is_source,
+        circulates=program.circulates,
+        tells_of_files=bool(getattr(program.stage_class, "tells_of_files", False)),
+        timeout=float(getattr(program.settings, "timeout", 0.0)),
+        stale_after=float(getattr(program.settings, "stale_after", 0.0)),
+    )
+
+
+def read_notes(file: Path) -> Mapping[str, Noted]:
+    """Return what the last build noted, by section; nothing when there is no such file, or it is damaged."""
+    try:
+        with open(open_followed(file, os.O_RDONLY), "rb") as stream:
+            return msgspec.json.decode(stream.read(NOTES_LIMIT), type=Notes).sections
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def write_notes(written: str, sections: Mapping[str, Noted]) -> str:
+    """Return the text of the file; `written` says by whom."""
+    text = msgspec.json.encode(Notes(written=written, sections=dict(sections)))
+    return msgspec.json.format(text, indent=1).decode() + "\n"
+
+
+def guess(texts: Mapping[str, str]) -> Noted:
+    """Return what the options of a section say by their usual names; what is wrong in them is passed over."""
+    targets = []
+    for option in _TARGETS:
+        try:
+            targets += [(option, queue) for queue in parse_queues(texts[option])]
+        except (KeyError, ValueError):
+            continue
+    try:
+        listens = parse_queue(texts["listento"])
+    except (KeyError, ValueError):
+        listens = None
+    try:
+        stale_after = parse_duration(texts.get("stale_after", "0"))
+    except ValueError:
+        stale_after = 0.0
+    return Noted(
+        texts="", listens=listens, targets=tuple(targets), is_source="listento" not in texts, stale_after=stale_after
+    )
+
+
+def stage_of(noted: Noted) -> type[Any]:
+    """Return a class that stands for the stage wherever a pipeline is looked at; it handles nothing."""
+    facts: dict[str, Any] = {
+        "circulates": noted.circulates,
+        "tells_of_files": noted.tells_of_files,
+        "tables": noted.tables,
+        "writes": (),
+        "reads": (),
+    }
+    if noted.is_source:
+        facts["poll"] = None  # what tells sources from others
+    return type("StandIn", (), facts)
+
+
+def settings_of(noted: Noted, texts: Mapping[str, str]) -> SimpleNamespace:
+    """Return the settings that are known."""
+    places = {option: texts[option] for option in _PLACES if option in texts}
+    return SimpleNamespace(timeout=noted.timeout, stale_after=noted.stale_after, **places)

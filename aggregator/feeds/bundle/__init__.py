@@ -1,0 +1,1 @@
+"""Bundles: open periods, manifests, tar files, and their way into a store."""

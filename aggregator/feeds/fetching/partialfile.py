@@ -1,0 +1,74 @@
+"""Put what is downloaded on the disk: under another name until it is whole and durable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from aggregator.feeds.fetching.headernotes import write_headers
+from aggregator.files.durable import sync_folder
+from aggregator.files.faults import whose_fault
+
+
+class PartialFile:
+    """A file in the making; as a context manager it leaves nothing behind unless it was kept.
+
+    A fault of the disk is Unavailable: it is nothing the feed could help. One of the file's own name is Retry.
+    """
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.folder = folder
+        self.stem = stem
+        self.part = folder / f"{stem}.{os.getpid()}.part"
+        self._file: BinaryIO | None = None
+
+    def write(self, piece: bytes) -> None:
+        """Add to it."""
+        try:
+            file, left = self._open(), memoryview(piece)
+            while left:
+                # the last bytes that a disk has room for are a short write, and no error yet
+                left = left[file.write(left) :]
+        except OSError as error:
+            raise whose_fault(error, self.folder.parent, what=f"cannot write {self.part}") from error
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.folder.parent)
+            self._file = open(self.part, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        return self._file
+
+    def keep(self, name: str, headers: Mapping[str, str] | None = None) -> Path:
+        """Make it durable under its name, with headers that are to be found with it, and return its path."""
+        path = self.folder / name
+        try:
+            file = self._open()
+            if headers:
+                write_headers(file.fileno(), headers)
+            # order: the bytes, then the name, then the folder
+            os.fsync(file.fileno())
+            self.part.rename(path)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise whose_fault(error, self.folder.parent, what=f"cannot write {path}") from error
+        return path
+
+    def __enter__(self) -> PartialFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self.part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove what a killed process left of a file that is about to be made again."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name.startswith(stem):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What `filter` needs: downloads, publications, rejected bodies, and what is remembered of each feed."""

@@ -1,0 +1,134 @@
+"""Downloads among the downloads that no message tells of, and the messages that are made for them from what is known.
+
+A message says of a download what nobody else knows: when it began, its status, its headers. What is not known is left
+out, the file's own time stands for the time of the download, and the tick is flagged `found`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from email.utils import formatdate
+from pathlib import Path
+
+from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.bundle.members import hash_file
+from aggregator.feeds.fetching.headernotes import read_headers
+from aggregator.feeds.fetching.results import tell
+from aggregator.feeds.filtering.found import MOST, Found
+from aggregator.feeds.messages.ticks import Downloaded
+from aggregator.feeds.naming.layout import Download, FeedFolders, parse_download
+from aggregator.feeds.settings.current import Configured
+from aggregator.feeds.settings.table import Feed
+from aggregator.runtime.stage import Context, Cursor
+
+UNTOLD_AFTER_S = 60.0
+"""A body is told of in the moment in which it is whole. One that is older, while no message waits, was told of to
+somebody else; should it not be so, both messages count once."""
+FLAG = "found"
+
+
+class Untold:
+    """The bodies of all feeds that nobody told of."""
+
+    def __init__(self, context: Context, folders: FeedFolders, configured: Configured) -> None:
+        self.context = context
+        self.folders = folders
+        self.configured = configured
+        self.found = Found()
+
+    def look(self, now: float) -> Iterator[Downloaded | Cursor]:
+        """Yield the messages of bodies that have none; to be called while no message waits. Raises OSError."""
+        yield from self.found.forget(self._lies_there)
+        told = 0
+        without_feed: dict[str, int] = {}
+        for path, download in self._bodies(now):
+            feed = self.configured.feed(download.feed)
+            if feed is None:
+                without_feed[download.feed] = without_feed.get(download.feed, 0) + 1
+                continue
+            if told == MOST:
+                self.found.hurry()
+                break
+            with suppress(FileNotFoundError):
+                message = self._message(path, download, feed)
+                yield self.found.tell(_name(path))
+                if message is not None:
+                    told += 1
+                    yield message
+        self._report(without_feed)
+        if told:
+            self.context.count("found", told)
+            self.context.log.warning("bodies_found count=%d: no message told of them, so they are taken now", told)
+
+    def _bodies(self, now: float) -> Iterator[tuple[Path, Download]]:
+        """Yield the bodies that are old enough and were not told of, in the order in which they were planned."""
+        for folder in _scan(self.folders.downloads):
+            if not folder.is_dir(follow_symlinks=False):
+                continue
+            for entry in sorted(_scan(Path(folder.path)), key=lambda entry: entry.name.removeprefix(".")):
+                name = entry.name.removeprefix(".")
+                with suppress(ValueError, FileNotFoundError):
+                    download = parse_download(name)
+                    facts = entry.stat(follow_symlinks=False)
+                    is_old = stat.S_ISREG(facts.st_mode) and abs(now - facts.st_mtime) > UNTOLD_AFTER_S
+                    if is_old and download.feed == folder.name and not self.found.is_told(name):
+                        yield Path(entry.path), download
+
+    def _message(self, path: Path, download: Download, feed: Feed) -> Downloaded | None:
+        """Return what `download` may have told of a body; None for one that is not what was downloaded."""
+        facts = path.stat()
+        sha256 = hash_file(path)
+        if sha256[:8] != download.hash8:
+            self.context.report(
+                "download_damaged",
+                f"{path} is not what was downloaded: its hash is another",
+                "look at the file, and remove it: no message tells of it",
+                about=path.name,
+                lasting=True,
+            )
+            return None
+        tick = Tick(
+            planned_ms=download.planned_ms,
+            outcome="ok",
+            started_ms=max(int(facts.st_mtime * 1000), 0),
+            size_bytes=facts.st_size,
+            sha256=sha256,
+            flags=(FLAG,),
+        )
+        return tell(
+            feed,
+            download.extension,
+            tick=tick,
+            file=str((path.parent / _name(path)).relative_to(self.context.root)),
+            headers=read_headers(path) or {"date": formatdate(max(facts.st_mtime, 0), usegmt=True)},
+            found=True,
+        )
+
+    def _lies_there(self, name: str) -> bool:
+        folder = self.folders.downloads / parse_download(name).feed
+        return (folder / name).exists() or (folder / f".{name}").exists()
+
+    def _report(self, without_feed: dict[str, int]) -> None:
+        if self.configured.table.faults:
+            return  # the feed may be one that cannot be read just now
+        for feed, count in without_feed.items():
+            self.context.report(
+                "body_without_feed",
+                f"{count} downloads of {feed} wait in {self.folders.downloads / feed}, and the feed is not configured",
+                "configure the feed again until they are taken, or remove the folder",
+                about=feed,
+                lasting=True,
+            )
+
+
+def _name(path: Path) -> str:
+    return path.name.removeprefix(".")
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+    return []

@@ -1,0 +1,1 @@
+"""The messages of the stages of feeds: one struct for each kind."""

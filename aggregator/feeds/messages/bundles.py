@@ -1,0 +1,114 @@
+"""What `compress` and `archive` hand on, and what each of them tells itself to do later."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from aggregator.config.settings import shorten
+from aggregator.feeds.bundle.compression import Level
+from aggregator.feeds.messages.ticks import Kind, check_feed, check_sha256
+from aggregator.feeds.naming.layout import BundleName, is_bundle_start, parse_key, parse_revision, read_stamp
+
+BUNDLES = "data/feeds/bundles/"
+"""How the path of every local bundle begins, from the instance's folder."""
+Number = Annotated[int, msgspec.Meta(ge=1, lt=10**9)]
+
+
+class Close(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="close"):
+    """Close a period if its time has come."""
+
+    feed: str
+    start: str
+    """When the period begins, `yyyy-mm-ddThhmmssZ`."""
+    force: bool = False
+    """Close it whether or not its time has come."""
+
+    def __post_init__(self) -> None:
+        check_feed(self.feed)
+        check_start(self.start)
+
+
+class Clear(Kind, frozen=True, kw_only=True, tag="clear"):
+    """Remove what a revision was made of, now that its bundle is on its way."""
+
+    feed: str
+    start: str
+    revision: Number
+
+    def __post_init__(self) -> None:
+        check_feed(self.feed)
+        check_start(self.start)
+
+
+class Bundle(Kind, frozen=True, kw_only=True, tag="bundle"):
+    """A bundle that was written and read back."""
+
+    feed: str
+    start: str
+    revision: Number
+    file: str
+    """From the instance's folder."""
+    sha256: str
+    size: int = 0
+    contents_id: str
+    level: Level
+
+    def __post_init__(self) -> None:
+        check_feed(self.feed)
+        check_start(self.start)
+        check_sha256(self.sha256)
+        check_sha256(self.contents_id)
+        parse_revision(_key(self.file))
+
+    @property
+    def name(self) -> BundleName:
+        """The feed, period and format. Raises ValueError when the file is named after others."""
+        name, number = parse_revision(_key(self.file))
+        if (name.feed, name.start, number) != (self.feed, read_stamp(self.start), self.revision):
+            raise ValueError(f"no file of this feed, period and revision (found {shorten(self.file, 200)})")
+        return name
+
+
+class Remove(Kind, frozen=True, kw_only=True, tag="remove"):
+    """Remove a bundle on this disk that is in the store."""
+
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        folders = _key(self.file).split("/")
+        if len(folders) != 3 or any(part in ("", ".", "..") for part in folders) or ".tar." not in folders[2]:
+            raise ValueError(f"not among our bundles (found {shorten(self.file, 200)})")
+
+
+class Unite(Kind, frozen=True, kw_only=True, tag="unite"):
+    """Unite the objects that the store may have of a feed and period."""
+
+    feed: str
+    start: str
+    format: str
+    level: Level
+
+    def __post_init__(self) -> None:
+        check_feed(self.feed)
+        check_start(self.start)
+        parse_key(BundleName(self.feed, read_stamp(self.start), self.format).path)
+
+
+def check_start(stamp: str) -> None:
+    """Raise ValueError for a time at which no bundle can begin."""
+    try:
+        start = read_stamp(stamp)
+    except ValueError:
+        raise ValueError(f"no start of a bundle (found {shorten(stamp)})") from None
+    if start < 0 or not is_bundle_start(start):
+        raise ValueError(f"no bundle begins then (found {shorten(stamp)})")
+
+
+def _key(file: str) -> str:
+    """Return the path below the folder of bundles. Raises ValueError for a file that lies elsewhere."""
+    if not file.startswith(BUNDLES):
+        raise ValueError(f"not among our bundles (found {shorten(file, 200)})")
+    return file.removeprefix(BUNDLES)

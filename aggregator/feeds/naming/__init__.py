@@ -1,0 +1,1 @@
+"""What the data of feeds is called, on this disk and in a store."""

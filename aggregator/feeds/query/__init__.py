@@ -1,0 +1,1 @@
+"""Getting data out of the archive: catalogue, coverage, retrieve, verify, export."""

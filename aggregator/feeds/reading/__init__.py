@@ -1,0 +1,1 @@
+"""What a feed's body says: its time, its format, its entities."""

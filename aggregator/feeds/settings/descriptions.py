@@ -1,0 +1,72 @@
+"""What a feed is, for those who judge what it sent: its configuration says so, and a message where that is gone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import NamedTuple
+
+from aggregator.config.settings import shorten
+from aggregator.errors import Reject, Retry
+from aggregator.feeds.messages.ticks import Downloaded
+from aggregator.feeds.reading.timestamps import Corrupt, Fetched, Reader, is_builtin, read_published, resolve
+from aggregator.feeds.settings.current import Configured
+from aggregator.runtime.stage import Context
+
+
+class About(NamedTuple):
+    """What a feed is, as far as its bodies are judged by it."""
+
+    url: str
+    extension: str
+    timestamp: str
+    format: str
+    stale_after_ms: int
+
+
+class Descriptions:
+    """The descriptions of all feeds."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.configured = Configured(context)
+        self._readers: dict[str, Reader] = {}
+
+    def about(self, told: Downloaded) -> About:
+        """Return what the configuration says of a feed. Raises Retry while it cannot be read, Reject for a plugin."""
+        feed = self.configured.feed(told.feed)
+        if feed is not None:
+            stale_after_ms = round(feed.stale_after_s * 1000)
+            return About(feed.shown_url, feed.extension, feed.timestamp, feed.format, stale_after_ms)
+        if told.file and not is_builtin(told.timestamp):
+            if self.configured.table.faults:
+                raise Retry(f"the configuration of {told.feed} cannot be read: {self.configured.table.faults[0]}")
+            raise Reject(
+                f"{told.feed} is no configured feed any more, and messages name no plugins (found timestamp "
+                f"{shorten(told.timestamp)}): its body stays where it is; configure the feed again, then requeue this"
+            )
+        return told_of(told)
+
+    def read(self, told: Downloaded, about: About, fetched: Fetched) -> tuple[About, float]:
+        """Return when a body was published, and by which description of its feed. Raises Corrupt."""
+        try:
+            return about, read_published(self._reader(about.timestamp), fetched)
+        except Corrupt:
+            before = told_of(told)
+            if before.timestamp == about.timestamp or not is_builtin(before.timestamp):
+                raise
+            with suppress(Corrupt):
+                return before, read_published(self._reader(before.timestamp), fetched)
+            raise
+
+    def _reader(self, timestamp: str) -> Reader:
+        if timestamp not in self._readers:
+            try:
+                self._readers[timestamp] = resolve(timestamp, self.context.root)
+            except ValueError as error:
+                raise Retry(f"timestamp: {error}") from error
+        return self._readers[timestamp]
+
+
+def told_of(told: Downloaded) -> About:
+    """Return what a message says of its feed."""
+    return About(told.url, told.extension, told.timestamp, told.format, told.stale_after_ms)

@@ -1,0 +1,1 @@
+"""What `tail` needs: following log files across rotation, truncation and deletion."""

@@ -1,0 +1,136 @@
+"""A note on the disk of what was read: it tells what a Redis that knows nothing of it reads a second time.
+
+The note is never a position: a section that finds no cursor begins anew. It only lets the section say so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from aggregator.files.names import name_of, text_of
+from aggregator.logs.following.openfile import OpenFile, key_of, text_in
+from aggregator.logs.following.position import Position
+from aggregator.runtime.stage import Context
+
+FOLDER = Path("data", "logs")
+_EVERY_S = 1.0
+_EVERY_S_A_FILE = 0.01
+"""Of very many files the note is written less often."""
+_IDLE_S = 60.0
+"""A note that does not change is written this often, because it tells when the files were looked at."""
+
+
+class NotedFile(msgspec.Struct, omit_defaults=True):
+    """One file that was being read."""
+
+    path: str
+    """The real path that named it, as text."""
+    position: Position
+    size: int
+    """Its size at the last look: what is beyond the position was not read."""
+
+
+class ReadNote(msgspec.Struct):
+    """What one section had read when the note was written."""
+
+    state: str
+    """The id of the Redis state that holds the positions."""
+    section: str
+    at: float
+    """When it was written, Unix seconds."""
+    files: list[NotedFile]
+
+
+class ReadNotes:
+    """The section's own note, and what all notes said when it started."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._folder = context.root / FOLDER
+        self._path = self._folder / f"tail-{quote(context.section, safe='')}.json"
+        self._written = b""
+        self._written_at = 0.0
+        self._failed = False
+        # the latest first: an old note of a section that was renamed tells of less
+        notes = sorted(_read_all(self._folder), key=lambda note: note.at, reverse=True)
+        own = next((n for n in notes if (n.state, n.section) == (context.state_id, context.section)), None)
+        self._own = {noted.position.name: noted for noted in own.files} if own else {}
+        self._own_at = own.at if own else 0.0
+        self._earlier = [note for note in notes if self._is_over(note)]
+        self._noted: dict[object, list[NotedFile]] = defaultdict(list)
+        """Files of sections that are over, by their path, and by device and inode."""
+        for noted in (noted for note in self._earlier for noted in note.files):
+            self._noted[noted.path].append(noted)
+            self._noted[noted.position.dev, noted.position.ino].append(noted)
+
+    def _is_over(self, note: ReadNote) -> bool:
+        """False for a section that still reads the same files on its own account."""
+        if note.state != self._context.state_id or note.section == self._context.section:
+            return True
+        return not self._context.config_parser().has_section(note.section)
+
+    def earlier(self, file: OpenFile, path: Path) -> NotedFile | None:
+        """Return what a note says of a file that no position is known of; None when it was never read."""
+        if not self._noted:
+            return None
+        likely = [*self._noted.get(text_of(os.path.realpath(path)), ()), *self._noted.get(key_of(file), ())]
+        return next((noted for noted in likely if noted.position.fits(text_in(file))), None)
+
+    def is_half_read(self, file: OpenFile, path: Path) -> bool:
+        """True for a file that was known to hold more than was read."""
+        noted = self.earlier(file, path)
+        return noted is not None and noted.size > noted.position.offset
+
+    def last_look(self, covers: Callable[[str], bool]) -> float | None:
+        """Return when a section that is over looked last at files that these words cover, Unix seconds."""
+        looks = (note.at for note in self._earlier if any(covers(name_of(noted.path)) for noted in note.files))
+        return max(looks, default=None)
+
+    def unread(self, position: Position) -> tuple[int | None, float]:
+        """Return how many bytes of a file were known not to be read, None if not known, and when that was."""
+        noted = self._own.get(position.name)
+        if noted is None or noted.position.hash != position.hash:
+            return None, 0.0
+        return max(noted.size - position.offset, 0), self._own_at
+
+    def due(self, files: int, now: float) -> bool:
+        """True when the note of so many files may be written again."""
+        return abs(now - self._written_at) >= max(_EVERY_S, files * _EVERY_S_A_FILE)
+
+    def write(self, files: Sequence[NotedFile], now: float) -> None:
+        """Note what is committed by now."""
+        text = msgspec.json.encode(files)
+        if not files or (text == self._written and abs(now - self._written_at) < _IDLE_S):
+            return
+        self._written, self._written_at = text, now
+        note = ReadNote(self._context.state_id, self._context.section, now, list(files))
+        part = self._path.with_suffix(".part")
+        try:
+            self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            # not synced: what is lost in a power cut is a message to the operator, and no line
+            _write(part, msgspec.json.encode(note))
+            part.replace(self._path)
+        except OSError as error:
+            if not self._failed:
+                self._context.log.warning("unnoted path=%s reason=%s: it is tried again", self._path, error.strerror)
+            self._failed = True
+        else:
+            self._failed = False
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _read_all(folder: Path) -> Iterable[ReadNote]:
+    for path in sorted(folder.glob("tail-*.json")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=ReadNote)
+        except (OSError, msgspec.DecodeError):
+            continue  # torn by a power cut, or not ours
