@@ -52,7 +52,7 @@ def load_stage(name: str, root: Path | None) -> type:
         raise ValueError(f"{module_name} has no class {class_name}; it was found in {_place(module)}")
     # What every Stage and Source has; importing these classes here would cost the generator Redis's client.
     if not isinstance(found, type) or not (hasattr(found, "Settings") and hasattr(found, "plugin_options")):
-        raise ValueError(f"{spec} is no stage; derive it from Stage or Source of aggregator.runtime.stage")
+        raise ValueError(f"{spec} is no stage; derive it from Stage or Source of aggregator.runtime.contract")
     return found
 
 

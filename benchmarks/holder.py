@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Outcome, Send, Stage
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import log_to_stdout, make_worker
-from aggregator.runtime.stage import Context, Outcome, Send, Stage
 from benchmarks.rig import NAMESPACE
 
 

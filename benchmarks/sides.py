@@ -19,9 +19,10 @@ import redis
 import simplejson
 
 from aggregator.config.settings import Doc, Integer
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Drop, Outcome, Send, Stage
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import make_worker
-from aggregator.runtime.stage import ConsumerSettings, Context, Drop, Outcome, Send, Stage
 from benchmarks.rig import KEYS, NAMESPACE
 
 UNBOUNDED = 10**9

@@ -7,8 +7,9 @@ from configparser import RawConfigParser
 from typing import Annotated
 
 from aggregator.config.settings import Doc, Duration, FilePath, Module, TargetQueue, TargetQueues
+from aggregator.config.traits import Traits
+from aggregator.runtime.contract import ConsumerSettings, Outcome, Source, SourceOutcome, SourceSettings, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Outcome, Source, SourceOutcome, SourceSettings, Stage
 
 
 class Feeder(Source):
@@ -34,7 +35,7 @@ class Copier(Stage):
 class Keeper(Stage):
     """Keep nothing."""
 
-    exclusive = True
+    traits = Traits(exclusive=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         logfile: Annotated[FilePath, Doc("the file to append to")]

@@ -386,7 +386,7 @@ CASES = [
         REDIS + "[worker_a]\nstage = tests.samplestages:NO_STAGE\nlistento = a\n",
         (
             ":4 [worker_a] stage: tests.samplestages:NO_STAGE is no stage; "
-            "derive it from Stage or Source of aggregator.runtime.stage",
+            "derive it from Stage or Source of aggregator.runtime.contract",
         ),
     ),
     Case(

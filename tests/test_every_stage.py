@@ -15,8 +15,9 @@ import pytest
 from aggregator import registry
 from aggregator.config.settings import options_of, parse_settings
 from aggregator.errors import Reject
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Send, Source
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import Context, Send, Source
 from aggregator.stores.settings import StoreSettings
 
 LINE = (

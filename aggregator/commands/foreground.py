@@ -12,13 +12,13 @@ from aggregator.config.loading import Config, Program
 from aggregator.errors import Unavailable
 from aggregator.runtime.connection import connect
 from aggregator.runtime.consumer import ConsumerWorker
+from aggregator.runtime.context import Context
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account, read_account
 from aggregator.runtime.neighbours import refuse_another
 from aggregator.runtime.process import log_to_stdout
 from aggregator.runtime.queue import Claim, Identity, Queue
 from aggregator.runtime.roster import roster
-from aggregator.runtime.stage import Context
 from aggregator.supervision.files import belongings
 
 PATIENCE_S = 30.0

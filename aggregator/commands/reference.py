@@ -12,7 +12,7 @@ from aggregator import registry
 from aggregator.config.sections import CORE, ProgramSettings
 from aggregator.config.settings import Option, Settings, options_of
 from aggregator.feeds.settings.table import FeedSettings
-from aggregator.runtime.stage import ConsumerSettings, SourceSettings
+from aggregator.runtime.contract import ConsumerSettings, SourceSettings
 from aggregator.stores.settings import StoreSettings
 
 _BLOCK = re.compile(r"^(In|Out|Effect|Errors|Source): ")

@@ -19,8 +19,8 @@ from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, decode, encode
 from aggregator.feeds.query.overview import FeedFacts, look
+from aggregator.runtime.contract import Cursor, Outcome, Send
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import Cursor, Outcome, Send
 
 _COLUMNS = (Column("FEED"), Column("OUTCOME"), Column("PUBLISHED (UTC)"), Column("TODAY", True), Column(""))
 

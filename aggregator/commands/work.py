@@ -44,8 +44,8 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
     from aggregator.config.identity import check, machine_id
     from aggregator.config.instance import Instance
     from aggregator.config.loading import load
+    from aggregator.runtime.context import Context
     from aggregator.runtime.process import make_worker
-    from aggregator.runtime.stage import Context
 
     instance = Instance(invocation.root)
     facts = check(instance)

@@ -52,7 +52,7 @@ def check(programs: Programs, document: Document) -> None:
 def check_shared(programs: Programs, document: Document) -> None:
     """Look for queues that other machines may read, though their messages name files of this one."""
     for program in programs.values():
-        if program.stage_class and program.stage_class.tells_of_files:
+        if program.traits.names_files:
             for option, queue in program.targets:
                 if not queue.endswith("@node"):
                     words = f"messages in {queue} name files of this machine, and any on this Redis would take them"
@@ -69,7 +69,7 @@ def _check_reading(
         first = f"[{readers[queue]}] in line {document.line_of(readers[queue], 'listento')} reads the queue {queue} too"
         advice = "give each its own queue and feed them by a broker's fanout, or raise numprocs"
         document.fault(program.section, "listento", f"{first}; {advice}")
-    elif queue not in feeders and not program.circulates:
+    elif queue not in feeders and not program.traits.feeds_itself:
         hint = meant(queue, [name for name in feeders if name not in readers])
         document.warn(program.section, "listento", f"no section feeds the queue {queue}{hint}")
 

@@ -7,7 +7,7 @@ A stage says which of its options name files that it appends to (`writes`), or p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from glob import has_magic
 from pathlib import Path
@@ -24,7 +24,7 @@ def check(programs: Programs, document: Document, root: Path) -> None:
     """Look for files that two sections write, for folders in their place, and for lines that go round by a file."""
     writers: dict[str, tuple[Program, str]] = {}
     for program in programs.values():
-        for option, text in _files(program, "writes"):
+        for option, text in _files(program, program.traits.writes):
             path = os.path.realpath(root / text)
             first = writers.setdefault(path, (program, option))
             if os.path.isdir(path):
@@ -34,7 +34,7 @@ def check(programs: Programs, document: Document, root: Path) -> None:
                 words = f"[{first[0].section}] in line {line} writes the file {text} too; give each its own"
                 document.fault(program.section, option, words)
     for program in programs.values():
-        for _, text in _files(program, "reads"):
+        for _, text in _files(program, program.traits.reads):
             ahead = graph.ahead(programs, program.section)
             for path, (writer, option) in writers.items():
                 if writer.section in ahead and any(_covers(root / word, path) for word in parse_words(text)):
@@ -42,9 +42,9 @@ def check(programs: Programs, document: Document, root: Path) -> None:
                     document.warn(writer.section, option, words)
 
 
-def _files(program: Program, use: str) -> Iterator[tuple[str, str]]:
-    """Yield (option, text) for each option of a stage that names files for this use."""
-    for option in getattr(program.stage_class, use) if program.stage_class else ():
+def _files(program: Program, options: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (option, text) for each of these options of a program."""
+    for option in options:
         yield option, getattr(program.settings, option)
 
 

@@ -28,6 +28,7 @@ from aggregator.config.settings import (
     shorten,
     unknown,
 )
+from aggregator.config.traits import Traits
 
 PREFIXES = ("process_", "worker_", "logger_")
 OWN_REDIS = "process_redis"
@@ -72,9 +73,9 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(queue for _, queue in self.targets))
 
     @property
-    def circulates(self) -> bool:
-        """True when it sends the messages of its own queue by itself."""
-        return bool(getattr(self.stage_class, "circulates", False))
+    def traits(self) -> Traits:
+        """What is special about its stage."""
+        return self.stage_class.traits if self.stage_class is not None else Traits()
 
     @property
     def is_source(self) -> bool:
@@ -200,7 +201,7 @@ class Reader:
             if settings is not None:
                 for fault_option, words in stage.check(settings, self.config_parser):
                     self.document.fault(section, fault_option, words)
-        if stage.exclusive and program is not None and program.numprocs > 1:
+        if stage.traits.exclusive and program is not None and program.numprocs > 1:
             self._fault_numprocs(section, texts, f"a second process of {name} could only stand in the way")
         if settings is None or program is None:
             return None

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from aggregator.config.settings import parse_duration, parse_queue, parse_queues
+from aggregator.config.traits import Traits
 from aggregator.files.opening import open_followed
 
 NOTES_LIMIT = 16 * 1024**2
@@ -31,10 +32,8 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     listens: str | None = None
     targets: tuple[tuple[str, str], ...] = ()
     plugins: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
+    traits: Traits = Traits()
     is_source: bool = False
-    circulates: bool = False
-    tells_of_files: bool = False
     timeout: float = 0.0
     stale_after: float = 0.0
 
@@ -58,10 +57,8 @@ def note(program: Any, texts: Mapping[str, str]) -> Noted:
         listens=program.listens,
         targets=program.targets,
         plugins=program.plugins,
-        tables=tuple(getattr(program.stage_class, "tables", ())),
+        traits=program.traits,
         is_source=program.is_source,
-        circulates=program.circulates,
-        tells_of_files=bool(getattr(program.stage_class, "tells_of_files", False)),
         timeout=float(getattr(program.settings, "timeout", 0.0)),
         stale_after=float(getattr(program.settings, "stale_after", 0.0)),
     )
@@ -105,13 +102,8 @@ def guess(texts: Mapping[str, str]) -> Noted:
 
 def stage_of(noted: Noted) -> type[Any]:
     """Return a class that stands for the stage wherever a pipeline is looked at; it handles nothing."""
-    facts: dict[str, Any] = {
-        "circulates": noted.circulates,
-        "tells_of_files": noted.tells_of_files,
-        "tables": noted.tables,
-        "writes": (),
-        "reads": (),
-    }
+    # what it reads and writes is not looked at: the options that say so are not known
+    facts: dict[str, Any] = {"traits": noted.traits._replace(writes=(), reads=())}
     if noted.is_source:
         facts["poll"] = None  # what tells sources from others
     return type("StandIn", (), facts)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aggregator.config.settings import Bounds, Doc, Duration, SafeName, meant
+from aggregator.config.tables import STORE
+from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.members import hash_file
@@ -22,8 +24,9 @@ from aggregator.feeds.messages.bundles import Bundle, Remove, Unite
 from aggregator.feeds.messages.ticks import decode, encode
 from aggregator.feeds.naming.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store
 
@@ -47,7 +50,7 @@ class Archive(Stage):
     Source: docs/feeds.md.
     """
 
-    tables = ("store_",)
+    traits = Traits(tables=(STORE,))
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

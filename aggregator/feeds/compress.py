@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, TargetQueue, choice
+from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import Level
 from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
@@ -30,8 +31,9 @@ from aggregator.feeds.naming.layout import (
 )
 from aggregator.files.durable import sync_folders
 from aggregator.files.faults import fault_of_message, stage_wide
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Outcome, Send, Stage
 
 REARMED = "/rearmed"
 """The cursor with the hour in which periods were last looked through for one without a timer."""
@@ -72,8 +74,7 @@ class Compress(Stage):
     Source: docs/feeds.md.
     """
 
-    exclusive = True
-    tells_of_files = True
+    traits = Traits(exclusive=True, names_files=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

@@ -13,6 +13,7 @@ import msgspec
 from aggregator import __version__
 from aggregator.config.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
 from aggregator.config.tables import FEED
+from aggregator.config.traits import Traits
 from aggregator.errors import Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.fetching import schedule
@@ -28,8 +29,9 @@ from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.table import Feed
 from aggregator.http.connections import Connections
 from aggregator.http.dialing import Stopping
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Outcome, Send, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 
 MOST_KILLS = 3
 """A tick whose worker vanished this often is not tried again."""
@@ -54,10 +56,7 @@ class Download(Stage):
     Source: RFC 9110, RFC 9111; docs/feeds.md.
     """
 
-    circulates = True
-    alone_from = 2
-    tables = (FEED,)
-    tells_of_files = True
+    traits = Traits(feeds_itself=True, alone_from=2, tables=(FEED,), names_files=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

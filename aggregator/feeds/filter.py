@@ -14,6 +14,7 @@ import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, Size, TargetQueue
 from aggregator.config.tables import FEED
+from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.filtering.downloads import Downloads
@@ -32,8 +33,9 @@ from aggregator.feeds.naming.layout import (
 from aggregator.feeds.reading.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
 from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.files.faults import fault_of_message, stage_wide
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Outcome, Send, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 
 
 class Filter(Stage):
@@ -53,9 +55,7 @@ class Filter(Stage):
     Source: docs/feeds.md.
     """
 
-    exclusive = True
-    tables = (FEED,)
-    tells_of_files = True
+    traits = Traits(exclusive=True, tables=(FEED,), names_files=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

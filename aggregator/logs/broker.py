@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from aggregator.config.settings import Doc, TargetQueues
+from aggregator.runtime.contract import ConsumerSettings, Outcome, Send, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Outcome, Send, Stage
 
 
 class Broker(Stage):

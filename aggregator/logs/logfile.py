@@ -7,17 +7,19 @@ from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import simplejson
 
 from aggregator.config.settings import Doc, FileMode, FilePath, Template
+from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.files.appending import AppendedFile
 from aggregator.files.names import real_name, text_of
 from aggregator.files.takeback import generation_of
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Outcome, Stage
 from aggregator.runtime.message import Message, encode_body
-from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
 
 
 class LogFile(Stage):
@@ -32,8 +34,6 @@ class LogFile(Stage):
     Source: docs/logs.md.
     """
 
-    exclusive = True
-
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
 
@@ -44,7 +44,7 @@ class LogFile(Stage):
         mode: Annotated[FileMode, Doc("the file's permissions when it is created")] = 0o640
 
     settings: Settings
-    writes: ClassVar[tuple[str, ...]] = ("logfile",)
+    traits = Traits(exclusive=True, writes=("logfile",))
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

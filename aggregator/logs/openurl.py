@@ -27,8 +27,9 @@ from aggregator.errors import ConfigError, Retry, Unavailable
 from aggregator.http.breaker import Breaker, Trouble
 from aggregator.http.endpoint import Answer, Endpoint, Unanswered
 from aggregator.http.ratelimit import Pace
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Drop, Outcome, Send, Stage
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import ConsumerSettings, Context, Drop, Outcome, Send, Stage
 
 _FUNCTIONS = ("parseline", "get_openurl_params")
 _PIRUS2_OPTIONS = {

@@ -6,12 +6,13 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
 
 from aggregator.config.settings import Bounds, Doc, FilePath, Size, TargetQueue, Text, choice, parse_words
+from aggregator.config.traits import Traits
 from aggregator.files.names import name_of, text_of
 from aggregator.logs.following.firstlook import FirstLook
 from aggregator.logs.following.followedfile import FollowedFile
@@ -24,7 +25,8 @@ from aggregator.logs.following.position import Position, load_position
 from aggregator.logs.following.readnotes import ReadNotes
 from aggregator.logs.following.resume import SINCE, take_up
 from aggregator.logs.following.rotation import Folders
-from aggregator.runtime.stage import Context, Cursor, Former, Send, Source, SourceOutcome, SourceSettings
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Former, Send, Source, SourceOutcome, SourceSettings
 
 _TURNS = 10
 """So many batches are yielded in one poll at most, so that the worker gets to look at its signals."""
@@ -56,7 +58,7 @@ class Tail(Source):
         maxline: Annotated[Size, Doc("longer lines are cut at so many bytes"), Bounds(256, 64 * 1024**2)] = 1024**2
 
     settings: Settings
-    reads: ClassVar[tuple[str, ...]] = ("logfile",)
+    traits = Traits(exclusive=True, reads=("logfile",))
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

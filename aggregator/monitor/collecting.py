@@ -23,7 +23,7 @@ def idle_parts(
     found = list(_feeds(config, feeds, enabled))
     yield from found
     if not found and not any(_collects(program, config, comes_from_outside) for program in _only(config, enabled)):
-        sources = [p.section for p in config.programs.values() if p.is_source or p.circulates]
+        sources = [p.section for p in config.programs.values() if p.is_source or p.traits.feeds_itself]
         text = "nothing is collected: no section brings messages in"
         do = "Add a section that does, with stage = tail or with stage = download and feeds, to loglines.cfg."
         if sources:
@@ -66,7 +66,7 @@ def _collects(program: Program, config: Config, comes_from_outside: Callable[[st
 
     A program that is not ours may collect without a queue; but `process_` is the name of those that only help.
     """
-    if program.is_source or program.circulates:
+    if program.is_source or program.traits.feeds_itself:
         return True
     if program.listens is None:
         return program.kind == "command" and not program.section.startswith("process_")

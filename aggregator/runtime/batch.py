@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from aggregator.runtime.contract import Drop, Outcome, Send
 from aggregator.runtime.message import History, Message, encode_body, write_history
-from aggregator.runtime.stage import Drop, Outcome, Send
 
 LONGEST_DELAY_S = 100 * 365 * 86400.0
 

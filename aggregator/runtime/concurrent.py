@@ -9,9 +9,10 @@ from typing import Any
 
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.consumer import ConsumerWorker
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Stage
 from aggregator.runtime.message import Message
 from aggregator.runtime.queue import Queue
-from aggregator.runtime.stage import Context, Stage
 
 STATUS_S = 0.2
 """How often a worker with messages in flight looks whether it was told to stop."""

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from aggregator.errors import CursorMoved, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Stage
 from aggregator.runtime.handling import Handler
 from aggregator.runtime.message import Message
 from aggregator.runtime.queue import Claim, Queue
-from aggregator.runtime.stage import Context, Cursor, Stage
 from aggregator.runtime.worker import BLOCK_S, FULL_S, Worker
 
 _T = TypeVar("_T")
@@ -92,9 +93,9 @@ class ConsumerWorker(Worker):
             self._wait(claim)
 
     def _watch_clock(self) -> None:
-        """Start anew when the clock was set back: what circulates would rest until it has caught up."""
+        """Start anew when the clock was set back: its timers would rest until the clock has caught up."""
         ahead_s = self.context.clock() - time.monotonic()
-        if self.stage.circulates and ahead_s < self._ahead_s - SET_BACK_S:
+        if self.stage.traits.feeds_itself and ahead_s < self._ahead_s - SET_BACK_S:
             raise Superseded(f"the clock was set back by {self._ahead_s - ahead_s:.0f} s: starting anew")
         self._ahead_s = max(self._ahead_s, ahead_s)
 

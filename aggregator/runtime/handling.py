@@ -7,8 +7,9 @@ import traceback
 
 from aggregator.errors import Reject, Retry, Unavailable
 from aggregator.runtime.batch import Batch
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import ConsumerSettings, Outcome, Stage
 from aggregator.runtime.message import History, Message, ascii_text
-from aggregator.runtime.stage import ConsumerSettings, Context, Outcome, Stage
 
 
 class Handler:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregator.runtime.connection import AWAY, REFUSED, connect, refusal, warnings_about
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Source, Stage
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.queue import Identity, Queue
-from aggregator.runtime.stage import Context, Source, Stage
 from aggregator.runtime.worker import RedisAway, Worker
 
 
@@ -64,7 +65,7 @@ def make_worker(
         settings.listento,
         limits=limits,
         maxdeliveries=settings.maxdeliveries,
-        alone_from=stage_class.alone_from,
+        alone_from=stage_class.traits.alone_from,
     )
     stage = stage_class(settings, context)
     if getattr(settings, "concurrency", 1) > 1:

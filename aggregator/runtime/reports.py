@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from aggregator.runtime.context import Report
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import ascii_text
 from aggregator.runtime.scripts import script
-from aggregator.runtime.stage import Report
 
 FIELD = "report:"
 MOST = 50

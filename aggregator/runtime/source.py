@@ -8,8 +8,9 @@ from functools import partial
 
 from aggregator.errors import Unavailable
 from aggregator.runtime.batch import Batch
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Drop, Send, Source
 from aggregator.runtime.queue import Queue
-from aggregator.runtime.stage import Context, Cursor, Drop, Send, Source
 from aggregator.runtime.worker import FULL_S, Worker
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aggregator.config.instance import read_line
 from aggregator.files.durable import write_durably
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 
 class StateNote(NamedTuple):

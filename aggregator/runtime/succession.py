@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Former, Source, Stage
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.neighbours import write_root
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.scripts import script
-from aggregator.runtime.stage import Context, Former, Source, Stage
 
 PAGE = 2000
 """So many messages are moved in one script."""

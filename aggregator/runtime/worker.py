@@ -18,6 +18,8 @@ from aggregator import __version__
 from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.connection import AWAY, REFUSED, is_full, refusal
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Source, Stage
 from aggregator.runtime.heartbeat import Heartbeat
 from aggregator.runtime.keys import resolve
 from aggregator.runtime.message import ascii_text
@@ -25,7 +27,6 @@ from aggregator.runtime.neighbours import refuse_another, write_root
 from aggregator.runtime.outages import REMEMBERED_S, Outages, read_outages
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.reports import Reporting, read_reports
-from aggregator.runtime.stage import Context, Source, Stage
 from aggregator.runtime.statenote import note_state, read_note
 from aggregator.runtime.succession import StillRuns, Succession
 

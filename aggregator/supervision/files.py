@@ -250,7 +250,7 @@ def _digest(config: Config, program: Program) -> str:
     elif not program.section.startswith("process_"):
         parts += [config.raw.get("redis"), config.raw.get("aggregator"), config.redis.url.startswith("unix:")]
         parts += [config.depth_limit(queue) for queue in program.feeds]
-        parts += [config.tables.digest(prefix) for prefix in getattr(program.stage_class, "tables", ())]
+        parts += [config.tables.digest(prefix) for prefix in program.traits.tables]
         for name in program.plugins:
             parts += [raw for section, raw in config.raw.items() if section == name or section.startswith(f"{name}_")]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

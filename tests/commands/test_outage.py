@@ -43,7 +43,7 @@ logfile = data/other.log
 """
 PICKY = """
 from aggregator.errors import ConfigError
-from aggregator.runtime.stage import Stage
+from aggregator.runtime.contract import Stage
 
 class Picky(Stage):
     def start(self):

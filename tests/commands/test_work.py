@@ -67,7 +67,7 @@ def test_a_stage_of_the_instances_own_plugins_is_run(site: Site) -> None:
     plugins.mkdir()
     (plugins / "__init__.py").touch()
     (plugins / "stages_of_mine.py").write_text(
-        "from aggregator.runtime.stage import Drop, Stage\n"
+        "from aggregator.runtime.contract import Drop, Stage\n"
         "class Nothing(Stage):\n"
         "    def handle(self, message):\n"
         "        yield Drop('mine')\n"
@@ -93,7 +93,7 @@ def test_what_a_stranger_says_stays_on_one_line_of_the_log(site: Site) -> None:
     plugins = site.root / "plugins"
     plugins.mkdir()
     (plugins / "stages_of_mine.py").write_text(
-        "from aggregator.runtime.stage import Stage\n"
+        "from aggregator.runtime.contract import Stage\n"
         "class Nothing(Stage):\n"
         "    def handle(self, message):\n"
         "        raise RuntimeError(message.body['said'])\n"

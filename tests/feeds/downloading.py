@@ -13,8 +13,9 @@ from aggregator.config.tables import FeedTable
 from aggregator.feeds.download import Download
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, decode
 from aggregator.feeds.settings.table import Feed, FeedSettings, make_feed
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Drop, Send
 from aggregator.runtime.message import History, Message
-from aggregator.runtime.stage import Context, Cursor, Drop, Send
 
 NOW = 1_800_000_000.0
 

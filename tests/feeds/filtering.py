@@ -16,8 +16,9 @@ from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
 from aggregator.feeds.messages.ticks import Downloaded, Filtered
 from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Send
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import Context, Send
 from tests.feeds.downloading import make
 
 NOW_MS = 1_800_000_000_000

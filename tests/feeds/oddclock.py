@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from aggregator.config.loading import load
+from aggregator.runtime.context import Context
 from aggregator.runtime.process import log_to_stdout, make_worker
-from aggregator.runtime.stage import Context
 
 if __name__ == "__main__":
     root, ahead = Path(sys.argv[1]), Path(sys.argv[2])

@@ -12,8 +12,9 @@ import simplejson
 from aggregator.config.settings import parse_settings
 from aggregator.feeds.bundle.bundles import Contents, read_bundle
 from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Drop, Send, Stage
 from aggregator.runtime.message import Message, encode_body
-from aggregator.runtime.stage import Context, Cursor, Drop, Send, Stage
 from tests.feeds.bundles import HOUR
 
 FEED = "nyct"

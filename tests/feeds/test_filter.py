@@ -20,8 +20,8 @@ from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
 from aggregator.feeds.filtering.state import decode_state
 from aggregator.feeds.messages.ticks import Missed
+from aggregator.runtime.contract import Send
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import Send
 from tests.feeds.captures import capture, subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
 

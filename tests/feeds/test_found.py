@@ -22,9 +22,9 @@ from aggregator.feeds.fetching.partialfile import PartialFile
 from aggregator.feeds.filtering.state import decode_state
 from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.runtime.contract import Drop
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import History, Message
-from aggregator.runtime.stage import Drop
 from aggregator.stores import open_store
 from aggregator.stores.settings import StoreSettings
 from aggregator.supervision import build

@@ -16,7 +16,8 @@ import simplejson
 
 from aggregator.config.settings import parse_settings
 from aggregator.logs.tail import Tail
-from aggregator.runtime.stage import Context, Cursor, Send, Source, Stage
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Send, Source, Stage
 
 _Component = TypeVar("_Component", Stage, Source)
 

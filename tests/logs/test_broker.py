@@ -6,8 +6,8 @@ import pytest
 
 from aggregator.errors import Reject
 from aggregator.logs.broker import Broker
+from aggregator.runtime.contract import Send
 from aggregator.runtime.message import Message
-from aggregator.runtime.stage import Send
 from tests.logs.driving import make
 
 

@@ -18,8 +18,8 @@ import trustme
 from aggregator.config.settings import parse_settings
 from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.logs.openurl import OpenUrl, mask, query_of
+from aggregator.runtime.contract import Drop, Outcome, Send
 from aggregator.runtime.message import History, Message
-from aggregator.runtime.stage import Drop, Outcome, Send
 from tests.logs.driving import make
 from tests.logs.trackers import Connection, in_turn, status, tracker
 from tests.servers import free_port, wait_until

@@ -19,8 +19,8 @@ import zstandard
 
 from aggregator.logs.following.openfile import PlainFile
 from aggregator.logs.tail import Tail
+from aggregator.runtime.contract import Cursor, Send
 from aggregator.runtime.message import encode_body
-from aggregator.runtime.stage import Cursor, Send
 from tests.logs.driving import Tailing, descriptors, make, nobody, real_lines
 
 

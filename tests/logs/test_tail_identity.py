@@ -11,7 +11,7 @@ import pytest
 
 from aggregator.config.settings import parse_settings
 from aggregator.logs.tail import Tail
-from aggregator.runtime.stage import Former
+from aggregator.runtime.contract import Former
 from tests.logs.driving import Tailing, make
 from tests.logs.test_tail import numbered, write
 

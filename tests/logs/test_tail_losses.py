@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.runtime.stage import Report
+from aggregator.runtime.context import Report
 from tests.logs.driving import Tailing
 from tests.logs.test_tail import numbered, write
 

@@ -9,11 +9,11 @@ from typing import Any
 import simplejson
 
 from aggregator.runtime.batch import Batch
+from aggregator.runtime.contract import Send
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, read_account
 from aggregator.runtime.message import Message
 from aggregator.runtime.queue import Identity, Queue
-from aggregator.runtime.stage import Send
 
 
 class Desk:

@@ -13,13 +13,12 @@ from typing import Annotated
 import simplejson
 
 from aggregator.config.settings import Bounds, Doc, Integer, TargetQueue
+from aggregator.config.traits import Traits
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError, Reject, Retry, Unavailable
 from aggregator.runtime import heartbeat
-from aggregator.runtime.message import Message
-from aggregator.runtime.process import log_to_stdout, make_worker
-from aggregator.runtime.stage import (
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import (
     ConsumerSettings,
-    Context,
     Cursor,
     Drop,
     Outcome,
@@ -29,6 +28,8 @@ from aggregator.runtime.stage import (
     SourceSettings,
     Stage,
 )
+from aggregator.runtime.message import Message
+from aggregator.runtime.process import log_to_stdout, make_worker
 from aggregator.runtime.worker import RedisAway
 
 
@@ -115,7 +116,7 @@ class Seeder(Obedient):
 class Sink(Stage):
     """Append to a file, its length in the same commit; the smallest exactly-once sink."""
 
-    exclusive = True
+    traits = Traits(exclusive=True)
 
     def start(self) -> None:
         self.path = self.context.root / "sink"

@@ -14,8 +14,8 @@ from redis.exceptions import OutOfMemoryError
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, Superseded
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.connection import AWAY, connect
+from aggregator.runtime.contract import Send
 from aggregator.runtime.message import History
-from aggregator.runtime.stage import Send
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, beat, begun, bodies, forward, order, raws, state
 from tests.servers import RedisServer, free_port, wait_until

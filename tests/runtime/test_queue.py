@@ -8,8 +8,8 @@ import pytest
 
 from aggregator.errors import Superseded
 from aggregator.runtime.batch import Batch
+from aggregator.runtime.contract import Send
 from aggregator.runtime.message import History
-from aggregator.runtime.stage import Send
 from tests.runtime.desk import Desk, bodies, forward, raws
 from tests.servers import wait_until
 

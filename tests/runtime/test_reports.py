@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from aggregator.runtime.context import Context
 from aggregator.runtime.reports import MOST, MOST_LASTING, Told, acknowledge, lasting_reports
 from aggregator.runtime.roster import roster
-from aggregator.runtime.stage import Context
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, beat, order
 from tests.servers import wait_until

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from aggregator.runtime.connection import connect
+from aggregator.runtime.context import Context
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.queue import Identity, Queue
-from aggregator.runtime.stage import Context
 from aggregator.runtime.statenote import note_state, read_note
 from tests.servers import RedisServer
 

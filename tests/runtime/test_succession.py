@@ -12,10 +12,11 @@ import pytest
 from aggregator.errors import ConfigError
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.connection import Unwritable
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Former, Source
 from aggregator.runtime.message import History
 from aggregator.runtime.neighbours import refuse_another, write_root
 from aggregator.runtime.queue import Identity, Queue
-from aggregator.runtime.stage import Context, Former, Source
 from aggregator.runtime.succession import StillRuns, Succession, move
 from tests.runtime.desk import Desk, bodies, raws
 

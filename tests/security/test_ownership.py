@@ -50,11 +50,12 @@ timestamp = plugins.mine:moment
 PLUGIN = """
 from pathlib import Path
 from typing import Annotated
-from aggregator.runtime.stage import ConsumerSettings, Stage
+from aggregator.config.traits import Traits
+from aggregator.runtime.contract import ConsumerSettings, Stage
 from aggregator.config.settings import Doc, Duration, TargetQueues
 Path({executed!r}).touch()
 class Mine(Stage):
-    tables = ("feed_",)
+    traits = Traits(tables=("feed_",))
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         fanout: Annotated[TargetQueues, Doc("x")]
         timeout: Annotated[Duration, Doc("x")] = 77.0

@@ -13,7 +13,8 @@ from aggregator.feeds.fetching import schedule
 from aggregator.feeds.messages.ticks import DueTick
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
-from aggregator.runtime.stage import Context, Cursor
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor
 
 CURSOR = "feed:"
 SEEN = "seen:"

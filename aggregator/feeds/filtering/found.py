@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from aggregator.runtime.stage import Cursor
+from aggregator.runtime.contract import Cursor
 
 FOUND = "found:"
 LOOK_EVERY_S = 60.0

@@ -22,7 +22,8 @@ from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.naming.layout import Download, FeedFolders, parse_download
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
-from aggregator.runtime.stage import Context, Cursor
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor
 
 UNTOLD_AFTER_S = 60.0
 """A body is told of in the moment in which it is whole. One that is older, while no message waits, was told of to

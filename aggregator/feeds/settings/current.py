@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from aggregator.feeds.settings.table import Feed
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 
 class Configured:

@@ -10,7 +10,7 @@ from aggregator.errors import Reject, Retry
 from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.reading.timestamps import Corrupt, Fetched, Reader, is_builtin, read_published, resolve
 from aggregator.feeds.settings.current import Configured
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 
 class About(NamedTuple):

@@ -23,7 +23,7 @@ from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import NotedFile
 from aggregator.logs.following.recognise import locate, named_by, unknown, untaken
 from aggregator.logs.following.rotation import BeingRenamed, Beside, Entry, Folders
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 
 class FollowedLog:

@@ -15,7 +15,7 @@ from aggregator.logs.following.openfile import OpenFile, key_of
 from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import NotedFile
 from aggregator.logs.following.vanished import Vanished
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 GONE_KEPT_S = 7 * 86400.0
 """How long the position of a file that is gone is kept: it may return with a mount or a backup."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from aggregator.logs.following.openfile import OpenFile, key_of, open_file
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 GAP_S = 60.0
 """A path that was there may be missing for so long, between a rotation and the next line, without being reported."""

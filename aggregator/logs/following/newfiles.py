@@ -9,7 +9,7 @@ from aggregator.files.names import text_of
 from aggregator.logs.following.livepath import GAP_S
 from aggregator.logs.following.openfile import OpenFile
 from aggregator.logs.following.rotation import BeingRenamed, Entry, open_entry
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 MTIME_SLACK_S = 3600.0
 """A rotated log nobody knows is new unless it was last changed this long before the newest one known: older ones are

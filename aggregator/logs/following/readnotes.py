@@ -16,7 +16,7 @@ import msgspec
 from aggregator.files.names import name_of, text_of
 from aggregator.logs.following.openfile import OpenFile, key_of, text_in
 from aggregator.logs.following.position import Position
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 FOLDER = Path("data", "logs")
 _EVERY_S = 1.0

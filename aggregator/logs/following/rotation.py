@@ -14,7 +14,7 @@ from aggregator.files.names import text_of
 from aggregator.files.rotatednames import bases_among, sort_key
 from aggregator.logs.following.openfile import CODECS, OpenFile, end_of_text, key_of, open_file
 from aggregator.logs.following.position import TextAt
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 
 class Entry(NamedTuple):

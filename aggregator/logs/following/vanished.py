@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aggregator.files.rotatednames import is_dated
 from aggregator.logs.following.followedfile import SETTLE_S, WATCH_S, FollowedFile
 from aggregator.logs.following.readnotes import ReadNotes
-from aggregator.runtime.stage import Context
+from aggregator.runtime.context import Context
 
 _MOST = 20
 """So many files are shown by name: where more are gone, it is a folder or a mount."""

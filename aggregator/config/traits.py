@@ -1,0 +1,25 @@
+"""What the configuration must know of a stage beside its options."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Traits(NamedTuple):
+    """What is special about a stage."""
+
+    exclusive: bool = False
+    """True when a second process of the section could only stand in the way: numprocs must be 1."""
+    tables: tuple[str, ...] = ()
+    """The tables of sections that the stage reads, such as `feed`: a change in one of them restarts its workers."""
+    writes: tuple[str, ...] = ()
+    """The options that name a file that the stage appends to."""
+    reads: tuple[str, ...] = ()
+    """The options that name files that the stage follows: paths and globs."""
+    names_files: bool = False
+    """True when messages of the stage name files of this machine, so that no other machine may take them."""
+    feeds_itself: bool = False
+    """True when the stage sends the messages of its own queue, so that nobody else needs to feed it."""
+    alone_from: int = 1
+    """A message that lost this many workers is handed out alone. More than 1 where messages are slow and rarely at
+    fault, so that one kill does not make many of them wait for one another."""

@@ -1,0 +1,175 @@
+"""What a stage is told of where it runs, and by what it tells of itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from aggregator.config.tables import FeedTable
+from aggregator.errors import ConfigError
+
+
+class Report(NamedTuple):
+    """Something that a human should know of: what `aggregator health` shows under a stable code."""
+
+    code: str
+    """A constant word such as `follows_nothing`; monitors match it."""
+    about: str
+    """The file, feed or queue it is about; empty when it is the section as a whole."""
+    text: str
+    do: str
+    """What to do about it, as one sentence."""
+    level: Literal["error", "warning"]
+    lasting: bool
+    """True for a loss that has happened: it stays, also when the process ends, until an operator acknowledges it."""
+    since: float
+    """Unix seconds."""
+
+
+def _no_store(name: str) -> Any:
+    raise ConfigError(f"[store_{name}]: no such section")
+
+
+class Context:
+    """What the worker tells a stage about where it runs.
+
+    `root` is the instance's folder, `cursors` the positions this section committed before (read-only),
+    `config_parser()` all of loglines.cfg for plugins that want it, `clock` the time in Unix seconds.
+    `feeds()` reads the feeds as they are configured now (a `tables.FeedTable`), `store_settings(name)` the options of
+    a section `[store_NAME]` (ConfigError when there is none). `shares_redis` is false when Redis is the instance's own.
+    `instance_id` is made with the instance's folder, `state_id` with the state in Redis: an emptied Redis, or another
+    namespace, has another one. A note on the disk that names another state says nothing of this one. The worker sets
+    `state_id` before the stage starts. `machine` tells machines of one host name apart.
+    `built` and `digest` say which build the section runs; `sections` are all that it has, `belongings` what each of
+    them works on, and `queues` (names as in Redis) all that they read: state of others belongs to nobody any more,
+    where these are known. `read_before` are the queues that earlier builds had the section read, though it may never
+    have run so.
+    """
+
+    def __init__(
+        self,
+        *,
+        section: str,
+        number: int,
+        node: str,
+        root: Path,
+        config_parser: Callable[[], RawConfigParser] = RawConfigParser,
+        cursors: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+        feeds: Callable[[], FeedTable] = lambda: FeedTable({}, (), ()),
+        store_settings: Callable[[str], Any] = _no_store,
+        shares_redis: bool = False,
+        instance_id: str = "",
+        state_id: str = "",
+        machine: str = "",
+        built: int = 0,
+        digest: str = "",
+        sections: Collection[str] = (),
+        queues: Collection[str] = (),
+        belongings: Mapping[str, Collection[str]] | None = None,
+        read_before: Collection[str] = (),
+    ) -> None:
+        self.section = section
+        self.number = number
+        self.node = node
+        self.root = root
+        self.config_parser = config_parser
+        self.cursors: Mapping[str, str] = cursors if cursors is not None else {}
+        self.clock = clock
+        self.feeds = feeds
+        self.store_settings = store_settings
+        self.shares_redis = shares_redis
+        self.instance_id = instance_id
+        self.state_id = state_id
+        self.machine = machine
+        self.built = built
+        self.digest = digest
+        self.sections = sections
+        self.queues = queues
+        self.belongings: Mapping[str, Collection[str]] = belongings if belongings is not None else {}
+        self.read_before = read_before
+        self.log = logging.getLogger(section)
+        self._counts: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self.notes: dict[str, str] = {}
+        self.reports: dict[tuple[str, str], Report] = {}
+        """What the stage reports now, by code and about. Never changed in place: every change is a new object."""
+        self._known_since: Mapping[tuple[str, str], float] = {}
+        self._known_until = 0.0
+        self.stopping = False
+        """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter of this section; it reaches the books with the next commit. Safe to call from a thread."""
+        if not isinstance(by, int):
+            raise TypeError(f"counters count whole things (found {by!r} for {name})")
+        with self._lock:
+            self._counts[name] = self._counts.get(name, 0) + by
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted since the last commit."""
+        with self._lock:
+            return dict(self._counts)
+
+    def take_counts(self) -> dict[str, int]:
+        """Return what was counted since the last call."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        return counts
+
+    def note(self, name: str, text: str) -> None:
+        """Show a fact of this worker in `aggregator status` (a breaker's state, a file's name)."""
+        self.notes[name] = text
+
+    def report(
+        self,
+        code: str,
+        text: str,
+        do: str,
+        *,
+        about: str = "",
+        level: Literal["error", "warning"] = "warning",
+        lasting: bool = False,
+        since: float = 0.0,
+    ) -> None:
+        """Have `aggregator health` show something until `withdraw`; log it at WARNING when it is new.
+
+        Reported again, it keeps the time since when it has been so; `since` says that it began before it was noticed.
+        """
+        with self._lock:
+            known = self.reports.get((code, about))
+            if known is None:
+                self.log.warning("%s about=%s text=%s", code, about, text)
+                before = self._known_since.get((code, about), 0.0) if self.clock() < self._known_until else 0.0
+                since = before or since or self.clock()
+            else:
+                since = known.since
+            report = Report(code, about, text, do, level, lasting, since)
+            if report != known:
+                # a new dict: the heartbeat's thread may be reading the old one
+                self.reports = {**self.reports, (code, about): report}
+
+    def withdraw(self, code: str, about: str = "") -> None:
+        """Let a report go: it is so no more."""
+        with self._lock:
+            if (code, about) in self.reports:
+                self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
+            if (code, about) in self._known_since:
+                self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
+
+    def recall(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
+        """Keep the beginnings of what the incarnation before this one reported, by code and about: no restart ends it.
+
+        What is not reported again within `for_s` seconds was over, and begins anew when it comes again.
+        """
+        self._known_since, self._known_until = since, self.clock() + for_s
+
+    def path(self, text: str) -> Path:
+        """Return a configured path; a relative one starts at the instance's folder."""
+        return self.root / text
