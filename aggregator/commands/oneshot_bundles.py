@@ -11,10 +11,10 @@ from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation, redis_of
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
-from aggregator.feeds.compress import REARMED
+from aggregator.feeds.compress import period_states
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.ticks import decode, encode
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.layout import FeedFolders, write_stamp
 from aggregator.runtime.message import read_entry
 from aggregator.runtime.queue import Identity
 
@@ -40,11 +40,10 @@ def compress(invocation: Invocation, args: argparse.Namespace) -> int:
 def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
-        for name in client.hkeys(keys.cursors(owner)):
-            if name == REARMED.encode():
-                continue
-            feed, _, start = name.decode().rpartition("/")
-            yield Close(feed=feed, start=start, force=True)
+        cursors = {name.decode(): text.decode() for name, text in client.hgetall(keys.cursors(owner)).items()}
+    for (feed, start), (_, is_open) in period_states(cursors).items():
+        if is_open:
+            yield Close(feed=feed, start=write_stamp(start), force=True)
 
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +74,7 @@ def _untold(foreground: Foreground) -> Iterator[Bundle]:
         entries = client.zrange(keys.delayed(foreground.queue), 0, -1)
         entries += client.lrange(keys.returned(foreground.queue), 0, -1)
     waiting = [decode(read_entry(entry).raw, Bundle, Remove, Unite) for entry in entries]
-    # those that are to be tried again, and those that are stored and to be removed
+    # those that are to be tried again, and those that an older version stored and is to remove
     told = {order.file for order in waiting if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -28,9 +28,9 @@ from aggregator.runtime.contract import (
     SourceSettings,
     Stage,
 )
+from aggregator.runtime.loop import RedisAway
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import log_to_stdout, make_worker
-from aggregator.runtime.worker import RedisAway
 
 
 class Obedient(Stage):
@@ -128,11 +128,11 @@ class Sink(Stage):
         self.buffer.append(message.raw + b"\n")
         return iter(())
 
-    def settle(self) -> Mapping[str, str]:
+    def settle(self, now: float) -> Iterator[Settled]:
         with open(self.path, "ab") as file:
             file.write(b"".join(self.buffer))
         self.buffer = []
-        return {"sink": str(self.path.stat().st_size)}
+        yield Cursor("sink", str(self.path.stat().st_size))
 
 
 class Counter(Source):

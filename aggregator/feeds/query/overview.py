@@ -7,8 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 from aggregator.config.loading import Config
 from aggregator.errors import Reject
-from aggregator.feeds.fetching.chains import CURSOR as CHAIN
-from aggregator.feeds.fetching.chains import read_begun
 from aggregator.feeds.filtering.state import ARCHIVED, DAY_MS, FeedState, decode_state
 from aggregator.feeds.filtering.state import CURSOR as STATE
 from aggregator.feeds.messages.ticks import DueTick, decode
@@ -16,6 +14,8 @@ from aggregator.feeds.naming.layout import read_stamp
 from aggregator.feeds.settings.table import Feed
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import read_entry
+from aggregator.runtime.schedule import read_begun
+from aggregator.runtime.timers import pending
 
 Complaint = Literal["stale", "frozen"]
 
@@ -54,7 +54,7 @@ class FeedFacts(NamedTuple):
 def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now: float) -> list[FeedFacts]:
     """Return the facts of all configured feeds, by name."""
     states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter", STATE)}
-    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", CHAIN)}
+    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", "feed:")}
     due = {tick.feed: tick for tick in _due(config, client, keys)}
     until = _archived(config, client, keys)
     return [
@@ -90,6 +90,7 @@ def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
         if program.stage_name == "download" and program.listens:
             queue = resolve(program.listens, config.node)
             waiting: Iterable[bytes] = (
+                *(timer.body for timer in pending(client, keys, queue)),
                 *client.zrange(keys.delayed(queue), 0, -1),
                 *client.lrange(keys.returned(queue), 0, -1),
                 *client.lrange(keys.queue(queue), 0, -1),

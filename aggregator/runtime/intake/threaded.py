@@ -1,4 +1,4 @@
-"""The worker of a stage that keeps several messages in flight."""
+"""Keep several messages of a queue in flight, each in a thread of its own, and commit them as they are done."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from functools import partial
 from typing import Any
 
 from aggregator.runtime.batch import Batch
-from aggregator.runtime.consumer import ConsumerWorker
-from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Stage
+from aggregator.runtime.intake.serial import SerialIntake
+from aggregator.runtime.loop import Loop
+from aggregator.runtime.memory import Memory
 from aggregator.runtime.message import Message
-from aggregator.runtime.queue import Queue
 
 STATUS_S = 0.2
 """How often a worker with messages in flight looks whether it was told to stop."""
 
 
-class ConcurrentWorker(ConsumerWorker):
-    """Keep several messages in flight, and commit them as they are done."""
+class ThreadedIntake(SerialIntake):
+    """Claim while there are free threads, wait for some to be done, commit those."""
 
-    def __init__(self, queue: Queue, stage: Stage, context: Context, *, patience_s: float = 600.0) -> None:
-        super().__init__(queue, stage, context, patience_s=patience_s)
+    def __init__(self, loop: Loop, stage: Stage, memory: Memory) -> None:
+        super().__init__(loop, stage, memory)
         self.concurrency: int = stage.settings.concurrency
         self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="handle")
         self._in_flight: dict[Future[Any], Message] = {}
@@ -44,7 +44,7 @@ class ConcurrentWorker(ConsumerWorker):
         if self._in_flight:
             patience_s = STATUS_S
             if claim is None or not claim.full:
-                self._show("busy")
+                self.loop.show("busy")
                 # what is due already was not handed out for a reason, which only time or a commit ends
                 if claim is not None and claim.due_s:
                     patience_s = min(claim.due_s, STATUS_S)
@@ -52,21 +52,16 @@ class ConcurrentWorker(ConsumerWorker):
         elif claim is not None and not claim.full:
             self._rest(claim)
 
-    def run(self) -> int:
-        """Work until told to stop; what is in flight then is finished first."""
+    def finish(self) -> None:
+        """Return what no thread has begun, so that the process ends after one round of messages at most."""
         try:
-            return super().run()
+            self._give_back()
+            while self._in_flight:
+                self._collect()
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _loop(self) -> None:
-        super()._loop()
-        self._give_back()
-        while self._in_flight:
-            self._collect()
-
     def _give_back(self) -> None:
-        """Return what no thread has begun, so that the process ends after one round of messages at most."""
         batch = Batch()
         for future in [future for future in self._in_flight if future.cancel()]:
             batch.put_back(self._in_flight.pop(future))
