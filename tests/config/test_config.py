@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,13 +39,6 @@ stage = tests.samplestages:Keeper
 listento = asked
 logfile = asked.log
 """
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder with a short path: sockets do not fit below pytest's own when tests run side by side."""
-    with tempfile.TemporaryDirectory(prefix="aggregator-test-") as folder:
-        yield Path(folder)
 
 
 def configure(root: Path, text: str, only: str | None = None, mode: int = 0o644) -> Config:

@@ -9,8 +9,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +19,10 @@ from aggregator.config.loading import Config, load
 from aggregator.errors import ConfigError
 from aggregator.supervision import build, carry_out, disable, enable, plan
 from aggregator.supervision.files import log_files
+from tests.instance import PROJECT
 from tests.logs.driving import nobody
 
+SCRIPT = PROJECT / "create_supervisord_config.py"
 REDIS = "[redis]\nurl = redis://:hush@localhost/0\n"
 TWO = "[process_a]\ncommand = sleep 1000\n[process_b]\ncommand = sleep 2000\n"
 PIPELINE = """[logger_in]
@@ -36,13 +36,6 @@ numprocs = 2
 [sampleplugin]
 pattern = x
 """
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder with a short path: sockets do not fit below pytest's own when tests run side by side."""
-    with tempfile.TemporaryDirectory(prefix="aggregator-test-") as folder:
-        yield Path(folder)
 
 
 def configure(root: Path, text: str) -> Config:
@@ -207,9 +200,8 @@ def test_the_command_tells_by_its_exit_code(tmp_path: Path, capsys: pytest.Captu
 
 def test_the_script_is_the_command(tmp_path: Path) -> None:
     configure(tmp_path, TWO)
-    script = Path(__file__).parent.parent / "create_supervisord_config.py"
 
-    done = subprocess.run([sys.executable, script, "-r", tmp_path, "-q"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, SCRIPT, "-r", tmp_path, "-q"], capture_output=True, text=True, check=True)
 
     assert done.stdout == ""
     assert (tmp_path / "supervisord.conf").exists()
@@ -217,12 +209,11 @@ def test_the_script_is_the_command(tmp_path: Path) -> None:
 
 def test_a_reader_of_the_script_that_goes_away_is_no_error(tmp_path: Path) -> None:
     configure(tmp_path, TWO)
-    script = Path(__file__).parent.parent / "create_supervisord_config.py"
     read, write = os.pipe()
     os.close(read)
 
     done = subprocess.run(
-        [sys.executable, script, "-r", tmp_path, "--dry-run"], stdout=write, stderr=subprocess.PIPE, check=False
+        [sys.executable, SCRIPT, "-r", tmp_path, "--dry-run"], stdout=write, stderr=subprocess.PIPE, check=False
     )
     os.close(write)
 
@@ -231,7 +222,7 @@ def test_a_reader_of_the_script_that_goes_away_is_no_error(tmp_path: Path) -> No
 
 def test_the_script_finds_the_python_that_everything_was_installed_for(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
-    shutil.copy(Path(__file__).parent.parent / "create_supervisord_config.py", tmp_path)
+    shutil.copy(SCRIPT, tmp_path)
     configure(tmp_path, TWO)
     command = [tmp_path / "bare/bin/python", tmp_path / "create_supervisord_config.py", "-r", tmp_path, "-q"]
 
@@ -494,9 +485,8 @@ def test_half_a_file_of_a_killed_build_goes_with_the_next(tmp_path: Path) -> Non
 
 def test_two_builds_at_the_same_time_are_as_good_as_one(tmp_path: Path) -> None:
     configure(tmp_path, TWO + PIPELINE)
-    script = Path(__file__).parent.parent / "create_supervisord_config.py"
-    command = [sys.executable, script, "-r", tmp_path, "-q"]
-    environment = {**os.environ, "PYTHONPATH": str(script.parent)}
+    command = [sys.executable, SCRIPT, "-r", tmp_path, "-q"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
 
     running = [subprocess.Popen(command, env=environment) for _ in range(3)]
 
