@@ -15,9 +15,8 @@ from aggregator.feeds.query.retrieve import retrieve
 from aggregator.stores import open_store
 from tests.feeds.archives import folder_store, manifest, published, store_bundle, store_hour, ticks_of
 from tests.feeds.retrieving import STAMP, fetch, tree
+from tests.processes import PROJECT
 from tests.stores.servers import Proxy
-
-PROJECT = Path(__file__).parents[2]
 
 
 def test_a_second_time_nothing_is_fetched(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from aggregator.config.loading import Config, load
 from aggregator.runtime.connection import connect
 from aggregator.supervision import Control, SupervisorError, build, disable, enable
 from aggregator.supervision.redisserver import find_server
-from tests.instance import PROJECT
+from tests.processes import PROJECT
 from tests.servers import alive, free_port, redis_binaries, wait_until
 
 TWO = "[redis]\n[process_a]\ncommand = sleep 1000\n[process_b]\ncommand = sleep 2000\n"

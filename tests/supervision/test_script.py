@@ -14,7 +14,7 @@ import pytest
 from aggregator.commands.generator import main
 from aggregator.config.loading import load
 from aggregator.supervision import plan
-from tests.instance import PROJECT
+from tests.processes import PROJECT
 from tests.supervision.building import PIPELINE, TWO, configure, snapshot
 
 SCRIPT = PROJECT / "create_supervisord_config.py"
