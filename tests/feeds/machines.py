@@ -18,9 +18,9 @@ from aggregator.runtime.ledger import Account, accounts
 from aggregator.runtime.message import encode_body
 from aggregator.stores.store import Store
 from aggregator.supervision import build
+from tests.processes import PROJECT
 from tests.servers import wait_until
 
-PROJECT = Path(__file__).parents[2]
 SECTIONS = ("worker_compress", "worker_archive")
 
 

@@ -31,9 +31,10 @@ from aggregator.supervision import build
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
-from tests.feeds.machines import PROJECT, Machine, stored
+from tests.feeds.machines import Machine, stored
 from tests.feeds.stepping import FEED, Stepped, failed, held, publish
 from tests.feeds.test_archive import local_bundle, local_files, names_in
+from tests.processes import PROJECT
 from tests.servers import wait_until
 
 CAPTURES = [body for _, body in subway_captures()]

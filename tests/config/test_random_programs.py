@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,13 +36,6 @@ BEGINNINGS = ("logs/", "x", "%(here)s/", "%(process_num)d", "%%")
 OPTIONS = ("user", "exitcodes", "startsecs", "stdout_logfile_maxbytes")
 
 
-@pytest.fixture
-def root() -> Iterator[Path]:
-    """A folder with a short path, for the sockets."""
-    with tempfile.TemporaryDirectory(prefix="aggregator-test-") as folder:
-        yield Path(folder)
-
-
 def random_text(chance: random.Random) -> str:
     return "".join(chance.choices(PIECES, k=chance.randint(1, 5)))
 
@@ -61,23 +52,25 @@ def random_section(chance: random.Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_what_passes_the_check_is_read_by_supervisord(seed: int, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_passes_the_check_is_read_by_supervisord(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
     chance = random.Random(seed)
-    file = root / "loglines.cfg"
+    file = tmp_path / "loglines.cfg"
     config = None
     while config is None:
         file.write_text(f"[redis]\n{random_section(chance)}")
         try:
-            config = load(file, root)
+            config = load(file, tmp_path)
             build(config)
         except ConfigError:
             config = None
 
     options = ServerOptions()
-    options.realize(["-c", str(root / "supervisord.conf")])
+    options.realize(["-c", str(tmp_path / "supervisord.conf")])
 
     processes = [
         process for group in options.configroot.supervisord.process_group_configs for process in group.process_configs
@@ -86,4 +79,4 @@ def test_what_passes_the_check_is_read_by_supervisord(seed: int, root: Path, mon
     (program,) = config.programs.values()
     assert len(processes) == program.numprocs
     assert [os.path.realpath(log) for log in logs] == [os.path.realpath(log) for log in log_files(config, program)]
-    assert not build(load(file, root), dry_run=True).changes, file.read_text()
+    assert not build(load(file, tmp_path), dry_run=True).changes, file.read_text()

@@ -11,7 +11,7 @@ from aggregator.config.builds import KEPT, Builds
 from aggregator.config.instance import Instance
 from aggregator.config.loading import Config, load
 from aggregator.supervision import Action, build, carry_out, changes
-from tests.test_supervision import PIPELINE, TWO, configure, snapshot
+from tests.supervision.building import PIPELINE, TWO, configure, snapshot
 
 
 def current(root: Path) -> Config:

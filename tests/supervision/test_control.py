@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +18,10 @@ from aggregator.config.loading import Config, load
 from aggregator.runtime.connection import connect
 from aggregator.supervision import Control, SupervisorError, build, disable, enable
 from aggregator.supervision.redisserver import find_server
+from tests.processes import PROJECT
 from tests.servers import alive, free_port, redis_binaries, wait_until
 
-PROJECT = Path(__file__).parent.parent
 TWO = "[redis]\n[process_a]\ncommand = sleep 1000\n[process_b]\ncommand = sleep 2000\n"
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder with a short path: sockets do not fit below pytest's own when tests run side by side."""
-    with tempfile.TemporaryDirectory(prefix="aggregator-test-") as folder:
-        yield Path(folder)
 
 
 class Instance:
