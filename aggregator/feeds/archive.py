@@ -196,7 +196,9 @@ class Archive(Stage):
         path = self._inside(bundle.file)
         prefix = self.settings.prefix
         if not path.exists():
-            if not self._waiting.has(path, bundle.sha256):
+            if self._waiting.has(path, bundle.sha256):
+                self._stored.append(path)  # Redis had forgotten that: from now on the file waits once more
+            else:
                 self._accept_missing(bundle)
             self._is_stored(bundle)
             return

@@ -88,7 +88,7 @@ class Batch:
             elif type(outcome) is Cursor:
                 self.cursors.append(Position(outcome.name, None, outcome.value))
             elif type(outcome) is Remember:
-                remembered.append(outcome)
+                remembered.append(_checked(outcome))
             else:
                 raise TypeError(f"Send, Cursor or Remember may be yielded here, not {type(outcome).__name__}")
         return remembered
@@ -105,7 +105,7 @@ class Batch:
             elif type(outcome) is Drop:
                 dropped = outcome.reason
             elif type(outcome) is Remember:
-                remembered.append(outcome)
+                remembered.append(_checked(outcome))
             else:
                 raise TypeError(f"a stage yields Send, Drop or Remember, not {type(outcome).__name__}")
         for send, body in sends:
@@ -165,6 +165,15 @@ class Batch:
         return bool(
             self.entries or self.sends or self.delayed or self.timers or self.cursors or self.changes or self.counts
         )
+
+
+def _checked(outcome: Remember) -> Remember:
+    """Return what is to be remembered. Raises TypeError or ValueError when it is no text, or its end no time."""
+    if not isinstance(outcome.name, str) or not isinstance(outcome.value, str | None):
+        raise TypeError("only texts are remembered, under texts")
+    if outcome.ttl_s is not None and not 0 < outcome.ttl_s < LONGEST_DELAY_S:
+        raise ValueError(f"nothing can be remembered for {outcome.ttl_s} s")
+    return outcome
 
 
 def _body(outcome: Send) -> bytes:

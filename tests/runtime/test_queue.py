@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aggregator.errors import Superseded
-from aggregator.runtime.batch import Batch
+from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.contract import Send
 from aggregator.runtime.message import History
 from tests.runtime.desk import Desk, bodies, forward, raws
@@ -139,21 +139,6 @@ def test_a_suspect_waits_until_the_worker_has_nothing_else_in_flight(desk: Desk)
     assert worker.claim(1, 10).messages == []
     worker.commit(forward(busy.messages, "out"), prefix=True)
     assert raws(worker.claim(0, 10).messages) == bodies(1)
-
-
-def test_a_message_that_loses_too_many_workers_is_set_aside_with_its_reason(desk: Desk) -> None:
-    desk.push("in", *bodies(2))
-    for _ in range(2):
-        desk.worker(maxdeliveries=2).claim(0, 1)
-
-    heir = desk.worker(maxdeliveries=2)
-
-    assert raws(heir.claim(0, 10).messages) == bodies(2)[1:]
-    [letter] = desk.client.hgetall(desk.keys.dead("in")).values()
-    assert b"vanished 2 times" in letter
-    assert letter.endswith(b"\n" + bodies(1)[0])
-    assert desk.books().dead == 1
-    assert desk.books().balanced
 
 
 def test_what_was_caught_while_waiting_is_claimed_even_by_a_later_incarnation(desk: Desk) -> None:
@@ -307,7 +292,7 @@ def test_a_source_sends_and_stores_its_position_together(desk: Desk) -> None:
     source = desk.worker(None)
     batch = Batch()
     batch.send(Send("out", b"{}"))
-    batch.cursors = [("file", "", "10")]
+    batch.cursors = [Position("file", "", "10")]
 
     source.commit(batch, prefix=False)
 
@@ -319,7 +304,7 @@ def test_a_source_that_starts_from_another_position_sends_nothing(desk: Desk) ->
     source = desk.worker(None)
     batch = Batch()
     batch.send(Send("out", b"{}"))
-    batch.cursors = [("file", "elsewhere", "10")]
+    batch.cursors = [Position("file", "elsewhere", "10")]
 
     with pytest.raises(Superseded, match="file"):
         source.commit(batch, prefix=False)

@@ -31,10 +31,11 @@ class StoredFiles:
     def add(self, path: Path, now: float) -> None:
         """Mark a bundle as stored. Raises OSError; doing it again does no harm."""
         stored = _marked(path)
-        with suppress(FileNotFoundError):  # another process of the section was quicker
-            # its time tells since when it is stored
-            os.utime(path, (now, now))
+        with suppress(FileNotFoundError):  # marked before, when Redis had not yet forgotten it
             path.replace(stored)
+        with suppress(FileNotFoundError):
+            # its time tells since when it is stored
+            os.utime(stored, (now, now))
         self._since[stored] = now
 
     def has(self, path: Path, sha256: str) -> bool:

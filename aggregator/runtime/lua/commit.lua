@@ -80,9 +80,6 @@ local function commit(k, a)
       if current ~= ARGV[first + 2] or till <= t then return 'lease ' .. ARGV[first + 1] end
       return moved(key(first + 3), first + 4, last)
     end,
-    retry = function() return mistyped('zset', delayed) end,
-    dead = function() return mistyped('hash', dead) end,
-    back = function() return mistyped('list', returned) end,
     remember = function(first, last)
       local wrong = mistyped('hash', memory, 'zset', fading)
       if wrong then return wrong end
@@ -198,6 +195,7 @@ local function commit(k, a)
   end
   -- Everything is looked at before anything is written: a script does not roll back.
   local wrong = mistyped('hash', books, 'string', serials, 'set', queues)
+  if held ~= worker then wrong = wrong or mistyped('list', returned, 'zset', delayed, 'hash', dead) end
   if wrong then return wrong end
   for _, section in ipairs(sections) do
     local check = checks[section[1]]

@@ -6,7 +6,8 @@ local t, lost = now(), {}
 for i = 3, #ARGV, 2 do
   local token, till = leased(KEYS[1], ARGV[i])
   if token == ARGV[i + 1] and till > t then
-    redis.call('HSET', KEYS[1], ARGV[i], string.format('%s %.3f %s', token, t + tonumber(ARGV[2]), ARGV[1]))
+    local seconds = tonumber(ARGV[2])
+    redis.call('HSET', KEYS[1], ARGV[i], string.format('%s %.3f %s', token, seconds > 0 and t + seconds or 0, ARGV[1]))
   else
     table.insert(lost, ARGV[i])
   end
