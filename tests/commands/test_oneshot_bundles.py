@@ -135,3 +135,22 @@ def test_what_was_set_aside_is_told(bundling: Site) -> None:
 
     ran = bundling.run("compress")
     assert ran.code == 1 and "1 set aside; see: aggregator dead list --queue published@node" in ran.err
+
+
+def test_open_periods_hold_nobody_back_however_many_there_are(bundling: Site) -> None:
+    bundling.configure(
+        BUNDLES.format(root=bundling.root).replace("grace", "maxdepth = 100\ngrace")
+        + "[worker_filter]\nstage = filter\nlistento = fetched@node\npushto = published@node\n"
+    )
+    tick = {"planned_ms": int((time.time() + 3600) * 1000), "outcome": "failed", "error": "HTTP 500"}
+    told = {"url": "http://x.org/f", "period_ms": 14000, "tick": tick}
+    kept = {**told, "node": "node", "publication": "", "published_ms": None}
+    bundling.desk.push("published@node", *(encode_body({**kept, "feed": f"f{n}"}) for n in range(150)))
+    assert bundling.run("compress").lines == ["compress: done; 150 periods are open (--all bundles them now)"]
+    fresh = {**told, "feed": "ace", "extension": "pb", "timestamp": "none", "format": "other"}
+    bundling.desk.push("fetched@node", encode_body(fresh))
+
+    ran = bundling.run("filter")
+
+    assert (ran.code, ran.lines) == (0, ["filter: done; 1 ticks"])
+    assert bundling.desk.books("published@node").timers == 150
