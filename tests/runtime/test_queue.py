@@ -24,6 +24,22 @@ def test_a_claim_takes_what_is_there_up_to_the_wanted_number_in_order(desk: Desk
     assert desk.waiting("in") == bodies(5)[3:]
 
 
+@pytest.mark.parametrize("sizes", [(5000, 5000, 5000), (5000, 1, 5000), (1, 5000, 1)], ids=str)
+def test_large_messages_are_taken_in_order_behind_what_was_caught(desk: Desk, sizes: tuple[int, ...]) -> None:
+    large = [b'{"n":%d,"x":"%s"}' % (n, b"x" * size) for n, size in enumerate(sizes)]
+    desk.push("in", large[0])
+    worker = desk.worker()
+    worker.wait(1)
+    desk.push("in", *large[1:], *large)
+
+    first = worker.claim(0, 2)
+    again, more = worker.claim(0, 2), worker.claim(2, 100)
+
+    assert raws(first.messages) == raws(again.messages) == large[:2]
+    assert raws(more.messages) == [*large[2:], *large]
+    assert (desk.books().in_, desk.waiting("in")) == (6, [])
+
+
 def test_a_repeated_claim_returns_what_the_lost_reply_held(desk: Desk) -> None:
     desk.push("in", *bodies(5))
     worker = desk.worker()

@@ -1,4 +1,4 @@
-local LARGE = 1000 -- bytes an entry, on average: from here on moving entries one by one is faster (docs/performance.md)
+local LARGE = 1000 -- bytes of a queue's first message: from here on messages are moved one by one (docs/performance.md)
 
 -- Take up to `want` messages into `held`. Harmless when repeated: what an earlier call moved and whose reply was lost
 -- is returned first.
@@ -36,17 +36,9 @@ local function claim(k, a, limits)
     return reply
   end
 
-  -- Move these entries, the first of a list, into `held`.
-  local function shift(from, entries)
-    local bytes = 0
-    for _, entry in ipairs(entries) do bytes = bytes + #entry end
-    if bytes > LARGE * #entries then
-      -- the append-only file gets the name of a list, and not the body once more
-      for _ = 1, #entries do redis.call('LMOVE', from, held, 'LEFT', 'RIGHT') end
-    else
-      push(held, entries, 1, #entries)
-      redis.call('LTRIM', from, #entries, -1)
-    end
+  -- Move one entry of a list into `held`; the append-only file gets the names of two lists, and not the body once more.
+  local function move(from)
+    return redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
   end
 
   local function is_suspect(entry)
@@ -88,21 +80,29 @@ local function claim(k, a, limits)
     local harmless = 1
     while harmless < #came_back and not is_suspect(came_back[harmless + 1]) do harmless = harmless + 1 end
     for i = #came_back, harmless + 1, -1 do came_back[i] = nil end
-    shift(returned, came_back)
+    push(held, came_back, 1, harmless)
+    redis.call('LTRIM', returned, harmless, -1)
     return answer('ok', came_back)
   end
 
   -- What was taken is answered as it was read: reading `held` back would copy every entry once more.
-  local taken = {}
+  local taken, from = {}, caught
+  local are_large = #(redis.call('LINDEX', queue, 0) or '') > LARGE
   while #taken < want do
-    local entry = redis.call('LMOVE', caught, held, 'LEFT', 'RIGHT')
-    if not entry then break end
-    table.insert(taken, entry)
+    local entry = move(from)
+    if entry then
+      table.insert(taken, entry)
+    elseif from == caught and are_large then
+      from = queue
+    else
+      break
+    end
   end
-  if #taken < want then
+  if #taken < want and not are_large then
     local fresh = redis.call('LRANGE', queue, 0, want - #taken - 1)
     if #fresh > 0 then
-      shift(queue, fresh)
+      push(held, fresh, 1, #fresh)
+      redis.call('LTRIM', queue, #fresh, -1)
       if #taken == 0 then taken = fresh else for _, entry in ipairs(fresh) do table.insert(taken, entry) end end
     end
   end
