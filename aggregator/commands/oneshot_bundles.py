@@ -13,8 +13,9 @@ from aggregator.commands.invocation import Invocation, redis_of
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.compress import period_states
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
-from aggregator.feeds.messages.ticks import decode, encode
+from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import read_entry
 from aggregator.runtime.queue import Identity
 

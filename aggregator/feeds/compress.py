@@ -19,7 +19,8 @@ from aggregator.feeds.bundle.records import records_of
 from aggregator.feeds.bundle.refiling import Refiling
 from aggregator.feeds.bundle.revisions import Revision, build_revision, last_revision
 from aggregator.feeds.messages.bundles import Bundle, Clear, Close
-from aggregator.feeds.messages.ticks import Filtered, Missed, decode, encode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Filtered, Missed
 from aggregator.feeds.naming.layout import (
     FORMATS,
     BundleName,
@@ -33,6 +34,7 @@ from aggregator.files.durable import sync_folders
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Emits, Outcome, Send, Settled, Stage
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 
 REARMED = "/rearmed"

@@ -22,7 +22,8 @@ from aggregator.feeds.filtering.rejects import Rejects
 from aggregator.feeds.filtering.state import CURSOR, FeedState, Known, decode_state, encode_state
 from aggregator.feeds.filtering.untold import Untold
 from aggregator.feeds.filtering.witness import Witness
-from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed, decode, encode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed
 from aggregator.feeds.naming.layout import (
     BundlePeriod,
     FeedFolders,
@@ -34,6 +35,7 @@ from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 
 
