@@ -10,8 +10,8 @@ import msgspec
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation, redis_of
+from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
-from aggregator.feeds.compress import period_states
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
@@ -42,7 +42,7 @@ def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
         cursors = {name.decode(): text.decode() for name, text in client.hgetall(keys.cursors(owner)).items()}
-    for (feed, start), (_, is_open) in period_states(cursors).items():
+    for (feed, start), (_, is_open) in read_states(cursors).items():
         if is_open:
             yield Close(feed=feed, start=write_stamp(start), force=True)
 
