@@ -140,7 +140,7 @@ class PeriodBook:
         return period.revision if period else self.next_revision(key)
 
     def find_unknown(self) -> Iterator[tuple[Key, int]]:
-        """Yield each period that nobody knows of though its folder holds something, and its revision. Raises OSError."""
+        """Yield each period whose folder holds something that nobody knows of, and its revision. Raises OSError."""
         for feed_folder in _folders_in(self._folders.publications):
             for folder in _folders_in(feed_folder):
                 with suppress(ValueError):
