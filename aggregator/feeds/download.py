@@ -27,7 +27,7 @@ from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.table import Feed
 from aggregator.http.connections import Connections
-from aggregator.http.dialing import Stopping
+from aggregator.http.deadlines import Stopping
 from aggregator.runtime.message import Message
 from aggregator.runtime.stage import ConsumerSettings, Context, Cursor, Drop, Outcome, Send, Stage
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Annotated, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-from aggregator import registry
+from aggregator import __version__, registry
 from aggregator.config.settings import (
     Bounds,
     Doc,
@@ -25,6 +25,7 @@ from aggregator.config.settings import (
 )
 from aggregator.errors import ConfigError, Retry, Unavailable
 from aggregator.http.breaker import Breaker, Trouble
+from aggregator.http.client import Client
 from aggregator.http.endpoint import Answer, Endpoint, Unanswered
 from aggregator.http.ratelimit import Pace
 from aggregator.runtime.message import Message
@@ -72,7 +73,8 @@ class OpenUrl(Stage):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self._endpoint = Endpoint(settings.endpoint_url, settings.timeout)
+        client = Client(f"Aggregator/{__version__}")
+        self._endpoint = Endpoint(settings.endpoint_url, settings.timeout, client)
         self._pace = Pace(settings.ratelimit, lambda: context.stopping)
         self._breaker = Breaker(settings.pauseonfail, self._show, wall_clock=context.clock)
 
