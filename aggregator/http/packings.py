@@ -13,6 +13,8 @@ from aggregator.http.framing import Broken
 
 PIECE = 64 * 1024
 GZIP = b"\x1f\x8b\x08"
+_BROTLI_LIMIT = PIECE // 4
+"""The library hands out whole blocks of its own, the first of 32 KB."""
 MAX_ZSTD_WINDOW = 23
 """8 MB: what a client must be ready to take. Source: RFC 9659."""
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -81,11 +83,12 @@ class _Brotli:
 
     def take(self, data: bytes) -> bytes:
         try:
-            unpacked: bytes = self._stream.process(data, output_buffer_limit=PIECE)
+            unpacked: bytes = self._stream.process(data, output_buffer_limit=_BROTLI_LIMIT)
         except self._error as error:
             raise _not_packed(error) from error
         self.eof = self._stream.is_finished()
-        self.full = not self.eof and not self._stream.can_accept_more_data()
+        # it tells of input that waits, and not of output
+        self.full = not self.eof and bool(unpacked)
         return unpacked
 
 

@@ -41,7 +41,9 @@ def parse_proxy(text: str) -> Proxy:
     except ValueError:
         host = port = None
     if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("it is no address such as http://proxy.example:3128; / ? # @ in a login are written %2F …")
+        raise ValueError(
+            "it is no address such as http://proxy.example:3128; / ? # @ in a login are written as %2F %3F %23 %40"
+        )
     login = ""
     if parts.username is not None:
         text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -41,6 +41,11 @@ class Route(NamedTuple):
     credentials: Credentials | None = None
     """They go to the server of the request's URL only."""
 
+    def over(self, default: Route) -> Route:
+        """Return this way, with what it leaves open as in `default`."""
+        tls = self.tls._replace(ca_file=self.tls.ca_file or default.tls.ca_file)
+        return Route(self.proxy or default.proxy, tls, self.credentials)
+
     def __repr__(self) -> str:
         """Return it without what may be secret."""
         return f"Route({self.tls}, {self.credentials})"

@@ -92,10 +92,13 @@ def _zstd_compressor(small: bool, size_bytes: int, largest_bytes: int) -> Compre
     window = min(max((4 * largest_bytes).bit_length(), 22), MAX_WINDOW)
     known = zstd.CompressionParameter
     fast: dict[int, int] = {known.strategy: zstd.Strategy.lazy2, known.min_match: 6, known.search_log: 6}
-    deep: dict[int, int] = {known.strategy: zstd.Strategy.btultra2, known.min_match: 4, known.search_log: 9, known.target_length: 999}
-    tables: dict[int, int] = {known.chain_log: 24, known.hash_log: 22} if small else {known.chain_log: 20, known.hash_log: 20}
+    deep: dict[int, int] = {known.strategy: zstd.Strategy.btultra2, known.min_match: 4, known.search_log: 9}
+    tables: dict[int, int] = (
+        {known.chain_log: 24, known.hash_log: 22} if small else {known.chain_log: 20, known.hash_log: 20}
+    )
     whole: dict[int, int] = {known.window_log: window, known.checksum_flag: 1}
-    compressor: Any = zstd.ZstdCompressor(options={**whole, **tables, **(deep if small else fast)})
+    options = whole | (deep | {known.target_length: 999} if small else fast)
+    compressor: Any = zstd.ZstdCompressor(options={**options, **tables})
     compressor.set_pledged_input_size(size_bytes)
     made: Compressor = compressor
     return made
