@@ -87,7 +87,7 @@ class Exchange:
         request, client = self._request, self._client
         self._deadline = Deadline(request.deadline_s, request.idle_s, client.connections.stopping, client.clock)
         try:
-            self._home = origin_of(request.url)
+            self._home = self._origin = origin_of(request.url)
             self._travel()
         except BaseException:
             self._release()
@@ -137,21 +137,21 @@ class Exchange:
             self._turn()
             self.drain()
             self._release()
+            self._origin = origin_of(self.url)
         raise Broken(f"more than {self._request.follow} redirects")
 
     def _ask(self) -> None:
         """Ask one server, once more when its answer is how to say who asks."""
-        origin = origin_of(self.url)
+        origin = self._origin
         is_home = is_at_home(self._home, origin)
         if self._body is not None and not is_home:
             raise Refused("a redirect to another server, which is not sent the body")
         credentials = self._request.route.credentials
         auth = self._client.auths.get(credentials) if credentials and is_home else None
+        target = target_of(urlsplit(self.url))
+        login = login_of(self._request.url) if is_home and "@" in self._request.url else ""
         for is_last in (False, True):
-            target = target_of(urlsplit(self.url))
-            own: dict[str, str] = {}
-            if is_home and (login := login_of(self._request.url)):
-                own["authorization"] = login
+            own = {"authorization": login} if login else {}
             if auth is not None and (value := auth.header(self._method, target, self._ask_token, self._left_s())):
                 own["authorization"] = value
             if is_home:
@@ -167,7 +167,6 @@ class Exchange:
         route, connections = self._request.route, self._client.connections
         proxy = self._client.environment.choose(route.proxy, origin)
         link = Link(origin, proxy, route.tls)
-        path = target.partition("?")[0]
         headers = {
             "host": origin.header,
             "user-agent": self._client.user_agent,
@@ -176,9 +175,8 @@ class Exchange:
             **self._request.everywhere,
             **own,
         }
-        cookies = "; ".join(filter(None, (own.get("cookie"), self._cookies.header(origin, path))))
-        if cookies:
-            headers["cookie"] = cookies
+        if self._cookies and (cookies := self._cookies.header(origin, target.partition("?")[0])):
+            headers["cookie"] = f"{own['cookie']}; {cookies}" if "cookie" in own else cookies
         if proxy is not None and origin.scheme == "http":
             target = f"http://{origin.header}{target}"
             if proxy.authorization:
@@ -195,8 +193,8 @@ class Exchange:
     def _hold(self, link: Link, connection: Connection, response: Response) -> None:
         self._held = link, connection, response
         self.status = response.status
-        path = urlsplit(self.url).path or "/"
-        self._cookies.take(response.headers.get_all("set-cookie", ()), link.origin, path)
+        if lines := response.headers.get_all("set-cookie"):
+            self._cookies.take(lines, link.origin, urlsplit(self.url).path or "/")
 
     def _turn(self) -> None:
         """Take up where a redirect leads."""

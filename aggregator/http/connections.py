@@ -14,15 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from http import client
 from typing import Any, NamedTuple
 
-from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.util import Url
-
 from aggregator.http.addresses import Address, Resolve, names_a_private_place, resolve
 from aggregator.http.deadlines import Deadline, Socket, TlsSocket, connect
 from aggregator.http.framing import Broken, Response
 from aggregator.http.proxies import Proxy
 from aggregator.http.route import Tls
 from aggregator.http.tls import Contexts
+from aggregator.http.urllib3parts import HTTPConnection, HTTPSConnection, ProxyConfig, Url
 from aggregator.http.urls import Origin, Refused
 
 IDLE_S = 120.0
@@ -69,7 +67,12 @@ class _Guarded(HTTPConnection):
         """Send a request and return the answer as far as its headers. A failure closes the connection."""
         self.end_at(deadline)
         try:
-            self.request(method, target, body, headers)
+            self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                client.HTTPConnection.putheader(self, name, value)
+            if body is not None:
+                client.HTTPConnection.putheader(self, "content-length", str(len(body)))
+            self.endheaders(body)
             # urllib3's own answer would be put around this one, and take a cut or doubtful body for whole
             response = client.HTTPConnection.getresponse(self)
         except BaseException:

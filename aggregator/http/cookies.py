@@ -36,6 +36,10 @@ class Cookies:
     def __init__(self) -> None:
         self._kept: dict[_Key, _Cookie] = {}
 
+    def __bool__(self) -> bool:
+        """True when there is any."""
+        return bool(self._kept)
+
     def take(self, lines: Iterable[str], origin: Origin, path: str) -> None:
         """Take the `Set-Cookie` headers of an answer from there."""
         for line in lines:

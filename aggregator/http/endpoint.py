@@ -49,12 +49,12 @@ class Endpoint:
         request = Request(f"{self._begin}{query}", self._timeout_s, encodings=(), follow=0, route=self._route)
         try:
             with self._client.open(request) as exchange:
-                status, headers = exchange.response.status, exchange.headers
+                status, headers = exchange.response.status, exchange.response.headers
                 excerpt = exchange.excerpt(MAX_BODY_BYTES, _DRAIN_S)[:_EXCERPT_BYTES].decode("utf-8", "replace")
         except FAILURES as error:
             raise Unanswered(_describe(error)) from error
-        rest_s = retry_after_s(headers, time.time(), LONGEST_REST_S)
-        return Answer(status, rest_s, _shown(headers.get("location", "")), " ".join(excerpt.split()))
+        rest_s = retry_after_s(headers["retry-after"] or "", headers["date"] or "", time.time(), LONGEST_REST_S)
+        return Answer(status, rest_s, _shown(headers["location"] or ""), " ".join(excerpt.split()))
 
     def close(self) -> None:
         """Close the connections."""

@@ -55,7 +55,10 @@ class Environment:
     """The proxies that the environment names."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self._named = {
+            name: (environ.get(name) or environ.get(name.upper()) or "").strip()
+            for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+        }
 
     def choose(self, configured: str, origin: Origin) -> Proxy | None:
         """Return the proxy that a host is asked through; `configured` stands above the environment."""
@@ -66,7 +69,7 @@ class Environment:
     def proxy_for(self, origin: Origin) -> Proxy | None:
         """Return the proxy for a host, None when it is asked directly, as this machine always is. Raises ValueError."""
         name = f"{origin.scheme}_proxy"
-        text = self._get(name) or self._get("all_proxy")
+        text = self._named[name] or self._named["all_proxy"]
         if not text or _is_loopback(origin.host) or self._is_excepted(origin):
             return None
         try:
@@ -74,11 +77,8 @@ class Environment:
         except ValueError as error:
             raise ValueError(f"{name.upper()} of the environment: {error}") from error
 
-    def _get(self, name: str) -> str:
-        return (self._environ.get(name) or self._environ.get(name.upper()) or "").strip()
-
     def _is_excepted(self, origin: Origin) -> bool:
-        return any(_covers(entry.strip().lower(), origin) for entry in self._get("no_proxy").split(","))
+        return any(_covers(entry.strip().lower(), origin) for entry in self._named["no_proxy"].split(","))
 
 
 def _is_loopback(host: str) -> bool:

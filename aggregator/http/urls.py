@@ -39,8 +39,9 @@ def origin_of(url: str) -> Origin:
     parts = urlsplit(url)
     if parts.scheme not in PORTS:
         raise Refused(f"a redirect to {printable(parts.scheme)}:, which is neither http nor https")
-    # the zone of an address is written with %25 (RFC 6874)
-    host = unquote(parts.hostname or "") if ":" in (parts.hostname or "") else parts.hostname or ""
+    host = parts.hostname or ""
+    if ":" in host:
+        host = unquote(host)  # the zone of an address is written with %25 (RFC 6874)
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
     if not host or not host.isprintable() or " " in host:

@@ -119,7 +119,7 @@ def test_the_status_is_that_of_the_last_answer(reached: Reached, interim: str) -
     ],
 )
 def test_retry_after_is_bounded_by_an_hour(text: str, seconds: float | None) -> None:
-    assert retry_after_s({"retry-after": text}, 100.0, LONGEST_REST_S) == seconds
+    assert retry_after_s(text, "", 100.0, LONGEST_REST_S) == seconds
 
 
 def test_a_pause_saves_up_no_turns(clock: Clock) -> None:

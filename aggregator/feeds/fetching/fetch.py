@@ -113,7 +113,8 @@ def _read(exchange: Exchange, request: Request, write: Callable[[bytes], object]
         if response.status == 101:
             response.demand_body()
         exchange.drain()
-        wish = retry_after_s(headers, time.time()) if response.status in (429, 503) else None
+        asks = response.status in (429, 503)
+        wish = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""), time.time()) if asks else None
         raise Failed(f"HTTP {response.status} {printable(response.reason)}".rstrip(), response.status, wish)
     body = exchange.body(request.max_size, keep_gzip=request.keep_gzip)
     digest = hashlib.sha256()
