@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aggregator.config.settings import Doc, FilePath, Text, WebUrl, choice
 from aggregator.http.proxies import NONE, parse_proxy
-from aggregator.http.route import Credentials, Route, Tls
+from aggregator.http.route import DIRECT, Credentials, Route, Tls
 
 Proxy = Annotated[
     Text,
@@ -53,8 +53,10 @@ _OF_AUTH = ("username", "password", "token", "client_id", "client_secret", "toke
 def route_of(settings: Any, root: Path) -> Route:
     """Return the route of a section without faults."""
     kind = getattr(settings, "auth", None)
+    files = [getattr(settings, name, None) for name in Tls._fields]
+    if not (kind or settings.proxy or any(files)):
+        return DIRECT  # one for all, as most feeds are so
     texts = {name: getattr(settings, name, None) or "" for name in _OF_AUTH}
-    files = (getattr(settings, name, None) for name in Tls._fields)
     tls = Tls(*(str(root / file) if file else "" for file in files))
     return Route(settings.proxy or "", tls, Credentials(kind, **texts) if kind else None)
 

@@ -32,6 +32,10 @@ class Proxy(NamedTuple):
         """The address as it may be shown."""
         return f"{self.host}:{self.port}"
 
+    def __repr__(self) -> str:
+        """Return it without the login, as this may end up in a traceback."""
+        return f"Proxy({self.scheme}://{self.shown})"
+
 
 def parse_proxy(text: str) -> Proxy:
     """Return a proxy by its address; one without a scheme is of http. Raises ValueError, which shows no login."""

@@ -14,6 +14,7 @@ import pytest
 
 from aggregator.http.connections import Connections
 from aggregator.http.framing import Broken
+from aggregator.http.proxies import parse_proxy
 from aggregator.http.route import Credentials, Route
 from tests.feeds.webserver import Talk, WebServer, body, redirect
 from tests.http.asking import client, get, on_all_names
@@ -280,6 +281,7 @@ def test_a_token_server_that_says_nothing_is_left_at_the_deadline(server: WebSer
 def test_credentials_show_none_of_themselves() -> None:
     credentials = Credentials("oauth2", "me", "pass", "tok", "id", "cret")
 
+    assert repr(parse_proxy("http://me:pw@x:3128")) == "Proxy(http://x:3128)"
     assert repr(Route("http://me:pw@x", credentials=credentials)) == (
         "Route(Tls(ca_file='', client_cert='', client_key=''), Credentials(oauth2))"
     )
