@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -51,19 +50,13 @@ def mask_addresses() -> None:
 
 def follow_redirects() -> None:
     """Take apart the address of a redirect, of any length."""
-    from http.client import HTTPMessage
-    from urllib.parse import urlsplit
-
-    from aggregator.feeds.fetching.fetch import LONGEST_URL, _next_url, _origin
-    from aggregator.http.body import Broken
-    from aggregator.http.connections import Refused
+    from aggregator.http.framing import Broken
+    from aggregator.http.urls import LONGEST_URL, Refused, next_url, origin_of
 
     for address in addresses():
         for text in (address, address[: LONGEST_URL // 4]):
-            headers = HTTPMessage()
-            headers["location"] = text.encode().decode("latin-1")
             with suppress(Broken, Refused, ValueError):
-                _origin(urlsplit(_next_url("http://x/a/", SimpleNamespace(headers=headers, status=302))))  # type: ignore[arg-type]
+                origin_of(next_url("http://x/a/", 302, [text.encode().decode("latin-1")]))
 
 
 def read_headers() -> None:
@@ -172,14 +165,15 @@ def unpack_bodies() -> None:
     """Unpack a body of a great many empty members."""
     import gzip
 
-    from aggregator.http.body import Broken, _unpack
+    from aggregator.http.framing import Broken
+    from aggregator.http.packings import unpack
 
     empty = gzip.compress(b"", mtime=0)
     whole = empty * (SIZE // len(empty))
     pieces = [whole[at : at + 65536] for at in range(0, len(whole), 65536)]
-    assert b"".join(_unpack(iter(pieces))) == b""
+    assert b"".join(unpack(iter(pieces), "gzip", set())) == b""
     with suppress(Broken):
-        list(_unpack(iter([empty + bytes(SIZE), bytes(SIZE), b"x"])))
+        list(unpack(iter([empty + bytes(SIZE), bytes(SIZE), b"x"]), "gzip", set()))
 
 
 READERS: dict[str, Callable[[], None]] = {

@@ -14,7 +14,7 @@ from aggregator import __version__
 from aggregator.config.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
 from aggregator.config.tables import FEED
 from aggregator.config.traits import Traits
-from aggregator.errors import Retry, Unavailable
+from aggregator.errors import ConfigError, Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.fetching.conditional import source_of, validators_for, validators_of
 from aggregator.feeds.fetching.fetch import Failed, Fetcher, Request
@@ -29,8 +29,9 @@ from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
+from aggregator.http import options
 from aggregator.http.connections import Connections
-from aggregator.http.dialing import Stopping
+from aggregator.http.deadlines import Stopping
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.kinds import encode
@@ -72,6 +73,8 @@ class Download(Stage):
         concurrency: Annotated[Integer, Doc("downloads at the same time in each process"), Bounds(1, 1000)] = 400
         backoff: Annotated[Duration, Doc("the longest wait between two tries of a feed that keeps failing")] = 300.0
         user_agent: Annotated[Text, Doc("how servers see us; say whom they may write to")] = f"aggregator/{__version__}"
+        proxy: options.Proxy | None = None
+        ca_file: options.CaFile | None = None
 
     settings: Settings
 
@@ -81,6 +84,7 @@ class Download(Stage):
         self.fetcher = Fetcher(settings.user_agent, Connections(stopping=lambda: context.stopping))
         self.feeds = Configured(context)
         self.schedule = Schedule(context, "feed")
+        self._route = options.route_of(settings, context.root)
         self._witness = Witness(self.folders.newest)
         self._believed: set[str] = set()
 
@@ -95,9 +99,12 @@ class Download(Stage):
         sections = [section for section in config.sections() if config[section].get("stage") == "download"]
         if len(sections) > 1:
             yield "stage", f"{' and '.join(sections)} would both download every feed; raise numprocs or concurrency"
+        yield from options.faults_of(settings)
 
     def start(self) -> None:
-        """Say what is wrong with the feeds that cannot be downloaded."""
+        """Say what is wrong with the feeds that cannot be downloaded. Raises ConfigError for files that are no use."""
+        for option, text in options.faults_of_files(self._route):
+            raise ConfigError(f"[{self.context.section}] {option}: {text}")
         for fault in self.feeds.table.faults:
             self.context.log.error("feed_unread fault=%s", fault)
 
@@ -191,7 +198,8 @@ class Download(Stage):
         etag, modified = (known.etag, known.modified) if known else ("", "")
         request = Request(
             feed.url, feed.headers, feed.timeout_s, feed.max_size, feed.allow_private, etag=etag, modified=modified,
-            keep_gzip=feed.extension.lower().endswith("gz"),
+            keep_gzip=feed.extension.lower().endswith("gz"), method=feed.method, body=feed.body,
+            route=feed.route.over(self._route),
         )  # fmt: skip
         started_ms = self._now()
         with PartialFile(folder, stem) as partial:

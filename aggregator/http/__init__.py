@@ -1,1 +1,1 @@
-"""HTTP as other people's servers speak it."""
+"""The one HTTP client: downloads, pings and streams speak to other people's servers through it."""

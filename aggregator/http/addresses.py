@@ -1,7 +1,7 @@
 """Where a host's name leads, and whether that is in the open Internet.
 
 Source: the IANA special-purpose address registries; RFC 6052 (64:ff9b::/96), RFC 3056 (2002::/16), RFC 2765
-(::ffff:0:0:0/96), RFC 4291 section 2.5.5 (::/96 and ::ffff:0:0/96).
+(::ffff:0:0:0/96), RFC 4291 section 2.5.5 (::/96 and ::ffff:0:0/96), RFC 5214 section 6.1 (ISATAP).
 """
 
 from __future__ import annotations
@@ -16,8 +16,22 @@ _LAST_32_BITS = tuple(
 )
 """Networks whose addresses end in one of IPv4, which is where they lead to."""
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
-_LOCAL = tuple(ipaddress.IPv6Network(net) for net in ("64:ff9b:1::/48", "fec0::/10"))
-"""Local networks that Python takes for global ones."""
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""What stands before the address of IPv4 at the end of one that leads through a tunnel within a site."""
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_SPECIAL_V6 = tuple(ipaddress.IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "3fff::/20"))
+"""Protocol assignments (Teredo among them) and documentation, which is not global whatever Python's version knows."""
+_SPECIAL_V4 = tuple(
+    ipaddress.IPv4Network(net)
+    for net in (
+        "192.0.0.0/24",  # protocol assignments; 192.0.0.192 tells Oracle's machines their secrets
+        "192.88.99.0/24",  # relays of 6to4, given up
+        "168.63.129.16/32",  # what tells Azure's machines their settings
+        "100.64.0.0/10",  # shared by a provider's customers; 100.100.100.200 is Alibaba's 168.63.129.16
+        "198.18.0.0/15",  # benchmarks
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+)
 
 
 class Address(NamedTuple):
@@ -42,16 +56,32 @@ def is_public(address: str) -> bool:
     """True for an address anybody in the Internet could reach, directly or through a translator to IPv4."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if any(ip in network for network in _LOCAL):
-            return False
-        ip = _inner(ip) or ip
-    return bool(ip.is_global and not ip.is_multicast)
+        inner = _inner(ip)
+        if inner is None:
+            return ip in _GLOBAL_UNICAST and ip.is_global and not any(ip in network for network in _SPECIAL_V6)
+        ip = inner
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _SPECIAL_V4)
 
 
 def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """Return the address of IPv4 that one of IPv6 stands for."""
-    if any(ip in network for network in _LAST_32_BITS):
+    if any(ip in network for network in _LAST_32_BITS) or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if ip in _SIX_TO_FOUR:
         return ipaddress.IPv4Address(int(ip) >> 80 & 0xFFFFFFFF)
     return None
+
+
+def names_a_private_place(host: str) -> bool:
+    """True for a host that leads to no public address, whoever resolves it: an address in any spelling, or `localhost`.
+
+    A proxy resolves names itself, so no more than this can be known of where it goes.
+    """
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        # also 127.1, 0x7f000001 and 2130706433, which resolvers take for addresses
+        return not is_public(socket.inet_ntoa(socket.inet_aton(name)) if ":" not in name else name)
+    except (OSError, ValueError):
+        return False

@@ -1,24 +1,27 @@
 """Connections to web servers: kept alive, none waited for beyond a deadline, none to where it must not lead.
 
-The standard library's response parser reads from a socket of ours, whose every wait ends at one deadline: a timeout
-for each read, as usual, would let a server that sends a byte now and then go on for ever.
+urllib3's connections write requests, open tunnels through proxies and put TLS around them; the sockets and the answers
+are ours. docs/decisions/0005 says why its pool and its responses are not used.
 """
 
 from __future__ import annotations
 
-import io
-import select
-import socket
 import ssl
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from http import client
+from typing import Any, NamedTuple
 
-from aggregator.http.addresses import Resolve, resolve
-from aggregator.http.dialing import LOOK_S, Stopping, connect, secure
-from aggregator.http.framing import Response
+from aggregator.http.addresses import Address, Resolve, names_a_private_place, resolve
+from aggregator.http.deadlines import Deadline, Socket, TlsSocket, connect
+from aggregator.http.framing import Broken, Response
+from aggregator.http.proxies import Proxy
+from aggregator.http.route import Tls
+from aggregator.http.tls import Contexts
+from aggregator.http.urllib3parts import HTTPConnection, HTTPSConnection, ProxyConfig, Url
+from aggregator.http.urls import Origin, Refused
 
 IDLE_S = 120.0
 """How long an unused connection is kept."""
@@ -26,83 +29,68 @@ MOST_IDLE = 512
 """How many are kept in all; each costs a file descriptor."""
 
 
-class Refused(Exception):
-    """The connection must not be made; the text says why."""
+class Link(NamedTuple):
+    """What a connection belongs to: a request may use another one's only when all of this is the same."""
+
+    origin: Origin
+    proxy: Proxy | None = None
+    tls: Tls = Tls()
 
 
-class Origin(NamedTuple):
-    """What a connection belongs to."""
+class _Guarded(HTTPConnection):
+    """A connection of urllib3's whose socket ends at a deadline and leads to one of the allowed addresses."""
 
-    scheme: str
-    host: str
-    port: int
+    response_class = Response
+    public = False
+    idle_since = 0.0
 
+    def aim(self, addresses: Sequence[Address], deadline: Deadline) -> None:
+        """Say where it may lead, and until when."""
+        self._addresses = addresses
+        self._deadline = deadline
 
-class Connection:
-    """One open connection. Every wait ends at `deadline`, on the monotonic clock."""
+    def _new_conn(self) -> Socket:
+        sock, address = connect(self._addresses, self._deadline)
+        self.public = address.public
+        return sock
 
-    def __init__(self, sock: socket.socket, public: bool, stopping: Callable[[], bool]) -> None:
-        self.sock = sock
-        self.public = public
-        self._stopping = stopping
-        self.deadline = 0.0
-        self.used = False
-        self.idle_since = 0.0
+    def end_at(self, deadline: Deadline) -> None:
+        """Wait no longer than until then, from now on."""
+        # of TLS within TLS, which is what leads to https through a proxy of https, it is the outer socket that waits
+        for sock in (self.sock, getattr(self.sock, "socket", None)):
+            if isinstance(sock, Socket | TlsSocket):
+                sock.deadline = deadline
 
-    def get(self, target: str, headers: Sequence[tuple[str, str]], deadline: float) -> Response:
-        """Send a request and return the answer as far as its headers."""
-        self.deadline = deadline
-        lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-        self._arm()
-        self.sock.sendall("\r\n".join(lines).encode("latin-1"))
-        response = Response(self, method="GET")  # type: ignore[arg-type]
-        response.begin()
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
+    ) -> Response:
+        """Send a request and return the answer as far as its headers. A failure closes the connection."""
+        self.end_at(deadline)
+        try:
+            self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                client.HTTPConnection.putheader(self, name, value)
+            if body is not None:
+                client.HTTPConnection.putheader(self, "content-length", str(len(body)))
+            self.endheaders(body)
+            # urllib3's own answer would be put around this one, and take a cut or doubtful body for whole
+            response = client.HTTPConnection.getresponse(self)
+        except BaseException:
+            self.close()
+            raise
+        assert isinstance(response, Response)
         return response
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Return what the response reads from; closing it leaves the connection open."""
-        return io.BufferedReader(_Incoming(self), 64 * 1024)
 
-    def receive(self, buffer: memoryview) -> int:
-        """Read what is there."""
-        while True:
-            self._arm()
-            try:
-                return self.sock.recv_into(buffer)
-            except TimeoutError:
-                if time.monotonic() >= self.deadline:
-                    raise
-
-    def _arm(self) -> None:
-        left_s = self.deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        if self._stopping():
-            raise Stopping
-        self.sock.settimeout(min(left_s, LOOK_S))
-
-    def is_quiet(self) -> bool:
-        """True while the server has neither closed an idle connection nor sent what nobody asked for."""
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return not poll.poll(0)
-
-    def close(self) -> None:
-        """End it."""
-        self.sock.close()
+class _Plain(_Guarded):
+    """Without TLS."""
 
 
-class _Incoming(io.RawIOBase):
-    """The readable side of a connection, for a buffer on top."""
+class _Secure(_Guarded, HTTPSConnection):
+    """With TLS."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        return self._connection.receive(buffer)
+Connection = _Plain | _Secure
 
 
 class Connections:
@@ -114,81 +102,109 @@ class Connections:
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.stopping = stopping
         self._resolve = resolve
-        self._stopping = stopping
         self._clock = clock
-        self._idle: OrderedDict[Connection, Origin] = OrderedDict()
-        self._by_origin: dict[Origin, list[Connection]] = {}
+        self._idle: OrderedDict[Connection, Link] = OrderedDict()
+        self._by_link: dict[Link, list[Connection]] = {}
         self._lock = threading.Lock()
-        self._tls: ssl.SSLContext | None = None
+        self._contexts = Contexts()
 
-    def take(self, origin: Origin, *, public_only: bool) -> Connection | None:
+    def take(self, link: Link, *, public_only: bool) -> Connection | None:
         """Return an idle connection, or None."""
         while True:
             with self._lock:
-                kept = self._by_origin.get(origin)
+                kept = self._by_link.get(link)
                 if not kept:
                     return None
                 connection = kept.pop()
                 del self._idle[connection]
                 if not kept:
-                    del self._by_origin[origin]
+                    del self._by_link[link]
             fresh = self._clock() - connection.idle_since < IDLE_S
-            if fresh and (connection.public or not public_only) and connection.is_quiet():
+            # a server that closed it, or sent what nobody asked for, has something to be read
+            if fresh and (connection.public or not public_only) and connection.is_connected:
                 return connection
             connection.close()
 
-    def give(self, origin: Origin, connection: Connection) -> None:
+    def give(self, link: Link, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end."""
-        connection.used, connection.idle_since = True, self._clock()
+        connection.idle_since = self._clock()
         with self._lock:
-            self._idle[connection] = origin
-            self._by_origin.setdefault(origin, []).append(connection)
+            self._idle[connection] = link
+            self._by_link.setdefault(link, []).append(connection)
             oldest = self._pop_oldest() if len(self._idle) > MOST_IDLE else None
         if oldest is not None:
             oldest.close()
 
     def _pop_oldest(self) -> Connection:
-        connection, origin = self._idle.popitem(last=False)
-        kept = self._by_origin[origin]
+        connection, link = self._idle.popitem(last=False)
+        kept = self._by_link[link]
         kept.remove(connection)
         if not kept:
-            del self._by_origin[origin]
+            del self._by_link[link]
         return connection
 
-    def open(self, origin: Origin, deadline: float, *, public_only: bool) -> Connection:
-        """Return a new connection. Raises OSError, or Refused when no address is allowed."""
-        addresses = self._resolve(origin.host, origin.port)
-        allowed = [address for address in addresses if address.public or not public_only]
+    def open(self, link: Link, deadline: Deadline, *, public_only: bool) -> Connection:
+        """Return a new connection. Raises OSError, Broken for a proxy's failure, or Refused for an address."""
+        if link.proxy is not None:
+            return self._open_through(link.proxy, link, deadline, public_only=public_only)
+        origin = link.origin
+        allowed = [found for found in self._resolve(origin.host, origin.port) if found.public or not public_only]
         if not allowed:
-            raise Refused(f"{origin.host} is not a public address; allow_private = yes would follow")
-        for number, address in enumerate(allowed):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            # an address that swallows everything must leave time for the next
-            until = time.monotonic() + left_s / (len(allowed) - number)
-            try:
-                sock = connect(address, until, self._stopping)
-                if origin.scheme == "https":
-                    sock = secure(sock, self._context(), origin.host, deadline, self._stopping)
-                return Connection(sock, address.public, self._stopping)
-            except OSError:
-                if number == len(allowed) - 1:
-                    raise
-        raise AssertionError("unreachable: the last address returns or raises")
+            raise _refused(origin.host)
+        options: dict[str, Any] = {"host": origin.host, "port": origin.port}
+        return self._connected(link, origin.scheme, options, allowed, deadline)
 
-    def _context(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None:
-                self._tls = ssl.create_default_context()
-            return self._tls
+    def _open_through(self, proxy: Proxy, link: Link, deadline: Deadline, *, public_only: bool) -> Connection:
+        """Return a connection to a proxy, which for https is a tunnel to the host behind it."""
+        private = names_a_private_place(link.origin.host)
+        if public_only and private:
+            raise _refused(link.origin.host)
+        options: dict[str, Any] = {"host": proxy.host, "port": proxy.port, "proxy": Url(proxy.scheme)}
+        if proxy.scheme == "https":
+            options["proxy_config"] = ProxyConfig(self._contexts.get(Tls(link.tls.ca_file)), False, None, None)
+        scheme = link.origin.scheme if link.origin.scheme == "https" else proxy.scheme
+        try:
+            addresses = self._resolve(proxy.host, proxy.port)
+            connection = self._connected(link, scheme, options, addresses, deadline)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            if proxy.scheme == link.origin.scheme == "http" or not isinstance(error, ssl.SSLError):
+                raise Broken(f"the proxy {proxy.shown}: {error.strerror or error}") from error
+            raise
+        connection.public = not private
+        return connection
+
+    def _connected(
+        self, link: Link, scheme: str, options: dict[str, Any], addresses: Sequence[Address], deadline: Deadline
+    ) -> Connection:
+        connection: Connection
+        if scheme == "https":
+            connection = _Secure(**options, ssl_context=self._contexts.get(link.tls))
+        else:
+            connection = _Plain(**options)
+        if link.proxy is not None and link.origin.scheme == "https":
+            login = {"Proxy-Authorization": link.proxy.authorization} if link.proxy.authorization else {}
+            connection.set_tunnel(link.origin.host, link.origin.port, login, scheme=link.proxy.scheme)
+        connection.aim(addresses, deadline)
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
         """Close what is idle."""
         with self._lock:
             idle = list(self._idle)
             self._idle.clear()
-            self._by_origin.clear()
+            self._by_link.clear()
         for connection in idle:
             connection.close()
+
+
+def _refused(host: str) -> Refused:
+    return Refused(f"{host} is not a public address; allow_private = yes would follow")

@@ -1,33 +1,79 @@
 """Find where an answer ends, strictly: what another reader would find elsewhere is not taken.
 
+The standard library's response, with headers that are read to their end and bounds on all that surrounds a body.
+
 Source: RFC 9112, sections 6 and 7.1; RFC 9110, section 15.2.
 """
 
 from __future__ import annotations
 
 import re
+from http.client import HTTPResponse, UnknownProtocol
 
-from aggregator.http import response
-from aggregator.http.body import Broken
-from aggregator.http.response import LENGTH
+from aggregator.http.heads import BadHead, Head, Lines, read_head
 
+MOST_PROMISES = 100
+"""Answers of the kind 1xx that may stand before the answer itself."""
 LONGEST_LINE = 4096
+LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;.*)?\r?\n")
 
 
-class Response(response.Response):
-    """An answer whose body is wanted, without readiness to guess."""
+class Broken(Exception):
+    """The answer cannot be taken; the text says why."""
+
+
+class Response(HTTPResponse):
+    """An answer. Whoever needs its body calls `demand_body` first."""
+
+    head: Head
+    _lines: Lines
 
     def begin(self) -> None:
-        """Read as far as the headers. Raises Broken when a body that is wanted can be understood in two ways."""
-        super().begin()
+        """Read as far as the headers of the answer itself, past those that only promise one. Raises BadHead."""
+        self._lines = Lines(self.fp.readline)
+        doubt, flawed = "", False
+        for _ in range(MOST_PROMISES + 1):
+            version, self.status, reason = self._read_status()  # type: ignore[attr-defined]
+            if not version.startswith("HTTP/1.") and version != "HTTP/0.9":
+                raise UnknownProtocol(version)
+            head = read_head(self._lines)
+            doubt, flawed = doubt or head.doubt, flawed or head.flawed
+            # 101 promises nothing: what follows it is another protocol
+            if not 100 <= self.status < 200 or self.status == 101:
+                break
+        else:
+            raise BadHead(f"more than {MOST_PROMISES} answers that only promise one")
+        self.head = head._replace(doubt=doubt, flawed=flawed)
+        self.headers = self.msg = head.fields
+        self.code, self.reason = self.status, reason.strip()
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        self._find_end()
+
+    def _find_end(self) -> None:
+        """Take the end of the body as it is announced; of one in doubt nothing is read.
+
+        What may mean two things ends the connection behind it.
+        """
+        codings, lengths = self.codings(), self.listed("content-length")
+        # said twice, by a server and by what stands before it, it is still done once, as every client in use takes it
+        self.chunked = set(codings) == {"chunked"}
+        self.chunk_left = None
+        length = lengths[0] if len(set(lengths)) == 1 and not codings else ""
+        self.length = int(length) if LENGTH.fullmatch(length) else None
+        if self.status in (204, 304) or self._method == "HEAD" or self.head.doubt:  # type: ignore[attr-defined]
+            self.chunked, self.length = False, 0
+        unclear = (self.length is None and not self.chunked) or len(codings) > 1
+        unclear = unclear or bool(codings and (lengths or self.version == 10))
+        self.will_close = unclear or self.head.flawed or self._check_close()  # type: ignore[attr-defined]
+
+    def demand_body(self) -> None:
+        """Raise Broken when the body can be understood in two ways."""
         if self.status == 101:
             raise Broken("HTTP 101: another protocol, which nobody asked for")
         # of a failure there is only the page that comes with it
-        if self.status < 400 and self.status not in (204, 304):
-            self._check_end()
-
-    def _check_end(self) -> None:
+        if self.status >= 400 or self.status in (204, 304):
+            return
         if self.head.doubt:
             raise Broken(self.head.doubt)
         codings, lengths = self.codings(), set(self.listed("content-length"))
@@ -37,6 +83,28 @@ class Response(response.Response):
             raise Broken(f"Content-Length {', '.join(sorted(lengths))[:40]!r}; it must be one number")
         if self.head.unlike and not self.chunked and not lengths:
             raise Broken(f"a line among the headers that may belong to the body (found {self.head.unlike})")
+
+    def codings(self) -> list[str]:
+        """Return how the body is sent, beside as it is."""
+        return [coding for value in self.listed("transfer-encoding") if (coding := value.lower()) != "identity"]
+
+    def listed(self, name: str) -> list[str]:
+        """Return the values of a header that may stand there several times, or have several."""
+        return [value.strip() for line in self.headers.get_all(name, ()) for value in line.split(",")]
+
+    def read_some(self, size: int) -> bytes:
+        """Return what has come of the body, at most `size` bytes; nothing at its end.
+
+        The standard library's `read1` loses count of a body whose length is known.
+        """
+        if self.chunked or self.fp is None:
+            return self.read1(size) if self.fp is not None else b""
+        data = self.fp.read1(size if self.length is None else min(size, self.length))
+        if self.length is not None:
+            self.length -= len(data)
+        if not data or self.length == 0:
+            self._close_conn()  # type: ignore[attr-defined]
+        return data
 
     def _get_chunk_left(self) -> int | None:
         """Return what is left of a chunk; the standard library passes over any two bytes at its end. Raises Broken."""
@@ -56,3 +124,7 @@ class Response(response.Response):
         if match is None:
             raise ValueError(f"no size of a chunk (found {line[:20]!r})")
         return int(match[1], 16)
+
+    def _read_and_discard_trailer(self) -> None:
+        """Read what stands behind the last chunk; the standard library's own has no bound."""
+        self.will_close |= read_head(self._lines).flawed

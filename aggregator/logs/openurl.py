@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Annotated, Any, ClassVar, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-from aggregator import registry
+from aggregator import __version__, registry
 from aggregator.config.settings import (
     Bounds,
     Doc,
@@ -24,7 +24,9 @@ from aggregator.config.settings import (
     WebUrl,
 )
 from aggregator.errors import ConfigError, Retry, Unavailable
+from aggregator.http import options
 from aggregator.http.breaker import Breaker, Trouble
+from aggregator.http.client import Client
 from aggregator.http.endpoint import Answer, Endpoint, Unanswered
 from aggregator.http.ratelimit import Pace
 from aggregator.runtime.context import Context
@@ -69,13 +71,27 @@ class OpenUrl(Stage):
         ] = 300.0
         success_queue: Annotated[TargetQueue, Doc("the queue that gets what was sent")] | None = None
         other_queue: Annotated[TargetQueue, Doc("the queue that gets what is not eligible")] | None = None
+        proxy: options.Proxy | None = None
+        ca_file: options.CaFile | None = None
+        client_cert: options.ClientCert | None = None
+        client_key: options.ClientKey | None = None
+        auth: options.AuthKind | None = None
+        username: options.Username | None = None
+        password: options.Password | None = None
+        token: options.Token | None = None
+        client_id: options.ClientId | None = None
+        client_secret: options.ClientSecret | None = None
+        token_url: options.TokenUrl | None = None
+        scope: options.Scope | None = None
         debug: Annotated[Flag, Doc("log each address sent, with the req_id masked")] = False
 
     settings: Settings
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self._endpoint = Endpoint(settings.endpoint_url, settings.timeout)
+        client = Client(f"Aggregator/{__version__}")
+        self._route = options.route_of(settings, context.root)
+        self._endpoint = Endpoint(settings.endpoint_url, settings.timeout, client, self._route)
         self._pace = Pace(settings.ratelimit, lambda: context.stopping)
         self._breaker = Breaker(settings.pauseonfail, self._show, wall_clock=context.clock)
 
@@ -87,6 +103,7 @@ class OpenUrl(Stage):
             yield "repository_plugin", f"{settings.repository_plugin} has no function {name}()"
         yield from (("repository_plugin", fault) for fault in _plugin_faults(plugin, config))
         yield from (("endpoint_url", fault) for fault in _address_faults(settings.endpoint_url))
+        yield from options.faults_of(settings)
 
     @classmethod
     def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
@@ -98,7 +115,9 @@ class OpenUrl(Stage):
         return {**_PIRUS2_OPTIONS, **getattr(plugin, "OPTIONS", {})}
 
     def start(self) -> None:
-        """Load the plugin. Raises ConfigError when it is none."""
+        """Load the plugin. Raises ConfigError when it is none, and for files that are no use."""
+        for option, text in options.faults_of_files(self._route):
+            raise ConfigError(f"[{self.context.section}] {option}: {text}")
         name = self.settings.repository_plugin
         try:
             self._plugin = registry.load_module(name, self.context.root)

@@ -65,6 +65,17 @@ def test_a_bundle_says_how_large_it_is_inside() -> None:
     assert zstandard.get_frame_parameters(data).content_size == len(uncompressed(data))
 
 
+@pytest.mark.parametrize(
+    ("level", "sha256"),
+    [
+        ("default", "b327b7ac673f483cf345377a38cb04b658ab5b5f5b3b5680a57f03f6ac6ad0fa"),
+        ("small", "605b06067774a4c83767e03e5266671130fdfe57a3beba1b57392c1d315d25f8"),
+    ],
+)
+def test_a_bundle_has_the_bytes_that_every_version_so_far_gave_it(level: str, sha256: str) -> None:
+    assert hashlib.sha256(bundle(subway_bodies(), [manifest("n1", [])], level=level)).hexdigest() == sha256
+
+
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_equal_contents_are_equal_bytes_whoever_writes_them(format_name: str, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"

@@ -20,7 +20,6 @@ from aggregator.feeds.bundle.bundles import extract_bundle, read_bundle
 from aggregator.feeds.bundle.compression import BadBundle, Decompressed, compressed, new_compressor
 from aggregator.feeds.bundle.manifest import Header, Manifest, encode_manifest
 from aggregator.feeds.bundle.tarstream import END, Limits, padding, tar_header
-from aggregator.feeds.bundle.zstdframes import WholeFrames
 from aggregator.feeds.naming.layout import FORMATS, write_stamp
 from aggregator.feeds.query.catalogue import manifests_in
 from tests.feeds.bundles import HOUR, bundle, manifest, subway_bodies
@@ -164,24 +163,15 @@ def test_frames_of_zstd_that_are_to_be_skipped_are() -> None:
         read_bundle(io.BytesIO(data + skipped[:-1]))
 
 
-@given(cuts=st.lists(st.integers(1, 300_000), max_size=20), size=st.integers(0, 300_000), checksum=st.booleans())
-def test_the_frames_of_zstd_are_followed_however_they_are_cut_and_made(
-    cuts: list[int], size: int, checksum: bool
-) -> None:
-    body = b"".join(each.data for each in subway_bodies()[:2]) + bytes(40_000)
+@given(kept=st.integers(0, 300_000), size=st.integers(0, 300_000), checksum=st.booleans())
+def test_zstd_of_any_make_is_read_to_its_end_and_refused_when_it_is_cut(kept: int, size: int, checksum: bool) -> None:
+    body = (b"".join(each.data for each in subway_bodies()[:2]) + bytes(40_000))[:size]
     parameters = zstandard.ZstdCompressionParameters(write_checksum=checksum, compression_level=1)
-    data = zstandard.ZstdCompressor(compression_params=parameters).compress(body[:size])
-    edges = [*sorted({cut for cut in cuts if cut < len(data)}), len(data)]
+    data = zstandard.ZstdCompressor(compression_params=parameters).compress(body)
 
-    def follow(edges: list[int]) -> None:
-        frames, before = WholeFrames(io.BytesIO(data[: edges[-1]])), 0
-        for edge in [*edges, edges[-1] + 1]:
-            frames.read(edge - before)
-            before = edge
-
-    follow(edges)
-    with pytest.raises(EOFError):
-        follow([edge - 1 for edge in edges if edge > 1])
+    assert Decompressed(io.BytesIO(data)).read(1 << 20) == body
+    with pytest.raises(BadBundle):
+        Decompressed(io.BytesIO(data[: kept % len(data)])).read(1 << 20)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

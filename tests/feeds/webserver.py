@@ -21,6 +21,8 @@ class Asked(NamedTuple):
     """By lower-case names."""
     connection: int
     """The number of the connection it came by."""
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Talk:
@@ -92,9 +94,10 @@ class WebServer:
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self._listener = socket.create_server((host, 0), backlog=500)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=500)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}"
+        self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.answers: dict[str, Answer] = {}
         self.asked: list[Asked] = []
         self.delay_s = 0.0
@@ -158,12 +161,13 @@ class WebServer:
                 self._open.add(sock)
             with sock, sock.makefile("rb") as incoming:
                 while line := incoming.readline():
-                    path = line.split()[1].decode()
+                    method, path = (word.decode() for word in line.split()[:2])
                     headers = {}
                     while (line := incoming.readline()) not in (b"\r\n", b""):
                         name, _, value = line.decode("latin-1").partition(":")
                         headers[name.strip().lower()] = value.strip()
-                    asked = Asked(path, headers, number)
+                    sent = incoming.read(int(headers.get("content-length", "0")))
+                    asked = Asked(path, headers, number, method, sent)
                     self.asked.append(asked)
                     self._stop.wait(self.delay_s)
                     answer = self.answers.get(path) or status("404 Not Found")

@@ -20,6 +20,9 @@ from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.logs.openurl import OpenUrl, mask, query_of
 from aggregator.runtime.contract import Drop, Outcome, Send
 from aggregator.runtime.message import History, Message
+from tests.feeds.webserver import WebServer, body
+from tests.http.asking import Authority
+from tests.http.proxyserver import ProxyServer
 from tests.logs.driving import make
 from tests.logs.trackers import Connection, in_turn, status, tracker
 from tests.servers import free_port, wait_until
@@ -422,3 +425,46 @@ def test_check_passes_on_what_the_plugin_says_of_its_own_options() -> None:
 
     assert option == "repository_plugin"
     assert words.startswith("[accesslog] pattern: ")
+
+
+def test_a_tracker_is_reached_through_a_proxy_in_tls_and_told_who_asks(opened: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.serving("tracker.example")
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.authority.configure_trust(context)
+    authority.authority.issue_cert("me.example").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
+    with WebServer(tls=context) as server, ProxyServer({"tracker.example": server.port}) as proxy:
+        server.answers["/counter?a=b%20c&url_ver=Z39.88-2004"] = body(b"OK")
+        stage = opened(
+            "https://tracker.example/counter", proxy=proxy.address, ca_file=authority.file.name, client_cert="me.pem",
+            auth="bearer", token="abc",
+        )  # fmt: skip
+        stage._endpoint.get("a=b%20c&url_ver=Z39.88-2004")
+
+        [asked] = server.asked
+        assert (asked.headers["authorization"], asked.headers["host"]) == ("Bearer abc", "tracker.example")
+        assert [passed.method for passed in proxy.passed] == ["CONNECT"]
+
+
+def test_start_refuses_files_of_tls_that_are_no_use(opened: Any) -> None:
+    with pytest.raises(ConfigError, match=r"\[worker_test\] client_cert: cannot be read: No such file"):
+        opened("https://tracker.example/", client_cert="none.pem")
+
+
+def test_check_names_options_that_contradict_one_another_and_shows_no_secret() -> None:
+    texts = {"repository_plugin": "plugins.accesslog", "endpoint_url": "https://x.example/", "listento": "q"}
+    texts |= {"auth": "basic", "username": "me", "token": "s3cret", "proxy": "http://me:s3cret/@x"}
+    settings, _ = parse_settings(OpenUrl.Settings, texts)
+
+    found = dict(OpenUrl.check(settings, RawConfigParser()))
+
+    assert found.keys() == {"proxy", "password", "token"}
+    assert not any("s3cret" in words for words in found.values())
+
+
+def test_a_stopping_process_lets_the_tracker_answer(opened: Any) -> None:
+    with tracker(status(200)) as server:
+        stage = opened(server.url)
+        stage.context.stopping = True
+        handle(stage)
+        assert (len(server.targets), stage.context.counts["sent"]) == (1, 1)

@@ -12,10 +12,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Literal, Protocol
 
-import zstandard
-
 from aggregator.errors import AggregatorError
-from aggregator.feeds.bundle.zstdframes import Readable, WholeFrames
+from aggregator.files import zstd
 
 Level = Literal["default", "small"]
 
@@ -32,8 +30,16 @@ class BadBundle(AggregatorError):
     """Do not use this bundle: it is damaged, hostile or no bundle at all. The text says why."""
 
 
+class Readable(Protocol):
+    """What bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most this many bytes; none at the end."""
+        ...
+
+
 class Compressor(Protocol):
-    """What zlib, bz2, lzma and zstandard agree on."""
+    """What zlib, bz2, lzma and zstd agree on."""
 
     def compress(self, data: bytes, /) -> bytes:
         """Take a piece; return what is ready."""
@@ -84,14 +90,18 @@ def _zstd_compressor(small: bool, size_bytes: int, largest_bytes: int) -> Compre
     many near ones. What helps is a window over a few captures and a deep search in it.
     """
     window = min(max((4 * largest_bytes).bit_length(), 22), MAX_WINDOW)
-    fast: dict[str, int] = {"strategy": zstandard.STRATEGY_LAZY2, "min_match": 6, "search_log": 6}
-    deep: dict[str, int] = {"strategy": zstandard.STRATEGY_BTULTRA2, "min_match": 4, "search_log": 9}
-    tables = {"chain_log": 24, "hash_log": 22, "target_length": 999} if small else {"chain_log": 20, "hash_log": 20}
-    parameters = zstandard.ZstdCompressionParameters(
-        window_log=window, write_checksum=True, threads=0, **(deep if small else fast), **tables
+    known = zstd.CompressionParameter
+    fast: dict[int, int] = {known.strategy: zstd.Strategy.lazy2, known.min_match: 6, known.search_log: 6}
+    deep: dict[int, int] = {known.strategy: zstd.Strategy.btultra2, known.min_match: 4, known.search_log: 9}
+    tables: dict[int, int] = (
+        {known.chain_log: 24, known.hash_log: 22} if small else {known.chain_log: 20, known.hash_log: 20}
     )
-    compressor: Compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=size_bytes)
-    return compressor
+    whole: dict[int, int] = {known.window_log: window, known.checksum_flag: 1}
+    options = whole | (deep | {known.target_length: 999} if small else fast)
+    compressor: Any = zstd.ZstdCompressor(options={**options, **tables})
+    compressor.set_pledged_input_size(size_bytes)
+    made: Compressor = compressor
+    return made
 
 
 class Decompressed:
@@ -117,7 +127,7 @@ class Decompressed:
     def _read_some(self, size: int) -> bytes:
         try:
             return self._inside.read(size)
-        except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        except (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
             raise BadBundle(f"damaged: {error}") from error
         except OSError as error:
             # gzip and bz2 say so by an OSError of their own, without a number; the disk's have one.
@@ -131,9 +141,8 @@ def _open(file: BinaryIO) -> Readable:
     file.seek(-len(start), 1)
     name = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
     if name == "zst":
-        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << MAX_WINDOW)
-        reader: Readable = decompressor.stream_reader(WholeFrames(file), read_across_frames=True, closefd=False)  # type: ignore[arg-type]
-        return reader
+        widest: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_WINDOW}
+        return _Streams(file, lambda: zstd.ZstdDecompressor(options=widest))
     if name == "gz":
         return gzip.GzipFile(fileobj=file, mode="rb")
     if name == "bz2":

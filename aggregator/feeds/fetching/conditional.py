@@ -17,6 +17,8 @@ LONGEST = 1000
 def source_of(feed: Feed) -> str:
     """Return a hash of where a feed comes from and how it is read: what was learnt under another is not true of it."""
     told = msgspec.json.encode((feed.url, feed.timestamp, feed.extension, sorted(feed.headers.items())))
+    if feed.body is not None or feed.route.credentials is not None:
+        told += msgspec.json.encode((feed.method, feed.body, feed.route.credentials))
     return hashlib.sha256(told).hexdigest()[:16]
 
 

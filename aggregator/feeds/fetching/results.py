@@ -48,6 +48,7 @@ def tell_answer(feed: Feed, due: DueTick, times: tuple[int, int], answer: Answer
             wire_bytes=answer.wire_bytes,
             size_bytes=answer.size_bytes,
             sha256=answer.sha256,
+            flags=answer.notes,
         )
     headers = {name: answer.headers[name][:500] for name in KEPT_HEADERS if name in answer.headers}
     final_url = "" if answer.url == feed.url else mask_url(answer.url)

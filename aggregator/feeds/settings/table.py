@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,63 +14,28 @@ from aggregator.config.foreign import advice, is_python
 from aggregator.config.ini import Document, Problem, veil
 from aggregator.config.instance import shown
 from aggregator.config.settings import (
-    Bounds,
-    Doc,
-    Duration,
-    Flag,
-    Settings,
-    Size,
-    Text,
-    WebUrl,
-    choice,
     options_of,
     parse_settings,
     shorten,
     unknown,
 )
-from aggregator.feeds.naming.layout import MAX_NAME_BYTES, Extension, parse_feed_name
+from aggregator.feeds.naming.layout import MAX_NAME_BYTES, parse_feed_name
 from aggregator.feeds.reading.timestamps import is_plugin, resolve
+from aggregator.feeds.settings.asking import (
+    HEADER_PREFIX,
+    content_type_of,
+    faults_of_asking,
+    read_body,
+    read_headers,
+)
 from aggregator.feeds.settings.masking import mask_bad_url, mask_url
+from aggregator.feeds.settings.section import FORMATS
+from aggregator.feeds.settings.section import FeedSettings as FeedSettings
+from aggregator.http import options
+from aggregator.http.route import DIRECT, Route, Tls
 
-FORMATS = ("gtfs-realtime", "gbfs", "siri", "rss", "json", "xml", "other")
-HEADER_PREFIX = "headers."
 COLUMNS = ("id", "url", "extension", "period", "timestamp")
 """The columns of a feeds file that does not name them."""
-
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_OURS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "if-none-match")
-"""Headers that the download itself speaks by."""
-
-
-class FeedSettings(Settings, frozen=True, kw_only=True):
-    """[feed_NAME]: what to download, how often, and what it is."""
-
-    url: Annotated[WebUrl, Doc("where the feed is")]
-    extension: Annotated[Extension, Doc("how the names of its files end")]
-    period: Annotated[Duration, Doc("how often it is downloaded"), Bounds(0.1, 7 * 86400)] = 14.0
-    timestamp: Annotated[
-        Text | None,
-        Doc(
-            "where the publication's time stands: gtfs-realtime, gbfs, siri, json:/POINTER, xml:PATH, rss, http, none "
-            "(the time of the download) or MODULE:CALLABLE; none given = as its format has it, else none"
-        ),
-    ] = None
-    format: Annotated[
-        str | None, choice(*FORMATS), Doc("what it is, for exports and reports; none = as its timestamp says")
-    ] = None
-    timeout: Annotated[
-        Duration | None,
-        Doc("how long a whole download may take; none = its period, but 5s to 60s"),
-        Bounds(0.1, 3600),
-    ] = None
-    max_size: Annotated[Size, Doc("a body larger than this, packed or unpacked, is refused"), Bounds(1)] = 50 * 1024**2
-    stale_after: Annotated[
-        Duration,
-        Doc("`aggregator health` complains when nothing succeeded, or nothing changed, for this long; 0 = never"),
-    ] = 3600.0
-    allow_private: Annotated[
-        Flag, Doc("follow redirects from a public address to one of a private network, or of this machine")
-    ] = False
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +54,9 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     stale_after_s: float
     allow_private: bool
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes | None = None
+    route: Route = DIRECT
 
 
 class Reader:
@@ -105,6 +71,8 @@ class Reader:
         self._places: dict[str, str] = {}
         self._timestamps: dict[str, str] = {}
         """What is wrong with each timestamp seen so far, empty when nothing is."""
+        self._files: dict[Tls, list[tuple[str, str]]] = {}
+        """What is wrong with the files of TLS seen so far."""
 
     def read_section(self, name: str, section: str, texts: Mapping[str, str], raw: Mapping[str, str]) -> None:
         """Take in a section `[feed_NAME]`."""
@@ -191,14 +159,21 @@ class Reader:
             yield None, f"bad feed name (found {shorten(name)}); allowed: {allowed}"
         settings, faults = parse_settings(FeedSettings, texts)
         yield from faults
-        headers, more = _read_headers(texts)
+        headers, more = read_headers(texts)
         known = tuple(option.name for option in options_of(FeedSettings))
         more += [
             (option, unknown(option, (*known, f"{HEADER_PREFIX}NAME")))
             for option in texts
             if option not in known and not option.startswith(HEADER_PREFIX)
         ]
+        body, route = None, DIRECT
         if settings is not None:
+            route = options.route_of(settings, self.root)
+            more += [*faults_of_asking(settings, headers), *options.faults_of(settings), *self._faults_of_files(route)]
+            try:
+                body = read_body(settings, self.root)
+            except ValueError as error:
+                more.append(("body_file", str(error)))
             more += [("url", text) for text in _fault_of_host(settings.url)]
             more += [("timestamp", text) for text in self._fault_of_timestamp(settings.timestamp)]
         if name in self._places:
@@ -206,7 +181,14 @@ class Reader:
         yield from more
         if settings is not None and not more:
             self._places[name] = place
-            self.feeds[name] = make_feed(name, settings, headers, raw.get("url", settings.url))
+            self.feeds[name] = make_feed(name, settings, headers, raw.get("url", settings.url), body, route)
+
+    def _faults_of_files(self, route: Route) -> list[tuple[str, str]]:
+        if not any(route.tls):
+            return []
+        if route.tls not in self._files:
+            self._files[route.tls] = list(options.faults_of_files(route))
+        return self._files[route.tls]
 
     def _fault_of_timestamp(self, timestamp: str | None) -> list[str]:
         if timestamp is None or (not self.imports and is_plugin(timestamp)):
@@ -224,8 +206,17 @@ class Reader:
         self.document.faults.append(Problem(line, None, column, text, file))
 
 
-def make_feed(name: str, settings: FeedSettings, headers: Mapping[str, str], written_url: str) -> Feed:
+def make_feed(
+    name: str,
+    settings: FeedSettings,
+    headers: Mapping[str, str],
+    written_url: str,
+    body: bytes | None = None,
+    route: Route = DIRECT,
+) -> Feed:
     """Return a feed. `written_url` is its address as it was written, with variables in place of secrets."""
+    if body is not None:
+        headers = {"content-type": content_type_of(body), **headers}
     timestamp = settings.timestamp or (
         settings.format if settings.format in ("gtfs-realtime", "gbfs", "siri", "rss") else "none"
     )
@@ -242,6 +233,9 @@ def make_feed(name: str, settings: FeedSettings, headers: Mapping[str, str], wri
         stale_after_s=settings.stale_after,
         allow_private=settings.allow_private,
         headers=headers,
+        method=settings.method,
+        body=body,
+        route=route,
     )
 
 
@@ -257,19 +251,3 @@ def _fault_of_host(url: str) -> list[str]:
 def _format_of(timestamp: str) -> str:
     kind = timestamp.partition(":")[0]
     return kind if kind in FORMATS else "other"
-
-
-def _read_headers(texts: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str | None, str]]]:
-    headers: dict[str, str] = {}
-    faults: list[tuple[str | None, str]] = []
-    for option, text in texts.items():
-        if not option.startswith(HEADER_PREFIX):
-            continue
-        name = option.removeprefix(HEADER_PREFIX)
-        if not _TOKEN.fullmatch(name) or name in _OURS:
-            faults.append((option, f"no header that can be set (found {shorten(name)}); not: {', '.join(_OURS)}"))
-        elif not text.isprintable() or not text.isascii() or len(text) > 4000:
-            faults.append((option, "bad header; allowed: one line of ASCII"))
-        else:
-            headers[name] = text
-    return headers, faults

@@ -10,17 +10,16 @@ import zlib
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import zstandard
-
+from aggregator.files import zstd
 from aggregator.files.fingerprint import HEAD_BYTES
 from aggregator.files.opening import open_followed
 from aggregator.logs.following.position import TextAt
 
 CODECS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
-_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError, ValueError)
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstd.ZstdError, ValueError)
 _CHUNK = 256 * 1024
-_ZSTD_WINDOW = 2**27
-"""The memory that a zstd frame may ask for: what `zstd` itself takes without being told otherwise."""
+_ZSTD_BOUNDS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
+"""128 MB, the memory that a zstd frame may ask for: what `zstd` itself takes without being told otherwise."""
 
 
 class OpenFile(Protocol):
@@ -152,27 +151,25 @@ def _decompress(file: IO[bytes], codec: str) -> Any:
 
 
 class _ZstdStream:
-    """The text of zstd frames; unlike `stream_reader` it tells a file that ends too early from one that is whole."""
-
-    # a block of 4 bytes may stand for 128 KB
-    _PACKED = 1024
+    """The text of zstd frames; it tells a file that ends too early from one that is whole."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._packed = b""
-        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._frame: zstd.ZstdDecompressor | None = None
 
     def read1(self, size: int) -> bytes:
         """Return some of the text, whatever `size` says; nothing at its end. Raises EOFError, ZstdError."""
-        while packed := self._packed or self._file.read(self._PACKED):
-            if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-            text = self._frame.decompress(packed)
-            self._packed = b""
-            if self._frame.eof:
-                self._packed, self._frame = self._frame.unused_data, None
+        while True:
+            frame = self._frame
+            if frame is None or frame.eof:
+                packed = (frame.unused_data if frame else b"") or self._file.read(_CHUNK)
+                if not packed:
+                    return b""
+                frame = self._frame = zstd.ZstdDecompressor(options=_ZSTD_BOUNDS)
+            else:
+                packed = self._file.read(_CHUNK) if frame.needs_input else b""
+                if frame.needs_input and not packed:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            text = frame.decompress(packed, _CHUNK)
             if text:
                 return text
-        if self._frame is not None:
-            raise EOFError("Compressed file ended before the end-of-stream marker was reached")
-        return b""

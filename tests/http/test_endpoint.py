@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from aggregator.errors import Unavailable
-from aggregator.http.endpoint import Endpoint, Unanswered, parse_retry_after
+from aggregator.http.client import Client
+from aggregator.http.endpoint import LONGEST_REST_S, Endpoint, Unanswered
 from aggregator.http.ratelimit import Pace
+from aggregator.http.retryafter import retry_after_s
 from tests.logs.trackers import Connection, Tracker, in_turn, status, tracker
 
 
@@ -43,7 +45,7 @@ def reached(clock: Clock) -> Iterator[Callable[[Tracker], Endpoint]]:
     endpoints: list[Endpoint] = []
 
     def reach(server: Tracker) -> Endpoint:
-        endpoints.append(Endpoint(server.url, 60.0, clock))
+        endpoints.append(Endpoint(server.url, 60.0, Client("tests/1", clock=clock)))
         return endpoints[-1]
 
     yield reach
@@ -117,7 +119,7 @@ def test_the_status_is_that_of_the_last_answer(reached: Reached, interim: str) -
     ],
 )
 def test_retry_after_is_bounded_by_an_hour(text: str, seconds: float | None) -> None:
-    assert parse_retry_after(text, 100.0) == seconds
+    assert retry_after_s(text, "", 100.0, LONGEST_REST_S) == seconds
 
 
 def test_a_pause_saves_up_no_turns(clock: Clock) -> None:

@@ -1,0 +1,186 @@
+"""Say who asks: basic, bearer, digest, or a token that a token server hands out for a client's name and secret.
+
+Whoever calls sends what is returned here to the configured server only.
+
+Source: RFC 7617 (basic), RFC 6750 (bearer), RFC 7616 (digest), RFC 6749 section 4.4 (client credentials).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from aggregator.http.framing import Broken
+from aggregator.http.route import Credentials
+from aggregator.http.urls import basic, printable
+
+SLACK_S = 30.0
+"""A token is not used any more so long before it ends: it must still be good when it arrives."""
+USUAL_LIFE_S = 300.0
+"""How long a token is used whose end the token server does not tell."""
+
+
+class Auth(Protocol):
+    """Make the `Authorization` of requests. Safe to use from several threads."""
+
+    def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
+        """Return the value for a request; '' to ask without. Raises Broken for none, and what `ask` raises."""
+        ...
+
+    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
+        """Take in a 401, and return whether the same request may succeed now. It is tried once more, and no oftener."""
+        ...
+
+
+class Told(NamedTuple):
+    """What a token server said."""
+
+    status: int
+    body: bytes
+
+
+AskToken = Callable[[str, Mapping[str, str], bytes], Told]
+"""Send a POST to an address, with headers and a body."""
+
+
+def make_auth(credentials: Credentials, clock: Callable[[], float]) -> Auth:
+    """Return what makes the headers for these credentials."""
+    if credentials.kind == "basic":
+        return _Fixed(basic(credentials.username, credentials.password))
+    if credentials.kind == "bearer":
+        return _Fixed(f"Bearer {credentials.token}")
+    if credentials.kind == "digest":
+        return _Digest(credentials)
+    return _OAuth2(credentials, clock)
+
+
+class _Fixed:
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
+        return self._value
+
+    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
+        return False
+
+
+class _Digest:
+    """Answer the server's question with a hash. Each thread has a question of its own, as it counts its answers."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        # imported for those alone who use it: it takes 4 MB
+        from requests.auth import HTTPDigestAuth
+        from requests.utils import parse_dict_header
+
+        self._parse: Any = parse_dict_header
+        self._digest: Any = HTTPDigestAuth(credentials.username, credentials.password)
+
+    def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
+        self._digest.init_per_thread_state()
+        if not self._digest._thread_local.chal:
+            return ""
+        # it takes an address apart, of which only the path and the query count
+        value: str | None = self._digest.build_digest_header(method, f"http://x{target}")
+        if not value:
+            raise Broken("auth = digest: the server asks in a way that is not known")
+        return value
+
+    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
+        kind, _, question = headers.get("www-authenticate", "").strip().partition(" ")
+        if kind.lower() != "digest":
+            return False
+        self._digest.init_per_thread_state()
+        chal = self._parse(question)
+        if not {"realm", "nonce"} <= chal.keys():
+            return False
+        self._digest._thread_local.chal = chal
+        return True
+
+
+class _Token(msgspec.Struct, frozen=True):
+    """What a token server answers."""
+
+    access_token: str
+    expires_in: float | str | None = None
+
+
+class _OAuth2:
+    """Get a token for a client's name and secret, keep it until shortly before its end, and get a new one."""
+
+    def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._value = ""
+        self._good_until = 0.0
+
+    def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
+        # one thread asks, and the others wait for what it gets
+        if not self._lock.acquire(timeout=left_s):
+            raise TimeoutError
+        try:
+            if not self._value or self._clock() >= self._good_until:
+                self._value = self._get(ask)
+            return self._value
+        finally:
+            self._lock.release()
+
+    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
+        with self._lock:
+            had, self._value = self._value, ""
+        return bool(had)
+
+    def _get(self, ask: AskToken) -> str:
+        known = self._credentials
+        form = {"grant_type": "client_credentials", **({"scope": known.scope} if known.scope else {})}
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        login = basic(quote(known.client_id, safe=""), quote(known.client_secret, safe=""))
+        told = ask(known.token_url, {**headers, "authorization": login}, urlencode(form).encode())
+        if told.status in (400, 401):
+            # some servers know the other way of RFC 6749, section 2.3.1, alone
+            form |= {"client_id": known.client_id, "client_secret": known.client_secret}
+            told = ask(known.token_url, headers, urlencode(form).encode())
+        if told.status != 200:
+            raise Broken(f"no token from token_url: HTTP {told.status} {_error_of(told.body)}".rstrip())
+        try:
+            token = msgspec.json.decode(told.body, type=_Token)
+            life_s = float(token.expires_in or USUAL_LIFE_S)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Broken("no token from token_url: its answer holds none") from error
+        if not token.access_token.isascii() or not token.access_token.isprintable():
+            raise Broken("no token from token_url: one that cannot stand in a header")
+        self._good_until = self._clock() + life_s - min(SLACK_S, life_s / 2)
+        return f"Bearer {token.access_token}"
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: str = ""
+
+
+def _error_of(body: bytes) -> str:
+    """Return the error's name alone: the rest of the text may repeat what it was asked with."""
+    try:
+        return printable(msgspec.json.decode(body, type=_Error).error)[:60]
+    except msgspec.DecodeError:
+        return ""
+
+
+class Auths:
+    """What makes the headers for each of the credentials in use. Safe to use from several threads."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._made: dict[Credentials, Auth] = {}
+
+    def get(self, credentials: Credentials) -> Auth:
+        """Return it, the same for the same credentials: tokens are shared."""
+        with self._lock:
+            if credentials not in self._made:
+                self._made[credentials] = make_auth(credentials, self._clock)
+            return self._made[credentials]

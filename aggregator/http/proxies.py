@@ -1,0 +1,111 @@
+"""Which proxy a request goes through: the one that is configured, or the one that the environment names.
+
+Source: the conventions of curl and Go for HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:  # a configuration is read without what asks
+    from aggregator.http.urls import Origin
+
+NONE = "none"
+"""What is written for no proxy at all, whatever the environment names."""
+
+
+class Proxy(NamedTuple):
+    """A proxy's address, and the login that it asks for."""
+
+    scheme: str
+    host: str
+    port: int
+    authorization: str = ""
+    """The value of `Proxy-Authorization`; a secret."""
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown."""
+        return f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        """Return it without the login, as this may end up in a traceback."""
+        return f"Proxy({self.scheme}://{self.shown})"
+
+
+def parse_proxy(text: str) -> Proxy:
+    """Return a proxy by its address; one without a scheme is of http. Raises ValueError, which shows no login."""
+    parts = urlsplit(text.strip() if "://" in text else f"http://{text.strip()}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(
+            "it is no address such as http://proxy.example:3128; / ? # @ in a login are written as %2F %3F %23 %40"
+        )
+    login = ""
+    if parts.username is not None:
+        text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = f"Basic {base64.b64encode(text.encode()).decode()}"
+    return Proxy(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), login)
+
+
+class Environment:
+    """The proxies that the environment names."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._named = {
+            name: (environ.get(name) or environ.get(name.upper()) or "").strip()
+            for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+        }
+
+    def choose(self, configured: str, origin: Origin) -> Proxy | None:
+        """Return the proxy that a host is asked through; `configured` stands above the environment."""
+        if configured:
+            return None if configured == NONE else parse_proxy(configured)
+        return self.proxy_for(origin)
+
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """Return the proxy for a host, None when it is asked directly, as this machine always is. Raises ValueError."""
+        name = f"{origin.scheme}_proxy"
+        text = self._named[name] or self._named["all_proxy"]
+        if not text or _is_loopback(origin.host) or self._is_excepted(origin):
+            return None
+        try:
+            return parse_proxy(text)
+        except ValueError as error:
+            raise ValueError(f"{name.upper()} of the environment: {error}") from error
+
+    def _is_excepted(self, origin: Origin) -> bool:
+        return any(_covers(entry.strip().lower(), origin) for entry in self._named["no_proxy"].split(","))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _covers(entry: str, origin: Origin) -> bool:
+    """True when an entry of NO_PROXY is meant for a host: `*`, a name and all below it, an address, a network."""
+    if not entry or entry == "*":
+        return bool(entry)
+    host = origin.host.rstrip(".").lower()
+    try:
+        network = ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        name, colon, port = entry.rpartition(":") if "]" not in entry[-1:] else (entry, "", "")
+        if colon and port.isdigit():
+            return int(port) == origin.port and _covers(name, origin)
+        name = entry.removeprefix("*").strip(".")
+        return host == name or host.endswith(f".{name}")
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]) in network
+    except ValueError:
+        return False
