@@ -31,7 +31,7 @@ def test_a_build_is_the_text_and_the_feeds_file_as_they_were(tmp_path: Path) -> 
     built = current(tmp_path)
 
     assert built.source == text.encode()
-    assert sorted(built.feeds) == ["a", "b"]
+    assert sorted(built.table("feed").all()) == ["a", "b"]
     assert list(built.programs) == ["process_a", "process_b"]
 
 

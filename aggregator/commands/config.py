@@ -65,7 +65,7 @@ def _idle(config: Config) -> Iterator[str]:
         linked = os.path.lexists(instance.enabled / f"{section}.conf")
         return config.programs[section].program.enabled and (linked or not built)
 
-    for finding in idle_parts(config, len(config.feeds), enabled, lambda queue: True):
+    for finding in idle_parts(config, len(config.table("feed").all()), enabled, lambda queue: True):
         yield f"{shown(config.file)}: {finding.about}: {finding.text}. {finding.do}"
 
 

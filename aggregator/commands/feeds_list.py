@@ -42,7 +42,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.config(reading=True)
     wanted = wanted_by(args.feeds)
-    every = config.feeds
+    every = config.table("feed").all()
     feeds = {name: feed for name, feed in every.items() if wanted(name)}
     pattern = unmet(args.feeds, feeds)
     if pattern is not None:

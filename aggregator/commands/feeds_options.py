@@ -98,14 +98,14 @@ def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Pla
     else:
         store, prefix = _configured(config, args.store)
     try:
-        yield Place(store, prefix if args.prefix is None else args.prefix, config.feeds if config else {})
+        yield Place(store, prefix if args.prefix is None else args.prefix, config.table("feed").all() if config else {})
     finally:
         store.close()
 
 
 def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
     """Open the store of a name; without one, that of the section with `stage = archive`, or the only one there is."""
-    stores = config.stores if config else {}
+    stores = config.table("store").all() if config else {}
     archives = (
         [program.settings for program in config.programs.values() if program.stage_name == "archive"] if config else []
     )

@@ -122,7 +122,7 @@ def greeting(config: Config) -> Iterator[str]:
     instance, supervisor = config.instance, config.supervisor
     secret = f"in {shown(instance.password)}" if supervisor.password is None else f"of [supervisor] in {config.file}"
     linked = [p for p in config.programs.values() if os.path.lexists(instance.enabled / f"{p.section}.conf")]
-    sources = [_collects(p, len(config.feeds)) for p in linked if p.is_source or p.traits.feeds_itself]
+    sources = [_collects(p, len(config.table("feed").all())) for p in linked if p.is_source or p.traits.feeds_itself]
     results = [f"{p.section}: {describe(p)}" for p in linked if p.kind == "stage" and not p.is_source and _leads_out(p)]
     run = _launcher(config)
     host = supervisor.port.host or "127.0.0.1"

@@ -113,7 +113,7 @@ class _Redis(msgspec.Struct, frozen=True, kw_only=True):
 def take(config: Config) -> Snapshot:
     """Look at everything once. Whatever is away is said in the snapshot."""
     states, supervisor_error = _processes(config)
-    feeds = config.feeds
+    feeds = config.table("feed").all()
     redis = _ask_redis(config, feeds)
     sections = tuple(_section(config, program, states, redis) for program in config.programs.values())
     ours = {process.worker.name for section in sections for process in section.processes if process.worker}

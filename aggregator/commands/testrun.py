@@ -32,7 +32,7 @@ def add_testrun(parser: argparse.ArgumentParser) -> None:
 
 def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.config()
-    feeds = config.feeds
+    feeds = config.table("feed").all()
     if not feeds:
         raise Failed("no feeds; a section [feed_NAME] makes one")
     _refuse_beside_workers(invocation, config)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from configparser import ConfigParser, RawConfigParser
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from aggregator import registry
 from aggregator.config import (
     crosschecks,
     exposure,
@@ -40,8 +41,7 @@ from aggregator.config.settings import (
     parse_settings,
     unknown,
 )
-from aggregator.config.tables import PREFIXES as TABLE_PREFIXES
-from aggregator.config.tables import FeedTable, Tables, render
+from aggregator.config.tables import Table, Tables, render
 from aggregator.errors import ConfigError
 
 __all__ = ["Config", "Program", "load"]
@@ -74,40 +74,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     build: Build | None = None
     """The build it was read from; None when it is the file itself, as it is being edited."""
 
-    def feed_table(self) -> FeedTable:
-        """Return the feeds of the sections and of feeds_file as they are now, and what is wrong with others."""
-        return self.tables.feed_table()
+    def table(self, kind: str) -> Table:
+        """Return the entries of a table as they are now, and what is wrong with others."""
+        return self.tables.table(kind)
 
     @property
     def shares_redis(self) -> bool:
         """False when Redis is the instance's own."""
         return not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""}))
-
-    @property
-    def feeds(self) -> Mapping[str, Any]:
-        """All feeds by name (`aggregator.feeds.settings.table.Feed`). Raises ConfigError when one has a fault."""
-        table = self.feed_table()
-        if table.faults:
-            raise ConfigError(*table.faults)
-        return table.feeds
-
-    @property
-    def stores(self) -> Mapping[str, Any]:
-        """The stores by name, of type `aggregator.stores.settings.StoreSettings`. Raises ConfigError."""
-        stores, faults = self.tables.read_stores()
-        if faults:
-            raise ConfigError(*render(faults, self.file))
-        return stores
-
-    def store(self, name: str) -> Any:
-        """Return the settings of the section `[store_NAME]`. Raises ConfigError when it is missing or wrong."""
-        stores, faults = self.tables.read_stores()
-        ours = [fault for fault in faults if fault.section == f"store_{name}"]
-        if ours:
-            raise ConfigError(*render(ours, self.file))
-        if name not in stores:
-            raise ConfigError(f"{self.file.name}: no section [store_{name}]{meant(name, list(stores))}")
-        return stores[name]
 
     @property
     def instance(self) -> Instance:
@@ -207,7 +181,7 @@ class _Loader:
             self.texts,
             self.file,
             self.root,
-            aggregator.feeds_file,
+            self._table_files(aggregator),
             self.environ,
             self.imports,
             self.build,
@@ -257,8 +231,13 @@ class _Loader:
 
     def _look_at_owners(self, aggregator: AggregatorSettings) -> None:
         """Refuse what somebody else could have us execute, before any of it is imported."""
-        feeds_file = self.root / aggregator.feeds_file if aggregator.feeds_file is not None else None
-        for doubt in ownership.doubts(self.root, self.file, feeds_file, executing=self.imports):
+        kinds = registry.TABLES
+        powers = {
+            self.root / path: file.power
+            for kind, path in self._table_files(aggregator).items()
+            if (file := kinds[kind].file)
+        }
+        for doubt in ownership.doubts(self.root, self.file, powers, executing=self.imports):
             if not doubt.refused:
                 self.document.warnings.append(ini.Problem(0, None, None, doubt.text))
             elif self.imports:
@@ -267,6 +246,11 @@ class _Loader:
                 self.doubts.append(doubt.text)
         if self.imports and any(fault.section is None for fault in self.document.faults):
             self._refuse()
+
+    def _table_files(self, aggregator: AggregatorSettings) -> dict[str, str]:
+        """Return the path of each table's file of further entries, of those that have one."""
+        found = {name: getattr(aggregator, kind.file.option) for name, kind in registry.TABLES.items() if kind.file}
+        return {name: path for name, path in found.items() if path is not None}
 
     def _standing_in(self) -> Mapping[str, standins.Noted] | None:
         return None if self.imports else standins.read_notes(self.instance.stages)
@@ -286,7 +270,7 @@ class _Loader:
         """Refuse a file of another program in one line, in place of one for each of its own."""
         known = (*CORE, *pirus2.IGNORED_SECTIONS)
         if self.document.begins_with_section or any(
-            section in known or section.startswith((*PREFIXES, *TABLE_PREFIXES)) for section in self.raw
+            section in known or section.startswith((*PREFIXES, *registry.TABLE_PREFIXES)) for section in self.raw
         ):
             return
         raise ConfigError(f"{shown(self.file)}: {foreign.advice(self.file, self.file.read_bytes())}")

@@ -201,6 +201,10 @@ class Reader:
             if settings is not None:
                 for fault_option, words in stage.check(settings, self.config_parser):
                     self.document.fault(section, fault_option, words)
+        if strange := [kind for kind in stage.traits.tables if kind not in registry.TABLES]:
+            words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
+            self.document.fault(section, "stage", words)
+            return None
         if stage.traits.exclusive and program is not None and program.numprocs > 1:
             self._fault_numprocs(section, texts, f"a second process of {name} could only stand in the way")
         if settings is None or program is None:

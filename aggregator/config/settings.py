@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 
-class Kind(NamedTuple):
+class OptionType(NamedTuple):
     """An option type: a short name, a parser that raises ValueError, and the words for what it allows."""
 
     name: str
@@ -57,7 +57,7 @@ class Option(NamedTuple):
     """What is known of one option: everything the checker and the reference page need."""
 
     name: str
-    kind: Kind
+    kind: OptionType
     doc: str
     bounds: Bounds
     default: Any
@@ -193,27 +193,29 @@ def _parse_template(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Kind("text", _parse_text, "any text")]
-Flag = Annotated[bool, Kind("flag", parse_flag, "yes or no")]
-Integer = Annotated[int, Kind("number", lambda text: int(text), "a whole number")]
-Number = Annotated[float, Kind("number", _parse_number, "a number")]
-Duration = Annotated[float, Kind("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
-Size = Annotated[int, Kind("size", parse_size, "a size such as 500, 64KB or 50MB")]
-ListenQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
-TargetQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
+Text = Annotated[str, OptionType("text", _parse_text, "any text")]
+Flag = Annotated[bool, OptionType("flag", parse_flag, "yes or no")]
+Integer = Annotated[int, OptionType("number", lambda text: int(text), "a whole number")]
+Number = Annotated[float, OptionType("number", _parse_number, "a number")]
+Duration = Annotated[float, OptionType("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
+Size = Annotated[int, OptionType("size", parse_size, "a size such as 500, 64KB or 50MB")]
+ListenQueue = Annotated[str, OptionType("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
+TargetQueue = Annotated[str, OptionType("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
 TargetQueues = Annotated[
-    tuple[str, ...], Kind("queues", parse_queues, "queue names with commas between them, each of them once")
+    tuple[str, ...], OptionType("queues", parse_queues, "queue names with commas between them, each of them once")
 ]
-FilePath = Annotated[str, Kind("path", _parse_text, "a path; a relative one starts at the instance's folder")]
-StatusCodes = Annotated[frozenset[int], Kind("HTTP codes", _parse_codes, "HTTP status codes such as 200, 204")]
-FileMode = Annotated[int, Kind("mode", _parse_mode, "an octal file mode such as 0640")]
-WebUrl = Annotated[str, Kind("URL", _parse_web_url, "an address that starts with http:// or https://")]
-SafeName = Annotated[str, Kind("name", _parse_name, "letters, digits, _ . - (at most 80)")]
-Module = Annotated[str, Kind("module", _parse_module, "a Python module such as plugins.accesslog")]
-Template = Annotated[str, Kind("template", _parse_template, "one line of text with {field} in it, and no other braces")]
+FilePath = Annotated[str, OptionType("path", _parse_text, "a path; a relative one starts at the instance's folder")]
+StatusCodes = Annotated[frozenset[int], OptionType("HTTP codes", _parse_codes, "HTTP status codes such as 200, 204")]
+FileMode = Annotated[int, OptionType("mode", _parse_mode, "an octal file mode such as 0640")]
+WebUrl = Annotated[str, OptionType("URL", _parse_web_url, "an address that starts with http:// or https://")]
+SafeName = Annotated[str, OptionType("name", _parse_name, "letters, digits, _ . - (at most 80)")]
+Module = Annotated[str, OptionType("module", _parse_module, "a Python module such as plugins.accesslog")]
+Template = Annotated[
+    str, OptionType("template", _parse_template, "one line of text with {field} in it, and no other braces")
+]
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> OptionType:
     """Return the option type that allows exactly these words."""
 
     def parse(text: str) -> str:
@@ -221,7 +223,7 @@ def choice(*words: str) -> Kind:
             raise ValueError
         return text.strip()
 
-    return Kind("choice", parse, " or ".join(words))
+    return OptionType("choice", parse, " or ".join(words))
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +244,7 @@ def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
     found = {}
     for field in msgspec.structs.fields(settings_class):
         notes = _notes_of(field.type)
-        kind = next(note for note in reversed(notes) if isinstance(note, Kind))
+        kind = next(note for note in reversed(notes) if isinstance(note, OptionType))
         doc = next((note.text for note in notes if isinstance(note, Doc)), "")
         bounds = next((note for note in notes if isinstance(note, Bounds)), Bounds())
         found[field.name] = Option(field.name.rstrip("_"), kind, doc, bounds, field.default)

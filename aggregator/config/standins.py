@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from aggregator import registry
 from aggregator.config.settings import parse_duration, parse_queue, parse_queues
 from aggregator.config.traits import Traits
 from aggregator.files.opening import open_followed
@@ -103,7 +104,8 @@ def guess(texts: Mapping[str, str]) -> Noted:
 def stage_of(noted: Noted) -> type[Any]:
     """Return a class that stands for the stage wherever a pipeline is looked at; it handles nothing."""
     # what it reads and writes is not looked at: the options that say so are not known
-    facts: dict[str, Any] = {"traits": noted.traits._replace(writes=(), reads=())}
+    tables = tuple(kind for kind in noted.traits.tables if kind in registry.TABLES)
+    facts: dict[str, Any] = {"traits": noted.traits._replace(writes=(), reads=(), tables=tables)}
     if noted.is_source:
         facts["poll"] = None  # what tells sources from others
     return type("StandIn", (), facts)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aggregator.config.settings import Bounds, Doc, Duration, SafeName, meant
-from aggregator.config.tables import STORE
 from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle
@@ -50,7 +49,7 @@ class Archive(Stage):
     Source: docs/feeds.md.
     """
 
-    traits = Traits(tables=(STORE,))
+    traits = Traits(tables=("store",))
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
@@ -93,7 +92,7 @@ class Archive(Stage):
         own = self._cursor("")
         self._newest = {name: start for name, start in self.context.cursors.items() if name.startswith(own)}
         if self._store is None:
-            self._store = open_configured(self.context.store_settings(self.settings.store))
+            self._store = open_configured(self.context.table("store").entry(self.settings.store))
         self._store.clean()
         capabilities = self._store.probe()
         for notice in capabilities.notices:

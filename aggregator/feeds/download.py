@@ -12,7 +12,6 @@ import msgspec
 
 from aggregator import __version__
 from aggregator.config.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
-from aggregator.config.tables import FEED
 from aggregator.config.traits import Traits
 from aggregator.errors import Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
@@ -56,7 +55,7 @@ class Download(Stage):
     Source: RFC 9110, RFC 9111; docs/feeds.md.
     """
 
-    traits = Traits(feeds_itself=True, alone_from=2, tables=(FEED,), names_files=True)
+    traits = Traits(feeds_itself=True, alone_from=2, tables=("feed",), names_files=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, Size, TargetQueue
-from aggregator.config.tables import FEED
 from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.manifest import COVERED, Tick
@@ -55,7 +54,7 @@ class Filter(Stage):
     Source: docs/feeds.md.
     """
 
-    traits = Traits(exclusive=True, tables=(FEED,), names_files=True)
+    traits = Traits(exclusive=True, tables=("feed",), names_files=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aggregator.config.builds import Build, Builds, Facts
+from aggregator.config.builds import Build, BuildFacts, Builds
 from aggregator.config.loading import Config, redis_of_build
 from aggregator.config.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
@@ -66,7 +66,7 @@ def _most_end(before: set[str], now: set[str]) -> Iterator[str]:
 class _Comparison:
     """The build that counts beside the one to come."""
 
-    def __init__(self, config: Config, current: Build, coming: Facts) -> None:
+    def __init__(self, config: Config, current: Build, coming: BuildFacts) -> None:
         self.config = config
         self.current = current
         self.old, self.new = current.facts, coming
@@ -78,7 +78,7 @@ class _Comparison:
     def result(self) -> Consequences:
         moved = [*self._another_state()]
         questions = [*moved, *self._ends(), *self._left(), *self._unread()]
-        lines = [*self._renamed(), *self._feeds(), *([] if moved else [*self._queues(), *self._orphans()])]
+        lines = [*self._renamed(), *self._entries(), *([] if moved else [*self._queues(), *self._orphans()])]
         if not moved:
             questions += self._taken_for_others()
         return Consequences(tuple(lines), tuple(questions))
@@ -114,9 +114,10 @@ class _Comparison:
 
     def _ends(self) -> Iterator[str]:
         yield from _most_end(set(self.old.programs) - self.successors.keys(), set(self.new.programs))
-        ended = sorted(set(self.old.feeds) - set(self.new.feeds))
-        if len(ended) > 1 and 2 * len(ended) > len(self.old.feeds):
-            yield f"{len(ended)} of {len(self.old.feeds)} feeds end: {_listed(ended)}"
+        for kind, names in self.old.entries.items():
+            ended = sorted(set(names) - set(self.new.entries.get(kind, ())))
+            if len(ended) > 1 and 2 * len(ended) > len(names):
+                yield f"{len(ended)} of {len(names)} {kind}s end: {_listed(ended)}"
 
     def _left(self) -> Iterator[str]:
         """Ask about positions in logs when a section that is new might be meant to go on with them, and would not."""
@@ -167,17 +168,15 @@ class _Comparison:
         left = set(theirs) - set(self.new.belongings.get(other, ()))
         return other != section and not left.isdisjoint(self.new.belongings[section])
 
-    def _feeds(self) -> Iterator[str]:
-        for word, names in (
-            ("end", sorted(set(self.old.feeds) - set(self.new.feeds))),
-            ("begin", sorted(set(self.new.feeds) - set(self.old.feeds))),
-        ):
-            if names:
-                yield f"{len(names)} feed{'s' if len(names) > 1 else ''} {word}{'' if len(names) > 1 else 's'}: " + (
-                    _listed(names)
-                )
+    def _entries(self) -> Iterator[str]:
+        for kind in self.new.entries:
+            before, after = set(self.old.entries.get(kind, ())), set(self.new.entries[kind])
+            for word, names in (("end", sorted(before - after)), ("begin", sorted(after - before))):
+                if names:
+                    what = f"{kind}s {word}" if len(names) > 1 else f"{kind} {word}s"
+                    yield f"{len(names)} {what}: {_listed(names)}"
 
-    def _reads(self, facts: Facts) -> dict[str, str]:
+    def _reads(self, facts: BuildFacts) -> dict[str, str]:
         return {section: queue for queue, section in facts.queues.items()}
 
     def _queues(self) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from aggregator import __version__
 from aggregator.config import graph, placeholders, safepath, standins
-from aggregator.config.builds import Builds, Facts, digest_of
+from aggregator.config.builds import BuildFacts, Builds, digest_of
 from aggregator.config.loading import Config, Program
 from aggregator.config.sections import ProgramSettings
 from aggregator.config.settings import options_of
@@ -250,22 +250,22 @@ def _digest(config: Config, program: Program) -> str:
     elif not program.section.startswith("process_"):
         parts += [config.raw.get("redis"), config.raw.get("aggregator"), config.redis.url.startswith("unix:")]
         parts += [config.depth_limit(queue) for queue in program.feeds]
-        parts += [config.tables.digest(prefix) for prefix in program.traits.tables]
+        parts += [config.tables.digest(kind) for kind in program.traits.tables]
         for name in program.plugins:
             parts += [raw for section, raw in config.raw.items() if section == name or section.startswith(f"{name}_")]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
-def new_build(config: Config) -> Facts | None:
+def new_build(config: Config) -> BuildFacts | None:
     """Return what a build of this configuration would be; None when the current one is the same."""
     builds, file = Builds(config.instance), config.file
     if file.is_relative_to(config.root):
         file = file.relative_to(config.root)
-    digest = digest_of(__version__, str(file), config.source, config.tables.feeds_text())
+    digest = digest_of(__version__, str(file), config.source, config.tables.copies())
     current = builds.current()
     if current is not None and current.facts.digest == digest and current.is_whole():
         return None
-    return Facts(
+    return BuildFacts(
         number=builds.next_number(),
         digest=digest,
         version=__version__,
@@ -276,7 +276,7 @@ def new_build(config: Config) -> Facts | None:
         programs={program.section: _digest(config, program) for program in config.programs.values()},
         queues={resolve(queue, config.node): section for queue, section in config.consumers.items()},
         belongings=belongings(config),
-        feeds=tuple(config.feeds),
+        entries=config.tables.live(),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.config.builds import Builds, Facts
+from aggregator.config.builds import BuildFacts, Builds
 from aggregator.config.identity import check, claim
 from aggregator.config.instance import Instance, read_line
 from aggregator.config.loading import Config
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     """Everything a build would do, in order."""
 
     actions: tuple[Action, ...]
-    build: Facts | None = None
+    build: BuildFacts | None = None
     """The copy of the configuration to be made; None when the current one is the same."""
 
     @property
@@ -78,7 +78,7 @@ def _apply(config: Config, made: Plan) -> None:
     if made.build is None:
         carry_out(made.actions)
         return
-    builds.write(made.build, config.source, config.tables.feeds_text(), config.file.stat())
+    builds.write(made.build, config.source, config.tables.copies(), config.file.stat())
     try:
         # order: every file is there, then the build counts
         carry_out([*made.actions, Action("write", builds.pointer, "", f"{made.build.number}\n", 0o644)])

@@ -19,7 +19,7 @@ from aggregator.feeds.query.catalogue import find_bundles
 from aggregator.feeds.query.retrieve import Layout, Retrieved, retrieve
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
-from aggregator.stores.store import Info, Reader, Store
+from aggregator.stores.store import Info, ObjectReader, Store
 from tests.feeds.archives import (
     CAPTURES,
     START,
@@ -447,12 +447,12 @@ def test_a_second_time_a_bucket_is_asked_for_its_list_only(tmp_path: Path, proxy
 class Short(DirectoryStore):
     """A store that gives out less of an object than it says there is."""
 
-    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
         return ShortReader(super().open_read(key, start=start, tag=tag))
 
 
-class ShortReader(Reader):
-    def __init__(self, whole: Reader) -> None:
+class ShortReader(ObjectReader):
+    def __init__(self, whole: ObjectReader) -> None:
         self._whole = whole
         self._left = whole.info.size - 20
 

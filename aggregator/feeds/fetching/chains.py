@@ -72,7 +72,7 @@ class Chains(Configured):
         }
         self._begun = {name: known.at_ms for name, known in begun.items()}
         self._seen = {name.removeprefix(SEEN): int(text) for name, text in cursors.items() if name.startswith(SEEN)}
-        for feed in self.table.feeds.values():
+        for feed in self.table.entries.values():
             known = begun.get(feed.name, Begun(0, 0))
             if set_back or feed.name not in begun or feed.period_ms < known.period_ms:
                 first_ms = schedule.first_tick(now_ms, feed.name, feed.period_ms)

@@ -20,6 +20,7 @@ from aggregator.config.settings import (
     Doc,
     Duration,
     Flag,
+    Option,
     Settings,
     Size,
     Text,
@@ -30,6 +31,7 @@ from aggregator.config.settings import (
     shorten,
     unknown,
 )
+from aggregator.config.tables import TableText
 from aggregator.feeds.naming.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.reading.timestamps import is_plugin, resolve
 from aggregator.feeds.settings.masking import mask_bad_url, mask_url
@@ -93,7 +95,7 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
-class Reader:
+class FeedReader:
     """Collect feeds. What is wrong goes into the document."""
 
     def __init__(self, document: Document, root: Path, *, imports: bool = True) -> None:
@@ -273,3 +275,30 @@ def _read_headers(texts: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[
         else:
             headers[name] = text
     return headers, faults
+
+
+class FeedTable:
+    """What makes feeds of sections and of rows (a `config.tables.TableReader`)."""
+
+    purpose = "What to download, how often, and what it is."
+    live = True
+
+    def options(self) -> tuple[Option, ...]:
+        """Return the options that a section may have."""
+        return options_of(FeedSettings)
+
+    def open_options(self) -> tuple[tuple[str, str, str], ...]:
+        """Return the form of the options that name a header."""
+        return ((f"{HEADER_PREFIX}NAME", "one line of ASCII", "a header to send to the feed's own server"),)
+
+    def read(self, text: TableText) -> Mapping[str, Feed]:
+        """Return the feeds by name; what is wrong goes into the document."""
+        reader = FeedReader(text.document, text.root, imports=text.imports)
+        for name, section, texts, raw in text.sections:
+            reader.read_section(name, section, texts, raw)
+        if text.file is not None:
+            reader.read_file(text.file, text.read_file, text.environ)
+        return reader.feeds
+
+
+TABLE = FeedTable()
