@@ -10,6 +10,7 @@ from aggregator.commands.invocation import Failed, Invocation, redis_of
 from aggregator.config.identity import claim, machine_id
 from aggregator.config.loading import Config, Program
 from aggregator.errors import Unavailable
+from aggregator.runtime.byhand import push
 from aggregator.runtime.connection import connect
 from aggregator.runtime.consumer import ConsumerWorker
 from aggregator.runtime.context import Context
@@ -126,7 +127,7 @@ class Foreground:
         """Give the section messages."""
         if bodies:
             with redis_of(self.config) as (client, keys):
-                client.rpush(keys.queue(self.queue), *bodies)
+                push(client, keys, self.queue, *bodies)
 
     def refuse_beside_another(self, client: Any, keys: Keys) -> None:
         """Raise Failed while the section's own worker is at work, ConfigError when that is another instance's."""

@@ -15,8 +15,8 @@ from aggregator.feeds.compress import REARMED
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.ticks import decode, encode
 from aggregator.feeds.naming.layout import FeedFolders
-from aggregator.runtime.message import read_entry
 from aggregator.runtime.queue import Identity
+from aggregator.runtime.reading import cursor_names, waiting
 
 
 def add_compress(parser: argparse.ArgumentParser) -> None:
@@ -32,18 +32,18 @@ def compress(invocation: Invocation, args: argparse.Namespace) -> int:
     if args.all:
         foreground.push(*map(encode, _open_periods(foreground)))
         foreground.drain()
-    waiting = len(list(_open_periods(foreground)))
-    invocation.say(f"compress: done; {waiting} periods are open" + ("" if args.all else " (--all bundles them now)"))
+    number = len(list(_open_periods(foreground)))
+    invocation.say(f"compress: done; {number} periods are open" + ("" if args.all else " (--all bundles them now)"))
     return 0
 
 
 def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
-        for name in client.hkeys(keys.cursors(owner)):
-            if name == REARMED.encode():
+        for name in cursor_names(client, keys, owner):
+            if name == REARMED:
                 continue
-            feed, _, start = name.decode().rpartition("/")
+            feed, _, start = name.rpartition("/")
             yield Close(feed=feed, start=start, force=True)
 
 
@@ -72,11 +72,9 @@ def _untold(foreground: Foreground) -> Iterator[Bundle]:
     """Yield the messages of the bundles on this disk that no message tells of: the Redis that had it was lost."""
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
-        entries = client.zrange(keys.delayed(foreground.queue), 0, -1)
-        entries += client.lrange(keys.returned(foreground.queue), 0, -1)
-    waiting = [decode(read_entry(entry).raw, Bundle, Remove, Unite) for entry in entries]
+        orders = [decode(message.raw, Bundle, Remove, Unite) for message in waiting(client, keys, foreground.queue)]
     # those that are to be tried again, and those that are stored and to be removed
-    told = {order.file for order in waiting if isinstance(order, Bundle | Remove)}
+    told = {order.file for order in orders if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:
             yield read_revision(path, name, number).message(root, "default")

@@ -13,6 +13,7 @@ from aggregator.config.loading import Config, redis_of_build
 from aggregator.config.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
 from aggregator.runtime.keys import Keys
+from aggregator.runtime.reading import cursor_names
 from aggregator.runtime.residue import Residue, residues
 from aggregator.runtime.roster import roster
 from aggregator.supervision.files import is_ours, new_build
@@ -89,7 +90,7 @@ class _Comparison:
         try:
             with connect(self.redis.url, timeout_s=2.0) as client:
                 owners = {f"{self.old.node}:{section}" for section in self.old.programs}
-                cursors = {owner: int(client.hlen(keys.cursors(owner))) for owner in owners}
+                cursors = {owner: len(cursor_names(client, keys, owner)) for owner in owners}
                 queues = {residue.queue: residue for residue in residues(client, keys)}
                 served = {facts.queue for facts in roster(client, keys).workers if facts.alive}
                 return _State(queues, cursors, frozenset(queues.keys() - served))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from aggregator.config.loading import Config
@@ -15,7 +15,7 @@ from aggregator.feeds.messages.ticks import DueTick, decode
 from aggregator.feeds.naming.layout import read_stamp
 from aggregator.feeds.settings.table import Feed
 from aggregator.runtime.keys import Keys, resolve
-from aggregator.runtime.message import read_entry
+from aggregator.runtime.reading import cursors_of, waiting
 
 Complaint = Literal["stale", "frozen"]
 
@@ -79,23 +79,15 @@ def _cursors(config: Config, client: Any, keys: Keys, stage: str, prefix: str) -
     """Yield what the sections of a stage remember of each feed, by cursors whose names begin with `prefix`."""
     for program in config.programs.values():
         if program.stage_name == stage:
-            for name, text in client.hgetall(keys.cursors(f"{config.node}:{program.section}")).items():
-                if name.startswith(prefix.encode()) and text:
-                    yield name.decode().removeprefix(prefix), text.decode()
+            yield from cursors_of(client, keys, f"{config.node}:{program.section}", prefix).items()
 
 
 def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
     """Yield the ticks that wait for their time, or for a worker."""
     for program in config.programs.values():
         if program.stage_name == "download" and program.listens:
-            queue = resolve(program.listens, config.node)
-            waiting: Iterable[bytes] = (
-                *client.zrange(keys.delayed(queue), 0, -1),
-                *client.lrange(keys.returned(queue), 0, -1),
-                *client.lrange(keys.queue(queue), 0, -1),
-            )
-            for entry in waiting:
+            for message in waiting(client, keys, resolve(program.listens, config.node)):
                 try:
-                    yield decode(read_entry(entry).raw, DueTick)
+                    yield decode(message.raw, DueTick)
                 except Reject:
                     continue  # somebody else's message: the stage will reject it
