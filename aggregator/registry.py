@@ -119,6 +119,14 @@ def load_object(spec: str) -> Any:
     return found
 
 
+def lies_in(spec: str, root: Path) -> bool:
+    """True when the module of ``module:OBJECT`` is, or would be, one of the instance's own."""
+    package = spec.partition(":")[0].partition(".")[0]
+    if package == __name__.partition(".")[0]:
+        return False  # an instance may be a checkout of this program
+    return package == PLUGINS or (root / package).is_dir() or (root / f"{package}.py").is_file()
+
+
 def _find_plugins(root: Path) -> None:
     """Import the package of plugins from the instance's folder, should another one of its name be installed.
 

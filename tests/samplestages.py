@@ -66,3 +66,9 @@ class Caller(Stage):
 
 
 NO_STAGE = 1
+
+
+class Shelver(Copier):
+    """Copy nothing, and declare what is shown of it."""
+
+    overview = "tests.sampleoverview:OVERVIEW"

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.identity import claim, machine_id
 from aggregator.config.loading import Config, Program
 from aggregator.errors import Unavailable
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime.byhand import push
 from aggregator.runtime.connection import connect
 from aggregator.runtime.consumer import ConsumerWorker

@@ -9,12 +9,13 @@ import msgspec
 
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
-from aggregator.commands.invocation import Invocation, redis_of
+from aggregator.commands.invocation import Invocation
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.compress import REARMED
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.ticks import decode, encode
 from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime.queue import Identity
 from aggregator.runtime.reading import cursor_names, waiting
 

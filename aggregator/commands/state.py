@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregator.commands import screen
-from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, open_redis, redis_of
+from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
 from aggregator.config import identity
 from aggregator.config.builds import Builds
 from aggregator.config.loading import Config, redis_of_build
@@ -20,6 +20,7 @@ from aggregator.config.settings import meant
 from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.files.durable import write_durably
+from aggregator.monitor.opening import open_redis, redis_of
 from aggregator.runtime import residue, transfer
 from aggregator.runtime.byhand import forget_cursors, put_back_all
 from aggregator.runtime.keys import Keys, resolve

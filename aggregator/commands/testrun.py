@@ -11,14 +11,15 @@ from typing import Any
 
 from aggregator.commands import oneshot_bundles, screen
 from aggregator.commands.foreground import Foreground
-from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.commands.invocation import Failed, Invocation
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
 from aggregator.config.loading import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, decode, encode
-from aggregator.feeds.query.overview import FeedFacts, look
+from aggregator.feeds.query.feedfacts import FeedFacts, look
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime.contract import Cursor, Outcome, Send
 from aggregator.runtime.message import Message
 

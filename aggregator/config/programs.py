@@ -205,6 +205,10 @@ class Reader:
             words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
             self.document.fault(section, "stage", words)
             return None
+        overview = getattr(stage, "overview", "")
+        if overview and registry.lies_in(overview, self.root):
+            words = f"commands that only look import nothing of the instance, and do not show its overview {overview}"
+            self.document.warn(section, "stage", f"{words}; put it into an installed package")
         if stage.traits.exclusive and program is not None and program.numprocs > 1:
             self._fault_numprocs(section, texts, f"a second process of {name} could only stand in the way")
         if settings is None or program is None:

@@ -87,6 +87,8 @@ class TableReader(Protocol):
     live: bool
     """True when entries come and go while workers run: a stage reads them of the current build, though it runs an
     earlier one, and a build says which of them begin and end."""
+    overview: str
+    """A `monitor.overviews.Overview` of the entries, as ``module:OBJECT``; empty without one."""
 
     def options(self) -> Iterable[Option]:
         """Return the options that a section may have."""
@@ -153,6 +155,7 @@ class Tables:
         changing = build.folder.with_name("current") if build else file
         self._marks = {changing: mark_of(changing)}
         self._copies: dict[str, bytes] = {}
+        self._known: dict[str, Table] = {}
 
     def read(self, kind: str) -> tuple[dict[str, Any], list[Problem]]:
         """Return the entries without faults, and the faults of the others."""
@@ -170,7 +173,12 @@ class Tables:
         return {name: entry for name, entry in entries.items() if f"{prefix}{name}" not in bad}, document.faults
 
     def table(self, kind: str) -> Table:
-        """Return the entries and what a user should read about the others."""
+        """Return the entries and what a user should read about the others; the same one while its files are."""
+        if kind not in self._known or not self._known[kind].is_current():
+            self._known[kind] = self._table(kind)
+        return self._known[kind]
+
+    def _table(self, kind: str) -> Table:
         entries, faults = self.read(kind)
         prefix = registry.TABLES[kind].prefix
         sections = {fault.section for fault in faults if fault.section and fault.section.startswith(prefix)}

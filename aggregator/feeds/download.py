@@ -56,6 +56,7 @@ class Download(Stage):
     """
 
     traits = Traits(feeds_itself=True, alone_from=2, tables=("feed",), names_files=True)
+    overview = "aggregator.feeds.query.overview:OVERVIEW"
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

@@ -92,6 +92,8 @@ class _Component:
 
     Settings: ClassVar[type[StageSettings]]
     traits: ClassVar[Traits] = Traits()
+    overview: ClassVar[str] = ""
+    """A `monitor.overviews.Overview` of what the stage works on, as ``module:OBJECT`` of an installed package."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings = settings

@@ -88,6 +88,7 @@ class StoreTable:
 
     purpose = "A folder or an S3 bucket for archives."
     live = False
+    overview = ""
 
     def options(self) -> tuple[Option, ...]:
         """Return the options of all stores, each once."""

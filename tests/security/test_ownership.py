@@ -56,6 +56,7 @@ from aggregator.config.settings import Doc, Duration, TargetQueues
 Path({executed!r}).touch()
 class Mine(Stage):
     traits = Traits(tables=("feed",))
+    overview = "plugins.mine:OVERVIEW"
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         fanout: Annotated[TargetQueues, Doc("x")]
         timeout: Annotated[Duration, Doc("x")] = 77.0

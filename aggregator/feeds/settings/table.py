@@ -282,6 +282,7 @@ class FeedTable:
 
     purpose = "What to download, how often, and what it is."
     live = True
+    overview = "aggregator.feeds.query.overview:OVERVIEW"
 
     def options(self) -> tuple[Option, ...]:
         """Return the options that a section may have."""
