@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from aggregator.config.settings import meant, shorten
+from aggregator.config.hints import meant, shorten
 
 BUILTIN = {
     "archive": "aggregator.feeds.archive:Archive",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aggregator import registry
-from aggregator.config.settings import options_of, parse_settings
+from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.tables import Table
 from aggregator.errors import Reject
 from aggregator.runtime.context import Context

@@ -11,7 +11,7 @@ from aggregator.commands import screen
 from aggregator.commands.feeds_options import add_feeds_wanted, unmet, wanted_by
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
-from aggregator.config.settings import meant
+from aggregator.config.hints import meant
 from aggregator.errors import EXIT_OK
 from aggregator.feeds.query.feedfacts import FeedFacts, look
 from aggregator.feeds.query.overview import age_at, as_json, complaint_of

@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from aggregator.commands.invocation import Failed, Invocation
+from aggregator.config.hints import meant
 from aggregator.config.loading import Config
-from aggregator.config.settings import meant
 from aggregator.feeds.naming.layout import DAY_S, parse_prefix
 from aggregator.feeds.query.catalogue import Archived, Span, find_bundles
 from aggregator.feeds.settings.table import Feed

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aggregator import registry
+from aggregator.config.parsing import options_of
 from aggregator.config.sections import CORE, ProgramSettings
-from aggregator.config.settings import Option, Settings, options_of
+from aggregator.config.settings import Option, Settings
 from aggregator.config.tables import reader_of
 from aggregator.runtime.contract import ConsumerSettings, SourceSettings
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from aggregator import registry
 from aggregator.config import pirus2
+from aggregator.config.hints import meant, unknown
 from aggregator.config.ini import Document, Problem
 from aggregator.config.instance import Instance
 from aggregator.config.programs import OWN_REDIS, PREFIXES, Program
 from aggregator.config.sections import CORE, SupervisorSettings
-from aggregator.config.settings import meant, unknown
 
 
 def check_supervisor(document: Document, supervisor: SupervisorSettings) -> None:

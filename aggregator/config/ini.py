@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 
 
 class Problem(NamedTuple):

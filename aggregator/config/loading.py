@@ -28,19 +28,12 @@ from aggregator.config import (
     standins,
 )
 from aggregator.config.builds import Build
+from aggregator.config.hints import meant, unknown
 from aggregator.config.instance import Instance, host_node, read_line, shown
+from aggregator.config.parsing import options_of, parse_option, parse_settings
 from aggregator.config.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name
 from aggregator.config.sections import CORE, AggregatorSettings, RedisSettings, SupervisorSettings
-from aggregator.config.settings import (
-    DEFAULT_MAXDEPTH,
-    Option,
-    Settings,
-    meant,
-    options_of,
-    parse_option,
-    parse_settings,
-    unknown,
-)
+from aggregator.config.settings import DEFAULT_MAXDEPTH, Option, Settings
 from aggregator.config.tables import Table, Tables, render
 from aggregator.errors import ConfigError
 

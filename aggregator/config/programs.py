@@ -15,19 +15,11 @@ import msgspec
 
 from aggregator import registry
 from aggregator.config import pirus2, placeholders, standins
+from aggregator.config.hints import meant, shorten, unknown
 from aggregator.config.ini import Document
+from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.sections import ProgramSettings
-from aggregator.config.settings import (
-    Option,
-    Settings,
-    meant,
-    options_of,
-    parse_queue,
-    parse_queues,
-    parse_settings,
-    shorten,
-    unknown,
-)
+from aggregator.config.settings import Option, Settings, parse_queue, parse_queues
 from aggregator.config.traits import Traits
 
 PREFIXES = ("process_", "worker_", "logger_")

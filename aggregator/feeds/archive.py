@@ -10,7 +10,8 @@ from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
-from aggregator.config.settings import Bounds, Doc, Duration, SafeName, meant
+from aggregator.config.hints import meant
+from aggregator.config.settings import Bounds, Doc, Duration, SafeName
 from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle

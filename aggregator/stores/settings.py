@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, Protocol
 
 from aggregator import registry
-from aggregator.config.settings import Doc, Option, OptionType, Settings, options_of, parse_settings, unknown
+from aggregator.config.hints import unknown
+from aggregator.config.parsing import options_of, parse_settings
+from aggregator.config.settings import Doc, Option, OptionType, Settings
 from aggregator.config.tables import TableText
 from aggregator.errors import ConfigError
 from aggregator.stores.store import Store

@@ -20,8 +20,8 @@ from aggregator import __version__
 from aggregator.config import graph, placeholders, safepath, standins
 from aggregator.config.builds import BuildFacts, Builds, digest_of
 from aggregator.config.loading import Config, Program
+from aggregator.config.parsing import options_of
 from aggregator.config.sections import ProgramSettings
-from aggregator.config.settings import options_of
 from aggregator.runtime.keys import resolve
 from aggregator.supervision.redisserver import quoted
 

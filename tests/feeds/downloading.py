@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.config.tables import Table
 from aggregator.feeds.download import Download
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, decode

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.config.tables import Table
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter

@@ -9,7 +9,7 @@ from typing import Any
 
 import simplejson
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.config.tables import Table
 from aggregator.feeds.bundle.bundles import Contents, read_bundle
 from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.errors import ConfigError
 from aggregator.stores import open_store
 from aggregator.stores.directory import parse_folder

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.compression import Level
 from aggregator.feeds.messages.ticks import Kind, check_feed, check_sha256
 from aggregator.feeds.naming.layout import BundleName, is_bundle_start, parse_key, parse_revision, read_stamp

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.manifest import MIN_TICK_MS, Tick
 from aggregator.feeds.naming.layout import (

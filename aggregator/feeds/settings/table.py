@@ -13,24 +13,11 @@ import msgspec
 
 from aggregator.config import placeholders
 from aggregator.config.foreign import advice, is_python
+from aggregator.config.hints import shorten, unknown
 from aggregator.config.ini import Document, Problem, veil
 from aggregator.config.instance import shown
-from aggregator.config.settings import (
-    Bounds,
-    Doc,
-    Duration,
-    Flag,
-    Option,
-    Settings,
-    Size,
-    Text,
-    WebUrl,
-    choice,
-    options_of,
-    parse_settings,
-    shorten,
-    unknown,
-)
+from aggregator.config.parsing import options_of, parse_settings
+from aggregator.config.settings import Bounds, Doc, Duration, Flag, Option, Settings, Size, Text, WebUrl, choice
 from aggregator.config.tables import TableText
 from aggregator.feeds.naming.layout import MAX_NAME_BYTES, Extension, parse_feed_name
 from aggregator.feeds.reading.timestamps import is_plugin, resolve
