@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.monitor.finding import Finding
 from aggregator.monitor.overviews import Line
 

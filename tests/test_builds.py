@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.config.builds import KEPT, Builds
+from aggregator.config.configuration import Config
 from aggregator.config.instance import Instance
-from aggregator.config.loading import Config, load
+from aggregator.config.loading import load
 from aggregator.supervision import Action, build, carry_out, changes
 from tests.test_supervision import PIPELINE, TWO, configure, snapshot
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.config import graph, ini, placeholders
+from aggregator.config.configuration import Config
 from aggregator.config.instance import Instance
-from aggregator.config.loading import Config, load
+from aggregator.config.loading import load
 from aggregator.config.sections import Address
 from aggregator.errors import ConfigError
 

@@ -17,7 +17,8 @@ import pytest
 from supervisor.options import ServerOptions
 
 from aggregator.commands.generator import main
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.supervision import build, carry_out, disable, enable, plan
 from aggregator.supervision.files import log_files

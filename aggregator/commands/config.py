@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json, common_options
+from aggregator.config.configuration import Config
 from aggregator.config.instance import shown
-from aggregator.config.loading import Config
 from aggregator.errors import EXIT_OK, EXIT_USAGE, ConfigError
 from aggregator.monitor.collecting import idle_parts
 from aggregator.monitor.overviews import overviews_of

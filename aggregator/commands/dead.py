@@ -16,8 +16,8 @@ import simplejson
 from aggregator.commands import screen
 from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
 from aggregator.commands.screen import Column
+from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.config.loading import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.monitor.opening import redis_of
 from aggregator.runtime import deadletters

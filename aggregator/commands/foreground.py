@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aggregator.commands.invocation import Failed, Invocation
+from aggregator.config.configuration import Config
 from aggregator.config.identity import claim, machine_id
-from aggregator.config.loading import Config, Program
+from aggregator.config.programs import Program
 from aggregator.errors import Unavailable
 from aggregator.monitor.opening import redis_of
 from aggregator.runtime.byhand import push

@@ -17,8 +17,9 @@ from aggregator.commands.generator import confirm
 from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import safepath
+from aggregator.config.configuration import Config
 from aggregator.config.instance import Instance, shown
-from aggregator.config.loading import Config, Program
+from aggregator.config.programs import Program
 from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.monitor.overviews import overview_of
 from aggregator.supervision import Control, build, disable, enable

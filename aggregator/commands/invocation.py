@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aggregator.errors import AggregatorError, ConfigError
 
 if TYPE_CHECKING:
-    from aggregator.config.loading import Config
+    from aggregator.config.configuration import Config
 
 
 class Failed(AggregatorError):

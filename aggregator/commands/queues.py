@@ -9,7 +9,7 @@ from typing import Any
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json
 from aggregator.commands.screen import Column, Painted
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.monitor.accounts import account_facts, every_account, imbalances, queue_facts, section_of
 from aggregator.monitor.opening import redis_of

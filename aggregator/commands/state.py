@@ -15,8 +15,9 @@ from aggregator.commands import screen
 from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
 from aggregator.config import identity
 from aggregator.config.builds import Builds
+from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.config.loading import Config, redis_of_build
+from aggregator.config.loading import redis_of_build
 from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.files.durable import write_durably

@@ -14,7 +14,7 @@ from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, decode, encode

@@ -12,7 +12,7 @@ from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
 
 if TYPE_CHECKING:
     from aggregator.config.builds import Build, Builds
-    from aggregator.config.loading import Config
+    from aggregator.config.configuration import Config
 
 
 def add_work(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account, accounts, read_account
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from aggregator.config import graph
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.config.programs import Program
 from aggregator.monitor.finding import Finding
 from aggregator.monitor.overviews import Overview

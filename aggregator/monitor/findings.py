@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 from aggregator.config.builds import Builds
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.monitor.accounts import imbalances, section_of
 from aggregator.monitor.collecting import idle_parts, unread_queues

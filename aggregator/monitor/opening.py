@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.config.redisurl import mask
 from aggregator.config.sections import RedisSettings
 from aggregator.errors import AggregatorError

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aggregator import registry
-from aggregator.config.loading import Config, Program
+from aggregator.config.configuration import Config
+from aggregator.config.programs import Program
 from aggregator.config.tables import reader_of
 from aggregator.monitor.finding import Finding
 from aggregator.runtime.keys import Keys

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aggregator.config.loading import Config, Program
+from aggregator.config.configuration import Config
+from aggregator.config.programs import Program
 from aggregator.monitor.accounts import every_account
 from aggregator.monitor.lastwords import last_words
 from aggregator.monitor.opening import RedisFailed, redis_of

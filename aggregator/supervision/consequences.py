@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from aggregator.config.builds import Build, BuildFacts, Builds
-from aggregator.config.loading import Config, redis_of_build
+from aggregator.config.configuration import Config
+from aggregator.config.loading import redis_of_build
 from aggregator.config.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
 from aggregator.runtime.keys import Keys

@@ -19,8 +19,9 @@ from typing import NamedTuple
 from aggregator import __version__
 from aggregator.config import graph, placeholders, safepath, standins
 from aggregator.config.builds import BuildFacts, Builds, digest_of
-from aggregator.config.loading import Config, Program
+from aggregator.config.configuration import Config
 from aggregator.config.parsing import options_of
+from aggregator.config.programs import Program
 from aggregator.config.sections import ProgramSettings
 from aggregator.runtime.keys import resolve
 from aggregator.supervision.redisserver import quoted

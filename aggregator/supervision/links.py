@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 
+from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.config.loading import Config
 from aggregator.errors import ConfigError
 from aggregator.supervision.changes import Action, carry_out
 from aggregator.supervision.control import Control

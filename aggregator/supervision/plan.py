@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.config.builds import BuildFacts, Builds
+from aggregator.config.configuration import Config
 from aggregator.config.identity import check, claim
 from aggregator.config.instance import Instance, read_line
-from aggregator.config.loading import Config
 from aggregator.errors import ConfigError
 from aggregator.files.opening import open_own, untrusted_link
 from aggregator.supervision.changes import Action, carry_out, parts_left

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.feeds.settings.table import Feed
 from aggregator.supervision.files import files

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.feeds.settings.oldprogram import BadSettings, Imported, import_settings
 
 OLD = """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.config.tables import reader_of
 from aggregator.errors import ConfigError
 from aggregator.stores import open_configured, open_store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.errors import Reject
 from aggregator.feeds.fetching.chains import CURSOR as CHAIN
 from aggregator.feeds.fetching.chains import read_begun

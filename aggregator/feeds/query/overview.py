@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.feeds.query.feedfacts import FeedFacts, look
 from aggregator.monitor.collecting import START, are
 from aggregator.monitor.finding import Finding
