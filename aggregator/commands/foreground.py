@@ -22,7 +22,7 @@ from aggregator.runtime.neighbours import refuse_another
 from aggregator.runtime.process import log_to_stdout
 from aggregator.runtime.queue import Claim, Identity, Queue
 from aggregator.runtime.roster import roster
-from aggregator.supervision.files import belongings
+from aggregator.supervision.builtnotes import belongings
 
 PATIENCE_S = 30.0
 """How long Redis may be away: cron starts us again."""

@@ -24,7 +24,7 @@ from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.monitor.overviews import overview_of
 from aggregator.supervision import Control, build, disable, enable
 from aggregator.supervision.consequences import consequences
-from aggregator.supervision.files import launcher
+from aggregator.supervision.launchers import launcher
 
 _FOLDERS = ("workers_available", "workers_enabled", "plugins", "data", "logs", "run")
 

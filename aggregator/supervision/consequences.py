@@ -17,7 +17,8 @@ from aggregator.runtime.keys import Keys
 from aggregator.runtime.reading import cursor_names
 from aggregator.runtime.residue import Residue, residues
 from aggregator.runtime.roster import roster
-from aggregator.supervision.files import is_ours, new_build
+from aggregator.supervision.builtnotes import new_build
+from aggregator.supervision.generated import is_ours
 
 _NAMES = 5
 """So many names are listed; of the rest only the number."""

@@ -10,7 +10,7 @@ from aggregator.config.hints import meant
 from aggregator.errors import ConfigError
 from aggregator.supervision.changes import Action, carry_out
 from aggregator.supervision.control import Control
-from aggregator.supervision.files import is_ours
+from aggregator.supervision.generated import is_ours
 
 
 def enable(config: Config, names: Collection[str]) -> Iterator[str]:
