@@ -52,7 +52,7 @@ class TableKind(NamedTuple):
 TABLES = {
     "feed": TableKind(
         "feed_",
-        "aggregator.feeds.settings.table:TABLE",
+        "aggregator.feeds.settings.reading:TABLE",
         TableFile("feeds_file", "feeds", "it says what is downloaded, and who is sent its headers"),
     ),
     "store": TableKind("store_", "aggregator.stores.settings:TABLE"),

@@ -130,16 +130,7 @@ class ProgramReader:
             if settings is not None:
                 for fault_option, words in stage.check(settings, self.config_parser):
                     self.document.fault(section, fault_option, words)
-        if strange := [kind for kind in stage.traits.tables if kind not in registry.TABLES]:
-            words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
-            self.document.fault(section, "stage", words)
-            return None
-        overview = getattr(stage, "overview", "")
-        if overview and registry.lies_in(overview, self.root):
-            words = f"commands that only look import nothing of the instance, and do not show its overview {overview}"
-            self.document.warn(section, "stage", f"{words}; put it into an installed package")
-        if stage.traits.exclusive and program is not None and program.numprocs > 1:
-            self._fault_numprocs(section, texts, f"a second process of {name} could only stand in the way")
+        self._check_declared(section, name, stage, texts, program)
         if settings is None or program is None:
             return None
         return Program(
@@ -153,6 +144,20 @@ class ProgramReader:
             targets=tuple(_targets(settings)),
             plugins=tuple(module.rpartition(".")[2] for module in modules.values()),
         )
+
+    def _check_declared(
+        self, section: str, name: str, stage: Any, texts: Mapping[str, str], program: ProgramSettings | None
+    ) -> None:
+        """Look at what the class of a stage says of itself."""
+        if strange := [kind for kind in stage.traits.tables if kind not in registry.TABLES]:
+            words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
+            self.document.fault(section, "stage", words)
+        overview = getattr(stage, "overview", "")
+        if overview and registry.lies_in(overview, self.root):
+            words = f"commands that only look import nothing of the instance, and do not show its overview {overview}"
+            self.document.warn(section, "stage", f"{words}; put it into an installed package")
+        if stage.traits.exclusive and program is not None and program.numprocs > 1:
+            self._fault_numprocs(section, texts, f"a second process of {name} could only stand in the way")
 
     def _stand_in(
         self,
