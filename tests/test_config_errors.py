@@ -55,6 +55,14 @@ CASES = [
         (f":3 [wroker_broker]: unknown section; allowed: {SECTIONS}; did you mean worker_broker?",),
     ),
     Case(
+        "stage that reads a table which there is not",
+        REDIS + COPIER.replace("Copier", "Outdated") + FEEDER,
+        (
+            ":4 [worker_copy] stage: tests.samplestages:Outdated reads unknown tables (found feed_); allowed: feed, "
+            "store",
+        ),
+    ),
+    Case(
         "section name that supervisord cannot take",
         REDIS + "[worker_a:b]\nstage = broker\n",
         (":3 [worker_a:b]: bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_ or logger_",),
