@@ -21,7 +21,7 @@ from aggregator.config.configuration import Config
 from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.supervision import build, carry_out, disable, enable, plan
-from aggregator.supervision.logs import log_files
+from aggregator.supervision.logpaths import log_files
 from tests.logs.driving import nobody
 
 REDIS = "[redis]\nurl = redis://:hush@localhost/0\n"

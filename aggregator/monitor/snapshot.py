@@ -24,7 +24,7 @@ from aggregator.runtime.reports import Told, lasting_reports
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.worker import rss_kb
 from aggregator.supervision import Control, ProcessState, SupervisorError
-from aggregator.supervision.logs import log_of
+from aggregator.supervision.logpaths import log_of
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

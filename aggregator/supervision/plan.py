@@ -25,7 +25,7 @@ from aggregator.supervision.changes import Action, carry_out, parts_left
 from aggregator.supervision.files import files
 from aggregator.supervision.folders import check_private, check_writable, make_folders, obstacle
 from aggregator.supervision.generated import GeneratedFile, is_ours
-from aggregator.supervision.logs import log_files
+from aggregator.supervision.logpaths import log_files
 from aggregator.supervision.programfiles import NOT_ENABLED
 from aggregator.supervision.redisserver import advice, find_server
 

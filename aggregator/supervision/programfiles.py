@@ -11,7 +11,7 @@ from aggregator.config.configuration import Config
 from aggregator.config.programs import Program
 from aggregator.supervision.digests import digest_of_program
 from aggregator.supervision.generated import MARK
-from aggregator.supervision.logs import NO_FILE, log_path
+from aggregator.supervision.logpaths import NO_FILE, log_path
 
 NOT_ENABLED = "; enabled = no"
 """The line by which the next build knows what the configuration asked for."""
