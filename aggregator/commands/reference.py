@@ -74,7 +74,7 @@ def _table(kind: str) -> Chapter:
     reader = reader_of(kind)
     open_options = (Entry(form, allowed, "none", doc) for form, allowed, doc in reader.open_options())
     return Chapter(
-        f"[{registry.TABLES[kind].prefix}*]", reader.purpose, (*map(_entry, reader.options()), *open_options)
+        f"[{registry.TABLES[kind].prefix}*]", reader.purpose(), (*map(_entry, reader.options()), *open_options)
     )
 
 

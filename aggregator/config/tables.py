@@ -84,13 +84,14 @@ class TableText(NamedTuple):
 class TableReader(Protocol):
     """What makes entries of the sections of one kind."""
 
-    purpose: str
-    """One sentence on what a section is for."""
     live: bool
     """True when entries come and go while workers run: a stage reads them of the current build, though it runs an
     earlier one, and a build says which of them begin and end."""
     overview: str
     """A `monitor.overviews.Overview` of the entries, as ``module:OBJECT``; empty without one."""
+
+    def purpose(self) -> str:
+        """Return one sentence on what a section is for."""
 
     def options(self) -> Iterable[Option]:
         """Return the options that a section may have."""

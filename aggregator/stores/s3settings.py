@@ -57,7 +57,7 @@ class S3Settings(StoreSettings, frozen=True, kw_only=True):
 class S3Kind:
     """Buckets, as `aggregator.stores.settings` knows them."""
 
-    noun = "a bucket"
+    noun = "an S3 bucket"
     settings = S3Settings
 
     def check_url(self, url: str) -> None:

@@ -88,9 +88,13 @@ def settings_of(url: str, **options: Any) -> StoreSettings:
 class StoreTable:
     """What makes settings of the sections `[store_NAME]` (a `config.tables.TableReader`)."""
 
-    purpose = "A folder or an S3 bucket for archives."
     live = False
     overview = ""
+
+    def purpose(self) -> str:
+        """Return what a section describes."""
+        nouns = " or ".join(kind_of(f"{scheme}:").noun for scheme in SCHEMES)
+        return f"{nouns[:1].upper()}{nouns[1:]} for archives."
 
     def options(self) -> tuple[Option, ...]:
         """Return the options of all stores, each once."""

@@ -162,9 +162,12 @@ class FeedReader:
 class FeedTable:
     """What makes feeds of sections and of rows (a `config.tables.TableReader`)."""
 
-    purpose = "What to download, how often, and what it is."
     live = True
     overview = "aggregator.feeds.query.overview:OVERVIEW"
+
+    def purpose(self) -> str:
+        """Return what a section says."""
+        return "What to download, how often, and what it is."
 
     def options(self) -> tuple[Option, ...]:
         """Return the options that a section may have."""
