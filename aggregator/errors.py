@@ -59,6 +59,19 @@ class CursorMoved(Superseded):
     """Somebody else stored a position since it was read; nothing of the commit took effect."""
 
 
+class MemoryChanged(AggregatorError):
+    """Another worker changed what the batch recalled; nothing of the commit took effect, and its messages go back."""
+
+
+class LeaseLost(AggregatorError):
+    """A lease that the commit depends on is another worker's; nothing of the commit took effect."""
+
+    def __init__(self, pool: str, name: str) -> None:
+        super().__init__(f"the lease {name} of {pool} is another worker's by now")
+        self.pool = pool
+        self.name = name
+
+
 EXIT_OK = 0
 EXIT_CHECK_FAILED = 1
 EXIT_USAGE = 2

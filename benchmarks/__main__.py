@@ -11,7 +11,19 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("handoff", "peers", "recovery", "files", "idle", "bundles", "downloads", "schedule", "filtering", "archiving")
+NAMES = (
+    "handoff",
+    "claiming",
+    "peers",
+    "recovery",
+    "files",
+    "idle",
+    "bundles",
+    "downloads",
+    "schedule",
+    "filtering",
+    "archiving",
+)
 
 
 def main() -> int:

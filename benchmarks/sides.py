@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,7 @@ import simplejson
 
 from aggregator.config.settings import Doc, Integer
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Drop, Outcome, Send, Stage
+from aggregator.runtime.contract import ConsumerSettings, Drop, Outcome, Send, Settled, Stage
 from aggregator.runtime.message import Message
 from aggregator.runtime.process import make_worker
 from benchmarks.rig import KEYS, NAMESPACE
@@ -51,11 +51,11 @@ class Hand(Stage):
         for target in self.targets:
             yield Send(target, message.raw)
 
-    def settle(self) -> Mapping[str, str]:
+    def settle(self, now: float) -> Iterator[Settled]:
         """End after the commit that follows, in the way supervisord would ask for it."""
         if self.left <= 0:
             os.kill(os.getpid(), signal.SIGTERM)
-        return {}
+        return iter(())
 
 
 class HandNew(Hand):

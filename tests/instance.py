@@ -21,9 +21,8 @@ from aggregator.runtime.connection import AWAY, connect
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, accounts
 from aggregator.supervision import Control
+from tests.processes import PROJECT
 from tests.servers import free_port, wait_until
-
-PROJECT = Path(__file__).parent.parent
 
 
 class Instance:

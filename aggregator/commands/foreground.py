@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.configuration import Config
 from aggregator.config.identity import claim, machine_id
 from aggregator.config.programs import Program
-from aggregator.errors import Unavailable
 from aggregator.monitor.opening import redis_of
 from aggregator.runtime.byhand import push
-from aggregator.runtime.connection import connect
-from aggregator.runtime.consumer import ConsumerWorker
 from aggregator.runtime.context import Context
+from aggregator.runtime.ending import UntilEmpty
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.ledger import Account, read_account
 from aggregator.runtime.neighbours import refuse_another
-from aggregator.runtime.process import log_to_stdout
-from aggregator.runtime.queue import Claim, Identity, Queue
+from aggregator.runtime.process import log_to_stdout, make_worker
 from aggregator.runtime.roster import roster
 from aggregator.supervision.builtnotes import belongings
 
 PATIENCE_S = 30.0
 """How long Redis may be away: cron starts us again."""
-SOON_S = 1.0
-"""What is due so soon is waited for."""
-
-
-class Drainer(ConsumerWorker):
-    """A worker that ends when its queue is empty, and gives up where another would wait."""
-
-    gave_up = ""
-
-    def give_up(self, reason: str) -> None:
-        """End, and remember why."""
-        self.gave_up = reason
-        self.stopping = self.context.stopping = True
-
-    def _wait(self, claim: Claim) -> None:
-        if claim.due_s is not None and claim.due_s < SOON_S:
-            super()._wait(claim)
-        else:
-            self.stopping = True
-
-    def _claim(self, known: int, want: int) -> Claim:
-        claim = super()._claim(known, want)
-        if claim.full and not claim.messages:
-            self.give_up(f"queue {claim.full} is full")
-        return claim
-
-    def _pause(self, error: Unavailable) -> None:
-        self.give_up(str(error))
-
-    def _settled(self, do: Callable[[], object]) -> bool:
-        try:
-            do()
-        except Unavailable as error:
-            self.give_up(str(error))
-            return False
-        return True
 
 
 class Foreground:
@@ -84,20 +44,24 @@ class Foreground:
         go on.
         """
         config, program = self.config, self.program
+        chosen: Any = stage_class or program.stage_class
         with redis_of(config) as (client, keys):
             self.refuse_beside_another(client, keys)
             dead = read_account(client, keys, self.queue).dead
-            settings = settings or program.settings
-            context = self.context()
-            limits = config.depth_limits(program)
-            stage_class = stage_class or program.stage_class
-            with connect(config.redis.url) as own:
-                identity = Identity(program.section, 0, config.node)
-                queue = Queue(own, keys, identity, program.listens, limits=limits, maxdeliveries=settings.maxdeliveries)
-                worker = Drainer(queue, stage_class(settings, context), context, patience_s=PATIENCE_S)
-                code = worker.run()
-            if worker.gave_up or code:
-                raise Failed(f"[{program.section}] {worker.gave_up or 'another has taken over, or Redis went away'}")
+            ending = UntilEmpty()
+            worker = make_worker(
+                chosen,
+                settings or program.settings,
+                self.context(),
+                url=config.redis.url,
+                namespace=config.redis.namespace,
+                limits=config.depth_limits(program),
+                patience_s=PATIENCE_S,
+                ending=ending,
+            )
+            code = worker.run()
+            if ending.gave_up or code:
+                raise Failed(f"[{program.section}] {ending.gave_up or 'another has taken over, or Redis went away'}")
             set_aside = read_account(client, keys, self.queue).dead - dead
             if set_aside > 0:
                 raise Failed(f"{set_aside} set aside; see: aggregator dead list --queue {self.queue}")

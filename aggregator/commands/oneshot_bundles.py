@@ -11,13 +11,13 @@ from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
-from aggregator.feeds.compress import REARMED
+from aggregator.feeds.compress import period_states
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.ticks import decode, encode
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.layout import FeedFolders, write_stamp
 from aggregator.monitor.opening import redis_of
 from aggregator.runtime.queue import Identity
-from aggregator.runtime.reading import cursor_names, waiting
+from aggregator.runtime.reading import cursors_of, waiting
 
 
 def add_compress(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +41,10 @@ def compress(invocation: Invocation, args: argparse.Namespace) -> int:
 def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
-        for name in cursor_names(client, keys, owner):
-            if name == REARMED:
-                continue
-            feed, _, start = name.rpartition("/")
-            yield Close(feed=feed, start=start, force=True)
+        cursors = cursors_of(client, keys, owner)
+    for (feed, start), (_, is_open) in period_states(cursors).items():
+        if is_open:
+            yield Close(feed=feed, start=write_stamp(start), force=True)
 
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +73,7 @@ def _untold(foreground: Foreground) -> Iterator[Bundle]:
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
         orders = [decode(message.raw, Bundle, Remove, Unite) for message in waiting(client, keys, foreground.queue)]
-    # those that are to be tried again, and those that are stored and to be removed
+    # those that are to be tried again, and those that an older version stored and is to remove
     told = {order.file for order in orders if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:

@@ -24,8 +24,8 @@ def add_work(parser: argparse.ArgumentParser) -> None:
 
 def _work(invocation: Invocation, args: argparse.Namespace) -> int:
     # imported here, as everything a worker does not need is left out: `demo` and `redis` need none of it
+    from aggregator.runtime.loop import RedisAway
     from aggregator.runtime.process import log_to_stdout
-    from aggregator.runtime.worker import RedisAway
 
     log_to_stdout()
     try:

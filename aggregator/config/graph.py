@@ -49,6 +49,50 @@ def check(programs: Programs, document: Document) -> None:
         document.warn(loop[0], None, f"messages may go round for ever: {' -> '.join((*loop, loop[0]))}")
 
 
+def check_messages(programs: Programs, document: Document) -> None:
+    """Refuse a section that sends what the section that reads it cannot take.
+
+    Only of stages that declare what they accept and emit is anything known.
+    """
+    readers, carried = consumers(programs), _carried(programs)
+    for program in programs.values():
+        for option, queue in program.targets:
+            reader = programs.get(readers.get(queue, ""))
+            accepts = reader.accepts if reader is not None else ()
+            wrong = [kind for kind in _emitted(program, option, carried) if accepts and kind not in accepts]
+            if wrong and reader is not None:
+                place = f"[{reader.section}] in line {document.line_of(reader.section, 'listento')}"
+                found, wanted = _words(wrong), _words(accepts)
+                words = f"sends {found} messages to {queue}, and {place} reads that queue and takes {wanted} only"
+                document.fault(program.section, option, f"{words}; were two queues swapped?")
+
+
+def _carried(programs: Programs) -> dict[str, dict[str, None]]:
+    """Return the kinds of messages that each queue carries, as far as is known; what is sent on as it came included."""
+    carried: dict[str, dict[str, None]] = {}
+    changed = True
+    while changed:
+        changed = False
+        for program in programs.values():
+            for option, queue in program.targets:
+                known = carried.setdefault(queue, {})
+                new = [kind for kind in _emitted(program, option, carried) if kind not in known]
+                known |= dict.fromkeys(new)
+                changed = changed or bool(new)
+    return carried
+
+
+def _emitted(program: Program, option: str, carried: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Return the kinds of messages that a section sends by one option."""
+    if program.sends_on(option):
+        return tuple(carried.get(program.listens or "", ()))
+    return program.emits(option)
+
+
+def _words(kinds: Iterable[str]) -> str:
+    return " and ".join(f"`{kind}`" for kind in kinds)
+
+
 def check_shared(programs: Programs, document: Document) -> None:
     """Look for queues that other machines may read, though their messages name files of this one."""
     for program in programs.values():

@@ -54,11 +54,30 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return self.stage_class.traits if self.stage_class is not None else Traits()
 
     @property
+    def accepts(self) -> tuple[str, ...]:
+        """The kinds of messages that its stage takes; none when it takes any, or nothing is known."""
+        return tuple(_kind_of(struct) for struct in getattr(self.stage_class, "accepts", ()))
+
+    def emits(self, option: str) -> tuple[str, ...]:
+        """Return the kinds of messages that go to the queues of an option; none when nothing is known."""
+        found = getattr(self.stage_class, "emits", {}).get(option, ())
+        return () if isinstance(found, str) else tuple(_kind_of(struct) for struct in found)
+
+    def sends_on(self, option: str) -> bool:
+        """True when what it reads goes to the queues of an option as it came."""
+        return isinstance(getattr(self.stage_class, "emits", {}).get(option), str)
+
+    @property
     def is_source(self) -> bool:
         """True when it brings messages in."""
         if self.stage_class is not None:
             return registry.is_source(self.stage_class)
         return self.listens is None and bool(self.targets)
+
+
+def _kind_of(struct: type[msgspec.Struct]) -> str:
+    """Return what a kind of message is called: its tag, or the name of its class."""
+    return str(struct.__struct_config__.tag or struct.__name__)
 
 
 def is_own_redis(section: str, texts: Mapping[str, str]) -> bool:

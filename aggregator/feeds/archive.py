@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import suppress
 from os.path import realpath
@@ -17,6 +16,7 @@ from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
+from aggregator.feeds.bundle.storedfiles import StoredFiles, remove_empty
 from aggregator.feeds.bundle.upload import Depositor, siblings_of
 from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.filtering.state import ARCHIVED
@@ -25,7 +25,7 @@ from aggregator.feeds.messages.ticks import decode, encode
 from aggregator.feeds.naming.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Stage
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Settled, Stage
 from aggregator.runtime.message import Message
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store
@@ -40,17 +40,17 @@ class Archive(Stage):
     """Store each bundle under the key of its feed and period, united with what others stored there.
 
     In: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `file` (from the instance's folder), `sha256`,
-    `contents_id`, `revision`, `level`. To itself: `remove` (`file`, `sha256`) and `unite` (`feed`, `start`, `format`,
-    `level`).
+    `contents_id`, `revision`, `level`. To itself, as a timer: `unite`, with `feed`, `start`, `format`, `level`.
     Out: none.
-    Effect: an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` in the store, which was read back; the file goes
-    `keep` after that was committed.
+    Effect: an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` in the store, which was read back; once that is
+    committed the file is called `….stored`, and goes `keep` later.
     Errors: a bundle that is missing or damaged, and an object that cannot be united, are set aside; a store that is
     away or full pauses the worker.
     Source: docs/feeds.md.
     """
 
     traits = Traits(tables=("store",))
+    accepts = (Bundle, Unite, Remove)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
@@ -72,6 +72,9 @@ class Archive(Stage):
         self._depositor: Depositor | None = None
         self._conditional = True
         self._found = Found()
+        self._stored: list[Path] = []
+        """Bundles that are stored, which is still to be committed."""
+        self._waiting = StoredFiles(self._folders, settings.keep)
         self._newest: dict[str, str] = {}
         self._newer: dict[str, str] = {}
         """What is to be committed of it."""
@@ -107,7 +110,9 @@ class Archive(Stage):
         self._found.load(self.context.cursors)
 
     def idle(self, now: float) -> Iterator[Send | Cursor]:
-        """Once a minute take the bundles that no message tells of: the messages were in a Redis that is gone."""
+        """Remove what is stored; once a minute take the bundles that no message tells of: their Redis is gone."""
+        with stage_wide():
+            self._waiting.remove(now)
         if not self._found.is_due(now):
             return
         with stage_wide():
@@ -122,11 +127,11 @@ class Archive(Stage):
                     yield from self._tell(path, name, number)
 
     def _is_untold(self, path: Path, now: float) -> bool:
-        """True for a bundle about which nothing was done for longer than it stays after it was stored."""
+        """True for a bundle that should have been stored by now, or be waited for by a message."""
         if self._found.is_told(path.relative_to(self._folders.bundles).as_posix()):
             return False
         with suppress(FileNotFoundError):
-            return abs(now - path.lstat().st_mtime) > self.settings.keep + UNTOLD_AFTER_S
+            return abs(now - path.lstat().st_mtime) > UNTOLD_AFTER_S
         return False
 
     def _tell(self, path: Path, name: BundleName, number: int) -> Iterator[Send]:
@@ -152,20 +157,29 @@ class Archive(Stage):
             self._store.close()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Store a bundle, remove one that is stored, or unite what was written without conditions."""
-        told = decode(message.raw, Bundle, Remove, Unite)
+        """Store a bundle, or unite what was written without conditions."""
+        told = decode(message.raw, *self.accepts)
         with fault_of_message(*self._folders.all()):
-            if isinstance(told, Remove):
+            if isinstance(told, Remove):  # sent by a version that removed by messages
                 self._remove(told)
             elif isinstance(told, Unite):
                 self._unite(told)
             elif isinstance(told, Bundle):
                 yield from self._archive(told)
 
-    def settle(self) -> Mapping[str, str]:
-        """Return how far the feeds are archived, for `feeds list`."""
+    def settle(self, now: float) -> Iterator[Settled]:
+        """Say how far the feeds are archived, for `feeds list`."""
         newer, self._newer = self._newer, {}
-        return newer
+        for name, start in newer.items():
+            yield Cursor(name, start)
+
+    def committed(self) -> None:
+        """Mark the files of what is stored, so that they go when Redis can no longer forget that."""
+        with stage_wide():
+            while self._stored:
+                self._waiting.add(self._stored[-1], self.context.clock())
+                self._stored.pop()
+            self._waiting.remove(self.context.clock())
 
     def _cursor(self, feed: str) -> str:
         return f"{ARCHIVED}{self.context.number}:{feed}"
@@ -182,7 +196,10 @@ class Archive(Stage):
         path = self._inside(bundle.file)
         prefix = self.settings.prefix
         if not path.exists():
-            self._accept_missing(bundle)
+            if self._waiting.has(path, bundle.sha256):
+                self._stored.append(path)  # Redis had forgotten that: from now on the file waits once more
+            else:
+                self._accept_missing(bundle)
             self._is_stored(bundle)
             return
         try:
@@ -192,19 +209,15 @@ class Archive(Stage):
         if hash_file(path) != bundle.sha256:
             raise Reject(f"{bundle.file} is not the bundle that was announced: its hash is another")
         key = self._depositor.deposit(path, name, prefix, bundle.contents_id, bundle.level)
-        # its time tells since when it is stored, and so when it should be gone
-        os.utime(path, (self.context.clock(),) * 2)
         self.context.count("stored")
         self._is_stored(bundle)
         self.context.log.debug("stored key=%s revision=%d", key, bundle.revision)
         # order: read back from the store, then committed, then, when Redis can no longer forget that, removed here
-        yield self._later(Remove(file=bundle.file, sha256=bundle.sha256), self.settings.keep)
+        self._stored.append(path)
         if not self._conditional:
             unite = Unite(feed=bundle.feed, start=bundle.start, format=name.format, level=bundle.level)
-            yield self._later(unite, UNITE_AFTER_S)
-
-    def _later(self, order: Remove | Unite, delay_s: float) -> Send:
-        return Send(self.settings.listento, encode(order), delay_s)
+            key = f"unite/{bundle.feed}/{bundle.start}/{name.format}"
+            yield Send(self.settings.listento, encode(unite), UNITE_AFTER_S, key)
 
     def _accept_missing(self, bundle: Bundle) -> None:
         """Take a file that is not there for stored before, if an object in the store is that very file.
@@ -229,10 +242,7 @@ class Archive(Stage):
         with suppress(FileNotFoundError):
             if hash_file(path) == stored.sha256:
                 path.unlink()
-        # the folders of the hour and the day, once they are empty
-        with suppress(OSError):
-            path.parent.rmdir()
-            path.parent.parent.rmdir()
+                remove_empty(path)
 
     def _unite(self, some: Unite) -> None:
         assert self._depositor is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from os.path import realpath
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
 from aggregator.feeds.bundle.records import records_of
 from aggregator.feeds.bundle.refiling import Refiling
 from aggregator.feeds.bundle.revisions import Revision, build_revision, last_revision
-from aggregator.feeds.messages.bundles import Clear, Close
+from aggregator.feeds.messages.bundles import Bundle, Clear, Close
 from aggregator.feeds.messages.ticks import Filtered, Missed, decode, encode
 from aggregator.feeds.naming.layout import (
     FORMATS,
@@ -32,11 +32,13 @@ from aggregator.feeds.naming.layout import (
 from aggregator.files.durable import sync_folders
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Stage
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.message import Message
 
 REARMED = "/rearmed"
 """The cursor with the hour in which periods were last looked through for one without a timer."""
+CLOSED = "closed "
+"""How the cursor of a period begins whose bundle is written, and whose members have still to go."""
 SET_BACK_S = 60.0
 """By how much the clock may go back without anything being made of it."""
 LOOK_EVERY_S = 60.0
@@ -64,17 +66,19 @@ class Compress(Stage):
 
     In: of kind `filtered`: `feed`, `tick` (as in a manifest), `publication` (the file's name or ''), `published_ms`
     (Unix milliseconds or null), `url`, `period_ms` (of the feed), `node`, `instance`. Of kind `missed`: `feed`,
-    `missed_from_ms`, `missed_to_ms`, `url`, `period_ms`, `node`, `instance`. To itself: `close` and `clear`, each with
+    `missed_from_ms`, `missed_to_ms`, `url`, `period_ms`, `node`, `instance`. To itself, as a timer: `close`, with
     `feed` and `start`.
     Out: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (from the instance's folder),
     `sha256`, `size` (bytes), `contents_id`, `level`.
-    Effect: a bundle below `data/feeds/bundles`; the publications in it go once its message is on its way. A period
+    Effect: a bundle below `data/feeds/bundles`; the publications in it go once its message is committed. A period
     closes `grace` after both its end and its last arrival; what comes later makes another bundle, the next revision.
     Errors: a body that is none of these is set aside; a full or read-only disk pauses the worker.
     Source: docs/feeds.md.
     """
 
     traits = Traits(exclusive=True, names_files=True)
+    accepts = (Filtered, Missed, Close, Clear)
+    emits: ClassVar[Emits] = {"pushto": (Bundle,)}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
@@ -102,7 +106,9 @@ class Compress(Stage):
         self._refiled: set[tuple[str, int]] = set()
         self._unsynced: set[Path] = set()
         self._now = self._looked_at = context.clock()
-        self._cursors: dict[str, str] = {}
+        self._cursors: dict[str, str | None] = {}
+        self._closed: dict[tuple[str, int], int] = {}
+        """Periods whose bundle is written, by revision: what it is made of goes once that is committed."""
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
@@ -115,10 +121,10 @@ class Compress(Stage):
         with stage_wide():
             for part in self.folders.bundles.rglob(".*.part"):
                 part.unlink(missing_ok=True)
-        for name, number in self.context.cursors.items():
-            if name != REARMED:
-                feed, _, stamp = name.rpartition("/")
-                self.periods[feed, read_stamp(stamp)] = Period(int(number), now)
+        states = period_states(self.context.cursors)
+        self.periods = {period: Period(revision, now) for period, (revision, is_open) in states.items() if is_open}
+        self._closed = {period: revision for period, (revision, is_open) in states.items() if not is_open}
+        self.committed()  # which the process before this one did not come to
         with stage_wide():
             for feed, start in self.periods:
                 self._folder(feed, start).take_back(self._revision_of(feed, start))
@@ -142,6 +148,7 @@ class Compress(Stage):
 
     def idle(self, now: float) -> Iterator[Send | Cursor]:
         """Once a minute open what lies on the disk unknown, and set the timers that are lost."""
+        yield from self._take_cursors()
         if abs(now - self._looked_at) < LOOK_EVERY_S:
             return
         self._looked_at = now
@@ -161,12 +168,12 @@ class Compress(Stage):
                 yield self._timer(feed, start)
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Take in a tick, close a period or clear one up."""
-        told = decode(message.raw, Filtered, Missed, Close, Clear)
+        """Take in a tick, or close a period."""
+        told = decode(message.raw, *self.accepts)
         with fault_of_message(*self.folders.all()):
             if isinstance(told, Close):
                 yield from self._close(told.feed, read_stamp(told.start), force=told.force)
-            elif isinstance(told, Clear):
+            elif isinstance(told, Clear):  # sent by a version that cleared up by messages
                 self._folder(told.feed, read_stamp(told.start)).clear(told.revision)
             elif isinstance(told, Filtered | Missed):
                 yield from self._take(told)
@@ -179,15 +186,29 @@ class Compress(Stage):
             for feed, start in self.periods:
                 yield self._timer(feed, start)
 
-    def settle(self) -> Mapping[str, str]:
+    def settle(self, now: float) -> Iterator[Settled]:
         """Make the records of the ticks handled durable."""
         with stage_wide():
             for feed, start in list(self._records):
                 self._write(feed, start)
             sync_folders(self._unsynced)
             self._unsynced.clear()
+        yield from self._take_cursors()
+
+    def _take_cursors(self) -> Iterator[Cursor]:
         cursors, self._cursors = self._cursors, {}
-        return cursors
+        for name, text in cursors.items():
+            yield Cursor(name, text)
+
+    def committed(self) -> None:
+        """Remove what bundles are made of, now that they are on their way."""
+        with stage_wide():
+            while self._closed:
+                period, revision = next(iter(self._closed.items()))
+                self._folder(*period).clear(revision)
+                del self._closed[period]
+                if period not in self.periods:
+                    self._cursors.setdefault(_cursor_name(*period), None)
 
     def _take(self, arrival: Filtered | Missed) -> Iterator[Outcome]:
         """Keep the records of a tick, and see that the periods it touches are open."""
@@ -219,7 +240,8 @@ class Compress(Stage):
         period, now = self.periods[feed, start], self.context.clock()
         delay_s = max(self._closes_at(start, period) - now, least_s)
         period.timer_at = now + delay_s
-        return Send(self.settings.listento, encode(Close(feed=feed, start=write_stamp(start))), delay_s)
+        close = encode(Close(feed=feed, start=write_stamp(start)))
+        return Send(self.settings.listento, close, delay_s, key=_cursor_name(feed, start))
 
     def _closes_at(self, start: int, period: Period) -> float:
         """Return when a period may be closed, as far as is known now."""
@@ -253,13 +275,14 @@ class Compress(Stage):
         built = self._build(feed, start, period.revision)
         if built is not None:
             yield Send(self.settings.pushto, encode(built.message(self.context.root, self.settings.level)))
-            # order: the bundle's message is committed, then its members go
-            clear = Clear(feed=feed, start=write_stamp(start), revision=period.revision)
-            yield Send(self.settings.listento, encode(clear))
             self.context.count("bundles")
             self.context.count("bundled_publications", built.publications)
         del self.periods[feed, start]
-        self._cursors[_cursor_name(feed, start)] = ""
+        if force:
+            yield Send(self.settings.listento, None, key=_cursor_name(feed, start))
+        # order: the bundle's message is committed, then its members go
+        self._closed[feed, start] = period.revision
+        self._cursors[_cursor_name(feed, start)] = f"{CLOSED}{period.revision}"
 
     def _refile(self, feed: str, start: int, revision: int) -> Iterator[Outcome]:
         """Move what came while bundles had another length to the periods it belongs to now."""
@@ -332,6 +355,19 @@ class Compress(Stage):
                     publications, ticks = PeriodFolder(folder).bundled(revision=1 << 62)
                     if publications or ticks:
                         yield feed, start
+
+
+def period_states(cursors: Mapping[str, str]) -> dict[tuple[str, int], tuple[int, bool]]:
+    """Return of each feed and period that cursors tell of its revision, and whether it is open.
+
+    One that is not is closed, but what its bundle was made of has still to go.
+    """
+    states = {}
+    for name, text in cursors.items():
+        feed, _, stamp = name.rpartition("/")
+        if feed and name != REARMED:
+            states[feed, read_stamp(stamp)] = int(text.removeprefix(CLOSED)), not text.startswith(CLOSED)
+    return states
 
 
 def _cursor_name(feed: str, start: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from configparser import RawConfigParser
 from os.path import realpath
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -15,22 +15,23 @@ from aggregator.config.settings import Bounds, Doc, Duration, Integer, ListenQue
 from aggregator.config.traits import Traits
 from aggregator.errors import Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
-from aggregator.feeds.fetching import schedule
-from aggregator.feeds.fetching.chains import Chains
 from aggregator.feeds.fetching.conditional import source_of, validators_for, validators_of
 from aggregator.feeds.fetching.fetch import Failed, Fetcher, Request
 from aggregator.feeds.fetching.partialfile import PartialFile, remove_leftovers
 from aggregator.feeds.fetching.results import tell, tell_answer, tell_failure, tell_unread
+from aggregator.feeds.fetching.timing import LONGEST_RETRY_AFTER_S, FeedTiming, backoff_ms
 from aggregator.feeds.filtering.witness import Witness
-from aggregator.feeds.messages.ticks import LONGEST_ROW, LONGEST_ROW_MS, DueTick, Validators, decode, encode
+from aggregator.feeds.messages.ticks import LONGEST_ROW, LONGEST_ROW_MS, Downloaded, DueTick, Validators, decode, encode
 from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.feeds.reading.timestamps import CLOCKLESS
+from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
 from aggregator.http.connections import Connections
 from aggregator.http.dialing import Stopping
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Outcome, Send, Stage
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.message import Message
+from aggregator.runtime.schedule import Due, Schedule
 
 MOST_KILLS = 3
 """A tick whose worker vanished this often is not tried again."""
@@ -56,6 +57,8 @@ class Download(Stage):
     """
 
     traits = Traits(feeds_itself=True, alone_from=2, tables=("feed",), names_files=True)
+    accepts = (DueTick,)
+    emits: ClassVar[Emits] = {"pushto": (Downloaded,)}
     overview = "aggregator.feeds.query.overview:OVERVIEW"
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
@@ -73,13 +76,14 @@ class Download(Stage):
         super().__init__(settings, context)
         self.folders = FeedFolders(context.path("data/feeds"))
         self.fetcher = Fetcher(settings.user_agent, Connections(stopping=lambda: context.stopping))
-        self.chains = Chains(context)
+        self.feeds = Configured(context)
+        self.schedule = Schedule(context, "feed")
         self._witness = Witness(self.folders.newest)
         self._believed: set[str] = set()
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """The chains bring what goes into this folder."""
+        """What is scheduled brings what goes into this folder."""
         return (f"download:{realpath(root / 'data/feeds')}",)
 
     @classmethod
@@ -91,28 +95,32 @@ class Download(Stage):
 
     def start(self) -> None:
         """Say what is wrong with the feeds that cannot be downloaded."""
-        for fault in self.chains.table.faults:
+        for fault in self.feeds.table.faults:
             self.context.log.error("feed_unread fault=%s", fault)
 
     def seed(self) -> Iterator[Send | Cursor]:
         """Begin with the feeds that are new."""
-        for outcome in self.chains.begin(self._now()):
-            yield self._due(outcome) if isinstance(outcome, DueTick) else outcome
+        timings = {name: FeedTiming(name, feed.period_ms) for name, feed in self.feeds.table.entries.items()}
+        for outcome in self.schedule.begin(timings, self._now()):
+            if isinstance(outcome, Due):
+                yield self._due(DueTick(feed=outcome.name, planned_ms=outcome.planned_ms, chain=outcome.generation))
+            else:
+                yield outcome
 
     def stop(self) -> None:
         """Close what is kept open."""
         self.fetcher.connections.close()
 
-    def settle(self) -> Mapping[str, str]:
-        """Return what the chains want to be remembered; files are durable already."""
-        return self.chains.cursors(self._now())
+    def settle(self, now: float) -> Iterator[Settled]:
+        """Store what the schedule wants to be remembered; files are durable already."""
+        return self.schedule.cursors(int(now * 1000))
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        due = decode(message.raw, DueTick)
-        feed = self.chains.feed(due.feed)
+        due = decode(message.raw, *self.accepts)
+        feed = self.feeds.feed(due.feed)
         if feed is None:
             yield from self._unknown(due)
-        elif not due.once and not self.chains.is_current(due):
+        elif not due.once and not self.schedule.is_current(due.feed, due.chain):
             yield Drop("tick_superseded")
         elif message.history and message.history.deliveries:
             # As a message of its own, so that it takes its turn beside the others: what a killed worker held is handed
@@ -123,22 +131,22 @@ class Download(Stage):
             if due.failing and due.failing != source_of(feed):
                 due = _with(due, failures=0, wait_until_ms=0, why="", failing="")
             if not due.once:
-                self.chains.see(due.feed, self._now())
+                self.schedule.see(due.feed, self._now())
             for outcome in self._tick(feed, due):
                 follows = isinstance(outcome, Send) and outcome.queue == self.settings.listento
                 if not (due.once and follows):
                     yield outcome
 
     def _unknown(self, due: DueTick) -> Iterator[Outcome]:
-        """End the chain of a feed that is no more; go on while the feed may be one that cannot be read just now."""
-        faults = self.chains.table.faults
+        """End the schedule of a feed that is no more; go on while the feed may be one that cannot be read just now."""
+        faults = self.feeds.table.faults
         if not faults:
-            self.chains.end(due.feed)
+            self.schedule.end(due.feed)
             yield Drop("feed_removed")
             return
-        self.chains.see(due.feed, self._now())
+        self.schedule.see(due.feed, self._now())
         yield Send(self.settings.pushto, encode(tell_unread(due, UNREAD_PERIOD_MS, faults[0])))
-        planned_ms = schedule.next_after(max(due.planned_ms, self._now()), due.feed, UNREAD_PERIOD_MS)
+        planned_ms = FeedTiming(due.feed, UNREAD_PERIOD_MS).next_after(max(due.planned_ms, self._now()))
         yield self._due(_with(due, planned_ms=planned_ms))
 
     def _tick(self, feed: Feed, due: DueTick) -> Iterator[Outcome]:
@@ -165,8 +173,8 @@ class Download(Stage):
 
     def _missed(self, feed: Feed, due: DueTick, now_ms: int) -> Iterator[Outcome]:
         """Tell of the ticks whose time went by, and go on with the one whose period this is."""
-        first = schedule.next_after(due.planned_ms, feed.name, feed.period_ms)
-        current = schedule.last_until(now_ms, feed.name, feed.period_ms)
+        timing = FeedTiming(feed.name, feed.period_ms)
+        first, current = timing.next_after(due.planned_ms), timing.last_until(now_ms)
         longest = min(LONGEST_ROW, LONGEST_ROW_MS // feed.period_ms) * feed.period_ms
         while first < current:
             last = min(current, first + longest) - feed.period_ms
@@ -222,9 +230,9 @@ class Download(Stage):
         self.context.count("failed")
         yield Send(self.settings.pushto, encode(tell_failure(feed, due, (started_ms, now_ms), error)))
         failures = due.failures + 1
-        wait_ms = schedule.backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))
+        wait_ms = backoff_ms(failures, feed.period_ms, int(self.settings.backoff * 1000))
         why = f"{failures} failures in a row, the last: {error}"
-        asked_ms = int(min(error.retry_after_s or 0.0, schedule.LONGEST_RETRY_AFTER_S) * 1000)
+        asked_ms = int(min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S) * 1000)
         if asked_ms > wait_ms:
             wait_ms = asked_ms
             why = f"the server asked for {error.retry_after_s:.0f} s of rest: {error}"
@@ -239,10 +247,13 @@ class Download(Stage):
 
     def _next(self, feed: Feed, due: DueTick) -> Send:
         """Return the feed's next tick."""
-        return self._due(_with(due, planned_ms=schedule.next_after(due.planned_ms, feed.name, feed.period_ms)))
+        return self._due(_with(due, planned_ms=FeedTiming(feed.name, feed.period_ms).next_after(due.planned_ms)))
 
     def _due(self, due: DueTick) -> Send:
-        return Send(self.settings.listento, encode(due), delay_s=max(due.planned_ms - self._now(), 0) / 1000)
+        """Return the timer of a tick; one beside the planned ones has a timer of its own."""
+        delay_s = max(due.planned_ms - self._now(), 0) / 1000
+        key = f"{due.feed}/once" if due.once else due.feed
+        return Send(self.settings.listento, encode(due), delay_s, key)
 
     def _now(self) -> int:
         return int(self.context.clock() * 1000)

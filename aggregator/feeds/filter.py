@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
-from contextlib import suppress
 from os.path import realpath
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -33,7 +32,7 @@ from aggregator.feeds.reading.timestamps import CLOCKLESS, Corrupt, Fetched, ent
 from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Outcome, Send, Stage
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.message import Message
 
 
@@ -55,6 +54,8 @@ class Filter(Stage):
     """
 
     traits = Traits(exclusive=True, tables=("feed",), names_files=True)
+    accepts = (Downloaded,)
+    emits: ClassVar[Emits] = {"pushto": (Filtered, Missed)}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
@@ -88,40 +89,35 @@ class Filter(Stage):
         with stage_wide():
             self.bodies.clean({feed: state.planned_ms for feed, state in self._states.items()})
 
-    def stop(self) -> None:
-        """Remove the bodies that nobody will ask for again."""
-        with suppress(OSError):
-            self.bodies.clear()
-
     def idle(self, now: float) -> Iterator[Send | Cursor]:
         """Take the bodies that no message tells of, as if it had come: the messages were in a Redis that is gone."""
         if not self._untold.found.is_due(now):
             return
         with stage_wide():
-            # nothing is in hand, so all that was settled is committed
-            self.bodies.clear()
             for outcome in self._untold.look(now):
                 yield outcome if isinstance(outcome, Cursor) else Send(self.settings.listento, encode(outcome))
 
-    def settle(self) -> Mapping[str, str]:
+    def settle(self, now: float) -> Iterator[Settled]:
         """Make the new names durable, and remember what was decided."""
         with stage_wide():
             self.filing.sync()
-            self.rejects.sweep(self.context.clock())
-        self.bodies.settle()
+            self.rejects.sweep(now)
         changed, self._changed = self._changed, set()
-        return {f"{CURSOR}{feed}": encode_state(self._states[feed]) for feed in changed}
+        for feed in changed:
+            yield Cursor(f"{CURSOR}{feed}", encode_state(self._states[feed]))
+
+    def committed(self) -> None:
+        """Remove the bodies that nobody will ask for again."""
+        with stage_wide():
+            self.bodies.clear()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        told = decode(message.raw, Downloaded)
+        told = decode(message.raw, *self.accepts)
         if told.tick is None:
             yield Send(self.settings.pushto, encode(_missed(told, self.context)))
             return
         about = self._descriptions.about(told)
         state = self._states.get(told.feed, FeedState())
-        with stage_wide():
-            # a message comes after the commit of those before it
-            self.bodies.clear()
         with fault_of_message(*self.folders.all()):
             if self._was_told(told, told.tick, state):
                 yield Drop("told_before")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from aggregator.config.settings import Doc, TargetQueues
-from aggregator.runtime.contract import ConsumerSettings, Outcome, Send, Stage
+from aggregator.runtime.contract import SAME, ConsumerSettings, Emits, Outcome, Send, Stage
 from aggregator.runtime.message import Message
 
 
@@ -19,6 +19,8 @@ class Broker(Stage):
     Errors: what is no JSON object is set aside.
     Source: docs/logs.md.
     """
+
+    emits: ClassVar[Emits] = {"fanout": SAME}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

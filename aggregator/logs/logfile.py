@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from configparser import RawConfigParser
 from pathlib import Path
 from string import Formatter
@@ -18,7 +18,7 @@ from aggregator.files.appending import AppendedFile
 from aggregator.files.names import real_name, text_of
 from aggregator.files.takeback import generation_of
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Outcome, Stage
+from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Settled, Stage
 from aggregator.runtime.message import Message, encode_body
 
 
@@ -75,13 +75,12 @@ class LogFile(Stage):
         self._lines.append(self._line(message) + b"\n")
         return iter(())
 
-    def settle(self) -> Mapping[str, str]:
+    def settle(self, now: float) -> Iterator[Settled]:
         """Write the lines kept, all in one."""
-        if not self._lines:
-            return {}
-        cursor = self.file.append(b"".join(self._lines))
-        self._lines.clear()
-        return {self._cursor: cursor}
+        if self._lines:
+            cursor = self.file.append(b"".join(self._lines))
+            self._lines.clear()
+            yield Cursor(self._cursor, cursor)
 
     def stop(self) -> None:
         """Let the file go, all of it committed."""

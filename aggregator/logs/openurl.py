@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from types import ModuleType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from aggregator import registry
@@ -28,7 +28,7 @@ from aggregator.http.breaker import Breaker, Trouble
 from aggregator.http.endpoint import Answer, Endpoint, Unanswered
 from aggregator.http.ratelimit import Pace
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Drop, Outcome, Send, Stage
+from aggregator.runtime.contract import SAME, ConsumerSettings, Drop, Emits, Outcome, Send, Stage
 from aggregator.runtime.message import Message
 
 _FUNCTIONS = ("parseline", "get_openurl_params")
@@ -52,6 +52,8 @@ class OpenUrl(Stage):
     pauses for `pauseonfail`, holding no messages. An exception of the plugin is retried, then set aside.
     Source: ANSI/NISO Z39.88-2004; irus.jisc.ac.uk/r5/us/about/policies/tracker; docs/logs.md.
     """
+
+    emits: ClassVar[Emits] = {"success_queue": SAME, "other_queue": SAME}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

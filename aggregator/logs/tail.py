@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import simplejson
 from simplejson.encoder import encode_basestring_ascii
@@ -25,8 +25,9 @@ from aggregator.logs.following.position import Position, load_position
 from aggregator.logs.following.readnotes import ReadNotes
 from aggregator.logs.following.resume import SINCE, take_up
 from aggregator.logs.following.rotation import Folders
+from aggregator.logs.messages import LogLine
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import Cursor, Former, Send, Source, SourceOutcome, SourceSettings
+from aggregator.runtime.contract import Cursor, Emits, Former, Send, Source, SourceOutcome, SourceSettings
 
 _TURNS = 10
 """So many batches are yielded in one poll at most, so that the worker gets to look at its signals."""
@@ -59,6 +60,7 @@ class Tail(Source):
 
     settings: Settings
     traits = Traits(exclusive=True, reads=("logfile",))
+    emits: ClassVar[Emits] = {"pushto": (LogLine,)}
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
-from aggregator.runtime.contract import Drop, Outcome, Send
+from aggregator.runtime.contract import Cursor, Drop, Lease, Outcome, Remember, Send, Settled
 from aggregator.runtime.message import History, Message, encode_body, write_history
 
 LONGEST_DELAY_S = 100 * 365 * 86400.0
+
+
+class Position(msgspec.Struct, gc=False):
+    """What becomes of one cursor."""
+
+    name: str
+    expected: str | None
+    """What must be there; None: whatever it is."""
+    value: str | None
+    """None forgets it."""
+    lease: Lease | None = None
+
+
+class Change(NamedTuple):
+    """What becomes of what is remembered under one name."""
+
+    expected: str | None
+    """What was read, empty when there was nothing; None when it was not read, and anything may be there."""
+    text: str
+    """The new text; empty to forget."""
+    ttl_s: float | None
 
 
 class Batch:
@@ -21,8 +43,11 @@ class Batch:
         self.counts: dict[str, int] = {}
         self.sends: dict[str, list[bytes]] = {}
         self.delayed: dict[str, list[tuple[float, bytes]]] = {}
-        self.cursors: list[tuple[str, str | None, str | None]] = []
-        """Name, value expected to be there (None: whatever), new value (None: forget it)."""
+        self.timers: dict[str, dict[str, tuple[float, bytes]]] = {}
+        """By queue and key; an empty body cancels."""
+        self.cursors: list[Position] = []
+        self.changes: dict[str, Change] = {}
+        """What is remembered, by name."""
         self.retries: list[tuple[float, bytes, bytes]] = []
         self.dead: list[tuple[bytes, bytes]] = []
         self.back: list[tuple[bytes, bytes]] = []
@@ -39,6 +64,9 @@ class Batch:
         self._send(outcome, _body(outcome))
 
     def _send(self, outcome: Send, body: bytes) -> None:
+        if outcome.key:
+            self.timers.setdefault(outcome.queue, {})[outcome.key] = outcome.delay_s, body
+            return
         if outcome.delay_s > 0:
             self.delayed.setdefault(outcome.queue, []).append((outcome.delay_s, body))
         else:
@@ -48,19 +76,38 @@ class Batch:
             queue.append(body)
         self.sent += 1
 
-    def handled(self, message: Message, outcomes: Iterable[Outcome]) -> None:
-        """Take the outcomes of a handled message.
+    def settled(self, outcomes: Iterable[Settled]) -> list[Remember]:
+        """Take along what does not come of a single message. Returns what it remembers, as `handled` does.
+
+        Raises TypeError or ValueError.
+        """
+        remembered = []
+        for outcome in outcomes:
+            if type(outcome) is Send:
+                self.send(outcome)
+            elif type(outcome) is Cursor:
+                self.cursors.append(Position(outcome.name, None, outcome.value))
+            elif type(outcome) is Remember:
+                remembered.append(_checked(outcome))
+            else:
+                raise TypeError(f"Send, Cursor or Remember may be yielded here, not {type(outcome).__name__}")
+        return remembered
+
+    def handled(self, message: Message, outcomes: Iterable[Outcome]) -> list[Remember]:
+        """Take the outcomes of a handled message. Returns what it remembers, for `changes`.
 
         Raises TypeError or ValueError, having taken none of them, when one of them is no outcome or cannot be sent.
         """
-        dropped, sends = "", []
+        dropped, sends, remembered = "", [], []
         for outcome in outcomes:
             if type(outcome) is Send:
                 sends.append((outcome, _body(outcome)))
             elif type(outcome) is Drop:
                 dropped = outcome.reason
+            elif type(outcome) is Remember:
+                remembered.append(_checked(outcome))
             else:
-                raise TypeError(f"a stage yields Send or Drop, not {type(outcome).__name__}")
+                raise TypeError(f"a stage yields Send, Drop or Remember, not {type(outcome).__name__}")
         for send, body in sends:
             self._send(send, body)
             if body is message.raw is message.entry and not send.delay_s:
@@ -68,6 +115,7 @@ class Batch:
         self.entries.append(message.entry)
         if dropped:
             self.count(f"dropped:{dropped}")
+        return remembered
 
     def _copy(self, queue: str) -> None:
         """Note that the message in hand goes on unchanged, if all before it did."""
@@ -114,11 +162,26 @@ class Batch:
 
     def __bool__(self) -> bool:
         """True when there is anything to commit."""
-        return bool(self.entries or self.sends or self.delayed or self.cursors or self.counts)
+        return bool(
+            self.entries or self.sends or self.delayed or self.timers or self.cursors or self.changes or self.counts
+        )
+
+
+def _checked(outcome: Remember) -> Remember:
+    """Return what is to be remembered. Raises TypeError or ValueError when it is no text, or its end no time."""
+    if not isinstance(outcome.name, str) or not isinstance(outcome.value, str | None):
+        raise TypeError("only texts are remembered, under texts")
+    if outcome.ttl_s is not None and not 0 < outcome.ttl_s < LONGEST_DELAY_S:
+        raise ValueError(f"nothing can be remembered for {outcome.ttl_s} s")
+    return outcome
 
 
 def _body(outcome: Send) -> bytes:
     """Return what is to be pushed. Raises TypeError or ValueError when it is no JSON, or its delay no time."""
     if outcome.delay_s and not 0 < outcome.delay_s < LONGEST_DELAY_S:
         raise ValueError(f"a message cannot be sent {outcome.delay_s} s later")
+    if outcome.body is None:
+        if not outcome.key:
+            raise ValueError("a message without a body cancels the timer of its key, and this one has no key")
+        return b""
     return outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]

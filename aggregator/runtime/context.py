@@ -8,9 +8,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aggregator.config.tables import Table
+
+if TYPE_CHECKING:
+    from aggregator.runtime.lease import Leases
+    from aggregator.runtime.memory import Memory
 
 
 class Report(NamedTuple):
@@ -28,6 +32,10 @@ class Report(NamedTuple):
     """True for a loss that has happened: it stays, also when the process ends, until an operator acknowledges it."""
     since: float
     """Unix seconds."""
+
+
+def _call(do: Callable[[], object]) -> None:
+    do()
 
 
 class Context:
@@ -87,6 +95,8 @@ class Context:
         self.belongings: Mapping[str, Collection[str]] = belongings if belongings is not None else {}
         self.read_before = read_before
         self.log = logging.getLogger(section)
+        self._memory: Memory | None = None
+        self._leases: Leases | None = None
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self.notes: dict[str, str] = {}
@@ -94,8 +104,29 @@ class Context:
         """What the stage reports now, by code and about. Never changed in place: every change is a new object."""
         self._known_since: Mapping[tuple[str, str], float] = {}
         self._known_until = 0.0
+        self.interruptibly: Callable[[Callable[[], object]], None] = _call
+        """Calls something that waits, and returns early when a signal comes. The worker sets it."""
         self.stopping = False
         """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of this worker."""
+        assert self._leases is not None, "only a running worker has leases"
+        return self._leases
+
+    def recall(self, name: str) -> str | None:
+        """Return what the section remembers under a name that `Stage.needs` gave; None when there is nothing.
+
+        What the messages handled before in the same batch remember is there already. Raises LookupError for a name that
+        `needs` did not give.
+        """
+        assert self._memory is not None, "only a running worker remembers"
+        return self._memory.recall(name)
+
+    def attach(self, memory: Memory, leases: Leases) -> None:
+        """Give the stage what only a running worker has."""
+        self._memory, self._leases = memory, leases
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter of this section; it reaches the books with the next commit. Safe to call from a thread."""
@@ -156,7 +187,7 @@ class Context:
             if (code, about) in self._known_since:
                 self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
 
-    def recall(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
+    def resume_reports(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
         """Keep the beginnings of what the incarnation before this one reported, by code and about: no restart ends it.
 
         What is not reported again within `for_s` seconds was over, and begins anew when it comes again.

@@ -1,4 +1,4 @@
-"""What a stage is: one class, its settings, one method.
+"""What a stage is: one class, its settings, a few methods.
 
 The worker owns Redis, acknowledgement, retries, signals and logs. A stage is told what it needs in its `Context`,
 handles one message at a time and says what comes of it; nothing takes effect in Redis before the worker commits.
@@ -6,7 +6,7 @@ handles one message at a time and says what comes of it; nothing takes effect in
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
@@ -16,7 +16,7 @@ import msgspec
 from aggregator.config.settings import DEFAULT_MAXDEPTH, Bounds, Doc, Duration, Integer, ListenQueue, Settings
 from aggregator.config.traits import Traits
 from aggregator.runtime.context import Context
-from aggregator.runtime.message import Message
+from aggregator.runtime.message import History, Message
 
 
 class StageSettings(Settings, frozen=True, kw_only=True):
@@ -50,12 +50,27 @@ class SourceSettings(StageSettings, frozen=True, kw_only=True):
     ] = 0.0
 
 
+class Lease(NamedTuple):
+    """Something that one worker has to itself for some time, by `Context.leases`."""
+
+    pool: str
+    name: str
+    token: str
+    """Greater than every token that was given out before for this name."""
+
+
 class Send(msgspec.Struct, gc=False):
-    """Push `body` to a queue: a mapping, or JSON text as bytes that goes on as it is."""
+    """Push `body` to a queue: a mapping, or JSON text as bytes that goes on as it is.
+
+    With a `key` it is a timer: it becomes a message of the queue in `delay_s` seconds, in place of what waits under
+    this key; a body of None cancels what waits. Timers count in no bound, while a message with a delay alone counts as
+    waiting. A timer that has become a message already is not taken back.
+    """
 
     queue: str
-    body: Mapping[str, Any] | bytes
+    body: Mapping[str, Any] | bytes | None
     delay_s: float = 0.0
+    key: str = ""
 
 
 class Drop(msgspec.Struct, gc=False):
@@ -64,15 +79,33 @@ class Drop(msgspec.Struct, gc=False):
     reason: str
 
 
-class Cursor(msgspec.Struct, gc=False):
-    """Store a position in the same atomic step as what was sent before it; None forgets it."""
+class Remember(msgspec.Struct, gc=False):
+    """Keep a text under a name until `ttl_s` seconds are over (None: for good); None or '' as text forgets it."""
 
     name: str
     value: str | None
+    ttl_s: float | None = None
 
 
-Outcome: TypeAlias = Send | Drop
-SourceOutcome: TypeAlias = Send | Drop | Cursor
+class Cursor(msgspec.Struct, gc=False):
+    """Store a position in the same atomic step as what was sent before it; None forgets it.
+
+    It belongs to the section on this node; with a lease, to whoever holds that, and the whole step takes effect only
+    while this worker holds the lease.
+    """
+
+    name: str
+    value: str | None
+    lease: Lease | None = None
+
+
+class Flush(msgspec.Struct, gc=False):
+    """Commit now what a source has brought so far."""
+
+
+Outcome: TypeAlias = Send | Drop | Remember
+Settled: TypeAlias = Send | Cursor | Remember
+SourceOutcome: TypeAlias = Send | Drop | Cursor | Flush
 
 
 class Former(NamedTuple):
@@ -87,6 +120,11 @@ class Former(NamedTuple):
     """True for the section itself, under another name of the node."""
 
 
+SAME = "same"
+"""What a stage emits that sends on what it reads as it came."""
+Emits: TypeAlias = Mapping[str, tuple[type[msgspec.Struct], ...] | str]
+
+
 class _Component:
     """What stages and sources share."""
 
@@ -94,6 +132,9 @@ class _Component:
     traits: ClassVar[Traits] = Traits()
     overview: ClassVar[str] = ""
     """A `monitor.overviews.Overview` of what the stage works on, as ``module:OBJECT`` of an installed package."""
+    emits: ClassVar[Emits] = {}
+    """The structs of the messages that go to the queues an option names, or `SAME`. `config check` refuses a pipeline
+    whose consumer does not accept them; of an option that is not named here nothing is known."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings = settings
@@ -127,6 +168,13 @@ class _Component:
     def start(self) -> None:
         """Open what the stage needs. Called once, before the first message; raise Unavailable to be called again."""
 
+    def committed(self) -> None:
+        """Do what may only happen once the last commit took effect: remove inputs, announce files.
+
+        Called after each commit, before anything else is handled. A process that is killed may not come to it, so what
+        is done here must be found and done at the next start, or do no harm when it is never done.
+        """
+
     def stop(self) -> None:
         """Close it. Called once, after the last commit; not called when the process is killed."""
 
@@ -135,6 +183,8 @@ class Stage(_Component):
     """Handle messages of one queue."""
 
     Settings: ClassVar[type[ConsumerSettings]] = ConsumerSettings
+    accepts: ClassVar[tuple[type[msgspec.Struct], ...]] = ()
+    """The structs of the messages it takes; none = any JSON object."""
 
     def seed(self) -> Iterator[Send | Cursor]:
         """Yield the messages that must be under way before the first is handled.
@@ -144,29 +194,43 @@ class Stage(_Component):
         """
         return iter(())
 
+    def needs(self, message: Message) -> Iterable[str]:
+        """Return the names of what `handle` will recall or remember; those of a whole batch are read at once.
+
+        A message that cannot be read needs nothing: whatever this raises, `handle` is called and raises it again.
+        """
+        return ()
+
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Yield what comes of a message: any number of `Send`, or one `Drop`, or nothing for work done elsewhere.
+        """Yield what comes of a message: any number of `Send` and `Remember`, or one `Drop`, or nothing.
 
         Raise Reject, Retry or Unavailable to say otherwise; any other exception means a retry with backoff. A stage
         with an option `concurrency` is called from that many threads.
         """
         raise NotImplementedError
 
-    def idle(self, now: float) -> Iterator[Send | Cursor]:
-        """Yield the messages of work that is found elsewhere than in the queue; `now` in Unix seconds.
+    def settle(self, now: float) -> Iterator[Settled]:
+        """Make the effects of the messages handled since the last call durable; yield what is committed with them.
+
+        Called before every commit that has messages; `now` in Unix seconds. Raise Unavailable (a full disk) to be
+        called again after a pause; until it returns nothing is committed.
+        """
+        return iter(())
+
+    def died(self, message: Message, history: History) -> Iterator[Send | Remember]:
+        """Yield what is committed together with a dead letter, so that whoever waits for the message learns of it.
+
+        Called for a message that failed for good, and for one whose workers vanished too often.
+        """
+        return iter(())
+
+    def idle(self, now: float) -> Iterator[Settled]:
+        """Yield what is due without a message: files to rotate, work that is found on the disk; `now` in Unix seconds.
 
         Called again and again while there is nothing to take and nothing in hand; what is yielded takes effect in one
         step. A stage that looks at the disk for it says itself how often. Raise Unavailable to be called again later.
         """
         return iter(())
-
-    def settle(self) -> Mapping[str, str]:
-        """Make the effects of the messages handled since the last call durable, and return cursors to store.
-
-        Called before every commit that has messages. Raise Unavailable (a full disk) to be called again after a
-        pause; until it returns nothing is committed.
-        """
-        return {}
 
 
 class Source(_Component):
@@ -176,10 +240,15 @@ class Source(_Component):
     traits: ClassVar[Traits] = Traits(exclusive=True)
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
-        """Yield what is new. Every `Cursor` covers what was yielded before it; the worker commits at cursors only.
+        """Yield what is new. Every `Cursor` covers what was yielded before it; the worker commits at cursors.
 
-        Ending without a `Send` tells the worker to look again after `idletime`. When a commit did not take effect
-        the worker exits, so a source may keep its position in memory. Raise Unavailable to be called again after a
-        pause; what was yielded since the last `Cursor` is then forgotten.
+        It commits once a batch is full or a second old, at a `Flush`, and at the end. Ending without a `Send` tells the
+        worker to look again after `idletime`; a source that waits by itself does so in `Inflow.take`, or no longer than
+        half a second, and yields Flush before. When a commit did not take effect the worker exits, so a source may keep
+        its position in memory. Raise Unavailable to be called again after a pause; what was yielded since the last
+        `Cursor` or `Flush` is then forgotten.
         """
         raise NotImplementedError
+
+    def lost(self, lease: Lease) -> None:
+        """Stop what needs a lease: another worker has it. What was polled since the last commit took no effect."""

@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import random
 import traceback
+from collections.abc import Iterable
 
 from aggregator.errors import Reject, Retry, Unavailable
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Outcome, Stage
+from aggregator.runtime.memory import Memory
 from aggregator.runtime.message import History, Message, ascii_text
+
+
+class _Vanished(Reject):
+    """Its workers vanished too often."""
 
 
 class Handler:
     """Handle single messages of one stage; what they come to goes into the batch given."""
 
-    def __init__(self, stage: Stage, context: Context, worker: str) -> None:
+    def __init__(self, stage: Stage, context: Context, worker: str, memory: Memory) -> None:
         self.stage = stage
         self.settings: ConsumerSettings = stage.settings
         self.context = context
         self.worker = worker
+        self.memory = memory
+        self._has_needs = type(stage).needs is not Stage.needs
+
+    def fetch(self, messages: Iterable[Message]) -> None:
+        """Read what the stage will recall for these messages, in one round trip."""
+        if self._has_needs:
+            self.memory.fetch(name for message in messages for name in self._needs(message))
+
+    def _needs(self, message: Message) -> list[str]:
+        try:
+            return list(self.stage.needs(message))
+        except Exception:  # noqa: BLE001 - `handle` raises it again, where it decides what becomes of the message
+            return []
 
     def run(self, message: Message) -> list[Outcome] | Exception:
         """Call the stage. Returns its outcomes, or what it raised; safe to call from a thread."""
+        deliveries = message.history.deliveries if message.history else 0
+        if deliveries >= self.settings.maxdeliveries:
+            return _Vanished(f"its worker vanished {deliveries} times while holding it")
         try:
             return list(self.stage.handle(message) or ())
         except Exception as error:  # noqa: BLE001 - the one place: it decides what becomes of this message only
@@ -34,7 +56,7 @@ class Handler:
         """Enter the result of a message. Returns the error when the stage cannot go on for now."""
         if isinstance(result, list):
             try:
-                batch.handled(message, result)
+                batch.changes |= self.memory.change(batch.handled(message, result))
                 return None
             except (TypeError, ValueError) as error:  # no outcome, or a body that is no JSON
                 result = error
@@ -45,6 +67,9 @@ class Handler:
         attempts, counts = history.attempts, not isinstance(result, Retry) or result.counts
         if isinstance(result, Reject) or (counts and attempts >= self.settings.maxtries):
             history.worker, history.died = self.worker, self.context.clock()
+            # a message that has killed one worker more than it may has perhaps done so in `died`
+            if history.deliveries <= self.settings.maxdeliveries:
+                self._tell(batch, message, history)
             batch.set_aside(message, history)
             self.context.log.error("dead attempts=%d error=%s", attempts, history.error)
         else:
@@ -53,12 +78,23 @@ class Handler:
             self.context.log.warning("retry attempts=%d delay_s=%.1f error=%s", attempts, delay_s, history.error)
         return None
 
+    def _tell(self, batch: Batch, message: Message, history: History) -> None:
+        """Commit with a dead letter what the stage says of it. Its own fault there is logged and counted."""
+        try:
+            batch.changes |= self.memory.change(batch.settled(list(self.stage.died(message, history))))
+        except Exception as error:  # noqa: BLE001 - the message is set aside all the same
+            self.context.count("died_untold")
+            self.context.log.error("died_untold error=%s: %s", type(error).__name__, error)
+
     def _failed(self, message: Message, error: Exception) -> History:
         before = message.history or History()
         known = isinstance(error, Reject | Retry)
+        # a worker that vanished was no try of its own
+        tried = not isinstance(error, _Vanished) and (not isinstance(error, Retry) or error.counts)
         return History(
             id=before.id,
-            attempts=before.attempts + (not isinstance(error, Retry) or error.counts),
+            attempts=before.attempts + tried,
+            deliveries=before.deliveries if isinstance(error, _Vanished) else 0,
             first=before.first or self.context.clock(),
             error=ascii_text((str(error) if known else f"{type(error).__name__}: {error}")[-500:]),
             trace="" if known else ascii_text("".join(traceback.format_exception(error))[-4000:]),

@@ -7,6 +7,10 @@ key after {NS}:     type    meaning                                             
 ``returned:QUEUE``  list    messages that come back, each behind its history        claim; Redis when empty
 ``delayed:QUEUE``   zset    what waits for its time; score = due, in Unix seconds   claim, once due
 ``dead:QUEUE``      hash    dead letters: id → history and body                     `dead requeue`, `dead drop`
+``timers:QUEUE``    zset    names of timers; score = due, in Unix seconds           claim, once due; who sends it
+``timed:QUEUE``     hash    timer → the message that it becomes                     with its timer
+``memory:ACCOUNT``  hash    what a section remembers: name → until and text         the stage; commit, once over
+``fading:ACCOUNT``  zset    the names of those that end; score = Unix seconds       with what is remembered
 ``books:ACCOUNT``   hash    the ledger: in, out, dropped:REASON, pushed, …          nobody: kept for ever
 ``flow:QUEUE``      zset    samples `second arrived taken`; score = second          the next sample
 ``worker:NAME``     hash    a worker: token, batch, beat, state, pid, …             nobody: the token only grows
@@ -14,6 +18,8 @@ key after {NS}:     type    meaning                                             
 ``caught:Q:NAME``   list    what came while a worker waited; claim takes it over    claim; Redis when empty
 ``holders:QUEUE``   set     names of workers that may hold messages of a queue      nobody
 ``cursors:OWNER``   hash    positions committed with the work: name → text          the owning stage
+``leases:POOL``     hash    lease → its token, until when, and who has it           nobody: the token only grows
+``leased:LEASE``    hash    positions that belong to a lease, POOL:NAME             the stage that holds it
 ``queues``          set     names of queues ever claimed from or pushed to          nobody
 ``workers``         set     names of workers ever started                           nobody
 ``findings``        hash    losses a human must hear of: code, owner, about → JSON  `health --acknowledge`
@@ -23,8 +29,9 @@ key after {NS}:     type    meaning                                             
 ``restoring``       string  there while `state import` is under way                 `state import`, at its end
 ==================  ======  ======================================================  ============================
 
-QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
-source its worker name. NAME is ``<node>:<section>_<number>``; OWNER is ``<node>:<section>``.
+QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue; for a
+source it is its worker name in `books`, and its OWNER in `memory` and `fading`. NAME is ``<node>:<section>_<number>``;
+OWNER is ``<node>:<section>``.
 """
 
 from __future__ import annotations
@@ -58,6 +65,30 @@ class Keys:
     def dead(self, queue: str) -> str:
         """Return the dead letters of a queue."""
         return f"{self.prefix}dead:{queue}"
+
+    def timers(self, queue: str) -> str:
+        """Return the sorted set of the timers of a queue."""
+        return f"{self.prefix}timers:{queue}"
+
+    def timed(self, queue: str) -> str:
+        """Return the messages that the timers of a queue become."""
+        return f"{self.prefix}timed:{queue}"
+
+    def memory(self, account: str) -> str:
+        """Return what the section that reads a queue remembers, or a source."""
+        return f"{self.prefix}memory:{account}"
+
+    def fading(self, account: str) -> str:
+        """Return when what is remembered ends."""
+        return f"{self.prefix}fading:{account}"
+
+    def leases(self, pool: str) -> str:
+        """Return who has the leases of a pool."""
+        return f"{self.prefix}leases:{pool}"
+
+    def leased(self, pool: str, name: str) -> str:
+        """Return the positions that belong to a lease."""
+        return f"{self.prefix}leased:{pool}:{name}"
 
     def books(self, account: str) -> str:
         """Return the ledger of a queue's consumer, or of a source."""

@@ -30,6 +30,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     delayed: int = 0
     ready: int = 0
+    timers: int = 0
+    """How many wait for their time; they become messages then, and are in no balance before."""
     pushed: int = 0
     retried: int = 0
     counts: dict[str, int] = {}
@@ -75,6 +77,7 @@ def read_account(client: Any, keys: Keys, name: str) -> Account:
     if ":" not in name:
         q = name
         names += [keys.queue(q), keys.returned(q), keys.delayed(q), keys.dead(q), keys.flow(q), keys.holders(q)]
+        names.append(keys.timers(q))
     reply = _ACCOUNT.run(client, names, [keys.held(""), keys.caught(name, "")])
     now, flat = float(reply[0]), reply[1]
     books = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
@@ -93,7 +96,7 @@ def read_account(client: Any, keys: Keys, name: str) -> Account:
     )
     if len(reply) == 2:
         return account
-    ready, returned, delayed, dead, in_flight, caught, oldest, samples = reply[2:]
+    ready, returned, delayed, dead, in_flight, caught, timers, oldest, samples = reply[2:]
     rate_in, rate_out = _rates(samples)
     return msgspec.structs.replace(
         account,
@@ -101,6 +104,7 @@ def read_account(client: Any, keys: Keys, name: str) -> Account:
         delayed=returned + delayed,
         dead=dead,
         in_flight=in_flight,
+        timers=timers,
         oldest_age_s=max(0.0, now - float(oldest)) if oldest else 0.0,
         rate_in=rate_in,
         rate_out=rate_out,

@@ -8,12 +8,19 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from aggregator.errors import ConfigError
 from aggregator.runtime.connection import AWAY, REFUSED, connect, refusal, warnings_about
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Source, Stage
+from aggregator.runtime.ending import Ending
+from aggregator.runtime.intake import Intake
 from aggregator.runtime.keys import Keys
+from aggregator.runtime.loop import Loop, RedisAway
+from aggregator.runtime.memory import Memory
 from aggregator.runtime.queue import Identity, Queue
-from aggregator.runtime.worker import RedisAway, Worker
+from aggregator.runtime.worker import Worker
+
+FOREVER = Ending()
 
 
 def log_to_stdout(level: int = logging.INFO) -> None:
@@ -42,37 +49,44 @@ def make_worker(
     namespace: str,
     limits: Mapping[str, int],
     patience_s: float = 600.0,
+    ending: Ending = FOREVER,
 ) -> Worker:
     """Return the worker of one process. `limits` has the depth limit of each target queue that has one.
 
-    Raises ConfigError when the URL is wrong, or Redis refuses us, and RedisAway when a cluster is away for longer.
+    Raises ConfigError when the URL is wrong, Redis refuses us, or the settings do not fit the stage, and RedisAway when
+    a cluster is away for longer.
     """
     client = _connect(url, context, patience_s)
     _warn(client, context)
-    identity = Identity(context.section, context.number, context.node)
-    if issubclass(stage_class, Source):
-        # imported here: a worker loads only the loop it runs
-        from aggregator.runtime.source import SourceWorker
-
-        queue = Queue(client, Keys(namespace), identity, None, limits=limits)
-        return SourceWorker(queue, stage_class(settings, context), context, patience_s=patience_s)
-    from aggregator.runtime.consumer import ConsumerWorker
-
     queue = Queue(
         client,
         Keys(namespace),
-        identity,
-        settings.listento,
+        Identity(context.section, context.number, context.node),
+        getattr(settings, "listento", None),
         limits=limits,
-        maxdeliveries=settings.maxdeliveries,
         alone_from=stage_class.traits.alone_from,
     )
-    stage = stage_class(settings, context)
-    if getattr(settings, "concurrency", 1) > 1:
-        from aggregator.runtime.concurrent import ConcurrentWorker
+    loop, memory = Loop(queue, context, ending, patience_s), Memory(queue)
+    component = stage_class(settings, context)
+    return Worker(loop, component, _intake(loop, component, memory), memory)
 
-        return ConcurrentWorker(queue, stage, context, patience_s=patience_s)
-    return ConsumerWorker(queue, stage, context, patience_s=patience_s)
+
+def _intake(loop: Loop, component: Stage | Source, memory: Memory) -> Intake:
+    # imported here: a worker loads only what it takes its work from
+    if isinstance(component, Source):
+        from aggregator.runtime.intake.source import SourceIntake
+
+        return SourceIntake(loop, component)
+    if getattr(component.settings, "concurrency", 1) == 1:
+        from aggregator.runtime.intake.serial import SerialIntake
+
+        return SerialIntake(loop, component, memory)
+    if type(component).needs is not Stage.needs:
+        words = "the stage recalls what earlier messages left, so it must handle one at a time; allowed: 1"
+        raise ConfigError(f"[{loop.context.section}] concurrency: {words}")
+    from aggregator.runtime.intake.threaded import ThreadedIntake
+
+    return ThreadedIntake(loop, component, memory)
 
 
 def _connect(url: str, context: Context, patience_s: float) -> Any:

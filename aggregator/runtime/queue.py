@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError
 
-from aggregator.errors import ConfigError, CursorMoved, Superseded
+from aggregator.errors import ConfigError, CursorMoved, LeaseLost, MemoryChanged, Superseded
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.message import Message, read_entry
 from aggregator.runtime.scripts import script
+from aggregator.runtime.sections import Sections
 
 ADVICE = (
     "each would take the other's messages: give this one another `namespace` in [redis], or another `node` in "
@@ -78,7 +79,6 @@ class Queue:
         listens: str | None,
         *,
         limits: Mapping[str, int] | None = None,
-        maxdeliveries: int = 5,
         alone_from: int = 1,
     ) -> None:
         self.client = client
@@ -92,23 +92,25 @@ class Queue:
         self.newest_before = 0
         """The newest token that any worker of this state had before, in microseconds; 0 where none is known."""
         self.number = 0
-        self.maxdeliveries = maxdeliveries
         self.alone_from = alone_from
         limits = limits or {}
         self._bounded = list(limits)
         self._limits = list(limits.values())
         self._limit_keys = [key for target in limits for key in self._depth_keys(target)]
-        self._targets: dict[str, tuple[str, list[str]]] = {}
         k, me, q = keys, identity.name, self.name
+        memory = self.name or identity.owner
+        self._memory_key = k.memory(memory)
         self._commit_keys = [k.worker(me), k.books(self.account), k.cursors(identity.owner), k.serial, k.queues]
+        self._commit_keys += [k.memory(memory), k.fading(memory)]
         if q:
             self._claim_keys = [k.worker(me), k.held(me), k.caught(q, me), k.queue(q), k.returned(q), k.delayed(q)]
-            self._claim_keys += [k.books(q), k.flow(q), *self._limit_keys]
+            self._claim_keys += [k.books(q), k.flow(q), k.timers(q), k.timed(q), *self._limit_keys]
             self._commit_keys += [k.held(me), k.returned(q), k.delayed(q), k.dead(q)]
         else:
             self._commit_keys += [k.worker(me)] * 4
         self._scripts = {
-            name: script(name) for name in ("start", "claim", "room", "commit", "turn", "beat", "recover", "leave")
+            name: script(name)
+            for name in ("start", "claim", "room", "commit", "turn", "beat", "recover", "recall", "leave")
         }
 
     def _run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -128,7 +130,7 @@ class Queue:
         keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.state, k.instances, k.restoring]
         pairs = [part for pair in facts.items() for part in pair]
         queue, claims = self.name or "", [self.identity.node, instance, superseded]
-        args = [me, queue, k.prefix, self.maxdeliveries, secrets.token_hex(8), *claims, "queue", queue, *pairs]
+        args = [me, queue, k.prefix, secrets.token_hex(8), *claims, "queue", queue, *pairs]
         reply = self._run("start", keys, args)
         if reply[0] == b"another":
             raise ConfigError(
@@ -158,13 +160,17 @@ class Queue:
             self._run("claim", self._claim_keys, [self.token, self.number, known, want, self.alone_from, *self._limits])
         )
 
-    def _claimed(self, reply: list[bytes]) -> Claim:
+    def _claimed(self, reply: list[bytes], batch: Batch | None = None) -> Claim:
         status = reply[0].decode()
         if not status.startswith(("ok", "alone", "full")):
-            raise Superseded(_why(status))
+            raise _refusal(status, batch)
         full = self._bounded[int(status[5:]) - 1] if status.startswith("full") else ""
         due_s = float(reply[1]) if reply[1] else None
         return Claim([read_entry(entry) for entry in reply[2:]], status == "alone", due_s, full)
+
+    def held(self) -> list[Message]:
+        """Return what this worker holds."""
+        return [read_entry(entry) for entry in self.client.lrange(self.keys.held(self.identity.name), 0, -1)]
 
     def wait(self, timeout_s: float) -> None:
         """Block until a message comes or the time is over; the next claim has it."""
@@ -181,54 +187,40 @@ class Queue:
         full = self._run("room", self._limit_keys, self._limits) if self._limits else 0
         return self._bounded[full - 1] if full else ""
 
+    def recall(self, names: Sequence[str]) -> list[str]:
+        """Return what is remembered under each name, an empty text where there is nothing."""
+        return [text.decode() for text in self._run("recall", [self._memory_key], names)]
+
     def commit(self, batch: Batch, *, prefix: bool) -> bool:
         """Make a batch take effect in one step; with `prefix` its entries are the first of those held, in order.
 
-        Returns True: it has taken effect, by this call or an earlier one whose reply was lost.
+        Returns True: it has taken effect, by this call or an earlier one whose reply
+        was lost. Raises Superseded, CursorMoved, MemoryChanged or LeaseLost, and nothing has.
         """
         keys, args = self._commit_call(batch, prefix)
         status = self._run("commit", keys, args).decode()
-        if status.startswith("cursor"):
-            raise CursorMoved(f"the stored position of {status[7:]} is not the one this worker started from")
         if status not in ("ok", "again"):
-            raise Superseded(_why(status))
+            raise _refusal(status, batch)
         self.number += 1
         return True
 
     def turn(self, batch: Batch, want: int) -> Claim:
-        """Commit a batch that is all this worker holds, and claim up to `want` messages in the same step."""
+        """Commit a batch that is all this worker holds, and claim up to `want` messages in the same step.
+
+        Raises as `commit` does.
+        """
         keys, args = self._commit_call(batch, prefix=True)
         claim = [len(self._limits), self.token, self.number + 1, 0, want, self.alone_from, *self._limits]
-        reply = self._claimed(self._run("turn", self._claim_keys + keys, claim + args))
+        reply = self._run("turn", self._claim_keys + keys, claim + args)
+        claimed = self._claimed(reply, batch)
         self.number += 1
-        return reply
+        return claimed
 
     def _commit_call(self, batch: Batch, prefix: bool) -> tuple[list[str], list[Any]]:
         """Return the keys and arguments of commit.lua."""
-        keys = list(self._commit_keys)
-        copied = {target for target in batch.sends if prefix and batch.is_copy(target)}
-        mode = "copy" if copied else "first" if prefix else "these"
-        args: list[Any] = [self.token, self.number + 1, mode, len(batch.entries), *(() if prefix else batch.entries)]
-        args += [len(batch.counts), *(part for pair in batch.counts.items() for part in pair)]
-        args.append(len(batch.cursors))
-        for name, expected, value in batch.cursors:
-            args += [name, "*" if expected is None else expected, value or ""]
-        args += [len(batch.retries), *(part for retry in batch.retries for part in retry)]
-        args += [len(batch.dead), *(part for letter in batch.dead for part in letter)]
-        args += [len(batch.back), *(part for returned in batch.back for part in returned)]
-        for target in batch.sends.keys() | batch.delayed.keys():
-            queue, target_keys = self._target(target)
-            keys += target_keys
-            bodies, later = batch.sends.get(target, []), batch.delayed.get(target, [])
-            args += [queue, -1] if target in copied else [queue, len(bodies), *bodies]
-            args += [len(later), *(part for pair in later for part in pair)]
-        return keys, args
-
-    def _target(self, target: str) -> tuple[str, list[str]]:
-        if target not in self._targets:
-            queue, k = resolve(target, self.identity.node), self.keys
-            self._targets[target] = queue, [k.queue(queue), k.delayed(queue), k.books(queue), k.flow(queue)]
-        return self._targets[target]
+        sections = Sections(self.keys, self.identity.node, len(self._commit_keys))
+        sections.add(batch, prefix=prefix)
+        return self._commit_keys + sections.keys, [self.token, self.number + 1, *sections.args]
 
     def beat(self, facts: Mapping[str, str | int]) -> list[Holding]:
         """Show a sign of life, and return those of the others that hold messages of this queue."""
@@ -245,14 +237,27 @@ class Queue:
         """Take over what a silent worker holds. Returns how many messages were put back, -1 when it lives."""
         assert self.name is not None
         k, q, other = self.keys, self.name, silent.name
-        keys = [k.worker(other), k.held(other), k.caught(q, other), k.queue(q), k.returned(q), k.dead(q), k.serial]
-        return int(self._run("recover", keys, [other, silent.token, silent.beat, self.maxdeliveries]))
+        keys = [k.worker(other), k.held(other), k.caught(q, other), k.queue(q), k.returned(q), k.serial]
+        return int(self._run("recover", keys, [silent.token, silent.beat]))
 
     def leave(self) -> int:
         """End in good order. Returns how many messages went back untried."""
         k, me, q = self.keys, self.identity.name, self.name
         keys = [k.worker(me)] + ([k.held(me), k.caught(q, me), k.queue(q), k.returned(q)] if q else [])
         return int(self._run("leave", keys, [self.token]))
+
+
+def _refusal(status: str, batch: Batch | None) -> Exception:
+    """Return the error for what a script answered instead of doing its work."""
+    what, _, name = status.partition(" ")
+    if what == "cursor":
+        return CursorMoved(f"the stored position of {name} is not the one this worker started from")
+    if what == "memory":
+        return MemoryChanged(f"another worker changed what is remembered under {name}")
+    if what == "lease" and batch is not None:
+        pool = next(each.lease.pool for each in batch.cursors if each.lease is not None and each.lease.name == name)
+        return LeaseLost(pool, name)
+    return Superseded(_why(status))
 
 
 def _why(status: str) -> str:

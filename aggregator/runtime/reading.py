@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import Message, read_entry
+from aggregator.runtime.timers import pending
 
 
 class State(NamedTuple):
@@ -43,13 +44,14 @@ def cursor_names(client: Any, keys: Keys, owner: str) -> list[str]:
 
 
 def waiting(client: Any, keys: Keys, queue: str) -> Iterator[Message]:
-    """Yield every message that waits in a queue: for its time, to be tried again, or for a worker.
+    """Yield every message that waits in a queue: as a timer, for its time, to be tried again, or for a worker.
 
     `queue` is a name as in Redis. What a worker has in hand is not among them.
     """
     yield from map(
         read_entry,
         (
+            *(timer.body for timer in pending(client, keys, queue)),
             *client.zrange(keys.delayed(queue), 0, -1),
             *client.lrange(keys.returned(queue), 0, -1),
             *client.lrange(keys.queue(queue), 0, -1),

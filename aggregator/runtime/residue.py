@@ -48,7 +48,7 @@ def residues(client: Any, keys: Keys) -> list[Residue]:
     """Return every queue that holds something."""
     found = []
     for account in accounts(client, keys):
-        waiting = account.ready + account.in_flight + account.delayed
+        waiting = account.ready + account.in_flight + account.delayed + account.timers
         if not account.is_source and (waiting or account.dead):
             found.append(Residue(account.name, waiting, account.dead))
     return found
@@ -90,6 +90,7 @@ def namespaces(client: Any, instance_id: str, but: str) -> Iterator[Namespace]:
 def empty(client: Any, keys: Keys, queue: str) -> int:
     """Let go of all that a queue holds; the books count it as `dropped:operator`. Returns how many messages."""
     names = [keys.queue(queue), keys.returned(queue), keys.delayed(queue), keys.dead(queue), keys.books(queue)]
+    names += [keys.timers(queue), keys.timed(queue), keys.memory(queue), keys.fading(queue)]
     total = 0
     while gone := int(_EMPTY.run(client, names, [_PAGE])):
         total += gone

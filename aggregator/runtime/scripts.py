@@ -16,7 +16,7 @@ _CALLS = {
     "turn": (
         ("claim", "commit"),
         """local limits = tonumber(ARGV[1])
-local status = commit(9 + 3 * limits, 7 + limits)
+local status = commit(11 + 3 * limits, 7 + limits)
 if type(status) == 'table' then return status end
 if status ~= 'ok' and status ~= 'again' then return {status, ''} end
 return claim(1, 2, limits)""",

@@ -26,8 +26,6 @@ LEFT = "left"
 """The field of a worker's hash with the queues that its section read before, as JSON."""
 
 _MOVE, _TAKEOVER, _RECOVER = script("move"), script("takeover"), script("recover")
-_NEVER = 1 << 30
-"""So many lost workers set a message aside that only moves."""
 
 
 class StillRuns(Exception):
@@ -141,7 +139,9 @@ class Succession:
 
     def _has_messages(self, name: str) -> bool:
         k = self._keys
-        if self._client.exists(k.queue(name), k.returned(name), k.delayed(name), k.dead(name)):
+        if self._client.exists(
+            k.queue(name), k.returned(name), k.delayed(name), k.dead(name), k.timers(name), k.memory(name)
+        ):
             return True
         holders = [holder.decode() for holder in self._client.smembers(k.holders(name))]
         keys = [key for holder in holders for key in (k.held(holder), k.caught(name, holder))]
@@ -172,22 +172,21 @@ def put_back(client: Any, keys: Keys, queue: str, name: str) -> int:
     """Return to a queue what a worker that vanished holds of it. Returns how many messages, -1 when it lives."""
     token, beat = client.hmget(keys.worker(name), "token", "beat")
     names = [keys.worker(name), keys.held(name), keys.caught(queue, name), keys.queue(queue), keys.returned(queue)]
-    args = [name, token or b"", beat or b"", _NEVER]
-    return int(_RECOVER.run(client, [*names, keys.dead(queue), keys.serial], args))
+    return int(_RECOVER.run(client, [*names, keys.serial], [token or b"", beat or b""]))
 
 
 def move(client: Any, keys: Keys, source: str, target: str) -> int:
-    """Move all that a queue holds to another one: ready, returned, delayed, dead. Returns how many messages.
+    """Move all that a queue holds to another one: messages, dead letters, timers, what its section remembers.
+
+    Returns how many there were.
 
     Timers keep their time, histories stay. Harmless when repeated.
     """
     if source == target:
         return 0
-    names = [
-        key(queue)
-        for queue in (source, target)
-        for key in (keys.queue, keys.returned, keys.delayed, keys.dead, keys.books)
-    ]
+    k = keys
+    kinds = (k.queue, k.returned, k.delayed, k.dead, k.books, k.timers, k.timed, k.memory, k.fading)
+    names = [kind(queue) for queue in (source, target) for kind in kinds]
     total = 0
     while moved := int(_MOVE.run(client, [*names, keys.queues], [PAGE, target])):
         total += moved

@@ -322,7 +322,7 @@ def used_codes() -> set[str]:
 def _code_in(call: ast.Call) -> ast.expr | None:
     """Return what a call that makes a finding or a report gives as its code; None of any other call."""
     made = ast.unparse(call.func).rpartition(".")[2]
-    if made == "Finding" or re.search(r"(?:context|writer)\.report$", ast.unparse(call.func)):
+    if made == "Finding" or re.search(r"(context|writer)\.report$", ast.unparse(call.func)):
         return call.args[0]
     return next((given.value for given in call.keywords if made in ("Told", "Report") and given.arg == "code"), None)
 

@@ -250,7 +250,7 @@ def test_testrun_takes_each_feed_all_the_way_once_and_reports(site: Site) -> Non
     assert bundle.stat().st_size > 10_000
     assert [asked.path for asked in server.asked if asked.path == "/ace"] == ["/ace"]
     # nothing goes on afterwards that would have to be accounted for
-    assert site.desk.client.zcard(site.desk.keys.delayed("ticks@node")) == 0
+    assert site.desk.client.zcard(site.desk.keys.timers("ticks@node")) == 0
 
 
 def test_testrun_exits_with_0_when_all_feeds_answer(site: Site) -> None:
@@ -302,4 +302,4 @@ def test_testrun_ends_though_feeds_that_are_under_way_go_on_in_it(site: Site) ->
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "11 of 11 feeds answered with what they should"
     account = site.desk.books("ticks@node")
-    assert account.delayed + account.ready == 11
+    assert account.delayed + account.timers + account.ready == 11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -89,8 +90,7 @@ def test_what_is_stored_and_still_here_is_not_stored_again_and_goes_when_it_is_d
     collect(bundling, HOUR + 1)
     bundling.run("compress")
     first, again = bundling.run("archive"), bundling.run("archive")
-    delayed = bundling.desk.keys.delayed("bundled@node")
-    [(removal, _)] = bundling.desk.client.zrange(delayed, 0, -1, withscores=True)
+    [stored_file] = (bundling.root / "data/feeds/bundles").rglob("*.stored")
     collect(bundling, HOUR + 3601)
     bundling.run("compress")
     bundling.desk.client.delete(bundling.desk.keys.queue("bundled@node"))
@@ -98,7 +98,7 @@ def test_what_is_stored_and_still_here_is_not_stored_again_and_goes_when_it_is_d
 
     stored = "archive: done; {} bundles stored so far"
     assert [ran.lines[-1] for ran in (first, again, last)] == [stored.format(n) for n in (1, 1, 2)]
-    bundling.desk.client.zadd(delayed, {removal: 1})
+    os.utime(stored_file, (1, 1))
     bundling.run("archive")
     assert len(list((bundling.root / "data/feeds/bundles").rglob("*.tar.*"))) == 1
 
@@ -135,3 +135,22 @@ def test_what_was_set_aside_is_told(bundling: Site) -> None:
 
     ran = bundling.run("compress")
     assert ran.code == 1 and "1 set aside; see: aggregator dead list --queue published@node" in ran.err
+
+
+def test_open_periods_hold_nobody_back_however_many_there_are(bundling: Site) -> None:
+    bundling.configure(
+        BUNDLES.format(root=bundling.root).replace("grace", "maxdepth = 100\ngrace")
+        + "[worker_filter]\nstage = filter\nlistento = fetched@node\npushto = published@node\n"
+    )
+    tick = {"planned_ms": int((time.time() + 3600) * 1000), "outcome": "failed", "error": "HTTP 500"}
+    told = {"url": "http://x.org/f", "period_ms": 14000, "tick": tick}
+    kept = {**told, "node": "node", "publication": "", "published_ms": None}
+    bundling.desk.push("published@node", *(encode_body({**kept, "feed": f"f{n}"}) for n in range(150)))
+    assert bundling.run("compress").lines == ["compress: done; 150 periods are open (--all bundles them now)"]
+    fresh = {**told, "feed": "ace", "extension": "pb", "timestamp": "none", "format": "other"}
+    bundling.desk.push("fetched@node", encode_body(fresh))
+
+    ran = bundling.run("filter")
+
+    assert (ran.code, ran.lines) == (0, ["filter: done; 1 ticks"])
+    assert bundling.desk.books("published@node").timers == 150

@@ -10,7 +10,7 @@ import pytest
 from aggregator.config.identity import claim, read_facts
 from aggregator.config.instance import Instance
 from aggregator.errors import ConfigError
-from aggregator.runtime.batch import Batch
+from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.transfer import check, dump, restore
 from tests.commands.conftest import Site
@@ -99,7 +99,7 @@ def test_a_state_is_moved_to_another_namespace(site: Site, namespace: str) -> No
     site.build()
     leave(site, "lines")
     batch = Batch()
-    batch.cursors.append(("place", None, "x" * 5000))
+    batch.cursors.append(Position("place", None, "x" * 5000))
     site.desk.worker(None, 3).commit(batch, prefix=True)
     file = site.root / "state.jsonl"
 

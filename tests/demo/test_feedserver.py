@@ -19,7 +19,8 @@ import aggregator.demo.feedserver
 from aggregator.demo.feedserver import OUTCOMES, FeedServer, Trouble, main
 from aggregator.demo.publications import Feed, body_at, date_gtfs_realtime, published_at, shipped_feeds
 from aggregator.feeds.reading.timestamps import Corrupt, Fetched, entity_hash, resolve
-from tests.demo.processes import first_line, running
+from tests.demo.programs import demo
+from tests.processes import lines_of
 
 READERS = {"/subway.pb": "gtfs-realtime", "/station_status.json": "gbfs", "/siri.xml": "siri"}
 NOON = 1_795_000_000.0
@@ -238,8 +239,8 @@ def test_the_same_seed_brings_the_same_troubles() -> None:
 
 
 def test_it_says_where_it_is_and_a_signal_ends_it() -> None:
-    with running("feedserver", "--port", "0", "--fail", "0", "--corrupt", "0", "--slow", "0") as process:
-        line = first_line(process)
+    with demo("feedserver", "--port", "0", "--fail", "0", "--corrupt", "0", "--slow", "0") as process:
+        line = lines_of(process).readline()
         port = int(line.split()[1].rstrip("/").rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         assert abs(read_time("/subway.pb", get(connection, "/subway.pb").body) - time.time()) < 120

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.demo.replay import dated, main, replay, rotate, shipped_lines
-from tests.demo.processes import ROOT, first_line, running
+from tests.demo.programs import demo
+from tests.processes import PROJECT, lines_of
 from tests.servers import alive, wait_until
 
 NOW = datetime(2026, 11, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -175,7 +176,7 @@ def test_a_summary_is_reported_each_minute_and_at_the_end(tmp_path: Path) -> Non
 def test_a_signal_ends_it_with_whole_lines_and_exit_code_0(tmp_path: Path, number: signal.Signals) -> None:
     target = tmp_path / "data" / "access.log"
 
-    with running("replay", "--to", str(target), "--rate", "400", "--rotate-every", "150") as process:
+    with demo("replay", "--to", str(target), "--rate", "400", "--rotate-every", "150") as process:
         wait_until(lambda: target.with_name("access.log.1").exists())
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
@@ -198,9 +199,9 @@ def test_it_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
         "time.sleep(600)\n"
     )
     command = [sys.executable, "-c", supervisor, str(target)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            pid = int(first_line(process))
+            pid = int(lines_of(process).readline())
             wait_until(target.exists)
         finally:
             process.kill()

@@ -18,7 +18,8 @@ import pytest
 
 import aggregator.demo.tracker
 from aggregator.demo.tracker import Tracker, faults, main
-from tests.demo.processes import first_line, running
+from tests.demo.programs import demo
+from tests.processes import lines_of
 from tests.servers import wait_until
 
 GOOD = {
@@ -259,8 +260,8 @@ def test_a_signal_ends_it_with_exit_code_0_and_every_accepted_ping_recorded(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     file = tmp_path / "new" / "accepted"
-    with running("tracker", "--port", "0", "--slow", "0", "--fail", "0", "--record", str(file)) as process:
-        port = int(first_line(process).strip().rstrip("/").rpartition(":")[2])
+    with demo("tracker", "--port", "0", "--slow", "0", "--fail", "0", "--record", str(file)) as process:
+        port = int(lines_of(process).readline().strip().rstrip("/").rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         for service in ("a", "b", "c"):
             assert get(connection, "/counter/?" + urlencode(GOOD | {"rfr_id": service}))[0] == 200
@@ -277,8 +278,8 @@ def test_a_signal_ends_it_with_exit_code_0_and_every_accepted_ping_recorded(
 
 
 def test_a_signal_does_not_wait_for_a_slow_answer() -> None:
-    with running("tracker", "--port", "0", "--slow", "1", "--fail", "0") as process:
-        port = int(first_line(process).strip().rstrip("/").rpartition(":")[2])
+    with demo("tracker", "--port", "0", "--slow", "1", "--fail", "0") as process:
+        port = int(lines_of(process).readline().strip().rstrip("/").rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", f"/counter/?{GOOD_QUERY}")
         process.terminate()
@@ -291,8 +292,8 @@ def test_a_signal_does_not_wait_for_a_slow_answer() -> None:
 def test_a_record_is_appended_to(tmp_path: Path) -> None:
     file = tmp_path / "accepted"
     file.write_text("earlier\n")
-    with running("tracker", "--port", "0", "--slow", "0", "--fail", "0", "--record", str(file)) as process:
-        port = int(first_line(process).strip().rstrip("/").rpartition(":")[2])
+    with demo("tracker", "--port", "0", "--slow", "0", "--fail", "0", "--record", str(file)) as process:
+        port = int(lines_of(process).readline().strip().rstrip("/").rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         get(connection, f"/counter/?{GOOD_QUERY}")
         connection.close()
@@ -303,7 +304,7 @@ def test_a_record_is_appended_to(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with running("tracker", "--port", str(port)) as process:
+        with demo("tracker", "--port", str(port)) as process:
             _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 1

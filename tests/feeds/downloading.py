@@ -16,6 +16,7 @@ from aggregator.feeds.settings.table import Feed, FeedSettings, make_feed
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Drop, Send
 from aggregator.runtime.message import History, Message
+from tests.settling import settled
 
 NOW = 1_800_000_000.0
 
@@ -81,8 +82,8 @@ class Downloading:
             else:
                 assert following is None, "two ticks of one"
                 following = self.tick_of(outcome)
-        for name, value in self.stage.settle().items():
-            self.cursors[name] = value
+        for name, value in settled(self.stage).items():
+            self.cursors[name] = value or ""
         return told, following, dropped
 
     def handle_at_its_time(self, tick: DueTick) -> tuple[Any, DueTick]:

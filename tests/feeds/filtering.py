@@ -20,6 +20,7 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Send
 from aggregator.runtime.message import Message
 from tests.feeds.downloading import make
+from tests.settling import settled
 
 NOW_MS = 1_800_000_000_000
 
@@ -122,7 +123,8 @@ class Filtering:
 
     def commit(self) -> None:
         """Make durable and remember."""
-        self.cursors.update(self.stage.settle())
+        self.cursors.update({name: str(text) for name, text in settled(self.stage).items()})
+        self.stage.committed()
 
     def take(self, body: bytes, **changes: Any) -> Filtered:
         """Download and handle."""

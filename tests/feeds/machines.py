@@ -18,9 +18,9 @@ from aggregator.runtime.ledger import Account, accounts
 from aggregator.runtime.message import encode_body
 from aggregator.stores.store import Store
 from aggregator.supervision import build
+from tests.processes import PROJECT
 from tests.servers import wait_until
 
-PROJECT = Path(__file__).parents[2]
 SECTIONS = ("worker_compress", "worker_archive")
 
 
@@ -86,7 +86,7 @@ class Machine:
         """True when everything is archived, nothing is set aside and the books balance."""
         books = self.books()
         assert not any(account.dead for account in books), self.log()
-        waiting = any(account.ready or account.in_flight or account.delayed for account in books)
+        waiting = any(account.ready or account.in_flight or account.delayed or account.timers for account in books)
         return bool(books) and not waiting and all(account.balanced for account in books) and not self.leftovers()
 
     def leftovers(self) -> list[Path]:

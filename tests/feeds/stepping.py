@@ -17,6 +17,7 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Drop, Send, Stage
 from aggregator.runtime.message import Message, encode_body
 from tests.feeds.bundles import HOUR
+from tests.settling import settled
 
 FEED = "nyct"
 
@@ -32,7 +33,8 @@ class Stepped:
         self.now = float(HOUR)
         self.cursors: dict[str, str] = {}
         self.ready: list[bytes] = []
-        self.delayed: list[tuple[float, bytes]] = []
+        self.timers: dict[str, tuple[float, bytes]] = {}
+        """When each is due, and what it becomes, by its key."""
         self.out: list[dict[str, Any]] = []
         self.counts: dict[str, int] = {}
         self.start()
@@ -61,23 +63,29 @@ class Stepped:
         """Put messages into the stage's queue."""
         self.ready += map(encode_body, bodies)
 
-    def step(self, most: int = 100, *, commit: bool = True, settle: bool = True) -> int:
-        """Handle a batch of what is ready. Without a commit it is as if the process was killed before it."""
-        due = sorted(entry for entry in self.delayed if entry[0] <= self.now)
-        batch = [body for _, body in due] + self.ready
-        batch = batch[:most]
+    def step(self, most: int = 100, *, commit: bool = True, settle: bool = True, committed: bool = True) -> int:
+        """Handle a batch of what is ready. Without a commit it is as if the process was killed before it.
+
+        With `committed` false it is as if it was killed right after it.
+        """
+        for key, (at, body) in sorted(self.timers.items(), key=lambda timer: timer[1]):
+            if at <= self.now:
+                self.ready.append(body)
+                del self.timers[key]
+        batch = self.ready[:most]
         outcomes = [outcome for raw in batch for outcome in self.stage.handle(Message(raw, raw))]
-        cursors = self.stage.settle() if settle and batch else {}
+        cursors = settled(self.stage) if settle and batch else {}
         if not commit:
             return len(batch)
-        self.delayed = [entry for entry in self.delayed if entry not in due[:most]]
-        self.ready = self.ready[max(len(batch) - len(due), 0) :]
+        self.ready = self.ready[len(batch) :]
         for outcome in outcomes:
             if isinstance(outcome, Send):
                 self._send(outcome)
             else:
                 assert isinstance(outcome, Drop)
         self._store(cursors)
+        if batch and committed:
+            self.stage.committed()
         self.counts = dict(self.context.counts)
         return len(batch)
 
@@ -86,7 +94,7 @@ class Stepped:
         while True:
             while self.step():
                 pass
-            coming = min((at for at, _ in self.delayed), default=None)
+            coming = min((at for at, _ in self.timers.values()), default=None)
             if until is None or coming is None or coming > until:
                 break
             self.now = max(self.now, coming)
@@ -100,6 +108,8 @@ class Stepped:
         sends = [one for one in outcomes if isinstance(one, Send)]
         for send in sends:
             self._send(send)
+        if outcomes:
+            self.stage.committed()
         return len(sends)
 
     def restart(self) -> None:
@@ -107,12 +117,15 @@ class Stepped:
         self.start()
 
     def _send(self, outcome: Send) -> None:
+        if outcome.body is None:
+            self.timers.pop(outcome.key, None)
+            return
         body = outcome.body if isinstance(outcome.body, bytes) else encode_body(outcome.body)
         if outcome.queue != self.options["listento"]:
             assert not outcome.delay_s
             self.out.append(simplejson.loads(body))
-        elif outcome.delay_s > 0:
-            self.delayed.append((self.now + outcome.delay_s, body))
+        elif outcome.key:
+            self.timers[outcome.key] = self.now + outcome.delay_s, body
         else:
             self.ready.append(body)
 

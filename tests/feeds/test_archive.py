@@ -323,12 +323,13 @@ def test_a_redis_that_comes_back_a_little_older_finds_the_bundle_still_there(tmp
     store_as_another(tmp_path, subway_bodies()[:4])
     stage.push(message)
     stage.run(until=HOUR + 59)
-    stage.delayed.clear()
     stage.push(message)
     stage.run(until=HOUR + 118)
-    assert (stage.root / message["file"]).exists()
+    stage.idle()
+    assert (stage.root / f"{message['file']}.stored").exists()
 
     stage.run(until=HOUR + 119)
+    stage.idle()
     assert local_files(stage.root) == []
     store = stage.stage._store  # type: ignore[attr-defined]
     assert names_in(store, KEY + ".zst") == [one.name for one in subway_bodies()]
@@ -387,9 +388,12 @@ def test_a_bundle_is_kept_here_for_a_while_when_asked_to(tmp_path: Path) -> None
     stage = archive(tmp_path / "one", {"url": f"file://{tmp_path}/store"}, keep="1d")
     stage.push(local_bundle(stage.root, subway_bodies()))
     stage.run(until=HOUR + 86_399)
+    stage.idle()
     assert len(local_files(stage.root)) == 1
 
     stage.run(until=HOUR + 86_401)
+    stage.restart()
+    stage.idle()
     assert local_files(stage.root) == []
 
 

@@ -20,6 +20,7 @@ from aggregator.runtime.message import Message, encode_body
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures
 from tests.feeds.stepping import FEED, Stepped, bundles_of, failed, held, publish
+from tests.settling import settled
 
 
 def compress(root: Path, **options: Any) -> Stepped:
@@ -45,7 +46,8 @@ def test_an_hour_of_real_captures_becomes_one_bundle_after_its_end_and_grace(tmp
     assert message["file"].endswith(".r1.tar.zst")
     assert [member.mtime for member in contents.publications] == [at for at, _ in captures]
     assert contents.manifests[0].outcomes()["ok"] == 12
-    assert files(tmp_path) == [] and list(stage.cursors) == [REARMED] and not stage.delayed
+    stage.idle()
+    assert files(tmp_path) == [] and list(stage.cursors) == [REARMED] and not stage.timers
 
 
 def test_a_period_waits_for_grace_after_its_last_arrival(tmp_path: Path) -> None:
@@ -197,14 +199,15 @@ def test_a_period_of_which_only_a_damaged_bundle_is_left_is_closed_without_one(t
     stage = compress(tmp_path)
     stage.push(publish(tmp_path, HOUR + 1, b"one"))
     stage.run(until=HOUR + 3600)
-    cursors, delayed = dict(stage.cursors), list(stage.delayed)
+    cursors, timers = dict(stage.cursors), dict(stage.timers)
     stage.run(until=HOUR + 4000)
     (tmp_path / stage.out[0]["file"]).write_bytes(b"rubbish")
-    stage.cursors, stage.delayed, stage.out = cursors, delayed, []
+    stage.cursors, stage.timers, stage.out = cursors, timers, []
     stage.restart()
     stage.run(until=HOUR + 8000)
 
-    assert not stage.out and list(stage.cursors) == [REARMED] and not stage.delayed
+    stage.idle()
+    assert not stage.out and list(stage.cursors) == [REARMED] and not stage.timers
 
 
 def test_what_came_between_the_bundle_and_its_commit_is_in_one_of_the_revisions(tmp_path: Path) -> None:
@@ -227,14 +230,13 @@ def test_ticks_of_the_next_revision_are_taken_back_when_its_opening_was_not_comm
     stage.push(failed(HOUR + 1))
     stage.run(until=HOUR + 3600)
     stage.now = HOUR + 3600 + 120
+    stage.step(most=0)  # the timer is a message now
     stage.push(failed(HOUR + 61))
     stage.step(commit=False)
     assert "ticks.2.jsonl" in files(tmp_path)
     stage.restart()
     # the tick comes again before the timer that closes the first revision
-    timers, stage.delayed = stage.delayed, []
-    stage.step()
-    stage.delayed = timers
+    stage.ready.reverse()
     stage.run(until=HOUR + 5000)
 
     [(message, contents)] = bundles_of(tmp_path, stage.out)
@@ -265,10 +267,11 @@ def test_a_publication_that_is_listed_for_removal_keeps_no_period_open(tmp_path:
     publish(tmp_path, HOUR + 2, b"its message never comes")
     stage.step()
     while not stage.out:
-        stage.now = min(at for at, _ in stage.delayed)
-        stage.step()
-    stage.ready.clear()  # the order to clear up is delayed by something
-    stage.push(failed(HOUR + 61))
+        stage.now = min(at for at, _ in stage.timers.values())
+        stage.step(committed=False)
+    stage.cursors.clear()  # killed, and Redis is gone too
+    stage.timers.clear()
+    stage.restart()
     stage.run(until=stage.now + 120)
 
     assert [message["revision"] for message in stage.out] == [1, 2]
@@ -290,7 +293,7 @@ def test_members_go_when_a_kill_came_after_the_commit(tmp_path: Path) -> None:
     stage.push(publish(tmp_path, HOUR + 1, b"one"))
     stage.run(until=HOUR + 3600)
     stage.now = HOUR + 3600 + 120
-    stage.step()
+    stage.step(committed=False)
     assert len(stage.out) == 1 and len(files(tmp_path)) == 3
     stage.restart()
     stage.run(until=HOUR + 5000)
@@ -317,7 +320,7 @@ def test_what_lies_on_the_disk_is_bundled_when_redis_has_forgotten_all(tmp_path:
     stage = compress(tmp_path)
     stage.push(publish(tmp_path, HOUR + 1, b"one"), failed(HOUR + 61))
     stage.run(until=HOUR + 100)
-    stage.cursors, stage.delayed = {}, []
+    stage.cursors, stage.timers = {}, {}
     stage.restart()
     stage.run(until=HOUR + 4000)
 
@@ -329,9 +332,9 @@ def test_a_redis_that_comes_back_older_after_the_members_went_finds_them_in_the_
     stage = compress(tmp_path)
     stage.push(publish(tmp_path, HOUR + 1, b"one"))
     stage.run(until=HOUR + 3600)
-    cursors, delayed = dict(stage.cursors), list(stage.delayed)
+    cursors, timers = dict(stage.cursors), dict(stage.timers)
     stage.run(until=HOUR + 4000)
-    stage.cursors, stage.delayed, stage.out = cursors, delayed, []
+    stage.cursors, stage.timers, stage.out = cursors, timers, []
     stage.restart()
     stage.run(until=HOUR + 8000)
 
@@ -344,7 +347,8 @@ def test_a_timer_that_comes_twice_closes_once(tmp_path: Path) -> None:
     stage = compress(tmp_path)
     stage.push(publish(tmp_path, HOUR + 1, b"one"))
     stage.run(until=HOUR + 3600)
-    stage.delayed *= 2
+    [timer] = stage.timers.values()
+    stage.timers["again"] = timer
     stage.run(until=HOUR + 4000)
 
     assert len(stage.out) == 1
@@ -430,7 +434,7 @@ def test_what_is_no_tick_is_rejected(tmp_path: Path, body: dict[str, Any]) -> No
 
     with pytest.raises(Reject):
         list(stage.stage.handle(Message(raw, raw)))
-    assert not stage.stage.settle() and files(tmp_path) == []
+    assert not settled(stage.stage) and files(tmp_path) == []
 
 
 def test_a_full_disk_pauses_the_worker_and_no_tick_is_lost(tmp_path: Path) -> None:
@@ -443,11 +447,11 @@ def test_a_full_disk_pauses_the_worker_and_no_tick_is_lost(tmp_path: Path) -> No
     raw = encode_body(failed(HOUR + 61))
     list(stage.stage.handle(Message(raw, raw)))
     with pytest.raises(Unavailable, match="No space left"):
-        stage.stage.settle()
+        settled(stage.stage)
 
     ticks.unlink()
     (tmp_path / "before").rename(ticks)
-    stage.stage.settle()
+    settled(stage.stage)
     stage.run(until=HOUR + 4000)
     [(_, contents)] = bundles_of(tmp_path, stage.out)
     assert len(contents.manifests[0].ticks) == 2
@@ -498,6 +502,7 @@ def test_another_length_of_bundles_is_true_of_what_was_open_before(tmp_path: Pat
             ticks |= {(tick.planned_ms, tick.outcome) for tick in manifest.ticks}
         names |= {member.name for member in contents.publications}
     assert len(names) == 6 and sorted(outcome for _, outcome in ticks) == ["missed"] * 10 + ["ok"] * 6
+    stage.idle()
     assert files(tmp_path) == [] and list(stage.cursors) == [REARMED]
 
 
@@ -690,10 +695,10 @@ def test_a_period_whose_timer_was_lost_gets_another_at_a_start_once_an_hour(tmp_
     stage = compress(tmp_path)
     stage.push(publish(tmp_path, HOUR + 1, b"one"))
     stage.run()
-    stage.delayed, stage.now = [], HOUR + 3 * 3600.0
+    stage.timers, stage.now = {}, HOUR + 3 * 3600.0
     for _ in range(3):
         stage.restart()
-    assert len(stage.delayed) == 1
+    assert len(stage.timers) == 1
 
     stage.run(until=stage.now + 121)
     assert len(held(tmp_path, stage.out)) == 1

@@ -15,7 +15,7 @@ import pytest
 
 from aggregator.config.tables import Table
 from aggregator.errors import Reject, Unavailable
-from aggregator.feeds.fetching import schedule
+from aggregator.feeds.fetching.timing import FeedTiming
 from aggregator.feeds.messages.ticks import DueTick
 from aggregator.runtime.message import Message
 from tests.feeds.captures import subway_captures
@@ -115,7 +115,7 @@ def test_validators_of_another_source_are_not_asked_with(
     if "url" in change:
         change = {"url": change["url"].format(server.url)}
     changed = msgspec.structs.replace(line.table.entries["ace"], **change)
-    line.stage.chains.table = Table({"ace": changed}, (), ())
+    line.stage.feeds.table = Table({"ace": changed}, (), ())
 
     told, third = line.handle_at_its_time(second)
 
@@ -195,7 +195,7 @@ def test_a_failure_is_an_outcome_and_the_next_tick_comes_as_planned(server: WebS
 
     assert (told.tick.outcome, told.tick.status) == ("failed", 500)
     assert told.tick.error == "HTTP 500 Internal Server Error"
-    assert following.planned_ms == schedule.next_after(tick.planned_ms, "ace", 10_000)
+    assert following.planned_ms == FeedTiming("ace", 10_000).next_after(tick.planned_ms)
     assert following.failures == 1
 
 
@@ -282,7 +282,7 @@ def test_a_feed_that_gets_another_source_does_not_pay_for_the_old_one(
     if "url" in change:
         change = {"url": change["url"].format(server.url)}
     changed = msgspec.structs.replace(line.table.entries["ace"], **change)
-    line.stage.chains.table = Table({"ace": changed}, (), ())
+    line.stage.feeds.table = Table({"ace": changed}, (), ())
 
     told, following = line.handle_at_its_time(tick)
 
@@ -504,7 +504,7 @@ def test_a_tick_of_a_feed_that_only_the_file_knows_is_taken(
     server: WebServer, line: Downloading, tmp_path: Path
 ) -> None:
     changed = tmp_path / "loglines.cfg"
-    line.stage.chains.table = line.table._replace(files=((changed, (1, 2, 3)),))
+    line.stage.feeds.table = line.table._replace(files=((changed, (1, 2, 3)),))
     line.table = Table({"new": make("new", f"{server.url}/feed")}, (), ())
 
     told, following, dropped = line.handle(DueTick(feed="new", planned_ms=int(NOW * 1000), chain=1))
@@ -514,7 +514,7 @@ def test_a_tick_of_a_feed_that_only_the_file_knows_is_taken(
 
 
 def test_a_feed_whose_configuration_has_a_fault_goes_on_and_says_so(line: Downloading) -> None:
-    line.stage.chains.table = Table({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
+    line.stage.feeds.table = Table({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
 
     told, following, dropped = line.handle(DueTick(feed="ace", planned_ms=int(NOW * 1000), chain=1))
 
@@ -603,7 +603,7 @@ def test_a_tick_that_kills_every_worker_is_given_up_and_the_feed_goes_on(server:
 
     assert (told.tick.outcome, told.tick.error) == ("failed", "its worker vanished 3 times")
     assert server.asked == []
-    assert (following.planned_ms, following.kills) == (schedule.next_after(tick.planned_ms, "ace", 10_000), 0)
+    assert (following.planned_ms, following.kills) == (FeedTiming("ace", 10_000).next_after(tick.planned_ms), 0)
 
 
 def test_a_download_beside_the_planned_ones_is_followed_by_none(server: WebServer, line: Downloading) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from aggregator.config.loading import load
 from aggregator.feeds.bundle.manifest import Tick
-from aggregator.feeds.fetching.schedule import next_after
+from aggregator.feeds.fetching.timing import FeedTiming
 from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.supervision import build
 from tests.feeds.webserver import Talk, WebServer
@@ -70,6 +70,7 @@ class Site:
         keys = self.desk.keys
         entries: list[bytes] = self.desk.waiting("ticks@here")
         entries += self.desk.client.zrange(keys.delayed("ticks@here"), 0, -1)
+        entries += self.desk.client.hvals(keys.timed("ticks@here"))
         entries += self.desk.client.lrange(keys.returned("ticks@here"), 0, -1)
         for number in (0, 1):
             entries += self.desk.client.lrange(keys.held(f"here:worker_download_{number}"), 0, -1)
@@ -142,7 +143,7 @@ def check_records(site: Site, feed: str) -> None:
             assert hashlib.sha256((site.root / told.file).read_bytes()).hexdigest() == told.tick.sha256
     planned.sort()
     # the first tick of all stands before the grid
-    assert planned[1] == next_after(planned[0], feed, PERIOD_MS)
+    assert planned[1] == FeedTiming(feed, PERIOD_MS).next_after(planned[0])
     assert {later - earlier for earlier, later in pairwise(planned[1:])} == {PERIOD_MS}
 
 

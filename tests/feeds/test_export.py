@@ -24,6 +24,7 @@ from aggregator.stores.store import Store
 from tests.feeds.archives import CAPTURES, START, folder_store, manifest, published, store_bundle, store_hour, ticks_of
 from tests.feeds.bundles import MemoryBody
 from tests.feeds.captures import capture
+from tests.processes import PROJECT
 from tests.stores.servers import Moto, Proxy
 
 
@@ -405,7 +406,7 @@ except AggregatorError as error:
 """
     command = [sys.executable, "-c", program, str(tmp_path / "a.csv"), str(tmp_path / "a.parquet")]
 
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
 
     assert done.stdout == (
         f"Parquet needs pyarrow, which is not here: {sys.executable} -m pip install pyarrow, or choose csv or jsonl\n"

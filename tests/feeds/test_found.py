@@ -31,9 +31,10 @@ from aggregator.supervision import build
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures
 from tests.feeds.filtering import NOW_MS, Filtering
-from tests.feeds.machines import PROJECT, Machine, stored
+from tests.feeds.machines import Machine, stored
 from tests.feeds.stepping import FEED, Stepped, failed, held, publish
 from tests.feeds.test_archive import local_bundle, local_files, names_in
+from tests.processes import PROJECT
 from tests.servers import wait_until
 
 CAPTURES = [body for _, body in subway_captures()]
@@ -245,14 +246,14 @@ def test_a_period_whose_timer_is_lost_gets_another_and_not_one_a_minute(tmp_path
     stage = compress(tmp_path)
     stage.push(failed(HOUR + 1))
     stage.step()
-    stage.delayed.clear()
+    stage.timers.clear()
 
     timers = []
     for minute in range(200):
         stage.now = HOUR + minute * 61
         if stage.idle():
             timers.append(minute)
-            stage.delayed.clear()
+            stage.timers.clear()
             stage.ready.clear()
 
     assert timers and timers[0] * 61 >= 3600 and len(timers) < 10
@@ -283,8 +284,7 @@ def test_members_lists_whose_clearing_never_came_go_with_the_next_one(tmp_path: 
     stage.push(publish(tmp_path, HOUR + 10, b"one"))
     stage.step()
     stage.now = HOUR + 4000
-    stage.step(most=1)
-    stage.ready.clear()
+    stage.step(committed=False)
     stage.cursors.clear()
     stage.restart()
 
@@ -325,9 +325,21 @@ def test_a_bundle_that_is_stored_and_kept_is_not_stored_again(tmp_path: Path) ->
 
     stage.now += 86_000
     assert stage.idle() == 0
-    stage.delayed.clear()
+
+
+def test_a_bundle_that_was_stored_by_a_process_killed_right_then_is_told_of_again(tmp_path: Path) -> None:
+    stage = archive(tmp_path, keep="1d")
+    message = local_bundle(tmp_path, subway_bodies())
+    stage.push(message)
+    stage.step(committed=False)
+    stage.restart()
+
     stage.now += 600
     assert stage.idle() == 1
+    stage.run()
+    stage.now += 86_401
+    stage.idle()
+    assert not (tmp_path / message["file"]).exists() and not list(tmp_path.rglob("*.stored"))
 
 
 def test_a_bundle_counts_once_when_its_own_message_comes_too(tmp_path: Path) -> None:

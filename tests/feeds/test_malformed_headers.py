@@ -30,12 +30,6 @@ PACKED = gzip.compress(b"{}", mtime=0)
 
 
 @pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        yield server
-
-
-@pytest.fixture
 def fetcher() -> Iterator[Fetcher]:
     fetcher = Fetcher("tests/1")
     yield fetcher

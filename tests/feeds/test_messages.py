@@ -22,6 +22,7 @@ from tests.feeds.bundles import HOUR
 from tests.feeds.captures import subway_captures
 from tests.feeds.filtering import Filtering
 from tests.feeds.stepping import FEED, Stepped, bundles_of, failed, held, publish
+from tests.settling import settled
 
 SHA = "0" * 64
 WEEK_MS = 7 * 86_400_000
@@ -108,7 +109,7 @@ def test_a_download_in_the_queue_of_compress_is_set_aside_and_its_body_stays(tmp
 
     with pytest.raises(Reject):
         list(stage.stage.handle(Message(raw, raw)))
-    assert body.read_bytes() == CAPTURE and not stage.stage.settle()
+    assert body.read_bytes() == CAPTURE and not settled(stage.stage)
 
 
 @pytest.mark.parametrize("with_kind", [True, False])

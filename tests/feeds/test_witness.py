@@ -14,6 +14,7 @@ from aggregator.registry import load_stage
 from tests.feeds.downloading import Downloading, make
 from tests.feeds.filtering import Filtering
 from tests.feeds.webserver import WebServer, body
+from tests.settling import settled
 
 ABOUT: dict[str, Any] = {"timestamp": "none", "format": "other"}
 
@@ -64,7 +65,7 @@ def test_a_kill_before_the_commit_is_no_doubt(line: Filtering) -> None:
     messages = [line.download(text, **ABOUT) for text in (b"on", b"off", b"off")]
     for message in messages:
         line.handle(message, commit=False)
-    line.stage.settle()
+    settled(line.stage)
     line.restart()
 
     assert [line.handle(message).tick.outcome for message in messages] == ["same", "ok", "same"]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +16,17 @@ def stop_tails() -> Iterator[None]:
     yield
     while RUNNING:
         RUNNING.pop().tail.stop()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a folder that others than its owner reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Return the path of the log that a test follows."""
+    return tmp_path / "access.log"

@@ -1,4 +1,4 @@
-"""Drive a stage as its worker would, with commits that happen or do not."""
+"""Write logs, and drive a stage as its worker would, with commits that happen or do not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,27 @@ def real_lines() -> list[str]:
     """Return the lines of the access log that comes with the demo, without their ends."""
     packed = files("aggregator.demo").joinpath("access.log.gz").read_bytes()
     return gzip.decompress(packed).decode("utf-8", "backslashreplace").splitlines()
+
+
+def write(path: Path, *lines: str) -> None:
+    """Append lines to a log."""
+    with path.open("ab") as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def numbered(start: int, stop: int) -> list[str]:
+    """Return log lines that tell where they are from."""
+    lines = real_lines()
+    return [f"{number} {lines[number % len(lines)]}" for number in range(start, stop)]
+
+
+def open_in(folder: Path) -> int:
+    """Return how many files of a folder this process has open; what else it opens and closes does not count."""
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the listing's own is closed again
+            found += Path(os.readlink(f"/proc/self/fd/{number}")).is_relative_to(folder)
+    return found
 
 
 @contextmanager

@@ -1,9 +1,10 @@
+"""What is known of a file that is followed, and taken from it."""
+
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from aggregator.files.names import name_of, text_of
 from aggregator.logs.following.followedfile import FollowedFile
 from aggregator.logs.following.openfile import PlainFile
 from aggregator.logs.following.position import Position, load_position
@@ -58,10 +59,3 @@ def test_a_text_fits_when_it_holds_the_first_and_the_last_bytes_read() -> None:
     ]:
         assert position.fits(lambda at, text=text: text[at:]) == fits  # type: ignore[misc]
     assert not Position("a", 1).fits(lambda at: b"anything"), "nothing was read from it"
-
-
-def test_a_name_comes_back_from_its_text() -> None:
-    for name in ["plain", "\\", "\\xe9", "\udce9\udcff", "\\\\\udc80", "é", "\\x\udce9\\x"]:
-        text = text_of(name)
-        assert text.encode()
-        assert name_of(text) == name

@@ -21,6 +21,7 @@ from aggregator.logs.logfile import LogFile
 from aggregator.runtime.message import Message
 from tests.logs.driving import make
 from tests.servers import wait_until
+from tests.settling import settled
 
 
 def message(**body: Any) -> Message:
@@ -51,7 +52,7 @@ class Writing:
             assert list(self.stage.handle(message(logline=text))) == []
 
     def settle(self) -> dict[str, str]:
-        return dict(self.stage.settle())
+        return {name: str(text) for name, text in settled(self.stage).items()}
 
     def commit(self) -> None:
         self.cursors.update(self.settle())
@@ -101,7 +102,7 @@ def test_json_over_several_lines_becomes_one(writing: Writing) -> None:
 def test_format_takes_fields_and_keeps_each_message_on_one_line(tmp_path: Path, formatted: Any) -> None:
     stage = formatted("{service} {{{number}}}: {logline} {more}")
     list(stage.handle(message(service="web", number=3, logline="a\nb\r\nü\ud800", more={"x": [1, None]})))
-    stage.settle()
+    settled(stage)
     assert (tmp_path / "f").read_bytes() == b'web {3}: a\\nb\\r\\n\xc3\xbc\\ud800 {"x":[1,null]}\n'
 
 
@@ -109,7 +110,7 @@ def test_a_field_that_format_needs_and_the_message_lacks_is_named(tmp_path: Path
     stage = formatted("{service} {logline}")
     with pytest.raises(Reject, match=r"no field 'logline', which format = \{service\} \{logline\} needs"):
         list(stage.handle(message(service="web")))
-    assert stage.settle() == {}
+    assert settled(stage) == {}
     assert not (tmp_path / "f").exists()
 
 
@@ -133,7 +134,7 @@ def test_a_format_of_several_lines_is_refused(text: str) -> None:
 def test_a_format_may_have_tabs_in_it(tmp_path: Path, formatted: Any) -> None:
     stage = formatted("{a}\t{b}")
     list(stage.handle(message(a="1", b="2")))
-    stage.settle()
+    settled(stage)
     assert (tmp_path / "f").read_bytes() == b"1\t2\n"
 
 
@@ -378,6 +379,7 @@ def run(root: Path, script: str, **options: Any) -> subprocess.Popen[str]:
         from aggregator.errors import Unavailable
         from aggregator.logs.logfile import LogFile
         from tests.logs.driving import make
+        from tests.settling import settled
         from tests.logs.test_logfile import message
         def say(text):
             print(text, flush=True)
@@ -397,7 +399,7 @@ def test_sigkill_between_settle_and_commit_takes_the_lines_back(tmp_path: Path) 
     script = """
         for number in range(1000):
             stage.handle(message(logline=str(number)))
-            cursor = stage.settle()
+            cursor = settled(stage)
             if number == 500:
                 say(cursor["out/articles.log"])
         say("done")
@@ -421,16 +423,16 @@ def test_a_write_that_does_not_fit_leaves_nothing_and_is_made_later(tmp_path: Pa
     script = """
         import resource
         stage.handle(message(logline="first"))
-        stage.settle()
+        settled(stage)
         for number in range(100):
             stage.handle(message(logline=str(number) * 10))
         try:
-            stage.settle()
+            settled(stage)
         except Unavailable as error:
             say(f"{error} {Path(%r).stat().st_size}")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         stage.handle(message(logline="last"))
-        stage.settle()
+        settled(stage)
         say("written")
     """
     path = tmp_path / "out" / "articles.log"

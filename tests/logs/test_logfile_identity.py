@@ -15,6 +15,7 @@ from aggregator.errors import Superseded, Unavailable
 from aggregator.logs.logfile import LogFile
 from tests.logs.driving import make
 from tests.logs.test_logfile import message
+from tests.settling import settled
 
 
 class Output:
@@ -60,7 +61,7 @@ class Output:
         for number, text in enumerate(texts, 1):
             self.now += 1.0
             assert list(self.stage.handle(message(logline=text))) == []
-            cursor = self.stage.settle()
+            cursor = settled(self.stage)
             if commit or number < len(texts):
                 self.cursors.update(cursor)
 
@@ -275,7 +276,7 @@ def test_a_link_that_leads_elsewhere_meanwhile_makes_the_section_start_anew(outp
     link.symlink_to("out/other.log")
     list(stage.handle(message(logline="b")))
     with pytest.raises(Superseded, match="leads to another file"):
-        stage.settle()
+        settled(stage)
     output.kill()
     output.start("linked.log")
     output.write("b")

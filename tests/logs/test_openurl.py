@@ -23,6 +23,7 @@ from aggregator.runtime.message import History, Message
 from tests.logs.driving import make
 from tests.logs.trackers import Connection, in_turn, status, tracker
 from tests.servers import free_port, wait_until
+from tests.settling import settled
 
 PLUGIN = """
 import json
@@ -337,7 +338,7 @@ def test_as_many_requests_are_in_flight_as_threads_call(opened: Any) -> None:
         stage = opened(server.url)
         assert list(pool.map(lambda number: handle(stage, f"line {number}"), range(32))) == [[]] * 32
         assert (server.most_at_once, server.connections) == (8, 8)
-        stage.settle()
+        settled(stage)
         assert stage.context.counts == {"sent": 32, "status_200": 32}
 
 

@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.logs.driving import Tailing
-from tests.logs.test_tail import numbered, write
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "access.log"
+from tests.logs.driving import Tailing, numbered, write
 
 
 def replace_by_longer_copy(log: Path, *lines: str) -> None:

@@ -12,8 +12,7 @@ import pytest
 from aggregator.config.parsing import parse_settings
 from aggregator.logs.tail import Tail
 from aggregator.runtime.contract import Former
-from tests.logs.driving import Tailing, make
-from tests.logs.test_tail import numbered, write
+from tests.logs.driving import Tailing, make, numbered, write
 
 SPELLINGS = ["in/*.log", "./in/*.log", "in//*.log", "{root}/in/*.log", "link/*.log", "in/../in/*.log", "i[n]/*.log"]
 SPELLINGS += ["in/a.log", "{root}/link/a.log", "in/../link/a.log", "linked", "in/a*, in/b*", "*/a.log"]

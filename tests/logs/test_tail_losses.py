@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.runtime.context import Report
-from tests.logs.driving import Tailing
-from tests.logs.test_tail import numbered, write
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "access.log"
+from tests.logs.driving import Tailing, numbered, write
 
 
 def size_of(lines: list[str]) -> int:

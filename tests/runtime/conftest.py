@@ -14,6 +14,7 @@ import simplejson
 from aggregator.runtime.heartbeat import LEASE_S
 from tests.runtime.desk import Desk
 
+SOURCES = ("Counter", "Hesitant", "Tenant", "Reader", "Slow")
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -30,10 +31,10 @@ def start(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Start]:
     def run(stage: str = "Obedient", *, number: int = 0, **options: Any) -> subprocess.Popen[bytes]:
         wrap = options.pop("wrap", [])
         sends = {} if stage == "Sink" else {"pushto": "out"}
-        listens = {} if stage in ("Counter", "Hesitant") else {"listento": "in"}
+        listens = {} if stage in SOURCES else {"listento": "in"}
         told = {
             "stage": stage, "number": number, "url": options.pop("url", redis_url),
-            "namespace": options.pop("namespace", namespace),
+            "namespace": options.pop("namespace", namespace), "node": options.pop("node", "node"),
             "root": str(tmp_path), "limit": options.pop("limit", 10**6), "patience_s": options.pop("patience_s", 600),
             "lease_s": options.pop("lease_s", LEASE_S), "settings": sends | listens | options,
         }  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,16 +22,21 @@ from aggregator.runtime.contract import (
     ConsumerSettings,
     Cursor,
     Drop,
+    Flush,
+    Lease,
     Outcome,
+    Remember,
     Send,
+    Settled,
     Source,
     SourceOutcome,
     SourceSettings,
     Stage,
 )
-from aggregator.runtime.message import Message
+from aggregator.runtime.inflow import Inflow
+from aggregator.runtime.loop import RedisAway
+from aggregator.runtime.message import History, Message
 from aggregator.runtime.process import log_to_stdout, make_worker
-from aggregator.runtime.worker import RedisAway
 
 
 class Obedient(Stage):
@@ -128,11 +134,156 @@ class Sink(Stage):
         self.buffer.append(message.raw + b"\n")
         return iter(())
 
-    def settle(self) -> Mapping[str, str]:
+    def settle(self, now: float) -> Iterator[Settled]:
         with open(self.path, "ab") as file:
             file.write(b"".join(self.buffer))
         self.buffer = []
-        return {"sink": str(self.path.stat().st_size)}
+        yield Cursor("sink", str(self.path.stat().st_size))
+
+
+class Tally(Obedient):
+    """Count the messages of each name, by what is remembered of it."""
+
+    def needs(self, message: Message) -> Iterable[str]:
+        return [message.text("name")]
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        if message.body.get("do") == "hold":
+            (self.context.root / f"begun_{message.body['n']}").touch()
+            while not (self.context.root / "go").exists():
+                time.sleep(0.01)
+        name = message.text("name")
+        count = int(self.context.recall(name) or 0) + 1
+        yield Remember(name, str(count), message.body.get("ttl_s"))
+        yield Send(self.settings.pushto, {"name": name, "count": count})
+
+    def died(self, message: Message, history: History) -> Iterator[Send | Remember]:
+        if history.error == "not wanted":
+            raise LookupError("nobody waits for it")
+        yield Send("obituaries", {"error": history.error, "deliveries": history.deliveries})
+
+
+class TallyThreads(Tally):
+    """The same, several at once, which cannot be."""
+
+    class Settings(ConsumerSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where messages go on")]
+        concurrency: Annotated[Integer, Doc("how many at once"), Bounds(1)] = 4
+
+
+class Forgetful(Tally):
+    """Recall something that it did not name."""
+
+    def needs(self, message: Message) -> Iterable[str]:
+        return ()
+
+
+class Mortal(Tally):
+    """Do what the message says, and tell of those that die."""
+
+    def needs(self, message: Message) -> Iterable[str]:
+        return ()
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        return Obedient.handle(self, message)
+
+
+class Tidy(Obedient):
+    """Send one message more in each commit, and write down when it has taken effect."""
+
+    def settle(self, now: float) -> Iterator[Settled]:
+        yield Send("settled", {"at": now})
+
+    def committed(self) -> None:
+        with open(self.context.root / "committed", "a") as file:
+            file.write(f"{len(list((self.context.root).glob('begun_*')))}\n")
+
+
+class Reminder(Obedient):
+    """Set a timer of its own for each message, under its name."""
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        if "rings" in message.body:
+            yield Send(self.settings.pushto, message.raw)
+        elif message.body.get("delay_s") is None:
+            yield Send("in", None, key=message.text("name"))
+        else:
+            body = {"rings": message.text("name"), "n": message.body.get("n", 0)}
+            yield Send("in", body, message.body["delay_s"], message.text("name"))
+
+
+class Tenant(Source):
+    """Send the next number of each lease that it has, one a poll; the numbers belong to the leases."""
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where numbers go")]
+        names: Annotated[str, Doc("the wanted leases")] = "a"
+        ttl_s: Annotated[float, Doc("how long one lasts")] = 1.0
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        leases = self.context.leases
+        for lease in leases.take("pool", self.settings.names.split(","), self.settings.ttl_s):
+            self.numbers[lease] = int(leases.cursors(lease).get("next", "0"))
+            self.context.log.info("took name=%s next=%d", lease.name, self.numbers[lease])
+        for lease, number in list(self.numbers.items()):
+            (self.context.root / f"polled_{self.context.number}").touch()
+            if (self.context.root / f"stop_{self.context.number}").exists():
+                time.sleep(1e-3)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            yield Send(self.settings.pushto, {"lease": lease.name, "n": number, "by": self.context.number})
+            self.numbers[lease] = number + 1
+            yield Cursor("next", str(number + 1), lease)
+            yield Flush()
+
+    def start(self) -> None:
+        self.numbers: dict[Lease, int] = {}
+
+    def lost(self, lease: Lease) -> None:
+        self.context.log.info("lost name=%s", lease.name)
+        del self.numbers[lease]
+
+
+class Reader(Source):
+    """Send what a thread reads: the lines that are appended to the file `lines`."""
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where lines go")]
+
+    def start(self) -> None:
+        self.inflow: Inflow[bytes] = Inflow(self._read, self.context, most=10)
+        self.inflow.start()
+
+    def _read(self, inflow: Inflow[bytes]) -> None:
+        with open(self.context.root / "lines", "rb") as file:
+            while not inflow.stopping.wait(0.01):
+                for line in file:
+                    inflow.put(line.strip(), len(line))
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        while True:
+            for line in self.inflow.take(self.settings.batch, 60.0):
+                yield Send(self.settings.pushto, line)
+            yield Flush()
+            if self.context.stopping:
+                return
+
+    def stop(self) -> None:
+        self.inflow.stop()
+
+
+class Slow(Source):
+    """Send a number every tenth of a second, each with a cursor, in one poll that ends only with the process."""
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where numbers go")]
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        number = int(self.context.cursors.get("next", "0"))
+        while True:
+            yield Send(self.settings.pushto, {"n": number})
+            number += 1
+            yield Cursor("next", str(number))
+            time.sleep(0.1)
 
 
 class Counter(Source):
@@ -173,7 +324,7 @@ def main(arguments: list[str]) -> int:
     heartbeat.Watch = partial(heartbeat.Watch, told["lease_s"])  # type: ignore[assignment, misc]
     log_to_stdout()
     stage = globals()[told["stage"]]
-    context = Context(section="stage", number=told["number"], node="node", root=Path(told["root"]))
+    context = Context(section="stage", number=told["number"], node=told["node"], root=Path(told["root"]))
     settings = stage.Settings(**told["settings"])
     limits = {"out": told["limit"]} if "limit" in told else {}
     where = {"url": told["url"], "namespace": told["namespace"], "limits": limits}

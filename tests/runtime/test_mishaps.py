@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 
 from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, Superseded
-from aggregator.runtime.batch import Batch
+from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.connection import AWAY, connect
 from aggregator.runtime.contract import Send
 from aggregator.runtime.message import History
@@ -270,7 +270,7 @@ def test_a_cursor_can_be_forgotten(desk: Desk) -> None:
     source = desk.worker(None)
     for expected, value in (("", "10"), ("10", None)):
         batch = Batch()
-        batch.cursors = [("file", expected, value)]
+        batch.cursors = [Position("file", expected, value)]
         source.commit(batch, prefix=False)
 
     assert source.cursors() == {}

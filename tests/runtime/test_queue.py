@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aggregator.errors import Superseded
-from aggregator.runtime.batch import Batch
+from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.contract import Send
 from aggregator.runtime.message import History
 from tests.runtime.desk import Desk, bodies, forward, raws
@@ -22,6 +22,22 @@ def test_a_claim_takes_what_is_there_up_to_the_wanted_number_in_order(desk: Desk
 
     assert raws(first.messages) == bodies(5)[:3]
     assert desk.waiting("in") == bodies(5)[3:]
+
+
+@pytest.mark.parametrize("sizes", [(5000, 5000, 5000), (5000, 1, 5000), (1, 5000, 1)], ids=str)
+def test_large_messages_are_taken_in_order_behind_what_was_caught(desk: Desk, sizes: tuple[int, ...]) -> None:
+    large = [b'{"n":%d,"x":"%s"}' % (n, b"x" * size) for n, size in enumerate(sizes)]
+    desk.push("in", large[0])
+    worker = desk.worker()
+    worker.wait(1)
+    desk.push("in", *large[1:], *large)
+
+    first = worker.claim(0, 2)
+    again, more = worker.claim(0, 2), worker.claim(2, 100)
+
+    assert raws(first.messages) == raws(again.messages) == large[:2]
+    assert raws(more.messages) == [*large[2:], *large]
+    assert (desk.books().in_, desk.waiting("in")) == (6, [])
 
 
 def test_a_repeated_claim_returns_what_the_lost_reply_held(desk: Desk) -> None:
@@ -139,21 +155,6 @@ def test_a_suspect_waits_until_the_worker_has_nothing_else_in_flight(desk: Desk)
     assert worker.claim(1, 10).messages == []
     worker.commit(forward(busy.messages, "out"), prefix=True)
     assert raws(worker.claim(0, 10).messages) == bodies(1)
-
-
-def test_a_message_that_loses_too_many_workers_is_set_aside_with_its_reason(desk: Desk) -> None:
-    desk.push("in", *bodies(2))
-    for _ in range(2):
-        desk.worker(maxdeliveries=2).claim(0, 1)
-
-    heir = desk.worker(maxdeliveries=2)
-
-    assert raws(heir.claim(0, 10).messages) == bodies(2)[1:]
-    [letter] = desk.client.hgetall(desk.keys.dead("in")).values()
-    assert b"vanished 2 times" in letter
-    assert letter.endswith(b"\n" + bodies(1)[0])
-    assert desk.books().dead == 1
-    assert desk.books().balanced
 
 
 def test_what_was_caught_while_waiting_is_claimed_even_by_a_later_incarnation(desk: Desk) -> None:
@@ -307,7 +308,7 @@ def test_a_source_sends_and_stores_its_position_together(desk: Desk) -> None:
     source = desk.worker(None)
     batch = Batch()
     batch.send(Send("out", b"{}"))
-    batch.cursors = [("file", "", "10")]
+    batch.cursors = [Position("file", "", "10")]
 
     source.commit(batch, prefix=False)
 
@@ -319,7 +320,7 @@ def test_a_source_that_starts_from_another_position_sends_nothing(desk: Desk) ->
     source = desk.worker(None)
     batch = Batch()
     batch.send(Send("out", b"{}"))
-    batch.cursors = [("file", "elsewhere", "10")]
+    batch.cursors = [Position("file", "elsewhere", "10")]
 
     with pytest.raises(Superseded, match="file"):
         source.commit(batch, prefix=False)

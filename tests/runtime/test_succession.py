@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aggregator.errors import ConfigError
-from aggregator.runtime.batch import Batch
+from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.connection import Unwritable
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Former, Source
@@ -147,7 +147,7 @@ def test_a_queue_that_a_living_worker_elsewhere_reads_is_left_alone(desk: Desk) 
 
 def store_cursor(desk: Desk, worker: Queue, value: str) -> None:
     batch = Batch()
-    batch.cursors.append(("place", None, value))
+    batch.cursors.append(Position("place", None, value))
     worker.commit(batch, prefix=True)
 
 
@@ -212,7 +212,7 @@ def test_an_instance_whose_id_is_lost_goes_on_as_it_is_in_the_same_folder(desk: 
 
 def store_cursors(desk: Desk, worker: Queue, *names: str) -> None:
     batch = Batch()
-    batch.cursors += [(name, None, "7") for name in names]
+    batch.cursors += [Position(name, None, "7") for name in names]
     worker.commit(batch, prefix=True)
 
 

@@ -9,7 +9,7 @@ import sys
 from configparser import ConfigParser
 
 from aggregator.config.installation import pip_install
-from tests.instance import PROJECT
+from tests.processes import PROJECT
 
 READ = (".md", ".py", ".cfg", "Makefile", "run")
 

@@ -14,6 +14,7 @@ from aggregator.logs.logfile import LogFile
 from tests.logs.driving import Tailing, make
 from tests.logs.test_logfile import message
 from tests.security.users import ALICE, BOB, STAFF
+from tests.settling import settled
 
 SECRET = "root's own\n"
 
@@ -49,7 +50,7 @@ def write(folder: Path) -> None:
     stage.start()
     try:
         assert list(stage.handle(message(logline="x"))) == []
-        stage.settle()
+        settled(stage)
     finally:
         stage.stop()
 

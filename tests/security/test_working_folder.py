@@ -15,7 +15,8 @@ import pytest
 from aggregator import registry
 from aggregator.config.loading import load
 from aggregator.supervision import build
-from tests.instance import PROJECT, Instance
+from tests.instance import Instance
+from tests.processes import PROJECT
 
 TRAPS = ("__future__", "argparse", "msgspec", "pathlib", "redis", "signal", "simplejson", "supervisor")
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.stores.processes import lines_of, writer
+from tests.processes import lines_of
+from tests.stores.writing import writer
 
 MB = 1024 * 1024
 

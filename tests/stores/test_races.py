@@ -13,9 +13,10 @@ import pytest
 
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
+from tests.processes import lines_of
 from tests.servers import wait_until
-from tests.stores.processes import lines_of, writer
 from tests.stores.servers import SeaweedFS
+from tests.stores.writing import writer
 
 WRITERS = 8
 

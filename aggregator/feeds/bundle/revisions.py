@@ -25,7 +25,7 @@ from aggregator.feeds.bundle.openperiods import PeriodFolder, make_manifests, so
 from aggregator.feeds.messages.bundles import Bundle
 from aggregator.feeds.naming.layout import BundleName, FeedFolders, parse_revision, write_stamp
 
-_REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+$")
+_REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+(?:\.stored)?$")
 
 
 class Revision(NamedTuple):

@@ -22,7 +22,6 @@ class Downloads:
     def __init__(self, folders: FeedFolders) -> None:
         self.folders = folders
         self._decided: list[Path] = []
-        self._settled: list[Path] = []
 
     def find(self, path: Path) -> Path | None:
         """Return where the body of a download lies, if it does."""
@@ -52,16 +51,11 @@ class Downloads:
         for place in (path, _decided_name(path)):
             place.unlink(missing_ok=True)
 
-    def settle(self) -> None:
-        """Take note that what was decided so far will be committed next."""
-        self._settled += self._decided
-        self._decided = []
-
     def clear(self) -> None:
-        """Remove what was settled; to be called when that was committed."""
-        while self._settled:
-            self._settled[-1].unlink(missing_ok=True)
-            self._settled.pop()
+        """Remove what was decided on; to be called when that was committed."""
+        while self._decided:
+            self._decided[-1].unlink(missing_ok=True)
+            self._decided.pop()
 
     def clean(self, last_planned_ms: Mapping[str, int]) -> None:
         """Remove what a killed process left, given the last tick of each feed that was committed."""

@@ -7,8 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 from aggregator.config.configuration import Config
 from aggregator.errors import Reject
-from aggregator.feeds.fetching.chains import CURSOR as CHAIN
-from aggregator.feeds.fetching.chains import read_begun
 from aggregator.feeds.filtering.state import ARCHIVED, DAY_MS, FeedState, decode_state
 from aggregator.feeds.filtering.state import CURSOR as STATE
 from aggregator.feeds.messages.ticks import DueTick, decode
@@ -16,6 +14,7 @@ from aggregator.feeds.naming.layout import read_stamp
 from aggregator.feeds.settings.table import Feed
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.reading import cursors_of, waiting
+from aggregator.runtime.schedule import read_begun
 
 Complaint = Literal["stale", "frozen"]
 
@@ -54,7 +53,7 @@ class FeedFacts(NamedTuple):
 def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now: float) -> list[FeedFacts]:
     """Return the facts of all configured feeds, by name."""
     states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter", STATE)}
-    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", CHAIN)}
+    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", "feed:")}
     due = {tick.feed: tick for tick in _due(config, client, keys)}
     until = _archived(config, client, keys)
     return [

@@ -1,7 +1,7 @@
 -- Everything known of one account at one instant, so that its books balance whatever goes on around.
--- KEYS 1 books  then, unless it is a source: 2 queue  3 returned  4 delayed  5 dead  6 flow  7 holders
+-- KEYS 1 books  then, unless it is a source: 2 queue  3 returned  4 delayed  5 dead  6 flow  7 holders  8 timers
 -- ARGV 1 what keys of held start with  2 of caught
--- Returns {now, books as field, value, ... | ready, returned, delayed, dead, in flight, caught,
+-- Returns {now, books as field, value, ... | ready, returned, delayed, dead, in flight, caught, timers,
 -- second of arrival of the oldest or '', {flow samples of the last minute}}.
 local t = now()
 if not KEYS[2] then return {string.format('%.3f', t), redis.call('HGETALL', KEYS[1])} end
@@ -28,6 +28,7 @@ if ready > 0 then
 end
 return {
   string.format('%.3f', t), redis.call('HGETALL', KEYS[1]), ready, redis.call('LLEN', KEYS[3]),
-  redis.call('ZCARD', KEYS[4]), redis.call('HLEN', KEYS[5]), in_flight, caught, oldest,
+  redis.call('ZCARD', KEYS[4]), redis.call('HLEN', KEYS[5]), in_flight, caught,
+  redis.call('ZCARD', KEYS[8]), oldest,
   redis.call('ZRANGEBYSCORE', KEYS[6], math.floor(t) - 60, '+inf'),
 }

@@ -1,31 +1,44 @@
+local LARGE = 1000 -- bytes of a queue's first message: from here on messages are moved one by one (docs/performance.md)
+
 -- Take up to `want` messages into `held`. Harmless when repeated: what an earlier call moved and whose reply was lost
 -- is returned first.
--- KEYS from `k`: 1 worker  2 held  3 caught  4 queue  5 returned  6 delayed  7 books  8 flow
---      9... queue, returned, delayed of each bounded target
+-- KEYS from `k`: 1 worker  2 held  3 caught  4 queue  5 returned  6 delayed  7 books  8 flow  9 timers  10 timed
+--      11... queue, returned, delayed of each bounded target
 -- ARGV from `a`: 1 token  2 last batch number  3 known (entries of held already in the worker's hands)  4 want
 --      5 from how many deliveries on a message goes alone  6... depth limit of each of the `limits` bounded targets
--- Returns {status, seconds until the next delayed message is due or '', entries...};
+-- Returns {status, seconds until the next delayed message or timer is due or '', entries...};
 -- status: ok | alone (one that is suspected of killing its worker) | full N (the Nth target) | superseded | rolledback.
 local function claim(k, a, limits)
   local worker, held, caught, queue = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local returned, delayed, books, flow = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
+  local timers, timed = KEYS[k + 8], KEYS[k + 9]
   local stored = redis.call('HMGET', worker, 'token', 'batch')
   if stored[1] ~= ARGV[a] then return {'superseded', ''} end
   local known, want, alone_from = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
   local have = redis.call('LLEN', held)
   if stored[2] ~= ARGV[a + 1] or have < known then return {'rolledback', ''} end
   local wrong = mistyped('list', caught, 'list', queue, 'list', returned, 'zset', delayed, 'hash', books, 'zset', flow)
+    or mistyped('zset', timers, 'hash', timed)
   if wrong then return wrong end
   make_way(worker)
   local t = now()
 
   local function answer(status, reply)
     sample(books, flow, queue, t)
-    local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+    local due
+    for _, waiting in ipairs({delayed, timers}) do
+      local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
+      if first then due = math.min(due or tonumber(first), tonumber(first)) end
+    end
     -- as exact as the clock: 0 is said of what is due, and the worker would not look again at once
-    table.insert(reply, 1, due and string.format('%.6f', math.max(0, tonumber(due) - t)) or '')
+    table.insert(reply, 1, due and string.format('%.6f', math.max(0, due - t)) or '')
     table.insert(reply, 1, status)
     return reply
+  end
+
+  -- Move one entry of a list into `held`; the append-only file gets the names of two lists, and not the body once more.
+  local function move(from)
+    return redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
   end
 
   local function is_suspect(entry)
@@ -37,13 +50,22 @@ local function claim(k, a, limits)
     return answer(#again == 1 and is_suspect(again[1]) and 'alone' or 'ok', again)
   end
 
-  local full = first_full(k + 8, a + 5, limits)
+  local full = first_full(k + 10, a + 5, limits)
   if full > 0 then return answer('full ' .. full, {}) end
 
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
   if #due > 0 then
     push(returned, due, 1, #due)
     redis.call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
+  end
+
+  -- A timer that is due becomes a message like any other.
+  local gone_off = redis.call('ZRANGEBYSCORE', timers, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
+  if #gone_off > 0 then
+    push(queue, redis.call('HMGET', timed, unpack(gone_off)), 1, #gone_off)
+    redis.call('ZREM', timers, unpack(gone_off))
+    redis.call('HDEL', timed, unpack(gone_off))
+    redis.call('HINCRBY', books, 'pushed', #gone_off)
   end
 
   local first = redis.call('LINDEX', returned, 0)
@@ -57,20 +79,26 @@ local function claim(k, a, limits)
     local came_back = redis.call('LRANGE', returned, 0, want - 1)
     local harmless = 1
     while harmless < #came_back and not is_suspect(came_back[harmless + 1]) do harmless = harmless + 1 end
+    for i = #came_back, harmless + 1, -1 do came_back[i] = nil end
     push(held, came_back, 1, harmless)
     redis.call('LTRIM', returned, harmless, -1)
-    for i = #came_back, harmless + 1, -1 do came_back[i] = nil end
     return answer('ok', came_back)
   end
 
   -- What was taken is answered as it was read: reading `held` back would copy every entry once more.
-  local taken = {}
+  local taken, from = {}, caught
+  local are_large = #(redis.call('LINDEX', queue, 0) or '') > LARGE
   while #taken < want do
-    local entry = redis.call('LMOVE', caught, held, 'LEFT', 'RIGHT')
-    if not entry then break end
-    table.insert(taken, entry)
+    local entry = move(from)
+    if entry then
+      table.insert(taken, entry)
+    elseif from == caught and are_large then
+      from = queue
+    else
+      break
+    end
   end
-  if #taken < want then
+  if #taken < want and not are_large then
     local fresh = redis.call('LRANGE', queue, 0, want - #taken - 1)
     if #fresh > 0 then
       push(held, fresh, 1, #fresh)

@@ -1,83 +1,53 @@
--- One atomic step: messages leave `held`, their results enter the next queues, the books and cursors are updated.
--- Nothing at all happens when the token is no longer the name's newest, or when this batch was committed before.
--- KEYS from `k`: 1 worker  2 books  3 cursors  4 serial  5 queues  then 6 held  7 returned  8 delayed  9 dead (unused
---      for a source)  10... of each target: queue, delayed, books, flow
--- ARGV from `a` to the end: token, batch number, then
---      'first', n (leave from the head of held) | 'copy', n (the same, and a target gets them) | 'these', n, n × entry
---      n, n × (field, increment) of the books
---      n, n × (cursor, expected value or '*', new value or '')
---      n, n × (delay, header, body) to try again later
---      n, n × (header, body) to set aside
---      n, n × (header or '', entry or body) to put back untried
---      per target: name, n, n × body (n = -1: all that leave, as they are), n, n × (delay, body)
--- Returns ok | again (already done) | superseded | rolledback | cursor NAME (it was not what the source thought).
+-- One atomic step: messages leave `held`, their results enter the next queues, the books, cursors, timers and what is
+-- remembered are updated. Nothing at all happens when the token is no longer the name's newest, when this batch was
+-- committed before, or when something that the batch is based on has changed.
+-- KEYS from `k`: 1 worker  2 books  3 cursors  4 serial  5 queues  6 memory  7 fading  then 8 held  9 returned
+--      10 delayed  11 dead (unused for a source)  12... those that sections name by their number
+-- ARGV from `a` to the end: token, batch number, number of sections, then of each its name, how many arguments it has,
+--      and these:
+--      leave      'first', n (leave from the head of held) | 'copy', n (the same; `send` may name them) | 'these', n,
+--                 n × entry
+--      books      field, increment, ...
+--      cursors    name, expected value or '*', new value or '', ...
+--      leased     key of leases, lease, token, key of its cursors, then as cursors: the lease must still be this holder's
+--      retry      delay, header, body, ...: to be tried again later
+--      dead       header, body, ...: to be set aside
+--      back       header or '', entry or body, ...: to be put back untried
+--      remember   name, '*' or '=' and the expected text, seconds or '', new text or '', ...
+--      send       key of the first of a target's queue, delayed, books, flow; its name; body, ... (none: all that leave)
+--      later      the same keys and name; delay, body, ...
+--      timers     key of the first of timers, timed; name, delay, body or '' to cancel, ...
+-- Returns ok | again (already done) | superseded | rolledback | cursor NAME | memory NAME (it was not what this batch is
+-- based on) | lease NAME (it is another's).
 local function commit(k, a)
   local worker, books, cursors, serials, queues = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
-  local held, returned, delayed, dead = KEYS[k + 5], KEYS[k + 6], KEYS[k + 7], KEYS[k + 8]
-  local at = a - 1
-  local function take()
-    at = at + 1
-    return ARGV[at]
-  end
-  local function number()
-    return tonumber(take())
-  end
-
-  local token, batch = take(), take()
+  local memory, fading = KEYS[k + 5], KEYS[k + 6]
+  local held, returned, delayed, dead = KEYS[k + 7], KEYS[k + 8], KEYS[k + 9], KEYS[k + 10]
+  local token, batch = ARGV[a], ARGV[a + 1]
   local stored = redis.call('HMGET', worker, 'token', 'batch')
   if stored[1] ~= token then return 'superseded' end
   if stored[2] == batch then return 'again' end
   if tonumber(stored[2]) ~= tonumber(batch) - 1 then return 'rolledback' end
 
-  -- Everything is looked at before anything is written: a script does not roll back.
-  local mode, removed = take(), number()
-  local entries = at
-  if mode == 'these' then at = at + removed end
-  if removed > 0 and redis.call('LLEN', held) < removed then return 'rolledback' end
-  if mode == 'these' then
-    local wanted = {}
-    for i = entries + 1, entries + removed do wanted[ARGV[i]] = (wanted[ARGV[i]] or 0) + 1 end
-    for entry, count in pairs(wanted) do
-      if #redis.call('LPOS', held, entry, 'COUNT', count) < count then return 'rolledback' end
+  local t, removed, whole, done = now(), 0, {}, 0
+  local function key(at)
+    return KEYS[k + tonumber(ARGV[at]) - 1]
+  end
+  local function moved(positions, first, last)
+    for i = first, last, 3 do
+      local expected = ARGV[i + 1]
+      if expected ~= '*' and (redis.call('HGET', positions, ARGV[i]) or '') ~= expected then return 'cursor ' .. ARGV[i] end
     end
   end
-  local increments = number()
-  local increments_at = at
-  at = at + 2 * increments
-  local positions = number()
-  local positions_at = at
-  at = at + 3 * positions
-  for i = positions_at + 1, at, 3 do
-    local name, expected = ARGV[i], ARGV[i + 1]
-    if expected ~= '*' and (redis.call('HGET', cursors, name) or '') ~= expected then return 'cursor ' .. name end
-  end
-  local wrong = mistyped('hash', books, 'string', serials, 'set', queues)
-  if held ~= worker then wrong = wrong or mistyped('list', returned, 'zset', delayed, 'hash', dead) end
-  for target = k + 9, #KEYS, 4 do
-    wrong = wrong
-      or mistyped('list', KEYS[target], 'zset', KEYS[target + 1], 'hash', KEYS[target + 2], 'zset', KEYS[target + 3])
-  end
-  if wrong then return wrong end
-  -- What a source brings needs memory; what leaves `held` gives as much back.
-  if removed > 0 then make_way(worker) end
-
-  local whole = mode == 'copy' and redis.call('LRANGE', held, 0, removed - 1)
-  if removed > 0 and mode ~= 'these' then
-    redis.call('LTRIM', held, removed, -1)
-  else
-    for i = entries + 1, entries + removed do redis.call('LREM', held, 1, ARGV[i]) end
-  end
-  for i = increments_at + 1, increments_at + 2 * increments, 2 do
-    redis.call('HINCRBY', books, ARGV[i], ARGV[i + 1])
-  end
-  for i = positions_at + 1, positions_at + 3 * positions, 3 do
-    if ARGV[i + 2] == '' then
-      redis.call('HDEL', cursors, ARGV[i])
-    else
-      redis.call('HSET', cursors, ARGV[i], ARGV[i + 2])
+  local function move(positions, first, last)
+    for i = first, last, 3 do
+      if ARGV[i + 2] == '' then
+        redis.call('HDEL', positions, ARGV[i])
+      else
+        redis.call('HSET', positions, ARGV[i], ARGV[i + 2])
+      end
     end
   end
-
   -- A header without an id gets one: the members of a sorted set must differ even where the bodies are the same.
   local function entry(header, body)
     if not string.find(header, '"id":', 1, true) then
@@ -86,50 +56,157 @@ local function commit(k, a)
     end
     return header .. body
   end
+  local function target_types(at)
+    local first = k + tonumber(ARGV[at]) - 1
+    return mistyped('list', KEYS[first], 'zset', KEYS[first + 1], 'hash', KEYS[first + 2], 'zset', KEYS[first + 3])
+  end
 
-  local t = now()
-  local retries = number()
-  for _ = 1, retries do
-    local due, header, body = t + number(), take(), take()
-    redis.call('ZADD', delayed, string.format('%.6f', due), entry(header, body))
-  end
-  local died = number()
-  for _ = 1, died do
-    local header, body = take(), take()
-    local letter = entry(header, body)
-    redis.call('HSET', dead, string.match(letter, '"id":(%d+)'), letter)
-  end
-  local back = number()
-  for i = at + 2 * back - 1, at + 1, -2 do
-    redis.call('LPUSH', returned, ARGV[i] == '' and ARGV[i + 1] or entry(ARGV[i], ARGV[i + 1]))
-  end
-  at = at + 2 * back
+  -- What must be so before a section takes effect: returns an error or a status, or nil.
+  local checks = {
+    leave = function(first, last)
+      removed = tonumber(ARGV[first + 1])
+      if redis.call('LLEN', held) < removed then return 'rolledback' end
+      local wanted = {}
+      for i = first + 2, last do wanted[ARGV[i]] = (wanted[ARGV[i]] or 0) + 1 end
+      for one, count in pairs(wanted) do
+        if #redis.call('LPOS', held, one, 'COUNT', count) < count then return 'rolledback' end
+      end
+    end,
+    cursors = function(first, last) return mistyped('hash', cursors) or moved(cursors, first, last) end,
+    leased = function(first, last)
+      local wrong = mistyped('hash', key(first), 'hash', key(first + 3))
+      if wrong then return wrong end
+      local current, till = leased(key(first), ARGV[first + 1])
+      if current ~= ARGV[first + 2] or till <= t then return 'lease ' .. ARGV[first + 1] end
+      return moved(key(first + 3), first + 4, last)
+    end,
+    remember = function(first, last)
+      local wrong = mistyped('hash', memory, 'zset', fading)
+      if wrong then return wrong end
+      for i = first, last, 4 do
+        local expected = ARGV[i + 1]
+        if expected ~= '*' and '=' .. recalled(memory, ARGV[i], t) ~= expected then return 'memory ' .. ARGV[i] end
+      end
+    end,
+    send = target_types,
+    later = target_types,
+    timers = function(first)
+      local at = k + tonumber(ARGV[first]) - 1
+      return mistyped('zset', KEYS[at], 'hash', KEYS[at + 1])
+    end,
+  }
 
-  k = k + 9
-  local first_target = k
-  while at < #ARGV do
-    redis.call('SADD', queues, take())
-    local fresh = number()
-    if fresh < 0 then
-      fresh = #whole
-      push(KEYS[k], whole, 1, fresh)
-    else
-      push(KEYS[k], ARGV, at + 1, at + fresh)
-      at = at + fresh
-    end
-    local later = number()
-    for _ = 1, later do
-      local due, body = t + number(), take()
-      redis.call('ZADD', KEYS[k + 1], string.format('%.6f', due), entry('!{}\n', body))
-    end
-    -- What waits in `delayed` is in the consumer's care already, so its books count it as taken.
-    if later > 0 then redis.call('HINCRBY', KEYS[k + 2], 'in', later) end
-    redis.call('HINCRBY', KEYS[k + 2], 'pushed', fresh + later)
-    sample(KEYS[k + 2], KEYS[k + 3], KEYS[k], t)
-    k = k + 4
+  local effects = {
+    leave = function(first, last)
+      if ARGV[first] == 'copy' then whole = redis.call('LRANGE', held, 0, removed - 1) end
+      if ARGV[first] ~= 'these' then
+        redis.call('LTRIM', held, removed, -1)
+      else
+        for i = first + 2, last do redis.call('LREM', held, 1, ARGV[i]) end
+      end
+      done = done + removed
+    end,
+    books = function(first, last)
+      for i = first, last, 2 do redis.call('HINCRBY', books, ARGV[i], ARGV[i + 1]) end
+    end,
+    cursors = function(first, last) move(cursors, first, last) end,
+    leased = function(first, last) move(key(first + 3), first + 4, last) end,
+    retry = function(first, last)
+      for i = first, last, 3 do
+        redis.call('ZADD', delayed, string.format('%.6f', t + tonumber(ARGV[i])), entry(ARGV[i + 1], ARGV[i + 2]))
+        done = done - 1
+      end
+    end,
+    dead = function(first, last)
+      for i = first, last, 2 do
+        local letter = entry(ARGV[i], ARGV[i + 1])
+        redis.call('HSET', dead, string.match(letter, '"id":(%d+)'), letter)
+        done = done - 1
+      end
+    end,
+    back = function(first, last)
+      for i = last - 1, first, -2 do
+        redis.call('LPUSH', returned, ARGV[i] == '' and ARGV[i + 1] or entry(ARGV[i], ARGV[i + 1]))
+        done = done - 1
+      end
+    end,
+    remember = function(first, last)
+      for i = first, last, 4 do
+        local name, seconds, text = ARGV[i], ARGV[i + 2], ARGV[i + 3]
+        redis.call('ZREM', fading, name)
+        if text == '' then
+          redis.call('HDEL', memory, name)
+        elseif seconds == '' then
+          redis.call('HSET', memory, name, ' ' .. text)
+        else
+          local till = string.format('%.3f', t + tonumber(seconds))
+          redis.call('HSET', memory, name, till .. ' ' .. text)
+          redis.call('ZADD', fading, till, name)
+        end
+      end
+      -- More than one commit can remember, so that forgetting keeps up.
+      local over = redis.call('ZRANGEBYSCORE', fading, '-inf', string.format('%.3f', t), 'LIMIT', 0, 1000)
+      if #over > 0 then
+        redis.call('HDEL', memory, unpack(over))
+        redis.call('ZREM', fading, unpack(over))
+      end
+    end,
+    send = function(first, last)
+      local at = k + tonumber(ARGV[first]) - 1
+      local list, from = ARGV, first + 2
+      if last < from then list, from, last = whole, 1, #whole end
+      redis.call('SADD', queues, ARGV[first + 1])
+      push(KEYS[at], list, from, last)
+      redis.call('HINCRBY', KEYS[at + 2], 'pushed', last - from + 1)
+      sample(KEYS[at + 2], KEYS[at + 3], KEYS[at], t)
+      done = math.max(done, 1)
+    end,
+    later = function(first, last)
+      local at, count = k + tonumber(ARGV[first]) - 1, (last - first - 1) / 2
+      redis.call('SADD', queues, ARGV[first + 1])
+      for i = first + 2, last, 2 do
+        redis.call('ZADD', KEYS[at + 1], string.format('%.6f', t + tonumber(ARGV[i])), entry('!{}\n', ARGV[i + 1]))
+      end
+      -- What waits in `delayed` is in the consumer's care already, so its books count it as taken.
+      redis.call('HINCRBY', KEYS[at + 2], 'in', count)
+      redis.call('HINCRBY', KEYS[at + 2], 'pushed', count)
+      done = math.max(done, 1)
+    end,
+    timers = function(first, last)
+      local at = k + tonumber(ARGV[first]) - 1
+      for i = first + 2, last, 3 do
+        if ARGV[i + 2] == '' then
+          redis.call('ZREM', KEYS[at], ARGV[i])
+          redis.call('HDEL', KEYS[at + 1], ARGV[i])
+        else
+          redis.call('ZADD', KEYS[at], string.format('%.6f', t + tonumber(ARGV[i + 1])), ARGV[i])
+          redis.call('HSET', KEYS[at + 1], ARGV[i], ARGV[i + 2])
+        end
+      end
+      redis.call('SADD', queues, ARGV[first + 1])
+    end,
+  }
+
+  local sections, at = {}, a + 3
+  for i = 1, tonumber(ARGV[a + 2]) do
+    local first = at + 2
+    sections[i] = {ARGV[at], first, first + tonumber(ARGV[at + 1]) - 1}
+    at = first + tonumber(ARGV[at + 1])
   end
+  -- Everything is looked at before anything is written: a script does not roll back.
+  local wrong = mistyped('hash', books, 'string', serials, 'set', queues)
+  if held ~= worker then wrong = wrong or mistyped('list', returned, 'zset', delayed, 'hash', dead) end
+  if wrong then return wrong end
+  for _, section in ipairs(sections) do
+    local check = checks[section[1]]
+    local status = check and check(section[2], section[3])
+    if status then return status end
+  end
+  -- What a source brings needs memory; what leaves `held` gives as much back.
+  if removed > 0 then make_way(worker) end
+  for _, section in ipairs(sections) do effects[section[1]](section[2], section[3]) end
   redis.call('HSET', worker, 'batch', batch)
   -- A source that only moves its position has brought nothing; what failed, or goes back untried, is no success.
-  if removed > retries + died + back or k > first_target then redis.call('HSET', books, 'committed', string.format('%.3f', t)) end
+  if done > 0 then redis.call('HSET', books, 'committed', string.format('%.3f', t)) end
   return 'ok'
 end

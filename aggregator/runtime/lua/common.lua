@@ -75,6 +75,22 @@ local function first_full(k, a, limits)
   return 0
 end
 
+-- What a section remembers under a name: the text, or '' when there is none or its time is over. `memory` holds
+-- 'UNTIL TEXT', where UNTIL is empty for what stays.
+local function recalled(memory, name, t)
+  local stored = redis.call('HGET', memory, name)
+  if not stored then return '' end
+  local till, text = string.match(stored, '^([%d.]*) (.*)$')
+  if till ~= '' and tonumber(till) <= t then return '' end
+  return text
+end
+
+-- The holder of a lease: its fencing token and the time until which it has it; '0' and 0 when nobody ever had it.
+local function leased(leases, name)
+  local token, till = string.match(redis.call('HGET', leases, name) or '', '^(%d+) ([%d.]+)')
+  return token or '0', tonumber(till or '0')
+end
+
 -- A message with its history in front: '!' header newline body (message.py).
 local function split(entry)
   if string.sub(entry, 1, 1) == '!' then
@@ -92,9 +108,9 @@ local function join(history, body)
 end
 
 -- Put back what a worker left behind. Messages it held go to the head of the side list in their old order, each with
--- one more delivery on its count; those that lost too many workers are set aside. What it caught while waiting and
--- never looked at goes back to the head of the queue, as if it had never left.
-local function put_back(held, caught, queue, returned, dead, serials, worker, maxdeliveries)
+-- one more delivery on its count; the worker that takes one that lost too many workers sets it aside. What the worker
+-- caught while waiting and never looked at goes back to the head of the queue, as if it had never left.
+local function put_back(held, caught, queue, returned, serials)
   local entries = redis.call('LRANGE', held, 0, -1)
   local t = now()
   for i = #entries, 1, -1 do
@@ -102,14 +118,7 @@ local function put_back(held, caught, queue, returned, dead, serials, worker, ma
     history.deliveries = (history.deliveries or 0) + 1
     history.first = history.first or t
     history.id = history.id or serial(serials)
-    if history.deliveries >= maxdeliveries then
-      history.error = 'its worker vanished ' .. history.deliveries .. ' times while holding it'
-      history.worker = worker
-      history.died = t
-      redis.call('HSET', dead, history.id, join(history, body))
-    else
-      redis.call('LPUSH', returned, join(history, body))
-    end
+    redis.call('LPUSH', returned, join(history, body))
   end
   redis.call('DEL', held)
   while redis.call('LMOVE', caught, queue, 'RIGHT', 'LEFT') do end

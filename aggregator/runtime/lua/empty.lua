@@ -1,8 +1,9 @@
 -- Let go of some of what a queue holds, because a human said so.
--- KEYS 1 queue  2 returned  3 delayed  4 dead  5 books
--- ARGV 1 the most entries of each to let go; dead letters go all at once
+-- KEYS 1 queue  2 returned  3 delayed  4 dead  5 books  6 timers  7 timed  8 memory  9 fading
+-- ARGV 1 the most entries of each to let go; dead letters, timers and what is remembered go all at once
 -- Returns how many went.
 local wrong = mistyped('list', KEYS[1], 'list', KEYS[2], 'zset', KEYS[3], 'hash', KEYS[4], 'hash', KEYS[5])
+  or mistyped('zset', KEYS[6], 'hash', KEYS[7], 'hash', KEYS[8], 'zset', KEYS[9])
 if wrong then return wrong end
 local most = tonumber(ARGV[1])
 make_way(KEYS[5])
@@ -20,4 +21,6 @@ if gone > 0 then
   redis.call('HINCRBY', KEYS[5], 'in', ready)
   redis.call('HINCRBY', KEYS[5], 'dropped:operator', gone)
 end
+gone = gone + redis.call('ZCARD', KEYS[6])
+redis.call('DEL', KEYS[6], KEYS[7], KEYS[8], KEYS[9])
 return gone

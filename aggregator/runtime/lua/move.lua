@@ -1,12 +1,15 @@
--- Move some of what a queue holds that nobody reads any more to another one: ready, returned, delayed, dead.
+-- Move some of what a queue holds that nobody reads any more to another one: ready, returned, delayed, dead, timers, and
+-- what its section remembers. A timer, and what is remembered, stays as it is where the other queue has one of its name.
 -- The books of the one say `dropped:moved`, those of the other count what comes; both balance.
--- KEYS from: 1 queue  2 returned  3 delayed  4 dead  5 books   to: 6 queue  7 returned  8 delayed  9 dead  10 books
---      11 queues
+-- KEYS from: 1 queue  2 returned  3 delayed  4 dead  5 books  6 timers  7 timed  8 memory  9 fading
+--      to: 10 queue  11 returned  12 delayed  13 dead  14 books  15 timers  16 timed  17 memory  18 fading
+--      19 queues
 -- ARGV 1 the most entries to move  2 name of the queue they go to
--- Returns how many were moved.
-local wrong = mistyped('set', KEYS[11])
-for i = 1, 10, 5 do
+-- Returns how many were moved, timers and what is remembered among them.
+local wrong = mistyped('set', KEYS[19])
+for i = 1, 18, 9 do
   wrong = wrong or mistyped('list', KEYS[i], 'list', KEYS[i + 1], 'zset', KEYS[i + 2], 'hash', KEYS[i + 3], 'hash', KEYS[i + 4])
+    or mistyped('zset', KEYS[i + 5], 'hash', KEYS[i + 6], 'hash', KEYS[i + 7], 'zset', KEYS[i + 8])
 end
 if wrong then return wrong end
 local left, waiting = tonumber(ARGV[1]), nil
@@ -20,13 +23,13 @@ local function from_list(source, target)
   return n
 end
 -- what waits to be tried again was taken from the queue before, and is counted as taken in the other
-local returned = from_list(KEYS[2], KEYS[7])
+local returned = from_list(KEYS[2], KEYS[11])
 local delayed = 0
 for i, value in ipairs(left > 0 and redis.call('ZRANGE', KEYS[3], 0, left - 1, 'WITHSCORES') or {}) do
   if i % 2 == 1 then
     waiting = value
   else
-    redis.call('ZADD', KEYS[8], value, waiting)
+    redis.call('ZADD', KEYS[12], value, waiting)
     redis.call('ZREM', KEYS[3], waiting)
     delayed = delayed + 1
   end
@@ -38,19 +41,37 @@ repeat
   local page = redis.call('HSCAN', KEYS[4], place, 'COUNT', left)
   place = page[1]
   for i = 1, #page[2], 2 do
-    redis.call('HSET', KEYS[9], page[2][i], page[2][i + 1])
+    redis.call('HSET', KEYS[13], page[2][i], page[2][i + 1])
     redis.call('HDEL', KEYS[4], page[2][i])
     dead = dead + 1
   end
 until dead > 0 or place == '0'
 left = left - dead
-local ready = from_list(KEYS[1], KEYS[6])
+local ready = from_list(KEYS[1], KEYS[10])
 local moved = returned + delayed + dead + ready
 if moved > 0 then
   redis.call('HINCRBY', KEYS[5], 'in', ready)
   redis.call('HINCRBY', KEYS[5], 'dropped:moved', moved)
-  redis.call('HINCRBY', KEYS[10], 'in', returned + delayed + dead)
-  redis.call('HINCRBY', KEYS[10], 'pushed', moved)
-  redis.call('SADD', KEYS[11], ARGV[2])
+  redis.call('HINCRBY', KEYS[14], 'in', returned + delayed + dead)
+  redis.call('HINCRBY', KEYS[14], 'pushed', moved)
+  redis.call('SADD', KEYS[19], ARGV[2])
 end
-return moved
+local function from_hash(scores, texts, other_scores, other_texts)
+  local n, at = 0, '0'
+  repeat
+    if left <= 0 then break end
+    local found = redis.call('HSCAN', texts, at, 'COUNT', left)
+    at = found[1]
+    for i = 1, #found[2], 2 do
+      local name = found[2][i]
+      local score = redis.call('ZSCORE', scores, name)
+      if redis.call('HSETNX', other_texts, name, found[2][i + 1]) == 1 and score then redis.call('ZADD', other_scores, score, name) end
+      redis.call('HDEL', texts, name)
+      redis.call('ZREM', scores, name)
+      n = n + 1
+    end
+  until n > 0 or at == '0'
+  left = left - n
+  return n
+end
+return moved + from_hash(KEYS[6], KEYS[7], KEYS[15], KEYS[16]) + from_hash(KEYS[9], KEYS[8], KEYS[18], KEYS[17])

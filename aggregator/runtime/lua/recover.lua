@@ -1,10 +1,10 @@
 -- Take over what a silent worker holds. Bumping its token makes whatever it may still try have no effect; nothing
 -- happens when it has shown life since it was looked at.
--- KEYS 1 its worker  2 its held  3 its caught  4 queue  5 returned  6 dead  7 serial
--- ARGV 1 its name  2 its token  3 its last beat  4 maxdeliveries
+-- KEYS 1 its worker  2 its held  3 its caught  4 queue  5 returned  6 serial
+-- ARGV 1 its token  2 its last beat
 -- Returns the number of messages put back, or -1 when it lives.
 local seen = redis.call('HMGET', KEYS[1], 'token', 'beat')
-if (seen[1] or '') ~= ARGV[2] or (seen[2] or '') ~= ARGV[3] then return -1 end
+if (seen[1] or '') ~= ARGV[1] or (seen[2] or '') ~= ARGV[2] then return -1 end
 make_way(KEYS[1])
 redis.call('HINCRBY', KEYS[1], 'token', 1)
-return put_back(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], ARGV[1], tonumber(ARGV[4]))
+return put_back(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])

@@ -1,0 +1,71 @@
+"""Bundles on this disk that are in the store: each stays for a while as `NAME.stored`, and then goes.
+
+A Redis that comes back a second or two older than it was has forgotten that a bundle was stored: its message comes
+again, and finds the file under this name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from aggregator.feeds.bundle.members import hash_file
+from aggregator.feeds.naming.layout import FeedFolders
+
+MARK = ".stored"
+_LOOK_EVERY_S = 60.0
+
+
+class StoredFiles:
+    """The files that wait to be removed, `keep_s` after they were stored."""
+
+    def __init__(self, folders: FeedFolders, keep_s: float) -> None:
+        self._folders = folders
+        self._keep_s = keep_s
+        self._since: dict[Path, float] = {}
+        """When each was stored, in Unix seconds."""
+        self._looked_at = float("-inf")
+
+    def add(self, path: Path, now: float) -> None:
+        """Mark a bundle as stored. Raises OSError; doing it again does no harm."""
+        stored = _marked(path)
+        with suppress(FileNotFoundError):  # marked before, when Redis had not yet forgotten it
+            path.replace(stored)
+        with suppress(FileNotFoundError):
+            # its time tells since when it is stored
+            os.utime(stored, (now, now))
+        self._since[stored] = now
+
+    def has(self, path: Path, sha256: str) -> bool:
+        """True for a bundle that was stored and is still here. Raises OSError."""
+        with suppress(FileNotFoundError):
+            return hash_file(_marked(path)) == sha256
+        return False
+
+    def remove(self, now: float) -> None:
+        """Remove what was stored long enough ago; once a minute also what processes before this one left."""
+        if abs(now - self._looked_at) >= _LOOK_EVERY_S:
+            self._looked_at = now
+            self._since |= dict(self._left())
+        for stored in [stored for stored, since in self._since.items() if abs(now - since) >= self._keep_s]:
+            stored.unlink(missing_ok=True)
+            remove_empty(stored)
+            del self._since[stored]
+
+    def _left(self) -> Iterator[tuple[Path, float]]:
+        for stored in self._folders.bundles.glob(f"*/*/*{MARK}"):
+            with suppress(FileNotFoundError):
+                yield stored, stored.lstat().st_mtime
+
+
+def remove_empty(path: Path) -> None:
+    """Remove the folders of a bundle's hour and day, once they are empty."""
+    with suppress(OSError):
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+
+
+def _marked(path: Path) -> Path:
+    return path.with_name(f"{path.name}{MARK}")

@@ -1,0 +1,229 @@
+"""Take the messages of one queue and hand them to the stage one after the other, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from aggregator.errors import CursorMoved, MemoryChanged, Superseded, Unavailable
+from aggregator.runtime.batch import Batch, Position
+from aggregator.runtime.contract import Cursor, Settled, Stage
+from aggregator.runtime.handling import Handler
+from aggregator.runtime.loop import FULL_S, Loop
+from aggregator.runtime.memory import Memory
+from aggregator.runtime.message import Message
+from aggregator.runtime.queue import Claim
+
+_T = TypeVar("_T")
+BLOCK_S = 1.0
+"""How long one blocking wait lasts; well below the client's socket timeout, and part of how soon a sibling helps."""
+GRAIN_S = 0.15
+"""Redis ends a blocking wait up to a tenth of a second late, so the last bit before a delayed message is slept."""
+SET_BACK_S = 10.0
+"""By how much the clock may go back without anything being made of it."""
+COMMIT_S = 1.0
+"""Work done is committed at least this often: results do not wait for the slow rest of their batch."""
+
+
+class SerialIntake:
+    """Claim a batch, handle it in order, commit it; the next batch is claimed in the same step."""
+
+    def __init__(self, loop: Loop, stage: Stage, memory: Memory) -> None:
+        self.loop = loop
+        self.queue = loop.queue
+        self.context = loop.context
+        self.stage = stage
+        self.memory = memory
+        self.handler = Handler(stage, loop.context, loop.queue.identity.name, memory)
+        self.paused_until = 0.0
+        self._next: Claim | None = None
+        self._ahead_s = float("-inf")
+        self.trial = False
+        """True after a pause: take one message alone to see whether what was away is back."""
+        self._failing_since = 0.0
+        """When messages began to fail without one that succeeded, Unix seconds; 0 when none did."""
+        self._away = False
+        """True from the moment the stage could not go on until what was done before is committed."""
+
+    def begin(self) -> None:
+        """Send what the stage wants under way, unless another process of the section was quicker."""
+        while not self._seeded():
+            self.context.cursors = self.loop.call(self.queue.cursors)
+
+    def _seeded(self) -> bool:
+        """Send what the stage wants under way. Returns False when another process was quicker."""
+        batch = Batch()
+        for outcome in self.stage.seed():
+            if isinstance(outcome, Cursor):
+                expected = self.context.cursors.get(outcome.name, "")
+                batch.cursors.append(Position(outcome.name, expected, outcome.value))
+            else:
+                batch.send(outcome)
+        try:
+            self.loop.commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
+        except CursorMoved:
+            return False
+        return True
+
+    def turn(self) -> None:
+        """Take what there is and handle it, or wait."""
+        self._watch_clock()
+        claim, self._next = self._next, None
+        if claim is None:
+            if not self._open():
+                return
+            claim = self._claim(known=0, want=1 if self.trial else self.stage.settings.batch)
+        if claim.messages:
+            self.loop.show("busy")
+            try:
+                self._next = self._handle(claim.messages)
+            except MemoryChanged as error:
+                self._begin_anew(error)
+        elif not claim.full:
+            self._rest(claim)
+
+    def finish(self) -> None:
+        """Leave what was claimed ahead: it goes back to the queue as the worker leaves."""
+
+    def _rest(self, claim: Claim) -> None:
+        """Let the stage do what is due without a message; wait for messages when there is none."""
+        self.loop.show("idle")
+        batch = Batch()
+        try:
+            self._settle_into(batch, lambda: self.stage.idle(self.context.clock()))
+        except Unavailable as error:
+            self._pause(error)
+            return
+        done = self._commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
+        if done is None or not batch.sent:
+            self._wait(claim)
+
+    def _watch_clock(self) -> None:
+        """Start anew when the clock was set back: the stage's timers would rest until it has caught up."""
+        ahead_s = self.context.clock() - time.monotonic()
+        if self.stage.traits.feeds_itself and ahead_s < self._ahead_s - SET_BACK_S:
+            raise Superseded(f"the clock was set back by {self._ahead_s - ahead_s:.0f} s: starting anew")
+        self._ahead_s = max(self._ahead_s, ahead_s)
+
+    def _open(self) -> bool:
+        """Return True unless the stage is pausing; sleep a little when it is."""
+        left_s = self.paused_until - time.monotonic()
+        if left_s > 0:
+            self.loop.sleep(min(left_s, BLOCK_S))
+        return left_s <= 0
+
+    def _claim(self, known: int, want: int) -> Claim:
+        claim = self.loop.call(lambda: self.queue.claim(known, want))
+        if claim.full and not claim.messages:
+            self.loop.hold_back(claim.full)
+            if not known:
+                self.loop.sleep(FULL_S)
+        else:
+            self.loop.outages.end("full")
+        return claim
+
+    def _wait(self, claim: Claim) -> None:
+        if self.loop.ends_empty(claim.due_s):
+            return
+        wait_s = BLOCK_S if claim.due_s is None else min(BLOCK_S, claim.due_s - GRAIN_S)
+        if wait_s <= 0:
+            self.loop.sleep(claim.due_s or 0.0)
+            return
+        self.loop.interruptibly(lambda: self.loop.call(lambda: self.queue.wait(wait_s)))
+
+    def _pause(self, error: Unavailable) -> None:
+        """Take no message for a while; the process stays, and holds none meanwhile."""
+        self._away = True
+        if self.loop.stopping or self.loop.ends_stuck(str(error)):
+            return
+        self.paused_until, self.trial = time.monotonic() + error.pause_s, True
+        self.loop.show("paused", str(error))
+        self.loop.outages.fail("away", str(error), since=self._failing_since)
+        self.loop.log.warning("pause pause_s=%.1f reason=%s", error.pause_s, error)
+
+    def _handle(self, messages: list[Message]) -> Claim | None:
+        """Handle a batch and commit it. Returns the next one, claimed in the same step, unless the worker pauses."""
+        began = time.perf_counter()
+        self.loop.call(lambda: self.handler.fetch(messages))
+        batch, waiting = Batch(), iter(messages)
+        run, settle = self.handler.run, self.handler.settle
+        for message in waiting:
+            away = settle(batch, message, run(message))
+            now = time.perf_counter()
+            if away or self.loop.stopping:
+                for untried in waiting:
+                    batch.put_back(untried)
+                if away:
+                    self._pause(away)
+                self._finish(batch, began, partial(self.queue.commit, batch, prefix=True))
+                return None
+            if now - began > COMMIT_S and len(batch.entries) < len(messages):
+                if not self._finish(batch, began, partial(self.queue.commit, batch, prefix=True)):
+                    return None
+                messages = messages[len(batch.entries) :]
+                self.loop.call(partial(self.handler.fetch, messages))
+                began, batch = now, Batch()
+        return self._finish(batch, began, partial(self.queue.turn, batch, self.stage.settings.batch))
+
+    def _begin_anew(self, error: MemoryChanged) -> None:
+        """Return all that is held, untried: another worker changed what its handling was based on."""
+        self.memory.forget()
+        self.loop.log.warning("begin_anew reason=%s", error)
+        batch = Batch()
+        for message in self.loop.call(self.queue.held):
+            batch.put_back(message)
+        batch.count("count:memory_changed")
+        self.loop.commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
+
+    def _finish(self, batch: Batch, began: float, commit: Callable[[], _T]) -> _T | None:
+        """Make effects durable, then commit. When told to stop before they are, nothing happened."""
+        if not batch.entries or not self._settled_or_stopped(
+            lambda: self._settle_into(batch, lambda: self.stage.settle(self.context.clock()))
+        ):
+            return None
+        if len(batch.back) < len(batch.entries):
+            self.trial = False
+        # order: effects durable, then commit
+        result = self._commit(batch, time.perf_counter() - began, commit)
+        self._learn(batch)
+        return result
+
+    def _settle_into(self, batch: Batch, outcomes: Callable[[], Any]) -> None:
+        """Take along what the stage yields by itself, all of it or, when it cannot go on, nothing."""
+        settled: list[Settled] = list(outcomes())
+        batch.changes |= self.memory.change(batch.settled(settled))
+
+    def _commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
+        """Commit, and let the stage do what may only happen then. Returns None when there was nothing to commit."""
+        result = self.loop.commit(batch, busy_s, commit)
+        self.memory.forget()
+        self.loop.handled += len(batch.entries) - len(batch.back)
+        if result is not None:
+            try:
+                # order: commit, then remove
+                self.stage.committed()
+            except Unavailable as error:
+                self._pause(error)
+        return result
+
+    def _learn(self, batch: Batch) -> None:
+        """See what a committed batch says of the neighbours: what was done before one failed proves nothing."""
+        if batch.done and not self._away:
+            self._failing_since = 0.0
+            self.loop.outages.end("away", "vanished")
+        elif batch.retries and not self._failing_since:
+            self._failing_since = self.context.clock()
+        self._away = False
+
+    def _settled_or_stopped(self, do: Callable[[], Any]) -> bool:
+        """Try once even when stopping: a batch in hand is finished if it can be."""
+        if not self.loop.stopping:
+            return self.loop.settled(do) or self._settled_or_stopped(do)
+        try:
+            do()
+            return True
+        except Unavailable as error:
+            self.loop.log.warning("unavailable reason=%s: the messages in hand go back", error)
+            return False

@@ -1,0 +1,124 @@
+"""Poll a source, and commit what it brings at its cursors while its targets have room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+
+from aggregator.errors import LeaseLost, Unavailable
+from aggregator.runtime.batch import Batch, Position
+from aggregator.runtime.contract import Cursor, Drop, Flush, Lease, Send, Source
+from aggregator.runtime.loop import FULL_S, Loop
+
+COMMIT_S = 1.0
+"""What is covered by a cursor is committed at least this often."""
+
+
+class SourceIntake:
+    """Commit what a source yields, at its cursors."""
+
+    def __init__(self, loop: Loop, source: Source) -> None:
+        self.loop = loop
+        self.queue = loop.queue
+        self.source = source
+        self._stored: dict[tuple[Lease | None, str], str] = {}
+
+    def begin(self) -> None:
+        """Learn which positions were committed before."""
+        self._stored = {(None, name): text for name, text in self.loop.context.cursors.items()}
+
+    def turn(self) -> None:
+        """Poll once, or wait for room."""
+        for lease in self.loop.context.leases.lost():
+            self.source.lost(lease)
+        if self._held_back():
+            return
+        try:
+            brought = self._poll()
+        except Unavailable as error:
+            self.loop.unavailable(error)
+            return
+        except LeaseLost as error:
+            self.loop.log.warning("lease_lost reason=%s", error)
+            self.loop.context.leases.drop(error.pool, error.name)
+            return
+        self.loop.outages.end("away", "vanished")
+        if brought:
+            self.loop.show("busy")
+        else:
+            self.loop.show("idle")
+            if not self.loop.ends_empty(None):
+                self.loop.sleep(self.source.settings.idletime)
+
+    def finish(self) -> None:
+        """There is nothing in hand between two polls."""
+
+    def _poll(self) -> bool:
+        """Commit what a poll yields. Returns False when that was nothing."""
+        began, brought = time.perf_counter(), False
+        batch = Batch()
+        uncovered: list[object] = []
+        try:
+            for outcome in self.source.poll(self.loop.context.clock()):
+                if type(outcome) is not Cursor and type(outcome) is not Flush:
+                    uncovered.append(outcome)
+                    continue
+                brought = brought or bool(uncovered)
+                _take(batch, uncovered)
+                uncovered.clear()
+                if type(outcome) is Cursor:
+                    batch.cursors.append(self._position(outcome))
+                is_old = time.perf_counter() - began >= COMMIT_S
+                if batch.sent >= self.source.settings.batch or is_old or type(outcome) is Flush:
+                    began = self._store(batch, began)
+                    batch = Batch()
+                    if self.loop.stopping or self._held_back():
+                        return True  # what was polled but not covered by a cursor comes again
+        except Unavailable:
+            self._store(batch, began)
+            raise
+        _take(batch, uncovered)
+        self._store(batch, began)
+        return brought or bool(uncovered)
+
+    def _position(self, cursor: Cursor) -> Position:
+        """Return what is to be stored; the position must still be the one that this worker stored last."""
+        key = cursor.lease, cursor.name
+        # of a lease its fencing token proves that nobody else has stored one
+        expected = self._stored.get(key, "") if cursor.lease is None else None
+        return Position(cursor.name, expected, cursor.value, cursor.lease)
+
+    def _store(self, batch: Batch, began: float) -> float:
+        """Commit, and remember the positions. Returns the time from which the next work counts."""
+        if batch.sent:
+            batch.count("in", batch.sent)
+            batch.count("out", batch.sent)
+        now = time.perf_counter()
+        if self.loop.commit(batch, now - began, partial(self.queue.commit, batch, prefix=False)) is not None:
+            self.source.committed()
+        self.loop.handled += batch.sent
+        for each in batch.cursors:
+            self._stored[each.lease, each.name] = each.value or ""
+        return now
+
+    def _held_back(self) -> bool:
+        full = self.loop.call(self.queue.room)
+        if full:
+            self.loop.hold_back(full)
+            self.loop.sleep(FULL_S)
+        else:
+            self.loop.outages.end("full")
+        return bool(full)
+
+
+def _take(batch: Batch, outcomes: Iterable[object]) -> None:
+    """Take along what a source brought. Raises TypeError for something that is no outcome."""
+    for outcome in outcomes:
+        if type(outcome) is Send:
+            batch.send(outcome)
+        elif type(outcome) is Drop:
+            batch.count(f"dropped:{outcome.reason}")
+            batch.count("in")
+        else:
+            raise TypeError(f"a source yields Send, Drop, Cursor or Flush, not {type(outcome).__name__}")

@@ -1,0 +1,95 @@
+"""Leases: who of all workers of a Redis has something to himself for some time, such as a credential or a partition.
+
+A lease has a fencing token that only grows. A commit that depends on a lease takes effect only while the token is the
+lease's latest and its time is not over; so a holder that was stopped or killed loses it `ttl_s` after its last renewal,
+and what it commits later has no effect. All times are by the clock of Redis.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from aggregator.runtime.contract import Lease
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.scripts import script
+
+_TAKE, _RENEW = script("take"), script("renew")
+
+
+class Leases:
+    """The leases of one worker. Safe to use from its threads: the heartbeat renews them."""
+
+    def __init__(self, client: Any, keys: Keys, holder: str) -> None:
+        """`holder` is the worker's name: a new incarnation takes over at once what the one before it had."""
+        self._client = client
+        self._keys = keys
+        self._holder = holder
+        self._lock = threading.Lock()
+        self._held: dict[Lease, float] = {}
+        self._lost: list[Lease] = []
+
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        """What this worker has, as far as it knows."""
+        with self._lock:
+            return tuple(self._held)
+
+    def take(self, pool: str, want: Sequence[str], ttl_s: float, *, most: int | None = None) -> list[Lease]:
+        """Take leases of a pool by their names, at most so many, the first ones first.
+
+        Returns those that were free, or whose holder lost them. Those that this worker has already are passed over.
+        """
+        with self._lock:
+            mine = {lease.name for lease in self._held if lease.pool == pool}
+            names = [name for name in want if name not in mine]
+            if not names:
+                return []
+            args: list[str | int | float] = [self._holder, ttl_s, len(names) if most is None else most, *names]
+            reply = [text.decode() for text in _TAKE.run(self._client, [self._keys.leases(pool)], args)]
+            taken = [Lease(pool, name, token) for name, token in zip(reply[::2], reply[1::2], strict=True)]
+            self._held |= dict.fromkeys(taken, ttl_s)
+            return taken
+
+    def renew(self) -> None:
+        """Keep everything held for its `ttl_s` from now on; what another has meanwhile is lost."""
+        with self._lock:
+            for pool, ttl_s in {(lease.pool, ttl_s) for lease, ttl_s in self._held.items()}:
+                these = [lease for lease, its in self._held.items() if lease.pool == pool and its == ttl_s]
+                self._let_go(self._extend(pool, these, ttl_s))
+
+    def lost(self) -> list[Lease]:
+        """Return what was lost since the last call."""
+        with self._lock:
+            lost, self._lost = self._lost, []
+            return lost
+
+    def give(self, *leases: Lease) -> None:
+        """Let leases go, so that others may take them at once."""
+        with self._lock:
+            for pool in {lease.pool for lease in leases}:
+                self._extend(pool, [lease for lease in leases if lease.pool == pool], 0.0)
+            for lease in leases:
+                self._held.pop(lease, None)
+
+    def drop(self, pool: str, name: str) -> None:
+        """Take note that a lease is lost: a commit was refused because of it."""
+        with self._lock:
+            self._let_go([lease for lease in self._held if (lease.pool, lease.name) == (pool, name)])
+
+    def cursors(self, lease: Lease) -> dict[str, str]:
+        """Return the positions that belong to a lease, whoever committed them."""
+        stored = self._client.hgetall(self._keys.leased(lease.pool, lease.name))
+        return {name.decode(): value.decode() for name, value in stored.items()}
+
+    def _let_go(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            del self._held[lease]
+        self._lost += leases
+
+    def _extend(self, pool: str, leases: Sequence[Lease], ttl_s: float) -> list[Lease]:
+        pairs = [part for lease in leases for part in (lease.name, lease.token)]
+        reply = _RENEW.run(self._client, [self._keys.leases(pool)], [self._holder, ttl_s, *pairs])
+        lost = {name.decode() for name in reply}
+        return [lease for lease in leases if lease.name in lost]

@@ -1,0 +1,182 @@
+"""What is done again and again at planned times: one timer for each thing, begun once, ended when it is no more.
+
+A grid of planned times that nothing shifts: whatever happened, the next time follows from the one before. The timer of
+a thing carries its name as its key, so that it waits once; and its generation, so that of two that are under way (one
+was thought lost) the younger counts. Cursors of the section, times in Unix milliseconds: `KIND:NAME` has the generation
+of a thing's timer and its period then, `seen:NAME` when it last came, or up to half an hour before that, and `clock`
+what time it last was. All in all a thing is never forgotten and never scheduled twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor
+
+SEEN = "seen:"
+SEEN_EVERY_MS = 1_800_000
+"""How often a sign of life is noted: 10,000 things write six of them a second."""
+LOST_AFTER_MS = 7_200_000
+"""And three periods: a thing without a sign for so long, while others showed some, has lost its timer."""
+CLOCK = "clock"
+CLOCK_EVERY_MS = 5_000
+"""How often the time is noted, and by how much the clock may go back without anything being made of it."""
+
+
+class Timing(Protocol):
+    """When something is done. Times are Unix milliseconds."""
+
+    @property
+    def period_ms(self) -> int:
+        """About how far two times are apart."""
+
+    def first(self, now_ms: int) -> int:
+        """Return when it is done for the first time."""
+
+    def next_after(self, at_ms: int) -> int:
+        """Return the first planned time after a moment."""
+
+
+class Every(NamedTuple):
+    """Once in each period, `phase_ms` behind its beginning; periods are counted from 1970 on."""
+
+    period_ms: int
+    phase_ms: int = 0
+
+    def first(self, now_ms: int) -> int:
+        """Return the first planned time: the next one."""
+        return self.next_after(now_ms)
+
+    def next_after(self, at_ms: int) -> int:
+        """Return the first planned time after a moment."""
+        return self.last_until(at_ms) + self.period_ms
+
+    def last_until(self, at_ms: int) -> int:
+        """Return the last planned time up to a moment."""
+        return (at_ms - self.phase_ms) // self.period_ms * self.period_ms + self.phase_ms
+
+
+class Due(NamedTuple):
+    """The timer that is to be set for a thing."""
+
+    name: str
+    planned_ms: int
+    generation: int
+
+
+class Begun(NamedTuple):
+    """The beginning of a timer."""
+
+    at_ms: int
+    """Also its generation."""
+    period_ms: int
+    """The period then; 0 where it was not noted."""
+
+
+def read_begun(text: str) -> Begun:
+    """Read the cursor of a thing; in an old one the period may be missing."""
+    at_ms, _, period_ms = text.partition(" ")
+    return Begun(int(at_ms), int(period_ms or 0))
+
+
+class Schedule:
+    """The things that a stage does at planned times. Safe to use from several threads."""
+
+    def __init__(self, context: Context, kind: str) -> None:
+        """`kind` is a word for the things, such as `feed`."""
+        self._context = context
+        self._begins = f"{kind}:"
+        self._lock = threading.Lock()
+        self._begun: dict[str, int] = {}
+        self._ended: list[str] = []
+        self._seen: dict[str, int] = {}
+        self._signs: dict[str, int] = {}
+        """Signs of life to be noted."""
+        self._clock_ms = 0
+
+    def begin(self, timings: Mapping[str, Timing], now_ms: int) -> Iterator[Due | Cursor]:
+        """Yield the first timer of each thing that has none yet, none any more, or none soon enough.
+
+        For `Stage.seed`. A timer that was planned by a clock that ran ahead would be due only when the clock has caught
+        up, and one that was planned with a longer period only when that is over. One whose message was dropped from the
+        dead letters never comes: it begins anew with the time after the last that is known of, so that those between
+        can be told as missed.
+        """
+        cursors = self._context.cursors
+        clock_ms = int(cursors.get(CLOCK, "0"))
+        set_back = clock_ms > now_ms + CLOCK_EVERY_MS
+        if set_back:
+            self._context.log.warning("clock_set_back by_s=%.0f: everything starts anew", (clock_ms - now_ms) / 1000)
+        if set_back or now_ms - clock_ms >= CLOCK_EVERY_MS:
+            yield Cursor(CLOCK, str(now_ms))
+        begun = {name: read_begun(text) for name, text in self._named(self._begins)}
+        self._begun = {name: known.at_ms for name, known in begun.items()}
+        self._seen = {name: int(text) for name, text in self._named(SEEN)}
+        for name, timing in timings.items():
+            known = begun.get(name, Begun(0, 0))
+            if set_back or name not in begun or timing.period_ms < known.period_ms:
+                first_ms = timing.first(now_ms)
+            elif self._is_lost(name, timing, known, clock_ms):
+                self._context.log.warning("timer_lost name=%s: it begins anew", name)
+                first_ms = timing.next_after(self._last_sign(name, known))
+            else:
+                if known.period_ms == 0:
+                    yield Cursor(f"{SEEN}{name}", str(now_ms))
+                if known.period_ms != timing.period_ms:
+                    yield Cursor(f"{self._begins}{name}", f"{known.at_ms} {timing.period_ms}")
+                continue
+            generation = self._begun[name] = max(now_ms, known.at_ms + 1)
+            yield Due(name, first_ms, generation)
+            yield Cursor(f"{self._begins}{name}", f"{generation} {timing.period_ms}")
+
+    def _named(self, prefix: str) -> Iterator[tuple[str, str]]:
+        for name, text in self._context.cursors.items():
+            if name.startswith(prefix):
+                yield name.removeprefix(prefix), text
+
+    def _is_lost(self, name: str, timing: Timing, known: Begun, clock_ms: int) -> bool:
+        """True when a thing showed its last sign of life long before `clock_ms`, when others showed theirs."""
+        quiet_ms = clock_ms - self._last_sign(name, known)
+        return known.period_ms > 0 and quiet_ms > LOST_AFTER_MS + 3 * max(timing.period_ms, known.period_ms)
+
+    def _last_sign(self, name: str, known: Begun) -> int:
+        return max(self._seen.get(name, 0), known.at_ms)
+
+    def cursors(self, now_ms: int) -> Iterator[Cursor]:
+        """Yield what is to be stored: the time now and then, and nothing any more of things that ended."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+            signs, self._signs = self._signs, {}
+        for name, seen_ms in signs.items():
+            yield Cursor(f"{SEEN}{name}", str(seen_ms))
+        for name in ended:
+            yield Cursor(f"{self._begins}{name}", None)
+            yield Cursor(f"{SEEN}{name}", None)
+        if now_ms - self._clock_ms >= CLOCK_EVERY_MS:
+            self._clock_ms = now_ms
+            yield Cursor(CLOCK, str(now_ms))
+
+    def end(self, name: str) -> None:
+        """Forget a thing that is no more."""
+        with self._lock:
+            self._ended.append(name)
+            self._begun.pop(name, None)
+            self._seen.pop(name, None)
+            self._signs.pop(name, None)
+
+    def is_current(self, name: str, generation: int) -> bool:
+        """True for the timer of a thing, or a younger one than was known; False for an older one."""
+        with self._lock:
+            if generation < self._begun.get(name, 0):
+                return False
+            self._begun[name] = generation
+            return True
+
+    def see(self, name: str, now_ms: int) -> None:
+        """Take a timer that went off for a sign of life of its thing."""
+        with self._lock:
+            if abs(now_ms - self._seen.get(name, 0)) >= SEEN_EVERY_MS:
+                self._seen[name] = self._signs[name] = now_ms

@@ -1,0 +1,181 @@
+"""Leases: what one worker of all has to itself, over nodes, until it is stopped, killed or gives it back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import simplejson
+
+from aggregator.errors import LeaseLost
+from aggregator.runtime.batch import Batch, Position
+from aggregator.runtime.contract import Lease, Send
+from aggregator.runtime.lease import Leases
+from tests.runtime.conftest import Start
+from tests.runtime.desk import Desk, beat
+from tests.servers import wait_until
+
+
+def holder(desk: Desk, name: str) -> Leases:
+    return Leases(desk.client, desk.keys, name)
+
+
+def names(leases: list[Lease]) -> list[str]:
+    return [lease.name for lease in leases]
+
+
+def numbers(desk: Desk, lease: str) -> list[int]:
+    told = map(simplejson.loads, desk.waiting("out"))
+    return [each["n"] for each in told if each["lease"] == lease]
+
+
+def test_a_lease_is_one_holders_at_a_time(desk: Desk) -> None:
+    one, two = holder(desk, "n1:s_0"), holder(desk, "n2:s_0")
+
+    assert names(one.take("pool", ["a", "b", "c"], 60, most=2)) == ["a", "b"]
+    assert names(two.take("pool", ["a", "b", "c"], 60)) == ["c"]
+    assert one.take("pool", ["a", "c"], 60) == []
+    assert names(two.take("other", ["a"], 60)) == ["a"]
+
+
+def test_what_is_given_back_can_be_taken_at_once_with_a_greater_token(desk: Desk) -> None:
+    one, two = holder(desk, "n1:s_0"), holder(desk, "n2:s_0")
+    [first] = one.take("pool", ["a"], 60)
+
+    one.give(first)
+    [second] = two.take("pool", ["a"], 60)
+
+    assert int(second.token) > int(first.token) and one.held == ()
+
+
+def test_a_lease_that_is_not_renewed_is_lost_and_one_that_is_stays(desk: Desk) -> None:
+    one, two = holder(desk, "n1:s_0"), holder(desk, "n2:s_0")
+    [kept] = one.take("pool", ["kept"], 0.2)
+    [left] = one.take("pool", ["left"], 0.15)
+    one.drop("pool", "left")
+    taken: list[Lease] = []
+
+    def two_takes() -> bool:
+        one.renew()
+        taken.extend(two.take("pool", ["kept", "left"], 60))
+        return bool(taken)
+
+    wait_until(two_takes)
+    assert names(taken) == ["left"] and one.held == (kept,) and one.lost() == [left]
+
+
+def test_a_holder_learns_that_it_lost_a_lease(desk: Desk) -> None:
+    one, two = holder(desk, "n1:s_0"), holder(desk, "n2:s_0")
+    [lease] = one.take("pool", ["a"], 0.02)
+    wait_until(lambda: two.take("pool", ["a"], 60))
+
+    one.renew()
+
+    assert one.held == () and one.lost() == [lease] and one.lost() == []
+
+
+def test_a_new_incarnation_takes_over_what_its_name_had(desk: Desk) -> None:
+    [before] = holder(desk, "n1:s_0").take("pool", ["a"], 600)
+
+    [after] = holder(desk, "n1:s_0").take("pool", ["a"], 600)
+
+    assert int(after.token) > int(before.token)
+
+
+def test_a_commit_takes_no_effect_when_a_lease_it_depends_on_is_anothers(desk: Desk) -> None:
+    source = desk.worker(None)
+    [lease] = holder(desk, source.identity.name).take("pool", ["a"], 0.02)
+    wait_until(lambda: holder(desk, "n2:s_0").take("pool", ["a"], 60))
+    batch = Batch()
+    batch.send(Send("out", b"{}"))
+    batch.cursors = [Position("next", None, "1", lease)]
+
+    with pytest.raises(LeaseLost, match="the lease a of pool"):
+        source.commit(batch, prefix=False)
+
+    assert desk.waiting("out") == [] and holder(desk, "x").cursors(lease) == {}
+
+
+def test_a_commit_takes_no_effect_when_the_time_of_its_lease_is_over(desk: Desk) -> None:
+    source = desk.worker(None)
+    leases = holder(desk, source.identity.name)
+    [lease] = leases.take("pool", ["a"], 600)
+    leases.give(lease)
+    batch = Batch()
+    batch.cursors = [Position("next", None, "1", lease)]
+
+    with pytest.raises(LeaseLost):
+        source.commit(batch, prefix=False)
+
+
+def test_positions_of_a_lease_are_found_by_whoever_has_it(desk: Desk) -> None:
+    source = desk.worker(None)
+    leases = holder(desk, source.identity.name)
+    [lease] = leases.take("pool", ["a"], 600)
+    batch = Batch()
+    batch.cursors = [Position("next", None, "7", lease), Position("own", "", "1")]
+    source.commit(batch, prefix=False)
+    leases.give(lease)
+
+    other = holder(desk, "n2:s_0")
+    [taken] = other.take("pool", ["a"], 600)
+
+    assert other.cursors(taken) == {"next": "7"} and source.cursors() == {"own": "1"}
+
+
+def goes_on(desk: Desk, process: subprocess.Popen[bytes], number: int) -> None:
+    """Return once a worker has sent something more."""
+    before = len(by(desk, number))
+    wait_until(lambda: len(by(desk, number)) > before or process.poll() is not None)
+    assert process.poll() is None
+
+
+def by(desk: Desk, number: int) -> list[int]:
+    told = map(simplejson.loads, desk.waiting("out"))
+    return [each["n"] for each in told if each["by"] == number]
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_stopped_or_killed_holder_loses_its_lease_and_every_number_comes_once(
+    desk: Desk, start: Start, tmp_path: Path, how: signal.Signals
+) -> None:
+    first = start("Tenant", number=0, node="one", idletime=0.01)
+    wait_until(lambda: len(by(desk, 0)) > 5)
+    second = start("Tenant", number=1, node="two", idletime=0.01)
+
+    if how == signal.SIGSTOP:
+        (tmp_path / "stop_0").touch()  # it stops itself in the middle of a poll
+    else:
+        first.send_signal(how)
+    goes_on(desk, second, 1)
+    (tmp_path / "stop_0").unlink(missing_ok=True)
+    if how == signal.SIGSTOP:
+        first.send_signal(signal.SIGCONT)
+        wait_until(lambda: b"lost name=a" in (tmp_path / "worker_0.log").read_bytes())
+    goes_on(desk, second, 1)
+
+    sent = numbers(desk, "a")
+    assert Counter(sent) == Counter(range(len(sent)))
+
+
+def test_a_worker_that_ends_gives_its_leases_back(desk: Desk, start: Start) -> None:
+    process = start("Tenant", ttl_s=600.0, idletime=0.01)
+    wait_until(lambda: by(desk, 0))
+
+    process.terminate()
+    process.wait(60)
+
+    assert names(holder(desk, "other").take("pool", ["a"], 60)) == ["a"]
+
+
+def test_a_lease_is_kept_by_the_signs_of_life(desk: Desk, start: Start) -> None:
+    start("Tenant", ttl_s=1.0, idletime=0.01)
+    wait_until(lambda: by(desk, 0))
+    began = beat(desk)
+
+    wait_until(lambda: beat(desk) > began + 4)
+
+    assert holder(desk, "other").take("pool", ["a"], 60) == []
