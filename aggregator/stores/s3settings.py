@@ -59,6 +59,7 @@ class S3Kind:
 
     noun = "an S3 bucket"
     settings = S3Settings
+    ignores = ()
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for a URL that names no bucket."""

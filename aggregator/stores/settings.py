@@ -56,6 +56,8 @@ class StoreKind(Protocol):
     noun: str
     """What such a store is, for messages: `a folder`."""
     settings: type[StoreSettings]
+    ignores: tuple[str, ...]
+    """The options of other stores that may stand in a section and mean nothing; any further one is refused."""
 
     def check_url(self, url: str) -> None:
         """Look at a URL without its surroundings. Raises ValueError for a bad one."""
@@ -82,7 +84,8 @@ def settings_of(url: str, **options: Any) -> StoreSettings:
     faults = list(_foreign_options(url, options))
     if faults:
         raise ConfigError(*(f"{option}: {fault}" for option, fault in faults))
-    return kind_of(url).settings(url=url, **options)
+    kind = kind_of(url)
+    return kind.settings(url=url, **{name: value for name, value in options.items() if name not in kind.ignores})
 
 
 class StoreTable:
@@ -132,12 +135,15 @@ class StoreTable:
 def _foreign_options(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (option, fault) for each option that means something to another store alone."""
     scheme = url.strip().partition(":")[0]
+    if scheme not in SCHEMES:
+        return
+    kind = kind_of(url)
     known = {name: {option.name for option in options_of(kind_of(f"{name}:").settings)} for name in SCHEMES}
     for name, value in options.items():
         theirs = [other for other, names in known.items() if name in names]
-        if value is not None and scheme in known and theirs and scheme not in theirs:
+        if value is not None and theirs and scheme not in theirs and name not in kind.ignores:
             forms = " or ".join(f"{other}://..." for other in theirs)
-            yield name, f"means nothing to {kind_of(url).noun}; allowed: only with url = {forms}"
+            yield name, f"means nothing to {kind.noun}; allowed: only with url = {forms}"
 
 
 TABLE = StoreTable()

@@ -19,6 +19,7 @@ class ShelfSettings(StoreSettings, frozen=True, kw_only=True):
 class ShelfKind:
     noun = "a shelf"
     settings = ShelfSettings
+    ignores: tuple[str, ...] = ()
 
     def check_url(self, url: str) -> None:
         if not url.removeprefix("shelf://"):

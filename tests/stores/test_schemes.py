@@ -44,5 +44,11 @@ def test_what_is_wrong_with_a_new_stores_section_is_told(tmp_path: Path) -> None
         configure(tmp_path, "url = file:///x\nboards = 2\n")
 
 
+def test_a_folder_lets_pass_what_always_stood_in_its_section(tmp_path: Path) -> None:
+    config = configure(tmp_path, f"url = file://{tmp_path}/store\ntimeout = 5s\nmultipart = 16MB\n")
+
+    assert open_configured(config.table("store").entry("main")).head("key") is None
+
+
 def test_the_reference_lists_the_options_of_a_new_store() -> None:
     assert [option.name for option in reader_of("store").options()][-1] == "boards"
