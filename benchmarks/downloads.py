@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 from redis.client import Redis
 
-from aggregator.feeds.messages.ticks import Downloaded, DueTick, encode
+from aggregator.feeds.messages.ticks import Downloaded, DueTick
+from aggregator.runtime.kinds import encode
 from benchmarks.feedinstance import NODE, configure, cost_of, feed_server, is_idle, queue_key, wait_for
 from benchmarks.instance import start_worker
 from benchmarks.report import Table, median

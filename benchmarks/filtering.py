@@ -15,8 +15,9 @@ from google.transit import gtfs_realtime_pb2
 from redis.client import Redis
 
 from aggregator.feeds.bundle.manifest import Tick
-from aggregator.feeds.messages.ticks import Downloaded, encode
+from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start, write_stamp
+from aggregator.runtime.kinds import encode
 from benchmarks.captures import load_captures, stamped
 from benchmarks.feedinstance import NODE, configure, cost_of, is_idle, wait_for
 from benchmarks.instance import start_worker

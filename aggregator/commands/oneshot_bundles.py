@@ -10,12 +10,13 @@ import msgspec
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation
+from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
-from aggregator.feeds.compress import period_states
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
-from aggregator.feeds.messages.ticks import decode, encode
+from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
 from aggregator.monitor.opening import redis_of
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.queue import Identity
 from aggregator.runtime.reading import cursors_of, waiting
 
@@ -42,7 +43,7 @@ def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
         cursors = cursors_of(client, keys, owner)
-    for (feed, start), (_, is_open) in period_states(cursors).items():
+    for (feed, start), (_, is_open) in read_states(cursors).items():
         if is_open:
             yield Close(feed=feed, start=write_stamp(start), force=True)
 

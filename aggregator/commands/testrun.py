@@ -17,10 +17,12 @@ from aggregator.commands.screen import Column, Painted
 from aggregator.config.configuration import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
 from aggregator.feeds.bundle.manifest import COVERED, Tick
-from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, decode, encode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered
 from aggregator.feeds.query.feedfacts import FeedFacts, look
 from aggregator.monitor.opening import redis_of
 from aggregator.runtime.contract import Cursor, Outcome, Send
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 
 _COLUMNS = (Column("FEED"), Column("OUTCOME"), Column("PUBLISHED (UTC)"), Column("TODAY", True), Column(""))

@@ -21,11 +21,12 @@ from aggregator.feeds.bundle.upload import Depositor, siblings_of
 from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.filtering.state import ARCHIVED
 from aggregator.feeds.messages.bundles import Bundle, Remove, Unite
-from aggregator.feeds.messages.ticks import decode, encode
+from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.naming.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Settled, Stage
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 from aggregator.stores import open_configured
 from aggregator.stores.store import Store

@@ -21,7 +21,9 @@ from aggregator.feeds.fetching.partialfile import PartialFile, remove_leftovers
 from aggregator.feeds.fetching.results import tell, tell_answer, tell_failure, tell_unread
 from aggregator.feeds.fetching.timing import LONGEST_RETRY_AFTER_S, FeedTiming, backoff_ms
 from aggregator.feeds.filtering.witness import Witness
-from aggregator.feeds.messages.ticks import LONGEST_ROW, LONGEST_ROW_MS, Downloaded, DueTick, Validators, decode, encode
+from aggregator.feeds.messages.checks import LONGEST_ROW, LONGEST_ROW_MS
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded, DueTick, Validators
 from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.current import Configured
@@ -30,6 +32,7 @@ from aggregator.http.connections import Connections
 from aggregator.http.dialing import Stopping
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 from aggregator.runtime.schedule import Due, Schedule
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from os.path import realpath
@@ -13,26 +12,27 @@ import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, Size, TargetQueue
 from aggregator.config.traits import Traits
-from aggregator.errors import Reject
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.filtering.downloads import Downloads
 from aggregator.feeds.filtering.filing import Filing
+from aggregator.feeds.filtering.judge import Judge
 from aggregator.feeds.filtering.rejects import Rejects
-from aggregator.feeds.filtering.state import CURSOR, FeedState, Known, decode_state, encode_state
+from aggregator.feeds.filtering.state import CURSOR, FeedState, decode_state, encode_state
 from aggregator.feeds.filtering.untold import Untold
 from aggregator.feeds.filtering.witness import Witness
-from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed, decode, encode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed
 from aggregator.feeds.naming.layout import (
     BundlePeriod,
     FeedFolders,
-    Publication,
     parse_bundle_period,
 )
-from aggregator.feeds.reading.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
+from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 
 
@@ -76,6 +76,7 @@ class Filter(Stage):
         self._changed: set[str] = set()
         self.filing = Filing(self.folders, self.bodies, settings.bundle)
         self._descriptions = Descriptions(context)
+        self._judge = Judge(context, self.folders, self.bodies, self.filing, self.rejects, self._descriptions)
         self._untold = Untold(context, self.folders, self._descriptions.configured)
         self._witness = Witness(self.folders.newest)
         self._frozen: set[str] = set()
@@ -127,7 +128,7 @@ class Filter(Stage):
 
     def _was_told(self, told: Downloaded, tick: Tick, state: FeedState) -> bool:
         """True for the message of a body that was found without it, or that was found though it was on its way."""
-        if not told.file or self.bodies.find(self._source(told)):
+        if not told.file or self.bodies.find(self._judge.source(told)):
             return False
         return tick.planned_ms in state.found or (told.found and self.filing.find(told.feed, tick) is None)
 
@@ -142,7 +143,7 @@ class Filter(Stage):
             state.recent = ()
             self._report_older(told.feed)
         outcome = tick.outcome
-        tick, publication = self._decide(told, about, tick, state)
+        tick, publication = self._judge.decide(told, about, tick, state)
         if outcome == "ok":
             state.refused = tick.error if tick.outcome == "invalid" else ""
         tick = self._note(told.feed, about, tick, state)
@@ -179,97 +180,6 @@ class Filter(Stage):
             lasting=True,
         )
 
-    def _decide(self, told: Downloaded, about: About, tick: Tick, state: FeedState) -> tuple[Tick, str]:
-        """Return the tick with its final outcome, and the name of the publication it brought."""
-        if tick.outcome == "not_modified" and state.refused:
-            return _with(tick, outcome="invalid", error=f"not modified since: {state.refused}"[:500]), ""
-        if tick.outcome != "ok":
-            return tick, ""
-        source = self._source(told)
-        known = state.known(tick.sha256, tells_time=about.timestamp not in CLOCKLESS)
-        if known is not None:
-            self.bodies.remove(source)
-            state.see(known.content, tick.fetched_ms)
-            return _with(tick, outcome="same", header_ms=known.published_ms), ""
-        path = self.bodies.find(source) or self.filing.find(told.feed, tick)
-        if path is None:
-            return self._vanished(told, tick), ""
-        body = path.read_bytes()
-        try:
-            if hashlib.sha256(body).hexdigest() != tick.sha256:
-                raise Corrupt("the file is not what was downloaded")
-            fetched = Fetched(body, told.headers, tick.fetched_ms / 1000, path)
-            about, published = self._descriptions.read(told, about, fetched)
-        except Corrupt as error:
-            return self._reject(told, about, tick, path, str(error)), ""
-        return self._publish(told.feed, about, tick, state, fetched, published)
-
-    def _publish(
-        self, feed: str, about: About, tick: Tick, state: FeedState, fetched: Fetched, published: float
-    ) -> tuple[Tick, str]:
-        path, body = fetched.path, fetched.body
-        assert path is not None
-        second = int(published)
-        # a fraction that rounds up must not tell of another second, and so of another period, than the file's name
-        published_ms = min(round(published * 1000), second * 1000 + 999)
-        entities = _entities(about.format, body)
-        plain = Publication(feed, second, about.extension)
-        target = self.filing.choose(plain, tick, path, is_taken=state.is_taken(second, tick.sha256))
-        tick = _with(tick, entities=entities, header_ms=published_ms)
-        known = Known(tick.sha256[:16], published_ms, entities or tick.sha256[:16])
-        now_ms = tick.fetched_ms
-        flags = state.flags_of(published_ms, now_ms)
-        self._tell_clock(feed, published_ms - now_ms, flags)
-        if self.bodies.has(path) and target.exists() and not target.samefile(path):
-            # the same bytes came so long ago that only the disk remembers
-            self.bodies.decide(path)
-            state.see(known.content, now_ms)
-            return _with(tick, outcome="same"), ""
-        self.filing.lay_down(path, target)
-        state.publish(known, len(body), now_ms)
-        state.see(known.content, now_ms)
-        return _with(tick, flags=(*tick.flags, *flags)), target.name
-
-    def _tell_clock(self, feed: str, off_ms: int, flags: tuple[str, ...]) -> None:
-        """Have `health` show a feed whose time is far from ours, until it is not."""
-        if "past" not in flags and "future" not in flags:
-            self.context.withdraw("feed_clock", feed)
-            return
-        side = "before" if off_ms < 0 else "after"
-        self.context.report(
-            "feed_clock",
-            f"{feed}: what it gives as its time is {abs(off_ms) / 3_600_000:,.1f} hours {side} its download",
-            "look whether `timestamp` reads the right place; it is archived under the time it gives",
-            about=feed,
-        )
-
-    def _vanished(self, told: Downloaded, tick: Tick) -> Tick:
-        """Return the outcome of a tick whose body is not where it was put: rejected before, or removed by somebody."""
-        report = self.rejects.find(told.feed, tick.planned_ms, told.extension)
-        if report is None:
-            self.context.report(
-                "download_gone",
-                f"{told.file} was downloaded and has gone before it was filed",
-                "look for who removes files below data/feeds; if an older Redis came back it may be archived already",
-                about=told.feed,
-                lasting=True,
-            )
-        reason = str(report["reason"]) if report else "the downloaded file has gone"
-        return _with(tick, outcome="invalid", error=reason)
-
-    def _reject(self, told: Downloaded, about: About, tick: Tick, path: Path, reason: str) -> Tick:
-        reason = reason[:500]
-        report = {
-            "feed": told.feed,
-            "reason": reason,
-            "url": about.url,
-            "final_url": told.final_url,
-            "tick": tick,
-            "headers": dict(told.headers),
-        }
-        self.rejects.add(told.feed, tick.planned_ms, told.extension, path, report, self.context.clock())
-        return _with(tick, outcome="invalid", error=reason)
-
     def _note(self, feed: str, about: About, tick: Tick, state: FeedState) -> Tick:
         """Keep what is shown of a feed, and flag one whose server answers with the same for too long."""
         state.outcome, state.error, state.planned_ms = tick.outcome, tick.error, tick.planned_ms
@@ -282,14 +192,6 @@ class Filter(Stage):
             self._frozen = frozen
             self.context.note("frozen", ", ".join(sorted(frozen)))
         return tick
-
-    def _source(self, told: Downloaded) -> Path:
-        """Return where the body lies. Raises Reject when a message names another place, or a link leads there."""
-        path = self.context.path(told.file)
-        folder = self.folders.downloads / told.feed
-        if path.parent != folder or path.is_symlink() or folder.is_symlink():
-            raise Reject(f"no file of this feed's downloads (found {told.file[:100]!r})")
-        return path
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
@@ -320,15 +222,6 @@ def _missed(told: Downloaded, context: Context) -> Missed:
         node=context.node,
         instance=context.instance_id,
     )
-
-
-def _entities(format_name: str, body: bytes) -> str:
-    if format_name != "gtfs-realtime":
-        return ""
-    try:
-        return entity_hash(body)
-    except Corrupt:
-        return ""
 
 
 def _with(tick: Tick, **changes: Any) -> Tick:

@@ -42,9 +42,8 @@ class Handler:
 
     def run(self, message: Message) -> list[Outcome] | Exception:
         """Call the stage. Returns its outcomes, or what it raised; safe to call from a thread."""
-        deliveries = message.history.deliveries if message.history else 0
-        if deliveries >= self.settings.maxdeliveries:
-            return _Vanished(f"its worker vanished {deliveries} times while holding it")
+        if message.history is not None and message.history.deliveries >= self.settings.maxdeliveries:
+            return _Vanished(f"its worker vanished {message.history.deliveries} times while holding it")
         try:
             return list(self.stage.handle(message) or ())
         except Exception as error:  # noqa: BLE001 - the one place: it decides what becomes of this message only
@@ -56,7 +55,9 @@ class Handler:
         """Enter the result of a message. Returns the error when the stage cannot go on for now."""
         if isinstance(result, list):
             try:
-                batch.changes |= self.memory.change(batch.handled(message, result))
+                remembered = batch.handled(message, result)
+                if remembered:
+                    batch.changes |= self.memory.change(remembered)
                 return None
             except (TypeError, ValueError) as error:  # no outcome, or a body that is no JSON
                 result = error

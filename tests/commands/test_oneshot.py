@@ -13,8 +13,10 @@ import pytest
 from aggregator.commands import testrun
 from aggregator.commands.invocation import Invocation
 from aggregator.feeds.bundle.manifest import Outcome, Tick
-from aggregator.feeds.messages.ticks import Downloaded, decode, encode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.runtime.kinds import encode
 from tests.commands.conftest import Site
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import WebServer, body, redirect

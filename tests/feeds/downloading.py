@@ -11,7 +11,8 @@ import msgspec
 from aggregator.config.parsing import parse_settings
 from aggregator.config.tables import Table
 from aggregator.feeds.download import Download
-from aggregator.feeds.messages.ticks import Downloaded, DueTick, decode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded, DueTick
 from aggregator.feeds.settings.table import Feed, FeedSettings, make_feed
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Drop, Send

@@ -627,7 +627,7 @@ def test_thousands_of_feeds_take_few_files_and_little_memory(tmp_path: Path, mon
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert len(stage.stage.periods) == 3000  # type: ignore[attr-defined]
+    assert len(stage.stage.book.open) == 3000  # type: ignore[attr-defined]
     assert not open_below(tmp_path)
     assert size < 10 * 1024**2  # with what this test keeps for Redis
 

@@ -14,8 +14,10 @@ from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
 from aggregator.feeds.compress import Compress
 from aggregator.feeds.messages.bundles import Bundle, Clear, Close, Remove, Unite
-from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, Missed, decode, encode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, Missed
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message, encode_body
 from aggregator.stores.settings import StoreSettings
 from tests.feeds.bundles import HOUR

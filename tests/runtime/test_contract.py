@@ -16,7 +16,8 @@ def obituaries(desk: Desk) -> list[dict[str, object]]:
     return [simplejson.loads(raw) for raw in desk.waiting("obituaries")]
 
 
-def test_what_settle_yields_is_committed_with_the_messages(desk: Desk, start: Start) -> None:
+def test_what_settle_yields_is_committed_with_the_messages(desk: Desk, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "end").touch()
     desk.push("in", *bodies(10))
 
     start("Tidy", batch=5)
@@ -36,6 +37,7 @@ def test_committed_is_called_after_the_commit_and_not_before(desk: Desk, start: 
 
     wait_until(lambda: (tmp_path / "committed").exists())
     assert desk.waiting("out") == [order("hold", n=0)]
+    (tmp_path / "end").touch()
 
 
 def test_who_waits_for_a_message_learns_in_the_same_step_that_it_died(desk: Desk, start: Start) -> None:

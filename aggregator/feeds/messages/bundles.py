@@ -8,8 +8,9 @@ import msgspec
 
 from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.compression import Level
-from aggregator.feeds.messages.ticks import Kind, check_feed, check_sha256
-from aggregator.feeds.naming.layout import BundleName, is_bundle_start, parse_key, parse_revision, read_stamp
+from aggregator.feeds.messages.checks import check_feed, check_sha256, check_start
+from aggregator.feeds.naming.layout import BundleName, parse_key, parse_revision, read_stamp
+from aggregator.runtime.kinds import Kind
 
 BUNDLES = "data/feeds/bundles/"
 """How the path of every local bundle begins, from the instance's folder."""
@@ -95,16 +96,6 @@ class Unite(Kind, frozen=True, kw_only=True, tag="unite"):
         check_feed(self.feed)
         check_start(self.start)
         parse_key(BundleName(self.feed, read_stamp(self.start), self.format).path)
-
-
-def check_start(stamp: str) -> None:
-    """Raise ValueError for a time at which no bundle can begin."""
-    try:
-        start = read_stamp(stamp)
-    except ValueError:
-        raise ValueError(f"no start of a bundle (found {shorten(stamp)})") from None
-    if start < 0 or not is_bundle_start(start):
-        raise ValueError(f"no bundle begins then (found {shorten(stamp)})")
 
 
 def _key(file: str) -> str:

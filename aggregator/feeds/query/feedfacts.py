@@ -9,7 +9,8 @@ from aggregator.config.configuration import Config
 from aggregator.errors import Reject
 from aggregator.feeds.filtering.state import ARCHIVED, DAY_MS, FeedState, decode_state
 from aggregator.feeds.filtering.state import CURSOR as STATE
-from aggregator.feeds.messages.ticks import DueTick, decode
+from aggregator.feeds.messages.reading import decode
+from aggregator.feeds.messages.ticks import DueTick
 from aggregator.feeds.naming.layout import read_stamp
 from aggregator.feeds.settings.table import Feed
 from aggregator.runtime.keys import Keys, resolve

@@ -17,28 +17,30 @@ local function claim(k, a, limits)
   local known, want, alone_from = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
   local have = redis.call('LLEN', held)
   if stored[2] ~= ARGV[a + 1] or have < known then return {'rolledback', ''} end
-  local wrong = mistyped('list', caught, 'list', queue, 'list', returned, 'zset', delayed, 'hash', books, 'zset', flow)
-    or mistyped('zset', timers, 'hash', timed)
+  local wrong = mistyped('list', caught, 'list', queue, 'list', returned, 'hash', books, 'zset', flow)
   if wrong then return wrong end
   make_way(worker)
   local t = now()
 
+  -- When the first of a sorted set is due, or never.
+  local function first_due(waiting)
+    local first = redis.pcall('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+    if first.err then
+      wrong = mistyped('zset', waiting)
+      return math.huge
+    end
+    return tonumber(first[2] or math.huge)
+  end
+  local next_delayed, next_timer = first_due(delayed), first_due(timers)
+  if wrong then return wrong end
+
   local function answer(status, reply)
     sample(books, flow, queue, t)
-    local due
-    for _, waiting in ipairs({delayed, timers}) do
-      local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
-      if first then due = math.min(due or tonumber(first), tonumber(first)) end
-    end
+    local due = math.min(next_delayed, next_timer)
     -- as exact as the clock: 0 is said of what is due, and the worker would not look again at once
-    table.insert(reply, 1, due and string.format('%.6f', math.max(0, due - t)) or '')
+    table.insert(reply, 1, due < math.huge and string.format('%.6f', math.max(0, due - t)) or '')
     table.insert(reply, 1, status)
     return reply
-  end
-
-  -- Move one entry of a list into `held`; the append-only file gets the names of two lists, and not the body once more.
-  local function move(from)
-    return redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
   end
 
   local function is_suspect(entry)
@@ -53,19 +55,22 @@ local function claim(k, a, limits)
   local full = first_full(k + 10, a + 5, limits)
   if full > 0 then return answer('full ' .. full, {}) end
 
-  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
-  if #due > 0 then
+  if next_delayed <= t then
+    local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
     push(returned, due, 1, #due)
     redis.call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
+    next_delayed = first_due(delayed)
   end
-
   -- A timer that is due becomes a message like any other.
-  local gone_off = redis.call('ZRANGEBYSCORE', timers, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
-  if #gone_off > 0 then
-    push(queue, redis.call('HMGET', timed, unpack(gone_off)), 1, #gone_off)
-    redis.call('ZREM', timers, unpack(gone_off))
-    redis.call('HDEL', timed, unpack(gone_off))
-    redis.call('HINCRBY', books, 'pushed', #gone_off)
+  if next_timer <= t then
+    wrong = mistyped('hash', timed)
+    if wrong then return wrong end
+    local due = redis.call('ZRANGEBYSCORE', timers, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
+    push(queue, redis.call('HMGET', timed, unpack(due)), 1, #due)
+    redis.call('ZREM', timers, unpack(due))
+    redis.call('HDEL', timed, unpack(due))
+    redis.call('HINCRBY', books, 'pushed', #due)
+    next_timer = first_due(timers)
   end
 
   local first = redis.call('LINDEX', returned, 0)
@@ -87,9 +92,10 @@ local function claim(k, a, limits)
 
   -- What was taken is answered as it was read: reading `held` back would copy every entry once more.
   local taken, from = {}, caught
-  local are_large = #(redis.call('LINDEX', queue, 0) or '') > LARGE
+  local are_large = want == 1 or #(redis.call('LINDEX', queue, 0) or '') > LARGE
   while #taken < want do
-    local entry = move(from)
+    -- the append-only file gets the names of two lists, and not the body once more
+    local entry = redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
     if entry then
       table.insert(taken, entry)
     elseif from == caught and are_large then

@@ -1,0 +1,173 @@
+"""Which periods of which feeds are open: what is remembered of each, when it may be closed, and what lies on the disk.
+
+Cursors of `compress`: `FEED/START` has the revision of a period that is open, or `closed REVISION` of one whose bundle
+is written while what it was made of has still to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from aggregator.feeds.bundle.openperiods import PeriodFolder
+from aggregator.feeds.bundle.revisions import last_revision
+from aggregator.feeds.naming.layout import FeedFolders, parse_feed_name, read_stamp, write_stamp
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor
+
+CLOSED = "closed "
+LONGEST_PATIENCE_S = 3600.0
+
+
+class Key(NamedTuple):
+    """A feed and the start of a period, in Unix seconds."""
+
+    feed: str
+    start: int
+
+    @property
+    def name(self) -> str:
+        """The name of its cursor and of its timer."""
+        return f"{self.feed}/{write_stamp(self.start)}"
+
+
+class Period(msgspec.Struct):
+    """What is known of a period that is open."""
+
+    revision: int
+    last_arrival: float
+    """In Unix seconds; of one that was open before this process started, its start."""
+    timer_at: float = 0.0
+    """When the last timer is due that this process has set; of one that was open before, nobody knows."""
+    has_records: bool = False
+    """True once this process has written records of ticks for its bundle."""
+    patience_s: float = 60.0
+    """How long after its timer, and its time to close, a period waits for another timer."""
+
+
+class PeriodBook:
+    """The open periods, each `period_s` long and closed `grace_s` after its end and its last arrival."""
+
+    def __init__(self, folders: FeedFolders, period_s: int, grace_s: float, context: Context) -> None:
+        self._folders = folders
+        self._period_s = period_s
+        self._grace_s = grace_s
+        self._context = context
+        self.open: dict[Key, Period] = {}
+        self._closed: dict[Key, int] = {}
+        """Those whose bundle is written, with its revision: what it is made of goes once that is committed."""
+        self._cursors: dict[str, str | None] = {}
+
+    def load(self) -> None:
+        """Learn from the cursors which periods are open, and finish what a killed process did not. Raises OSError."""
+        now = self._context.clock()
+        states = read_states(self._context.cursors)
+        self.open = {key: Period(revision, now) for key, (revision, is_open) in states.items() if is_open}
+        self._closed = {key: revision for key, (revision, is_open) in states.items() if not is_open}
+        self.clear()
+        for key in self.open:
+            self.folder(key).take_back(self.revision_of(key))
+
+    def take_cursors(self) -> Iterator[Cursor]:
+        """Yield what is to be committed of the changes since the last call."""
+        cursors, self._cursors = self._cursors, {}
+        for name, text in cursors.items():
+            yield Cursor(name, text)
+
+    def begin(self, key: Key, revision: int) -> None:
+        """Open a period as a revision."""
+        self.open[key] = Period(revision, self._context.clock())
+        self._cursors[key.name] = str(revision)
+
+    def close(self, key: Key) -> None:
+        """Note that the bundle of a period is written."""
+        # order: the bundle's message is committed, then its members go
+        self._closed[key] = self.open.pop(key).revision
+        self._cursors[key.name] = f"{CLOSED}{self._closed[key]}"
+
+    def clear(self) -> None:
+        """Remove what bundles are made of whose messages are committed. Raises OSError, to be called again."""
+        while self._closed:
+            key, revision = next(iter(self._closed.items()))
+            self.folder(key).clear(revision)
+            del self._closed[key]
+            if key not in self.open:
+                self._cursors.setdefault(key.name, None)
+
+    # When a period may be closed
+
+    def closes_at(self, key: Key) -> float:
+        """Return when a period may be closed, as far as is known now."""
+        period, now = self.open[key], self._context.clock()
+        # A clock that was set back must not keep a period open until it has caught up.
+        period.last_arrival = min(period.last_arrival, now)
+        # A feed may live in the future, by a wrong clock: nobody waits for the end of such a period.
+        ends_at = key.start + self._period_s if key.start < now + self._period_s else 0
+        return max(ends_at, period.last_arrival) + self._grace_s
+
+    def delay_s(self, key: Key, least_s: float = 0.0) -> float:
+        """Return how long its timer is to wait, and remember that one is set."""
+        now = self._context.clock()
+        delay_s = max(self.closes_at(key) - now, least_s)
+        self.open[key].timer_at = now + delay_s
+        return delay_s
+
+    def without_timer(self, now: float) -> Iterator[Key]:
+        """Yield the periods whose timer should have come long ago; each call waits longer for one before it is so."""
+        for key, period in self.open.items():
+            if now > max(self.closes_at(key), period.timer_at) + period.patience_s:
+                # a timer that is tried again and again, as the period cannot be closed, is no lost one
+                period.patience_s = min(period.patience_s * 2, LONGEST_PATIENCE_S)
+                yield key
+
+    # What lies on the disk
+
+    def folder(self, key: Key) -> PeriodFolder:
+        """Return the folder of a period."""
+        return PeriodFolder(self._folders.period(*key))
+
+    def next_revision(self, key: Key) -> int:
+        """Return the number of the bundle that comes after those that are known of."""
+        return 1 + max(self.folder(key).last_listed(), last_revision(self._folders, *key))
+
+    def revision_of(self, key: Key) -> int:
+        """Return the revision as which a period is open, or would be."""
+        period = self.open.get(key)
+        return period.revision if period else self.next_revision(key)
+
+    def find_unknown(self) -> Iterator[tuple[Key, int]]:
+        """Yield each period whose folder holds something that nobody knows of, and its revision. Raises OSError."""
+        for feed_folder in _folders_in(self._folders.publications):
+            for folder in _folders_in(feed_folder):
+                with suppress(ValueError):
+                    key = Key(parse_feed_name(feed_folder.name), read_stamp(folder.name))
+                    if key not in self.open and _holds_something(folder):  # not looked into: there may be very many
+                        revision = self.next_revision(key)
+                        # bundles by which its revision was counted may be archived and gone
+                        self.folder(key).take_back(revision)
+                        yield key, revision
+
+
+def read_states(cursors: Mapping[str, str]) -> dict[Key, tuple[int, bool]]:
+    """Return of each period that cursors tell of its revision, and whether it is open or only not cleared up yet."""
+    states = {}
+    for name, text in cursors.items():
+        feed, _, stamp = name.rpartition("/")
+        if feed:
+            states[Key(feed, read_stamp(stamp))] = int(text.removeprefix(CLOSED)), not text.startswith(CLOSED)
+    return states
+
+
+def _holds_something(folder: Path) -> bool:
+    publications, ticks = PeriodFolder(folder).bundled(revision=1 << 62)
+    return bool(publications or ticks)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    return []

@@ -1,0 +1,61 @@
+"""Kinds of messages: one declared struct each, told apart by their `kind`.
+
+A message says what it is: `"kind": "downloaded"`. A stage takes its own kinds only, so a queue with the wrong messages
+in it, swapped with another for example, sends them to the dead letters as they are. Whatever a message says is looked
+at when it arrives, as anybody who may push to Redis may have written it; the struct says which types and ranges there
+are, and its `__post_init__` the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from aggregator.config.hints import shorten
+from aggregator.errors import Reject
+
+MOST_BYTES = 1_000_000
+"""No message of a declared kind comes near: headers are cut, addresses and errors bounded."""
+_T = TypeVar("_T", bound=msgspec.Struct)
+Older: TypeAlias = Callable[[bytes, Mapping[str, type[_T]]], tuple[type[_T], bytes | msgspec.Raw] | None]
+"""Returns of a message without a kind which of the kinds it is, and its body; None when nothing tells."""
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """A message; the `tag` of its class is what it says under `kind`."""
+
+
+class _Head(msgspec.Struct):
+    kind: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def decode(raw: bytes, *kinds: type[_T], older: Older[_T] = lambda raw, kinds: None) -> _T:
+    """Return a message of one of these kinds. Raises Reject when it is none of them, or says what cannot be.
+
+    One without a kind, as versions before there were kinds wrote them, is what `older` says, else the first of them.
+    """
+    if len(raw) > MOST_BYTES:
+        raise Reject(f"a message of {len(raw)} bytes; no message of these kinds has more than {MOST_BYTES}")
+    wanted, body = kinds[0], msgspec.Raw(raw)
+    try:
+        by_tag = {str(kind.__struct_config__.tag): kind for kind in kinds}
+        head = msgspec.json.decode(raw, type=_Head)
+        if head.kind is msgspec.UNSET:
+            wanted, body = older(raw, by_tag) or (kinds[0], msgspec.Raw(raw))  # type: ignore[assignment]
+        elif head.kind in by_tag:
+            wanted = by_tag[head.kind]
+        else:
+            raise Reject(
+                f"a message of kind {shorten(head.kind)} in a queue of {' and '.join(by_tag)}: were two queues "
+                "swapped? Nothing was done with it; put it into the queue of the stage that takes this kind"
+            )
+        return msgspec.json.decode(body, type=wanted)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Reject(f"no {wanted.__name__}: {error} (found {raw[:60]!r})") from error
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return the body of a message."""
+    return msgspec.json.encode(message)
