@@ -107,7 +107,7 @@ def _main(argv: list[str]) -> int:
         return EXIT_USAGE
     if found.command not in COMMANDS:
         # imported here: 10 ms that only a slip of the finger costs
-        from aggregator.config.settings import meant
+        from aggregator.config.hints import meant
 
         top.error(f"unknown command {found.command!r}{meant(found.command, list(COMMANDS))}")
     parser = command_parser(found.command)

@@ -1,6 +1,7 @@
-"""From a stage's name to its class.
+"""What is known by name: stages, and the tables of sections such as `[feed_NAME]`.
 
-Built-in stages are known without asking the installed packages, which would cost every worker's start 30 ms.
+Names lead to strings, so that nobody imports what is not used. Built-in stages are known without asking the installed
+packages, which would cost every worker's start 30 ms.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from aggregator.config.settings import meant, shorten
+from aggregator.config.hints import meant, shorten
 
 BUILTIN = {
     "archive": "aggregator.feeds.archive:Archive",
@@ -25,6 +26,39 @@ BUILTIN = {
     "openurl": "aggregator.logs.openurl:OpenUrl",
     "tail": "aggregator.logs.tail:Tail",
 }
+
+
+class TableFile(NamedTuple):
+    """A file of further entries of a table."""
+
+    option: str
+    """The option of [aggregator] that names the file."""
+    copy: str
+    """The name of its copy in a build."""
+    power: str
+    """What somebody could do who writes to the file."""
+
+
+class TableKind(NamedTuple):
+    """Sections of one form, and what reads them."""
+
+    prefix: str
+    """What the names of the sections begin with."""
+    reader: str
+    """A `config.tables.TableReader`, as ``module:OBJECT``."""
+    file: TableFile | None = None
+
+
+TABLES = {
+    "feed": TableKind(
+        "feed_",
+        "aggregator.feeds.settings.reading:TABLE",
+        TableFile("feeds_file", "feeds", "it says what is downloaded, and who is sent its headers"),
+    ),
+    "store": TableKind("store_", "aggregator.stores.settings:TABLE"),
+}
+"""The tables by their kind, which is what `Traits.tables` and `context.table` call them by."""
+TABLE_PREFIXES = tuple(kind.prefix for kind in TABLES.values())
 GROUP = "aggregator.stages"
 PLUGINS = "plugins"
 """The folder of an instance, and the package, that a user's own modules lie in."""
@@ -74,6 +108,23 @@ def load_module(name: str, root: Path | None) -> ModuleType:
         raise
     except BaseException as error:
         raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+
+
+def load_object(spec: str) -> Any:
+    """Return what ``module:OBJECT`` names in this program or another installed package. Raises ValueError."""
+    module_name, _, name = spec.partition(":")
+    found = getattr(load_module(module_name, None), name, None)
+    if found is None:
+        raise ValueError(f"{module_name} has no {name}")
+    return found
+
+
+def lies_in(spec: str, root: Path) -> bool:
+    """True when the module of ``module:OBJECT`` is, or would be, one of the instance's own."""
+    package = spec.partition(":")[0].partition(".")[0]
+    if package == __name__.partition(".")[0]:
+        return False  # an instance may be a checkout of this program
+    return package == PLUGINS or (root / package).is_dir() or (root / f"{package}.py").is_file()
 
 
 def _find_plugins(root: Path) -> None:

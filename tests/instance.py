@@ -15,7 +15,8 @@ from typing import Any
 
 import simplejson
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.runtime.connection import AWAY, connect
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import Account, accounts

@@ -66,3 +66,15 @@ class Caller(Stage):
 
 
 NO_STAGE = 1
+
+
+class Shelver(Copier):
+    """Copy nothing, and declare what is shown of it."""
+
+    overview = "tests.sampleoverview:OVERVIEW"
+
+
+class Outdated(Copier):
+    """Copy nothing, and name a table by the prefix of its sections."""
+
+    traits = Traits(tables=("feed_",))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from aggregator import registry
-from aggregator.config.settings import options_of, parse_settings
+from aggregator.config.parsing import options_of, parse_settings
+from aggregator.config.tables import Table
 from aggregator.errors import Reject
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Send, Source
@@ -87,7 +88,7 @@ def make(name: str, root: Path, **changed: str) -> Any:
     settings, faults = parse_settings(stage_class.Settings, {**SAMPLES[name], **changed})
     assert not faults
     context = Context(section=f"worker_{name}", number=0, node="node", root=root, config_parser=_parser)
-    context.store_settings = lambda name: StoreSettings(url=f"file://{root}/{name}")
+    context.table = lambda kind: Table({"here": StoreSettings(url=f"file://{root}/here")})
     return stage_class(settings, context)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json, common_options
+from aggregator.config.configuration import Config
 from aggregator.config.instance import shown
-from aggregator.config.loading import Config
 from aggregator.errors import EXIT_OK, EXIT_USAGE, ConfigError
 from aggregator.monitor.collecting import idle_parts
+from aggregator.monitor.overviews import overviews_of
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,7 @@ def _idle(config: Config) -> Iterator[str]:
         linked = os.path.lexists(instance.enabled / f"{section}.conf")
         return config.programs[section].program.enabled and (linked or not built)
 
-    for finding in idle_parts(config, len(config.feeds), enabled, lambda queue: True):
+    for finding in idle_parts(config, overviews_of(config), enabled, lambda queue: True):
         yield f"{shown(config.file)}: {finding.about}: {finding.text}. {finding.do}"
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import simplejson
 
 from aggregator.commands import screen
-from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, redis_of
+from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
 from aggregator.commands.screen import Column
-from aggregator.config.loading import Config
-from aggregator.config.settings import meant
+from aggregator.config.configuration import Config
+from aggregator.config.hints import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime import deadletters
 from aggregator.runtime.deadletters import PAGE, Change, DeadLetter
 from aggregator.runtime.keys import Keys, resolve

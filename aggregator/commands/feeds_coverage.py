@@ -23,7 +23,7 @@ from aggregator.commands.feeds_options import (
 )
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
-from aggregator.config.settings import meant
+from aggregator.config.hints import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
 from aggregator.feeds.query.catalogue import Span

@@ -8,7 +8,7 @@ from pathlib import Path
 from aggregator.commands import screen
 from aggregator.commands.bar import Bar
 from aggregator.commands.feeds_options import (
-    Place,
+    OpenArchive,
     add_feeds_wanted,
     add_span,
     add_store,
@@ -55,7 +55,7 @@ def _export(invocation: Invocation, args: argparse.Namespace) -> int:
     return _report(invocation, args, done)
 
 
-def _realtime(place: Place, bundles: list[Archived]) -> list[Archived]:
+def _realtime(place: OpenArchive, bundles: list[Archived]) -> list[Archived]:
     """Leave out feeds that are configured as something else than GTFS-realtime."""
     other = {name for name, feed in place.feeds.items() if feed.format != "gtfs-realtime"}
     kept = [bundle for bundle in bundles if bundle.feed not in other]

@@ -6,15 +6,16 @@ import argparse
 import sys
 import time
 from datetime import datetime, timezone
-from typing import Any
 
 from aggregator.commands import screen
 from aggregator.commands.feeds_options import add_feeds_wanted, unmet, wanted_by
-from aggregator.commands.invocation import Failed, Invocation, add_json, redis_of
+from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
-from aggregator.config.settings import meant
+from aggregator.config.hints import meant
 from aggregator.errors import EXIT_OK
-from aggregator.feeds.query.overview import FeedFacts, look
+from aggregator.feeds.query.feedfacts import FeedFacts, look
+from aggregator.feeds.query.overview import age_at, as_json, complaint_of
+from aggregator.monitor.opening import redis_of
 
 _REMARK_WIDTH = 80
 _COLUMNS = (
@@ -42,7 +43,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.config(reading=True)
     wanted = wanted_by(args.feeds)
-    every = config.feeds
+    every = config.table("feed").all()
     feeds = {name: feed for name, feed in every.items() if wanted(name)}
     pattern = unmet(args.feeds, feeds)
     if pattern is not None:
@@ -58,41 +59,6 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def complaint_of(facts: FeedFacts) -> str:
-    """Return what is wrong with a feed in words; empty when nothing is."""
-    state = facts.state
-    if facts.complaint == "stale":
-        since = _age(facts, state.answered_ms)
-        words = f"stale: no good answer for {since}" if state.answered_ms else "stale: never a good answer"
-        return f"{words}; {screen.one_line(state.error, _REMARK_WIDTH)}" if state.error else words
-    if facts.complaint == "frozen":
-        return f"frozen: answers, with the same contents for {_age(facts, state.changed_ms)}"
-    return ""
-
-
-def as_json(facts: FeedFacts) -> dict[str, Any]:
-    """Return everything about a feed for programs; times are Unix milliseconds."""
-    state, due = facts.state, facts.due
-    today, yesterday = facts.day_bytes
-    return {
-        "feed": facts.feed.name,
-        "url": facts.feed.shown_url,
-        "period_ms": facts.feed.period_ms,
-        "last_tick_ms": state.planned_ms or None,
-        "last_outcome": state.outcome or None,
-        "last_error": state.error or None,
-        "last_success_ms": state.answered_ms or None,
-        "content_changed_ms": state.changed_ms or None,
-        "published_ms": state.published_ms or None,
-        "bytes_today": today,
-        "bytes_yesterday": yesterday,
-        "archived_until_ms": facts.archived_until_ms or None,
-        "next_tick_ms": due.planned_ms if due else None,
-        "not_tried_until_ms": due.wait_until_ms or None if due else None,
-        "complaint": facts.complaint,
-    }
-
-
 def _row(facts: FeedFacts) -> list[str | Painted]:
     state = facts.state
     today, yesterday = facts.day_bytes
@@ -100,8 +66,8 @@ def _row(facts: FeedFacts) -> list[str | Painted]:
         facts.feed.name,
         screen.age(facts.feed.period_ms / 1000),
         Painted(state.outcome or screen.NOTHING, _COLOURS.get(state.outcome, "yellow")),
-        _age(facts, state.answered_ms),
-        _age(facts, state.changed_ms),
+        age_at(facts, state.answered_ms),
+        age_at(facts, state.changed_ms),
         _megabytes(today),
         _megabytes(yesterday),
         _moment(facts.archived_until_ms),
@@ -123,10 +89,6 @@ def _next(facts: FeedFacts) -> str:
         return screen.NOTHING
     at_ms = max(facts.due.planned_ms, facts.due.wait_until_ms)
     return "now" if at_ms <= facts.now_ms else screen.age((at_ms - facts.now_ms) / 1000)
-
-
-def _age(facts: FeedFacts, moment_ms: int) -> str:
-    return screen.age(max(0.0, (facts.now_ms - moment_ms) / 1000)) if moment_ms else screen.NOTHING
 
 
 def _moment(moment_ms: int) -> str:

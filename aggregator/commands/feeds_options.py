@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from aggregator.commands.invocation import Failed, Invocation
-from aggregator.config.loading import Config
-from aggregator.config.settings import meant
+from aggregator.config.configuration import Config
+from aggregator.config.hints import meant
 from aggregator.feeds.naming.layout import DAY_S, parse_prefix
 from aggregator.feeds.query.catalogue import Archived, Span, find_bundles
 from aggregator.feeds.settings.table import Feed
@@ -79,7 +79,7 @@ def given_span(args: argparse.Namespace) -> Span | None:
     return None if args.start is None and args.end is None else read_span(args, 0, int(time.time()) + DAY_S)
 
 
-class Place(NamedTuple):
+class OpenArchive(NamedTuple):
     """Where an archive is, and what is configured about its feeds."""
 
     store: Store
@@ -89,7 +89,7 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Place]:
+def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[OpenArchive]:
     """Open the archive that a command names. Raises Failed when it is not clear which."""
     named_by_url = bool(args.store and "://" in args.store)
     config = None if named_by_url and not invocation.file.exists() else invocation.config(imports=False)
@@ -98,14 +98,16 @@ def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Pla
     else:
         store, prefix = _configured(config, args.store)
     try:
-        yield Place(store, prefix if args.prefix is None else args.prefix, config.feeds if config else {})
+        yield OpenArchive(
+            store, prefix if args.prefix is None else args.prefix, config.table("feed").all() if config else {}
+        )
     finally:
         store.close()
 
 
 def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
     """Open the store of a name; without one, that of the section with `stage = archive`, or the only one there is."""
-    stores = config.stores if config else {}
+    stores = config.table("store").all() if config else {}
     archives = (
         [program.settings for program in config.programs.values() if program.stage_name == "archive"] if config else []
     )
@@ -122,7 +124,7 @@ def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
     return open_configured(stores[name]), prefixes.get(name, "")
 
 
-def find(place: Place, feeds: Sequence[str], span: Span | None) -> list[Archived]:
+def find(place: OpenArchive, feeds: Sequence[str], span: Span | None) -> list[Archived]:
     """Return the bundles of feeds, which may be patterns. Raises Failed when there are none, or none of one of them."""
     bundles = find_bundles(place.store, place.prefix, span, wanted_by(feeds))
     pattern = unmet(feeds, {bundle.feed for bundle in bundles})

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.commands.invocation import Failed, Invocation
+from aggregator.config.configuration import Config
 from aggregator.config.identity import claim, machine_id
-from aggregator.config.loading import Config, Program
+from aggregator.config.programs import Program
+from aggregator.monitor.opening import redis_of
+from aggregator.runtime.byhand import push
 from aggregator.runtime.context import Context
 from aggregator.runtime.ending import UntilEmpty
 from aggregator.runtime.keys import Keys, resolve
@@ -15,7 +18,7 @@ from aggregator.runtime.ledger import Account, read_account
 from aggregator.runtime.neighbours import refuse_another
 from aggregator.runtime.process import log_to_stdout, make_worker
 from aggregator.runtime.roster import roster
-from aggregator.supervision.files import belongings
+from aggregator.supervision.builtnotes import belongings
 
 PATIENCE_S = 30.0
 """How long Redis may be away: cron starts us again."""
@@ -72,8 +75,7 @@ class Foreground:
             node=self.config.node,
             root=self.config.root,
             config_parser=self.config.parser,
-            feeds=self.config.feed_table,
-            store_settings=self.config.store,
+            table=self.config.table,
             shares_redis=self.config.shares_redis,
             instance_id=self.instance_id,
             machine=machine_id(),
@@ -91,7 +93,7 @@ class Foreground:
         """Give the section messages."""
         if bodies:
             with redis_of(self.config) as (client, keys):
-                client.rpush(keys.queue(self.queue), *bodies)
+                push(client, keys, self.queue, *bodies)
 
     def refuse_beside_another(self, client: Any, keys: Keys) -> None:
         """Raise Failed while the section's own worker is at work, ConfigError when that is another instance's."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from aggregator.commands.invocation import Invocation
 from aggregator.commands.picture import Edge, draw
-from aggregator.config.loading import Config, Program
+from aggregator.config.configuration import Config
+from aggregator.config.programs import Program
 from aggregator.errors import EXIT_OK
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from aggregator.commands import screen
-from aggregator.commands.findings import counted, findings
-from aggregator.commands.invocation import Failed, Invocation, add_json, redis_of
-from aggregator.commands.snapshot import take
+from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.monitor.finding import Finding
+from aggregator.monitor.finding import Finding, counted
+from aggregator.monitor.findings import findings
+from aggregator.monitor.opening import redis_of
+from aggregator.monitor.snapshot import take
 from aggregator.runtime.reports import acknowledge
 
 

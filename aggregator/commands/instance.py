@@ -17,12 +17,14 @@ from aggregator.commands.generator import confirm
 from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import safepath
+from aggregator.config.configuration import Config
 from aggregator.config.instance import Instance, shown
-from aggregator.config.loading import Config, Program
+from aggregator.config.programs import Program
 from aggregator.errors import EXIT_OK, ConfigError
+from aggregator.monitor.overviews import overview_of
 from aggregator.supervision import Control, build, disable, enable
 from aggregator.supervision.consequences import consequences
-from aggregator.supervision.files import launcher
+from aggregator.supervision.launchers import launcher
 
 _FOLDERS = ("workers_available", "workers_enabled", "plugins", "data", "logs", "run")
 
@@ -122,7 +124,7 @@ def greeting(config: Config) -> Iterator[str]:
     instance, supervisor = config.instance, config.supervisor
     secret = f"in {shown(instance.password)}" if supervisor.password is None else f"of [supervisor] in {config.file}"
     linked = [p for p in config.programs.values() if os.path.lexists(instance.enabled / f"{p.section}.conf")]
-    sources = [_collects(p, len(config.feeds)) for p in linked if p.is_source or p.traits.feeds_itself]
+    sources = [_collects(config, p) for p in linked if p.is_source or p.traits.feeds_itself]
     results = [f"{p.section}: {describe(p)}" for p in linked if p.kind == "stage" and not p.is_source and _leads_out(p)]
     run = _launcher(config)
     host = supervisor.port.host or "127.0.0.1"
@@ -138,9 +140,10 @@ def greeting(config: Config) -> Iterator[str]:
     yield ""
 
 
-def _collects(program: Program, feeds: int) -> str:
-    """Return what a section brings in; one whose messages circulate brings in the feeds."""
-    what = f" {feeds:,} feed{'' if feeds == 1 else 's'}" if program.traits.feeds_itself else ""
+def _collects(config: Config, program: Program) -> str:
+    """Return what a section brings in; one whose messages circulate brings in what its overview is about."""
+    overview = overview_of(config, program) if program.traits.feeds_itself else None
+    what = f" {overview.amount(config)}" if overview is not None else ""
     return f"{program.section}: {describe(program)}{what}"
 
 

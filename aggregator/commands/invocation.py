@@ -1,29 +1,21 @@
-"""What the global options say, and what the commands open with it."""
+"""What the global options say."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aggregator.errors import AggregatorError, ConfigError
 
 if TYPE_CHECKING:
-    from aggregator.config.loading import Config
-    from aggregator.config.sections import RedisSettings
-    from aggregator.runtime.keys import Keys
+    from aggregator.config.configuration import Config
 
 
 class Failed(AggregatorError):
     """Say one line to the user and exit with 1."""
-
-
-class RedisFailed(Failed):
-    """Redis is away, or refuses us."""
 
 
 class Invocation:
@@ -75,37 +67,6 @@ class Invocation:
         """Print what is for the eye only, unless told to be quiet."""
         if not self.quiet:
             print(text)
-
-
-@contextmanager
-def redis_of(config: Config) -> Iterator[tuple[Any, Keys]]:
-    """Open the Redis of a configuration. Raises RedisFailed with one clear line when it does not serve us."""
-    with open_redis(config, config.redis) as opened:
-        yield opened
-
-
-@contextmanager
-def open_redis(config: Config, settings: RedisSettings) -> Iterator[tuple[Any, Keys]]:
-    """Open a Redis that an instance has, or had. Raises RedisFailed with one clear line when it does not serve us."""
-    # imported here: 40 ms that most commands on configuration do not need
-    from aggregator.config.redisurl import mask
-    from aggregator.runtime.connection import AWAY, REFUSED, connect
-    from aggregator.runtime.keys import Keys
-
-    place = mask(settings.url)
-    try:
-        with connect(settings.url) as client:
-            yield client, Keys(settings.namespace)
-    except REFUSED as error:
-        raise RedisFailed(f"Redis at {place} refuses us: {error}; check user and password in [redis]") from error
-    except AWAY as error:
-        if isinstance(error.__cause__ or error.__context__, PermissionError):
-            advice = "that is for the user whom the instance runs as"
-        elif any(program.kind == "redis" for program in config.programs.values()):
-            advice = f"it runs while the instance does: {config.instance.command()} run"
-        else:
-            advice = f"start it, or correct [redis] in {config.file}"
-        raise RedisFailed(f"Redis at {place} is away: {str(error).rstrip('.')}; {advice}") from error
 
 
 def common_options() -> argparse.ArgumentParser:

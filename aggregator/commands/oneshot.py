@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from aggregator.commands.foreground import PATIENCE_S, Foreground
-from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.settings import parse_duration
 from aggregator.errors import EXIT_OK
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime.process import make_worker
 
 LOOK_S = 0.1

@@ -9,15 +9,16 @@ import msgspec
 
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
-from aggregator.commands.invocation import Invocation, redis_of
+from aggregator.commands.invocation import Invocation
 from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime.kinds import encode
-from aggregator.runtime.message import read_entry
 from aggregator.runtime.queue import Identity
+from aggregator.runtime.reading import cursors_of, waiting
 
 
 def add_compress(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +34,15 @@ def compress(invocation: Invocation, args: argparse.Namespace) -> int:
     if args.all:
         foreground.push(*map(encode, _open_periods(foreground)))
         foreground.drain()
-    waiting = len(list(_open_periods(foreground)))
-    invocation.say(f"compress: done; {waiting} periods are open" + ("" if args.all else " (--all bundles them now)"))
+    number = len(list(_open_periods(foreground)))
+    invocation.say(f"compress: done; {number} periods are open" + ("" if args.all else " (--all bundles them now)"))
     return 0
 
 
 def _open_periods(foreground: Foreground) -> Iterator[Close]:
     owner = Identity(foreground.program.section, 0, foreground.config.node).owner
     with redis_of(foreground.config) as (client, keys):
-        cursors = {name.decode(): text.decode() for name, text in client.hgetall(keys.cursors(owner)).items()}
+        cursors = cursors_of(client, keys, owner)
     for (feed, start), (_, is_open) in read_states(cursors).items():
         if is_open:
             yield Close(feed=feed, start=write_stamp(start), force=True)
@@ -72,11 +73,9 @@ def _untold(foreground: Foreground) -> Iterator[Bundle]:
     """Yield the messages of the bundles on this disk that no message tells of: the Redis that had it was lost."""
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
-        entries = client.zrange(keys.delayed(foreground.queue), 0, -1)
-        entries += client.lrange(keys.returned(foreground.queue), 0, -1)
-    waiting = [decode(read_entry(entry).raw, Bundle, Remove, Unite) for entry in entries]
+        orders = [decode(message.raw, Bundle, Remove, Unite) for message in waiting(client, keys, foreground.queue)]
     # those that are to be tried again, and those that an older version stored and is to remove
-    told = {order.file for order in waiting if isinstance(order, Bundle | Remove)}
+    told = {order.file for order in orders if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:
             yield read_revision(path, name, number).message(root, "default")

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aggregator import registry
+from aggregator.config.parsing import options_of
 from aggregator.config.sections import CORE, ProgramSettings
-from aggregator.config.settings import Option, Settings, options_of
-from aggregator.feeds.settings.table import FeedSettings
+from aggregator.config.settings import Option, Settings
+from aggregator.config.tables import reader_of
 from aggregator.runtime.contract import ConsumerSettings, SourceSettings
-from aggregator.stores.settings import StoreSettings
 
 _BLOCK = re.compile(r"^(In|Out|Effect|Errors|Source): ")
 
@@ -36,14 +36,6 @@ class Chapter(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-_TABLES: tuple[tuple[str, type[Settings], tuple[Entry, ...]], ...] = (
-    (
-        "[feed_*]",
-        FeedSettings,
-        (Entry("headers.NAME", "one line of ASCII", "none", "a header to send to the feed's own server"),),
-    ),
-    ("[store_*]", StoreSettings, ()),
-)
 _PROGRAMS = """[worker_*], [logger_*] and [process_*]: the options of every supervised program, whatever it does.
 A worker_ or logger_ section has a stage, or a command of its own; a process_ section has a command, but for
 [process_redis], which without one runs the instance's own Redis."""
@@ -62,7 +54,7 @@ _STAGE_OR_COMMAND = (
 def chapters() -> list[Chapter]:
     """Return everything, in the order of the page."""
     found = [Chapter(f"[{name}]", _sentence(settings), tuple(_entries(settings))) for name, settings in CORE.items()]
-    found += [Chapter(title, _sentence(settings), (*_entries(settings), *more)) for title, settings, more in _TABLES]
+    found += [_table(kind) for kind in registry.TABLES]
     found.append(Chapter("Every program", _PROGRAMS, (*_STAGE_OR_COMMAND, *_entries(ProgramSettings))))
     found.append(Chapter("Every stage that reads a queue", "", tuple(_entries(ConsumerSettings))))
     found.append(Chapter("Every stage that brings messages in", "", tuple(_entries(SourceSettings))))
@@ -75,6 +67,15 @@ def chapters() -> list[Chapter]:
         text = inspect.getdoc(stage) or ""
         found.append(Chapter(f"stage = {name}", text, (*map(_entry, own), *plugin)))
     return found
+
+
+def _table(kind: str) -> Chapter:
+    """Return the chapter of the sections of one table."""
+    reader = reader_of(kind)
+    open_options = (Entry(form, allowed, "none", doc) for form, allowed, doc in reader.open_options())
+    return Chapter(
+        f"[{registry.TABLES[kind].prefix}*]", reader.purpose(), (*map(_entry, reader.options()), *open_options)
+    )
 
 
 def _sentence(settings: type[Settings]) -> str:

@@ -8,8 +8,26 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TextIO
 
+from aggregator.monitor.words import NOTHING, age, one_line, printable
+
+__all__ = [
+    "NOTHING",
+    "Column",
+    "Painted",
+    "Progress",
+    "age",
+    "amount",
+    "colours_wanted",
+    "memory",
+    "one_line",
+    "paint",
+    "print_json",
+    "printable",
+    "rate",
+    "table",
+]
+
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "grey": "90", "bold": "1"}
-NOTHING = "-"
 
 
 class Painted(NamedTuple):
@@ -64,17 +82,6 @@ def print_json(value: Any) -> None:
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
-def printable(text: str) -> str:
-    """Return text that cannot move the cursor: messages come from strangers."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def one_line(text: str, limit: int) -> str:
-    """Return the beginning of a text on one line."""
-    text = printable(" ".join(text.split()))
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
 def amount(number: int) -> str:
     """Return a count: 12,345."""
     return f"{number:,}"
@@ -87,20 +94,6 @@ def rate(per_second: float) -> str:
     return (
         f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}" if per_second >= 1 else f"{per_second:.2f}"
     )
-
-
-def age(seconds: float | None) -> str:
-    """Return a span of time in its two greatest units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
-    return f"{whole} s"
 
 
 def memory(kilobytes: int) -> str:

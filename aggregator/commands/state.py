@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aggregator.commands import screen
-from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, open_redis, redis_of
+from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
 from aggregator.config import identity
 from aggregator.config.builds import Builds
-from aggregator.config.loading import Config, redis_of_build
-from aggregator.config.settings import meant
+from aggregator.config.configuration import Config
+from aggregator.config.hints import meant
+from aggregator.config.loading import redis_of_build
 from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.feeds.naming.layout import FeedFolders
 from aggregator.files.durable import write_durably
+from aggregator.monitor.opening import open_redis, redis_of
 from aggregator.runtime import residue, transfer
+from aggregator.runtime.byhand import forget_cursors, put_back_all
 from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.reading import cursor_names, is_known, state_of
 from aggregator.runtime.roster import roster
-from aggregator.runtime.succession import move, put_back, take_cursors
+from aggregator.runtime.succession import move, take_cursors
 
 _WHAT = "QUEUE|NODE:SECTION"
 
@@ -111,14 +115,14 @@ def _found(site: Site) -> dict[str, Any]:
     config, client, keys = site.config, site.client, site.keys
     facts = identity.read_facts(config.instance)
     namespace = keys.prefix[1:].removesuffix("}:")
-    began = client.hget(keys.state, "began")
+    state = state_of(client, keys)
     return {
         "instance": facts.id if facts else None,
         "root": str(config.root),
         "node": config.node,
         "namespace": namespace,
-        "state": (client.hget(keys.state, "id") or b"").decode() or None,
-        "began_at": float(began) if began else None,
+        "state": state.id or None,
+        "began_at": state.began_at,
         "build": site.build,
         "unread": [found._asdict() for found in residue.unread(client, keys, site.read)],
         "positions": [found._asdict() for found in residue.left_positions(client, keys, config.node, site.sections)],
@@ -155,7 +159,7 @@ def _adopt_positions(site: Site, owner: str, section: str) -> str:
         raise Failed(f"no section [{section}]{meant(section, sorted(site.sections))}")
     _check_at_rest(site, target)
     theirs = [facts for facts in roster(site.client, site.keys).workers if f"{facts.node}:{facts.section}" == owner]
-    names = [name.decode() for name in site.client.hkeys(site.keys.cursors(owner))]
+    names = cursor_names(site.client, site.keys, owner)
     taken = take_cursors(site.client, site.keys, owner, target, names, theirs)
     return f"{section} takes over {taken} of {len(names)} positions of {owner}"
 
@@ -164,8 +168,7 @@ def _drop(invocation: Invocation, args: argparse.Namespace) -> int:
     with _built(invocation) as site:
         if ":" in args.what:
             _check_owner(site, args.what)
-            number = site.client.hlen(site.keys.cursors(args.what))
-            site.client.delete(site.keys.cursors(args.what))
+            number = forget_cursors(site.client, site.keys, args.what)
             invocation.say(f"{number} positions of {args.what} are gone")
         else:
             queue = _unread(site, args.what)
@@ -180,15 +183,14 @@ def _unread(site: Site, name: str) -> str:
         raise Failed(f"the queue {queue} is read by a section; `run/aggregator dead` is for its dead letters")
     if any(facts.queue == queue and facts.alive for facts in roster(client, keys).workers):
         raise Failed(f"the queue {queue} is read by a worker that lives")
-    if queue.encode() not in client.smembers(keys.queues):
+    if not is_known(client, keys, queue):
         raise Failed(f"no queue {name}; `run/aggregator state list` shows those that nobody reads")
-    for holder in client.smembers(keys.holders(queue)):
-        put_back(client, keys, queue, holder.decode())
+    put_back_all(client, keys, queue)
     return queue
 
 
 def _check_owner(site: Site, owner: str) -> None:
-    if not site.client.exists(site.keys.cursors(owner)):
+    if not cursor_names(site.client, site.keys, owner):
         raise Failed(f"no positions of {owner}; `run/aggregator state list` shows those that nobody goes on with")
     node, _, section = owner.partition(":")
     if node == site.config.node and section in site.sections:

@@ -5,25 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any
-
-import msgspec
 
 from aggregator import __version__
 from aggregator.commands import screen
-from aggregator.commands.feeds_list import as_json as as_feed_json
-from aggregator.commands.feeds_list import complaint_of
 from aggregator.commands.invocation import Invocation, add_json
-from aggregator.commands.queues import QUEUE_COLUMNS, queue_facts, queue_row
+from aggregator.commands.queues import QUEUE_COLUMNS, queue_row
 from aggregator.commands.screen import Column, Painted
-from aggregator.commands.snapshot import Process, Section, Snapshot, take
-from aggregator.config.redisurl import mask
 from aggregator.config.settings import parse_duration
 from aggregator.errors import EXIT_OK
 from aggregator.monitor.outages import standing_outage
-from aggregator.runtime.keys import Keys
+from aggregator.monitor.snapshot import Process, SectionState, Snapshot, take
+from aggregator.monitor.snapshotjson import as_json, queues_of
 from aggregator.runtime.roster import WorkerFacts
 
 _COLUMNS = (
@@ -41,7 +34,6 @@ _COLUMNS = (
 _PROCESS_COLOURS = {"RUNNING": "green", "STARTING": "yellow", "STOPPING": "yellow", "STOPPED": "grey", "EXITED": "grey"}
 _WORKER_COLOURS = {"busy": "green", "idle": "green", "paused": "yellow", "held back": "yellow", "waiting": "yellow"}
 _REMARK_WIDTH = 90
-_FEEDS_SHOWN = 20
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -100,28 +92,18 @@ def as_text(snapshot: Snapshot, *, colours: bool) -> Iterator[str]:
     rows += [_row_elsewhere(snapshot, worker) for worker in snapshot.elsewhere]
     if rows:
         yield screen.table(_COLUMNS, rows, colours=colours)
-    if snapshot.feeds:
-        yield ""
-        yield from _feeds(snapshot, colours=colours)
-    queues = [queue_row(facts) for facts in _queues(snapshot)]
+    for view in snapshot.views:
+        if view.rows:
+            yield ""
+            lines = view.overview.lines(view.rows)
+            yield from (screen.paint(line.text, "red" if line.wrong else "", colours=colours) for line in lines)
+    queues = [queue_row(facts) for facts in queues_of(snapshot)]
     if queues:
         yield ""
         yield screen.table(QUEUE_COLUMNS, queues, colours=colours)
 
 
-def _feeds(snapshot: Snapshot, *, colours: bool) -> Iterator[str]:
-    """Yield how many feeds there are, and those that something is wrong with."""
-    wrong = [facts for facts in snapshot.feeds if facts.complaint]
-    counts = Counter(facts.complaint for facts in wrong)
-    words = "".join(f", {count:,} {complaint}" for complaint, count in sorted(counts.items()))
-    yield f"{len(snapshot.feeds):,} feeds{words}; `run/aggregator feeds list` shows each"
-    for facts in wrong[:_FEEDS_SHOWN]:
-        yield screen.paint(f"  {facts.feed.name}: {complaint_of(facts)}", "red", colours=colours)
-    if len(wrong) > _FEEDS_SHOWN:
-        yield f"  and {len(wrong) - _FEEDS_SHOWN:,} more"
-
-
-def _row(snapshot: Snapshot, section: Section, process: Process) -> list[str | Painted]:
+def _row(snapshot: Snapshot, section: SectionState, process: Process) -> list[str | Painted]:
     first = process is section.processes[0]
     worker = process.worker
     return [
@@ -144,7 +126,7 @@ def _row_elsewhere(snapshot: Snapshot, worker: WorkerFacts) -> list[str | Painte
     return [worker.name, "", "elsewhere", str(worker.pid), up, _worker(worker), "", "", rss, remark]
 
 
-def _supervised(section: Section, process: Process) -> Painted:
+def _supervised(section: SectionState, process: Process) -> Painted:
     if process.supervised is None:
         return Painted("disabled" if not section.enabled else screen.NOTHING, "grey")
     state = process.supervised.state
@@ -178,63 +160,3 @@ def _facts_of(snapshot: Snapshot, worker: WorkerFacts) -> str:
     if outage and any(outage.reason in note for note in notes):
         reason = ""  # a note that says it too says more
     return "; ".join(part for part in (reason, *notes) if part)
-
-
-def _queues(snapshot: Snapshot) -> list[dict[str, Any]]:
-    keys = Keys(snapshot.config.redis.namespace)
-    return [queue_facts(snapshot.config, keys, account) for account in snapshot.accounts if not account.is_source]
-
-
-def as_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Return everything for programs."""
-    config = snapshot.config
-    return {
-        "version": __version__,
-        "at": round(time.time(), 3),
-        "node": config.node,
-        "root": str(config.root),
-        "supervisord": {"answers": not snapshot.supervisor_error, "error": snapshot.supervisor_error or None},
-        "redis": {
-            "url": mask(config.redis.url),
-            "answers": not snapshot.redis_error,
-            "error": snapshot.redis_error or None,
-            "warnings": list(snapshot.redis_warnings),
-        },
-        "sections": [_section_json(section) for section in snapshot.sections],
-        "elsewhere": [_worker_json(worker) for worker in snapshot.elsewhere],
-        "queues": _queues(snapshot),
-        "feeds": [as_feed_json(facts) for facts in snapshot.feeds],
-    }
-
-
-def _section_json(section: Section) -> dict[str, Any]:
-    program = section.program
-    return {
-        "section": program.section,
-        "kind": program.kind,
-        "stage": program.stage_name,
-        "enabled": section.enabled,
-        "listens": program.listens,
-        "feeds": list(program.feeds),
-        "rate": section.rate,
-        "last_success_age_s": section.success_age_s,
-        "retried": sum(account.retried for account in section.accounts),
-        "busy_s": sum(account.busy_s for account in section.accounts),
-        "counts": {name: number for account in section.accounts for name, number in account.counts.items()},
-        "processes": [
-            {
-                "name": process.name,
-                "state": process.supervised.state if process.supervised else None,
-                "description": process.supervised.description if process.supervised else None,
-                "pid": process.pid or None,
-                "up_s": process.up_s,
-                "rss_kb": process.rss_kb or None,
-                "worker": _worker_json(process.worker) if process.worker else None,
-            }
-            for process in section.processes
-        ],
-    }
-
-
-def _worker_json(worker: WorkerFacts) -> dict[str, Any]:
-    return {**msgspec.to_builtins(worker), "alive": worker.alive}

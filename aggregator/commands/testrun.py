@@ -11,15 +11,16 @@ from typing import Any
 
 from aggregator.commands import oneshot_bundles, screen
 from aggregator.commands.foreground import Foreground
-from aggregator.commands.invocation import Failed, Invocation, redis_of
+from aggregator.commands.invocation import Failed, Invocation
 from aggregator.commands.oneshot import work_until
 from aggregator.commands.screen import Column, Painted
-from aggregator.config.loading import Config
+from aggregator.config.configuration import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, Unavailable
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered
-from aggregator.feeds.query.overview import FeedFacts, look
+from aggregator.feeds.query.feedfacts import FeedFacts, look
+from aggregator.monitor.opening import redis_of
 from aggregator.runtime.contract import Cursor, Outcome, Send
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
@@ -34,7 +35,7 @@ def add_testrun(parser: argparse.ArgumentParser) -> None:
 
 def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.config()
-    feeds = config.feeds
+    feeds = config.table("feed").all()
     if not feeds:
         raise Failed("no feeds; a section [feed_NAME] makes one")
     _refuse_beside_workers(invocation, config)

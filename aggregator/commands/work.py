@@ -12,7 +12,7 @@ from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
 
 if TYPE_CHECKING:
     from aggregator.config.builds import Build, Builds
-    from aggregator.config.loading import Config
+    from aggregator.config.configuration import Config
 
 
 def add_work(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +64,7 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         node=config.node,
         root=config.root,
         config_parser=config.parser,
-        # of the latest build each time it is asked for
-        feeds=lambda: _latest(config, builds, section).feed_table(),
-        store_settings=config.store,
+        table=lambda kind: _tables(config, builds, section, kind).table(kind),
         shares_redis=config.shares_redis,
         instance_id=facts.id if facts else "",
         machine=machine_id(),
@@ -102,11 +100,12 @@ def _build_for(invocation: Invocation, builds: Builds, section: str) -> Build:
     return build
 
 
-def _latest(config: Config, builds: Builds, section: str) -> Config:
-    """Return the configuration of the current build, which may know more feeds than the one a worker runs."""
+def _tables(config: Config, builds: Builds, section: str, kind: str) -> Config:
+    """Return the configuration whose table a worker reads: its own; the current build's where entries come and go."""
     from aggregator.config.loading import load
+    from aggregator.config.tables import reader_of
 
-    current = builds.current()
+    current = builds.current() if reader_of(kind).live else None
     if current is None or current == config.build or section not in current.facts.programs:
         return config
     return load(current.file, config.root, only=section, build=current)

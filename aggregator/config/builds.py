@@ -1,6 +1,6 @@
 """What was built: whole, numbered copies of the configuration. Workers read these, and never the file being edited.
 
-    run/built/7/loglines.cfg   the text, byte for byte; feeds, if the configuration names a feeds_file
+    run/built/7/loglines.cfg   the text, byte for byte; beside it copies of the files of tables that it names
     run/built/7/build.json     what it is, and the digest of each program
     run/built/current          the number of the build that counts
 
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from aggregator import registry
 from aggregator.config.instance import Instance, read_line
 from aggregator.files.durable import sync_folder, write_part
 
@@ -27,7 +28,7 @@ KEPT = 10
 """So many of the latest builds are kept, and those that program files name."""
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a build."""
 
     number: int
@@ -46,14 +47,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The section that reads each queue; names as in Redis."""
     belongings: dict[str, tuple[str, ...]] = {}
     """What the cursors of each section are about, of those that have any (`Stage.belongings`)."""
-    feeds: tuple[str, ...] = ()
+    entries: dict[str, tuple[str, ...]] = {}
+    """The entries of each table whose entries come and go (`TableReader.live`)."""
 
 
 class Build(NamedTuple):
     """One build, and where it lies."""
 
     folder: Path
-    facts: Facts
+    facts: BuildFacts
 
     @property
     def file(self) -> Path:
@@ -65,21 +67,23 @@ class Build(NamedTuple):
         """The copy of the configuration."""
         return self.folder / "loglines.cfg"
 
-    @property
-    def feeds_file(self) -> Path:
-        """The copy of the feeds file."""
-        return self.folder / "feeds"
-
     def is_whole(self) -> bool:
         """False when a copy was changed or lost since it was made."""
-        return digest_of(self.facts.version, self.facts.file, _bytes(self.text), _bytes(self.feeds_file)) == (
-            self.facts.digest
-        )
+        found = {name: _bytes(self.folder / name) for name in _COPIES}
+        copies = {name: content for name, content in found.items() if content is not None}
+        return digest_of(self.facts.version, self.facts.file, _bytes(self.text), copies) == self.facts.digest
 
 
-def digest_of(version: str, file: str, text: bytes | None, feeds: bytes | None) -> str:
-    """Return the digest of a build with these texts; `file` is where they came from, as ``%(here)s`` depends on it."""
-    return hashlib.sha256(repr((version, file, text, feeds)).encode()).hexdigest()[:16]
+_COPIES = tuple(kind.file.copy for kind in registry.TABLES.values() if kind.file)
+"""The names that the copies of tables' files have in a build."""
+
+
+def digest_of(version: str, file: str, text: bytes | None, copies: Mapping[str, bytes]) -> str:
+    """Return the digest of a build with these texts; `file` is where they came from, as ``%(here)s`` depends on it.
+
+    A build without copies has the digest that it always had, however many tables may have a file by now.
+    """
+    return hashlib.sha256(repr((version, file, text, *(copies.values() or [None]))).encode()).hexdigest()[:16]
 
 
 class Builds:
@@ -112,8 +116,10 @@ class Builds:
         """Return a number that no build had yet."""
         return 1 + max(self.numbers(), default=0)
 
-    def write(self, facts: Facts, text: bytes, feeds: bytes | None, like: os.stat_result) -> Build:
+    def write(self, facts: BuildFacts, text: bytes, copies: Mapping[str, bytes], like: os.stat_result) -> Build:
         """Make a build durable; it counts once the pointer names it. Who may read the file itself may read the copy.
+
+        `copies` are the contents of the files of tables, by the names of their copies.
 
         Raises OSError, having left nothing.
         """
@@ -122,8 +128,8 @@ class Builds:
         part.mkdir(mode=0o711)
         try:
             write_part(part / "loglines.cfg", text, like.st_mode & 0o777, like)
-            if feeds is not None:
-                write_part(part / "feeds", feeds, like.st_mode & 0o777, like)
+            for name, content in copies.items():
+                write_part(part / name, content, like.st_mode & 0o777, like)
             # order: the texts, then what says that they are whole, then the name
             write_part(part / "build.json", msgspec.json.format(msgspec.json.encode(facts)) + b"\n", 0o644)
             sync_folder(part)
@@ -160,7 +166,7 @@ class Builds:
         if facts is None:
             return None
         try:
-            return Build(folder, msgspec.json.decode(facts, type=Facts))
+            return Build(folder, msgspec.json.decode(facts, type=BuildFacts))
         except msgspec.DecodeError:
             return None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+from aggregator import registry
 from aggregator.config import pirus2
+from aggregator.config.hints import meant, unknown
 from aggregator.config.ini import Document, Problem
 from aggregator.config.instance import Instance
 from aggregator.config.programs import OWN_REDIS, PREFIXES, Program
 from aggregator.config.sections import CORE, SupervisorSettings
-from aggregator.config.settings import meant, unknown
-from aggregator.config.tables import PREFIXES as TABLE_PREFIXES
 
 
 def check_supervisor(document: Document, supervisor: SupervisorSettings) -> None:
@@ -50,7 +50,7 @@ def check_sections(
 ) -> None:
     """Look for sections that are nobody's; `plugins` has the options that each module may have, where it says so."""
     for section in texts:
-        if section in CORE or section.startswith((*PREFIXES, *TABLE_PREFIXES, "redis_")):
+        if section in CORE or section.startswith((*PREFIXES, *registry.TABLE_PREFIXES, "redis_")):
             continue
         if section in pirus2.IGNORED_SECTIONS:
             document.warn(section, None, pirus2.IGNORED_SECTIONS[section])
@@ -67,7 +67,7 @@ def check_sections(
 
 def _unknown_section(section: str, plugins: list[str]) -> str:
     names = [*CORE, *plugins]
-    prefixes = (*PREFIXES, *TABLE_PREFIXES)
+    prefixes = (*PREFIXES, *registry.TABLE_PREFIXES)
     head, underscore, tail = section.partition("_")
     near = difflib.get_close_matches(head, [prefix[:-1] for prefix in prefixes], n=1)
     hint = f"; did you mean {near[0]}_{tail}?" if near and underscore else meant(section, names)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from aggregator.config.hints import meant
 from aggregator.config.ini import Document
 from aggregator.config.programs import Program
-from aggregator.config.settings import meant
 
 REDIS_PRIORITY = 1
 PROCESS_PRIORITY = 10

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 
 
 class Problem(NamedTuple):
@@ -121,7 +121,7 @@ def read(file: Path) -> Document:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         document.faults.append(Problem(1, None, None, "bad encoding (found UTF-16); save the file as UTF-8"))
         return document
-    reader = _Reader(document)
+    reader = _LineReader(document)
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         reader.line(number, line)
     reader.end_value()
@@ -134,7 +134,7 @@ def _beginning(text: str) -> str:
     return f"{shown!r}{'' if shown == text else '…'}"
 
 
-class _Reader:
+class _LineReader:
     """Go through the lines of a file and fill a document."""
 
     def __init__(self, document: Document) -> None:

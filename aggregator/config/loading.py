@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from configparser import ConfigParser, RawConfigParser
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
-from urllib.parse import quote
 
-import msgspec
-
+from aggregator import registry
 from aggregator.config import (
     crosschecks,
     exposure,
@@ -23,118 +19,19 @@ from aggregator.config import (
     ownership,
     pirus2,
     placeholders,
-    redisurl,
     standins,
 )
 from aggregator.config.builds import Build
+from aggregator.config.configuration import Config, local_name, parser_of
+from aggregator.config.coresections import read_core, read_redis
+from aggregator.config.hints import meant
 from aggregator.config.instance import Instance, host_node, read_line, shown
-from aggregator.config.programs import OWN_REDIS, PREFIXES, Program, Reader, is_own_redis, stage_name
+from aggregator.config.programreading import ProgramReader
+from aggregator.config.programs import OWN_REDIS, PREFIXES, Program, is_own_redis, stage_name
 from aggregator.config.sections import CORE, AggregatorSettings, RedisSettings, SupervisorSettings
-from aggregator.config.settings import (
-    DEFAULT_MAXDEPTH,
-    Option,
-    Settings,
-    meant,
-    options_of,
-    parse_option,
-    parse_settings,
-    unknown,
-)
-from aggregator.config.tables import PREFIXES as TABLE_PREFIXES
-from aggregator.config.tables import FeedTable, Tables, render
+from aggregator.config.settings import DEFAULT_MAXDEPTH
+from aggregator.config.tables import Tables, render
 from aggregator.errors import ConfigError
-
-__all__ = ["Config", "Program", "load"]
-
-Texts = Mapping[str, Mapping[str, str]]
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration without faults."""
-
-    root: Path
-    file: Path
-    node: str
-    redis: RedisSettings
-    supervisor: SupervisorSettings
-    aggregator: AggregatorSettings
-    programs: dict[str, Program]
-    """By section, in the order of the file; the one asked for alone when `load` was told `only`."""
-    warnings: tuple[str, ...]
-    doubts: tuple[str, ...]
-    """Why nothing of it may be executed. Commands that only look tell them; others have refused it for them."""
-    raw: Texts
-    """The options of every section as they stand in the file."""
-    texts: Texts
-    """The same with ``%(ENV_NAME)s`` and ``%(here)s`` filled in."""
-    limits: Mapping[str, int]
-    tables: Tables
-    source: bytes
-    """The file, byte for byte."""
-    build: Build | None = None
-    """The build it was read from; None when it is the file itself, as it is being edited."""
-
-    def feed_table(self) -> FeedTable:
-        """Return the feeds of the sections and of feeds_file as they are now, and what is wrong with others."""
-        return self.tables.feed_table()
-
-    @property
-    def shares_redis(self) -> bool:
-        """False when Redis is the instance's own."""
-        return not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""}))
-
-    @property
-    def feeds(self) -> Mapping[str, Any]:
-        """All feeds by name (`aggregator.feeds.settings.table.Feed`). Raises ConfigError when one has a fault."""
-        table = self.feed_table()
-        if table.faults:
-            raise ConfigError(*table.faults)
-        return table.feeds
-
-    @property
-    def stores(self) -> Mapping[str, Any]:
-        """The stores by name, of type `aggregator.stores.settings.StoreSettings`. Raises ConfigError."""
-        stores, faults = self.tables.read_stores()
-        if faults:
-            raise ConfigError(*render(faults, self.file))
-        return stores
-
-    def store(self, name: str) -> Any:
-        """Return the settings of the section `[store_NAME]`. Raises ConfigError when it is missing or wrong."""
-        stores, faults = self.tables.read_stores()
-        ours = [fault for fault in faults if fault.section == f"store_{name}"]
-        if ours:
-            raise ConfigError(*render(ours, self.file))
-        if name not in stores:
-            raise ConfigError(f"{self.file.name}: no section [store_{name}]{meant(name, list(stores))}")
-        return stores[name]
-
-    @property
-    def instance(self) -> Instance:
-        """The paths of this instance."""
-        return Instance(self.root)
-
-    @property
-    def consumers(self) -> dict[str, str]:
-        """For each queue the section that reads it."""
-        return graph.consumers(self.programs)
-
-    @property
-    def producers(self) -> dict[str, tuple[str, ...]]:
-        """For each queue the sections that send to it."""
-        return graph.producers(self.programs)
-
-    def depth_limit(self, queue: str) -> int | None:
-        """Return how many messages may wait in a queue; None when nobody here reads it."""
-        return self.limits.get(_local(queue, self.node))
-
-    def depth_limits(self, program: Program) -> dict[str, int]:
-        """Return the depth limit of each queue that a program sends to and that has one."""
-        return {queue: limit for queue in program.feeds if (limit := self.depth_limit(queue)) is not None}
-
-    def parser(self) -> RawConfigParser:
-        """Return all of the file for a plugin, every value filled in."""
-        return _parser(self.texts)
 
 
 def load(
@@ -162,9 +59,6 @@ def load(
 def redis_of_build(build: Build, root: Path) -> RedisSettings:
     """Return where the Redis of a build is; its programs are not looked at. Raises ConfigError."""
     return _Loader(build.file, root, OWN_REDIS, True, False, build).load_redis()
-
-
-_S = TypeVar("_S", bound=Settings)
 
 
 class _Loader:
@@ -195,11 +89,11 @@ class _Loader:
         if self.document.faults and not self.raw:
             self._refuse()
         self._expand()
-        supervisor = self._core("supervisor", SupervisorSettings) or SupervisorSettings()
-        redis = self._redis()
-        aggregator = self._core("aggregator", AggregatorSettings) or AggregatorSettings()
+        supervisor = read_core(self.document, self.texts, "supervisor", SupervisorSettings) or SupervisorSettings()
+        redis = read_redis(self.document, self.texts, self.instance)
+        aggregator = read_core(self.document, self.texts, "aggregator", AggregatorSettings) or AggregatorSettings()
         self._look_at_owners(aggregator)
-        reader = Reader(self.document, self.root, _parser(self.texts), self._standing_in())
+        reader = ProgramReader(self.document, self.root, parser_of(self.texts), self._standing_in())
         programs = self._programs(reader)
         shared = Tables(
             self.document,
@@ -207,24 +101,13 @@ class _Loader:
             self.texts,
             self.file,
             self.root,
-            aggregator.feeds_file,
+            self._table_files(aggregator),
             self.environ,
             self.imports,
             self.build,
         )
         if self.only is None:
-            self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
-            crosschecks.check_supervisor(self.document, supervisor)
-            crosschecks.check_root(self.document, self.instance)
-            crosschecks.check_users(self.document, programs)
-            if not reader.unsure:
-                crosschecks.check_sections(self.document, self.texts, reader.plugins)
-            graph.check(programs, self.document)
-            if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
-                graph.check_messages(programs, self.document)
-                graph.check_shared(programs, self.document)
-            outputs.check(programs, self.document, self.root)
-            exposure.check(self.document, self.raw, self.build.text if self.build else self.file)
+            self._check_together(supervisor, reader, programs, shared)
         self._refuse()
         node = aggregator.node or self._known_node() or host_node()
         return Config(
@@ -239,15 +122,32 @@ class _Loader:
             doubts=tuple(self.doubts),
             raw=MappingProxyType(self.raw),
             texts=MappingProxyType(self.texts),
-            limits={_local(queue, node): limit for queue, limit in self._limits()},
+            limits={local_name(queue, node): limit for queue, limit in self._limits()},
             tables=shared,
             source=self.document.source,
             build=self.build,
         )
 
+    def _check_together(
+        self, supervisor: SupervisorSettings, reader: ProgramReader, programs: Mapping[str, Program], shared: Tables
+    ) -> None:
+        """Look for what only shows when sections are read together."""
+        self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
+        crosschecks.check_supervisor(self.document, supervisor)
+        crosschecks.check_root(self.document, self.instance)
+        crosschecks.check_users(self.document, programs)
+        if not reader.unsure:
+            crosschecks.check_sections(self.document, self.texts, reader.plugins)
+        graph.check(programs, self.document)
+        if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
+            graph.check_messages(programs, self.document)
+            graph.check_shared(programs, self.document)
+        outputs.check(programs, self.document, self.root)
+        exposure.check(self.document, self.raw, self.build.text if self.build else self.file)
+
     def load_redis(self) -> RedisSettings:
         self._expand()
-        redis = self._redis()
+        redis = read_redis(self.document, self.texts, self.instance)
         self._refuse()
         return redis
 
@@ -258,8 +158,13 @@ class _Loader:
 
     def _look_at_owners(self, aggregator: AggregatorSettings) -> None:
         """Refuse what somebody else could have us execute, before any of it is imported."""
-        feeds_file = self.root / aggregator.feeds_file if aggregator.feeds_file is not None else None
-        for doubt in ownership.doubts(self.root, self.file, feeds_file, executing=self.imports):
+        kinds = registry.TABLES
+        powers = {
+            self.root / path: file.power
+            for kind, path in self._table_files(aggregator).items()
+            if (file := kinds[kind].file)
+        }
+        for doubt in ownership.doubts(self.root, self.file, powers, executing=self.imports):
             if not doubt.refused:
                 self.document.warnings.append(ini.Problem(0, None, None, doubt.text))
             elif self.imports:
@@ -268,6 +173,11 @@ class _Loader:
                 self.doubts.append(doubt.text)
         if self.imports and any(fault.section is None for fault in self.document.faults):
             self._refuse()
+
+    def _table_files(self, aggregator: AggregatorSettings) -> dict[str, str]:
+        """Return the path of each table's file of further entries, of those that have one."""
+        found = {name: getattr(aggregator, kind.file.option) for name, kind in registry.TABLES.items() if kind.file}
+        return {name: path for name, path in found.items() if path is not None}
 
     def _standing_in(self) -> Mapping[str, standins.Noted] | None:
         return None if self.imports else standins.read_notes(self.instance.stages)
@@ -287,7 +197,7 @@ class _Loader:
         """Refuse a file of another program in one line, in place of one for each of its own."""
         known = (*CORE, *pirus2.IGNORED_SECTIONS)
         if self.document.begins_with_section or any(
-            section in known or section.startswith((*PREFIXES, *TABLE_PREFIXES)) for section in self.raw
+            section in known or section.startswith((*PREFIXES, *registry.TABLE_PREFIXES)) for section in self.raw
         ):
             return
         raise ConfigError(f"{shown(self.file)}: {foreign.advice(self.file, self.file.read_bytes())}")
@@ -307,39 +217,7 @@ class _Loader:
                 if missing and not self.reading:
                     self.document.fault(section, option, f"missing environment variable {', '.join(missing)}")
 
-    def _core(self, section: str, settings: type[_S]) -> _S | None:
-        texts = self.texts.get(section, {})
-        parsed, faults = parse_settings(settings, texts)
-        options = {option.name: option for option in options_of(settings)}
-        for fault in faults:
-            words = fault.text
-            if fault.option == "url":
-                words = _masked_fault(options["url"], texts["url"])
-            self.document.fault(section, fault.option, words)
-        for option in texts:
-            if option not in options:
-                self.document.fault(section, option, unknown(option, tuple(options)))
-        return parsed
-
-    def _redis(self) -> RedisSettings:
-        texts = self.texts.get("redis", {})
-        settings = self._core("redis", RedisSettings) or RedisSettings()
-        apart = [option for option in ("host", "port", "db", "password") if option in texts]
-        if is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
-            for option in (*apart, *(["url"] if "url" in texts else [])):
-                advice = "take this out, or take out [process_redis]"
-                self.document.fault("redis", option, f"[process_redis] runs a Redis of its own; {advice}")
-            return msgspec.structs.replace(settings, url=f"unix://{quote(str(self.instance.redis_socket))}")
-        if settings.url:
-            for option in apart:
-                self.document.fault("redis", option, "stands beside url, which says it already; give one of the two")
-            return settings
-        if "redis" not in self.texts and OWN_REDIS not in self.texts:
-            advice = "say where Redis is (url = redis://HOST), or add an empty section [process_redis] to run one here"
-            self.document.fault("redis", None, f"missing section; {advice}")
-        return msgspec.structs.replace(settings, url=_redis_url(settings))
-
-    def _programs(self, reader: Reader) -> dict[str, Program]:
+    def _programs(self, reader: ProgramReader) -> dict[str, Program]:
         if self.only is None:
             sections = [section for section in self.texts if section.startswith(PREFIXES)]
         else:
@@ -367,30 +245,3 @@ class _Loader:
                 limit = texts.get("maxdepth", "")
                 found.append((texts["listento"].strip(), int(limit) if limit.isdecimal() else DEFAULT_MAXDEPTH))
         return found
-
-
-def _parser(texts: Texts) -> RawConfigParser:
-    # what plugins of PIRUS2 were given; values are filled in already
-    parser = ConfigParser(default_section="", interpolation=None)
-    parser.read_dict(texts)
-    return parser
-
-
-def _local(queue: str, node: str) -> str:
-    """Return one form for a queue of this machine, written @node or with the node's name."""
-    return f"{queue.removesuffix('@node')}@{node}" if queue.endswith("@node") else queue
-
-
-def _redis_url(settings: RedisSettings) -> str:
-    host = settings.host or "127.0.0.1"
-    secret = f":{quote(settings.password, safe='')}@" if settings.password else ""
-    return f"redis://{secret}{f'[{host}]' if ':' in host else host}:{settings.port}/{settings.db}"
-
-
-def _masked_fault(option: Option, text: str) -> str:
-    """Return the words for a bad address of Redis, without the password in it."""
-    try:
-        parse_option(option, redisurl.mask(text))
-    except ValueError as error:
-        return str(error)
-    return f"bad {option.kind.name}; allowed: {option.kind.allowed}"

@@ -13,9 +13,10 @@ from glob import has_magic
 from pathlib import Path
 
 from aggregator.config import graph
+from aggregator.config.hints import shorten
 from aggregator.config.ini import Document
 from aggregator.config.programs import Program
-from aggregator.config.settings import parse_words, shorten
+from aggregator.config.settings import parse_words
 
 Programs = Mapping[str, Program]
 

@@ -11,7 +11,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +29,10 @@ class Doubt(NamedTuple):
     text: str
 
 
-def doubts(root: Path, file: Path, feeds_file: Path | None, *, executing: bool) -> list[Doubt]:
+def doubts(root: Path, file: Path, files: Mapping[Path, str], *, executing: bool) -> list[Doubt]:
     """Look at an instance's folder, at what is executed in it, and at its configuration.
+
+    `files` are further files that the configuration names, each with what somebody could do who writes to it.
 
     To whoever executes, the folder's owner is a stranger unless it is he himself or root; to whoever looks, he is not.
     """
@@ -47,11 +49,10 @@ def doubts(root: Path, file: Path, feeds_file: Path | None, *, executing: bool) 
     for path in _built(root / "run/built"):
         # what is merely unusual of them is so of the files they were copied from
         found += [each for each in _doubts_of(path, trusted | {owner}, "what stands in it is executed") if each.refused]
-    if feeds_file is not None:
-        reason = "it says what is downloaded, and who is sent its headers"
-        for doubt in _doubts_of(feeds_file, trusted | {owner}, reason):
+    for path, power in files.items():
+        for doubt in _doubts_of(path, trusted | {owner}, power):
             # another user's program may well write it
-            found.append(doubt if _is_open(feeds_file) else doubt._replace(refused=False))
+            found.append(doubt if _is_open(path) else doubt._replace(refused=False))
     return found
 
 

@@ -24,7 +24,7 @@ _OPTIONS = {
 }
 
 
-class Place(NamedTuple):
+class RedisAddress(NamedTuple):
     """A parsed URL; `service` is Sentinel's name of the master, `sentinel_options` its own login."""
 
     scheme: str
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     sentinel_options: dict[str, str]
 
 
-def parse(url: str) -> Place:
+def parse(url: str) -> RedisAddress:
     """Split a URL; ValueError says what is wrong with it."""
     split = urlsplit(url)
     if split.scheme not in _OPTIONS:
@@ -64,7 +64,7 @@ def parse(url: str) -> Place:
     hosts = [_host(text, default_port) for text in hosts_text.split(",")] if hosts_text else []
     if split.scheme in ("redis", "rediss") and len(hosts) > 1:
         raise ValueError("more than one host")
-    return Place(split.scheme, hosts, options, service, sentinel_options)
+    return RedisAddress(split.scheme, hosts, options, service, sentinel_options)
 
 
 def mask(url: str) -> str:

@@ -14,7 +14,7 @@ from aggregator.config.settings import (
     FilePath,
     Flag,
     Integer,
-    Kind,
+    OptionType,
     SafeName,
     Settings,
     Size,
@@ -100,14 +100,16 @@ def _parse_logfile(text: str) -> str:
     return text.strip()
 
 
-ListenAddress = Annotated[Address, Kind("address", _parse_address, "HOST:PORT, such as 127.0.0.1:9001")]
-RedisUrl = Annotated[str, Kind("address", _parse_redis_url, " or ".join(redisurl.FORMS))]
-Host = Annotated[str, Kind("host", _parse_host, "a name or an address, without a port")]
-AutoRestart = Annotated[str, Kind("word", _parse_autorestart, "yes, no or unexpected")]
-ExitCodes = Annotated[tuple[int, ...], Kind("exit codes", _parse_exit_codes, "numbers from 0 to 255 such as 0, 2")]
-Environment = Annotated[str, Kind("environment", _parse_environment, 'NAME="VALUE",OTHER="VALUE"')]
-LogPath = Annotated[str, Kind("path", _parse_logfile, "a path; a relative one starts at the instance's folder")]
-Login = Annotated[str, Kind("name", _parse_login, "a word without white space and colons")]
+ListenAddress = Annotated[Address, OptionType("address", _parse_address, "HOST:PORT, such as 127.0.0.1:9001")]
+RedisUrl = Annotated[str, OptionType("address", _parse_redis_url, " or ".join(redisurl.FORMS))]
+Host = Annotated[str, OptionType("host", _parse_host, "a name or an address, without a port")]
+AutoRestart = Annotated[str, OptionType("word", _parse_autorestart, "yes, no or unexpected")]
+ExitCodes = Annotated[
+    tuple[int, ...], OptionType("exit codes", _parse_exit_codes, "numbers from 0 to 255 such as 0, 2")
+]
+Environment = Annotated[str, OptionType("environment", _parse_environment, 'NAME="VALUE",OTHER="VALUE"')]
+LogPath = Annotated[str, OptionType("path", _parse_logfile, "a path; a relative one starts at the instance's folder")]
+Login = Annotated[str, OptionType("name", _parse_login, "a word without white space and colons")]
 Signal = Annotated[str, choice("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")]
 
 

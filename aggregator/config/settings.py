@@ -1,4 +1,4 @@
-"""Option types, and how a section of strings becomes frozen settings.
+"""Option types, and the settings that are declared with them.
 
 A stage declares each option once, as a field of its `Settings`:
 
@@ -6,26 +6,23 @@ A stage declares each option once, as a field of its `Settings`:
     timeout: Annotated[Duration, Doc("how long to wait for an answer"), Bounds(ge=0.1)] = 60.0
 
 The type gives the parser and the words for what is allowed, `Doc` the documentation, `Bounds` the limits, the
-default the default. `parse_settings` reads a whole section and reports every fault in it at once; the caller adds
-file and line.
+default the default. `config/parsing.py` reads a section by such a declaration.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
 import math
 import re
 import string
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 from unicodedata import category
 from urllib.parse import urlsplit
 
 import msgspec
 
 
-class Kind(NamedTuple):
+class OptionType(NamedTuple):
     """An option type: a short name, a parser that raises ValueError, and the words for what it allows."""
 
     name: str
@@ -46,18 +43,11 @@ class Bounds(NamedTuple):
     le: float | None = None
 
 
-class Fault(NamedTuple):
-    """One thing wrong with one option (or, with `option` None, with the section)."""
-
-    option: str | None
-    text: str
-
-
 class Option(NamedTuple):
     """What is known of one option: everything the checker and the reference page need."""
 
     name: str
-    kind: Kind
+    kind: OptionType
     doc: str
     bounds: Bounds
     default: Any
@@ -193,27 +183,29 @@ def _parse_template(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Kind("text", _parse_text, "any text")]
-Flag = Annotated[bool, Kind("flag", parse_flag, "yes or no")]
-Integer = Annotated[int, Kind("number", lambda text: int(text), "a whole number")]
-Number = Annotated[float, Kind("number", _parse_number, "a number")]
-Duration = Annotated[float, Kind("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
-Size = Annotated[int, Kind("size", parse_size, "a size such as 500, 64KB or 50MB")]
-ListenQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
-TargetQueue = Annotated[str, Kind("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
+Text = Annotated[str, OptionType("text", _parse_text, "any text")]
+Flag = Annotated[bool, OptionType("flag", parse_flag, "yes or no")]
+Integer = Annotated[int, OptionType("number", lambda text: int(text), "a whole number")]
+Number = Annotated[float, OptionType("number", _parse_number, "a number")]
+Duration = Annotated[float, OptionType("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
+Size = Annotated[int, OptionType("size", parse_size, "a size such as 500, 64KB or 50MB")]
+ListenQueue = Annotated[str, OptionType("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
+TargetQueue = Annotated[str, OptionType("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
 TargetQueues = Annotated[
-    tuple[str, ...], Kind("queues", parse_queues, "queue names with commas between them, each of them once")
+    tuple[str, ...], OptionType("queues", parse_queues, "queue names with commas between them, each of them once")
 ]
-FilePath = Annotated[str, Kind("path", _parse_text, "a path; a relative one starts at the instance's folder")]
-StatusCodes = Annotated[frozenset[int], Kind("HTTP codes", _parse_codes, "HTTP status codes such as 200, 204")]
-FileMode = Annotated[int, Kind("mode", _parse_mode, "an octal file mode such as 0640")]
-WebUrl = Annotated[str, Kind("URL", _parse_web_url, "an address that starts with http:// or https://")]
-SafeName = Annotated[str, Kind("name", _parse_name, "letters, digits, _ . - (at most 80)")]
-Module = Annotated[str, Kind("module", _parse_module, "a Python module such as plugins.accesslog")]
-Template = Annotated[str, Kind("template", _parse_template, "one line of text with {field} in it, and no other braces")]
+FilePath = Annotated[str, OptionType("path", _parse_text, "a path; a relative one starts at the instance's folder")]
+StatusCodes = Annotated[frozenset[int], OptionType("HTTP codes", _parse_codes, "HTTP status codes such as 200, 204")]
+FileMode = Annotated[int, OptionType("mode", _parse_mode, "an octal file mode such as 0640")]
+WebUrl = Annotated[str, OptionType("URL", _parse_web_url, "an address that starts with http:// or https://")]
+SafeName = Annotated[str, OptionType("name", _parse_name, "letters, digits, _ . - (at most 80)")]
+Module = Annotated[str, OptionType("module", _parse_module, "a Python module such as plugins.accesslog")]
+Template = Annotated[
+    str, OptionType("template", _parse_template, "one line of text with {field} in it, and no other braces")
+]
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> OptionType:
     """Return the option type that allows exactly these words."""
 
     def parse(text: str) -> str:
@@ -221,96 +213,8 @@ def choice(*words: str) -> Kind:
             raise ValueError
         return text.strip()
 
-    return Kind("choice", parse, " or ".join(words))
+    return OptionType("choice", parse, " or ".join(words))
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all settings: one field an option."""
-
-
-_S = TypeVar("_S", bound=Settings)
-
-
-def options_of(settings_class: type[Settings]) -> tuple[Option, ...]:
-    """Return the options that a settings class declares, in the order of declaration."""
-    return tuple(_fields_of(settings_class).values())
-
-
-@functools.cache
-def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
-    """Return the options by the names of their fields. Kept: 10,000 feeds are read by one class."""
-    found = {}
-    for field in msgspec.structs.fields(settings_class):
-        notes = _notes_of(field.type)
-        kind = next(note for note in reversed(notes) if isinstance(note, Kind))
-        doc = next((note.text for note in notes if isinstance(note, Doc)), "")
-        bounds = next((note for note in notes if isinstance(note, Bounds)), Bounds())
-        found[field.name] = Option(field.name.rstrip("_"), kind, doc, bounds, field.default)
-    return found
-
-
-def _notes_of(annotation: Any) -> tuple[Any, ...]:
-    """Find the notes of `Annotated[...]`, with a `| None` inside or behind it."""
-    own = tuple(getattr(annotation, "__metadata__", ()))
-    inner = annotation.__origin__ if own else annotation
-    return (*(note for part in get_args(inner) for note in getattr(part, "__metadata__", ())), *own)
-
-
-def parse_option(option: Option, text: str) -> Any:
-    """Return the value of one option.
-
-    Raises ValueError with the words for the user: what was found and what is allowed.
-    """
-    try:
-        value = option.kind.parse(text)
-    except ValueError as error:
-        told = f"{error}; " if str(error) and option.kind.name not in ("number", "HTTP codes", "mode") else ""
-        raise ValueError(
-            f"{told}bad {option.kind.name} (found {shorten(text)}); allowed: {option.kind.allowed}"
-        ) from error
-    low, high = option.bounds
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"out of bounds (found {shorten(text)}); allowed: {_limits(low, high)}")
-    return value
-
-
-def _limits(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
-    return f"{low:g} or more" if low is not None else f"{high:g} or less"
-
-
-def parse_settings(settings_class: type[_S], texts: Mapping[str, str]) -> tuple[_S | None, list[Fault]]:
-    """Read the options a settings class declares out of a section's texts; others are left alone.
-
-    Returns the settings and no faults, or None and every fault.
-    """
-    values: dict[str, Any] = {}
-    faults: list[Fault] = []
-    for field, option in _fields_of(settings_class).items():
-        if option.name in texts:
-            try:
-                values[field] = parse_option(option, texts[option.name])
-            except ValueError as error:
-                faults.append(Fault(option.name, str(error)))
-        elif option.required:
-            faults.append(Fault(option.name, f"missing; {option.doc}; allowed: {option.kind.allowed}"))
-    return (None if faults else settings_class(**values)), faults
-
-
-def unknown(option: str, known: tuple[str, ...]) -> str:
-    """Return the words for an option nobody declared: the one that was probably meant, or all there are."""
-    hint = meant(option, list(known))
-    return f"unknown option{hint}" if hint else f"unknown option; allowed: {', '.join(sorted(known))}"
-
-
-def meant(word: str, known: list[str], cutoff: float = 0.6) -> str:
-    """Return `; did you mean X?` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """Return a value as it is shown in an error: quoted, one line, not too long."""
-    shown = repr(text)
-    return shown if len(shown) <= limit else f"{shown[: limit - 4]}...{shown[0]}"

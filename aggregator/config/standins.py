@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from aggregator import registry
 from aggregator.config.settings import parse_duration, parse_queue, parse_queues
 from aggregator.config.traits import Traits
 from aggregator.files.opening import open_followed
@@ -36,6 +37,7 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     is_source: bool = False
     timeout: float = 0.0
     stale_after: float = 0.0
+    overview: str = ""
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ def note(program: Any, texts: Mapping[str, str]) -> Noted:
         is_source=program.is_source,
         timeout=float(getattr(program.settings, "timeout", 0.0)),
         stale_after=float(getattr(program.settings, "stale_after", 0.0)),
+        overview=getattr(program.stage_class, "overview", ""),
     )
 
 
@@ -103,7 +106,9 @@ def guess(texts: Mapping[str, str]) -> Noted:
 def stage_of(noted: Noted) -> type[Any]:
     """Return a class that stands for the stage wherever a pipeline is looked at; it handles nothing."""
     # what it reads and writes is not looked at: the options that say so are not known
-    facts: dict[str, Any] = {"traits": noted.traits._replace(writes=(), reads=())}
+    tables = tuple(kind for kind in noted.traits.tables if kind in registry.TABLES)
+    traits = noted.traits._replace(writes=(), reads=(), tables=tables)
+    facts: dict[str, Any] = {"traits": traits, "overview": noted.overview}
     if noted.is_source:
         facts["poll"] = None  # what tells sources from others
     return type("StandIn", (), facts)

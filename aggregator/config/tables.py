@@ -1,40 +1,132 @@
-"""The sections that are no programs and that several stages may read: `[feed_NAME]` and `[store_NAME]`.
+"""Tables: the sections that are no programs and that several stages may read, such as `[feed_NAME]`.
 
-They are read when first asked for: a worker that needs none does not pay for 10,000 feeds. What options they have is
-declared beside the code that uses them and loaded by name, as stages are.
+`aggregator.registry.TABLES` names each table once, with the object that reads it. A table is read when it is first
+asked for: a worker that needs none does not pay for 10,000 feeds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from aggregator import registry
 from aggregator.config.builds import Build
+from aggregator.config.hints import meant, unknown
 from aggregator.config.ini import Document, Problem
 from aggregator.config.instance import shown
-from aggregator.config.settings import options_of, parse_settings, unknown
-
-FEED, STORE = "feed_", "store_"
-PREFIXES = (FEED, STORE)
+from aggregator.config.parsing import options_of, parse_settings
+from aggregator.config.settings import Option, Settings
+from aggregator.errors import ConfigError
 
 Texts = Mapping[str, Mapping[str, str]]
 
 
-class FeedTable(NamedTuple):
-    """The feeds of a configuration by name, and what is wrong with those that are not among them."""
+class Table(NamedTuple):
+    """The entries of one table by name, and what is wrong with those that are not among them."""
 
-    feeds: Mapping[str, Any]
-    """Of type `aggregator.feeds.settings.table.Feed`."""
-    faults: tuple[str, ...]
-    files: tuple[tuple[Path, tuple[int, ...]], ...]
+    entries: Mapping[str, Any]
+    faults: tuple[str, ...] = ()
+    files: tuple[tuple[Path, tuple[int, ...]], ...] = ()
     """What was read, each file with a mark of how it was then."""
+    faulty: Mapping[str, tuple[str, ...]] = {}
+    """The faults of each section, by the name of its entry."""
+    missing: str = "no section [{}]"
+    """The words for an entry that is not there; braces stand for its name."""
 
     def is_current(self) -> bool:
         """True while the files are as they were read."""
         return all(mark_of(file) == mark for file, mark in self.files)
+
+    def all(self) -> Mapping[str, Any]:
+        """Return every entry. Raises ConfigError when one has a fault."""
+        if self.faults:
+            raise ConfigError(*self.faults)
+        return self.entries
+
+    def entry(self, name: str) -> Any:
+        """Return one entry, whatever is wrong with others. Raises ConfigError when it is missing or wrong."""
+        if name in self.faulty:
+            raise ConfigError(*self.faulty[name])
+        if name not in self.entries:
+            raise ConfigError(f"{self.missing.format(name)}{meant(name, list(self.entries))}")
+        return self.entries[name]
+
+
+class TableSection(NamedTuple):
+    """One section of a table."""
+
+    name: str
+    """The name of the entry: the section's without the prefix."""
+    section: str
+    texts: Mapping[str, str]
+    raw: Mapping[str, str]
+    """The options as they stand in the file; in `texts` variables are filled in."""
+
+
+class TableText(NamedTuple):
+    """All that the configuration says of one table, for what reads it."""
+
+    document: Document
+    """What takes the faults."""
+    root: Path
+    sections: tuple[TableSection, ...]
+    environ: Mapping[str, str]
+    imports: bool
+    """False when no module may be imported that an entry names."""
+    file: Path | None
+    """The file of further entries; None when the configuration names none."""
+    read_file: Callable[[], bytes | None]
+    """Returns what stands in that file. Raises OSError."""
+
+
+class TableReader(Protocol):
+    """What makes entries of the sections of one kind."""
+
+    live: bool
+    """True when entries come and go while workers run: a stage reads them of the current build, though it runs an
+    earlier one, and a build says which of them begin and end."""
+    overview: str
+    """A `monitor.overviews.Overview` of the entries, as ``module:OBJECT``; empty without one."""
+
+    def purpose(self) -> str:
+        """Return one sentence on what a section is for."""
+
+    def options(self) -> Iterable[Option]:
+        """Return the options that a section may have."""
+
+    def open_options(self) -> Iterable[tuple[str, str, str]]:
+        """Return (form, what is allowed, documentation) of further options whose names are free in part."""
+
+    def read(self, text: TableText) -> Mapping[str, Any]:
+        """Return the entries by name; what is wrong goes into the document."""
+
+
+def read_section(
+    text: TableText,
+    section: TableSection,
+    settings: type[Settings],
+    faults_of: Callable[[Any], Iterable[tuple[str, str]]] = lambda settings: (),
+) -> Any:
+    """Return the settings of a section whose options are fixed; None when they are wrong.
+
+    `faults_of` returns (option, fault) for what only shows when options are read together.
+    """
+    parsed, faults = parse_settings(settings, section.texts)
+    for option, fault in (*faults, *(faults_of(parsed) if parsed is not None else ())):
+        text.document.fault(section.section, option, fault)
+    known = tuple(option.name for option in options_of(settings))
+    for name in section.texts:
+        if name not in known:
+            text.document.fault(section.section, name, unknown(name, known))
+    return parsed
+
+
+def reader_of(kind: str) -> TableReader:
+    """Return what reads a table. Raises KeyError when there is no such table."""
+    reader: TableReader = registry.load_object(registry.TABLES[kind].reader)
+    return reader
 
 
 class Tables:
@@ -47,95 +139,101 @@ class Tables:
         texts: Texts,
         file: Path,
         root: Path,
-        feeds_file: str | None,
+        files: Mapping[str, str],
         environ: Mapping[str, str],
         imports: bool,
         build: Build | None = None,
     ) -> None:
-        """Without `imports` no plugin is imported that a feed names."""
+        """`files` has the path of each table's file. Without `imports` nothing is imported that an entry names."""
         self.raw = raw
         self.texts = texts
         self.file = file
         self.root = root
-        self.feeds_file = feeds_file
+        self.files = files
         self.environ = environ
         self.imports = imports
         self._document = document
         self._build = build
         # a build never changes: there may be another one
         changing = build.folder.with_name("current") if build else file
-        self._marks = [(changing, mark_of(changing))]
-        self._feeds_text: bytes | None = None
+        self._marks = {changing: mark_of(changing)}
+        self._copies: dict[str, bytes] = {}
+        self._known: dict[str, Table] = {}
 
-    def read_feeds(self) -> tuple[dict[str, Any], list[Problem]]:
-        """Return the feeds without faults, and the faults of the others."""
-        document = self._own_document(FEED)
-        module = importlib.import_module("aggregator.feeds.settings.table")
-        reader = module.Reader(document, self.root, imports=self.imports)
-        for name, section in self._sections(FEED):
-            reader.read_section(name, section, self.texts[section], self.raw[section])
-        if self.feeds_file is not None:
-            path = self.root / self.feeds_file
-            if self._build is None:
-                self._marks.append((path, mark_of(path)))
-            reader.read_file(path, self.feeds_text, self.environ)
-        return _without_faults(reader.feeds, FEED, document), document.faults
+    def read(self, kind: str) -> tuple[dict[str, Any], list[Problem]]:
+        """Return the entries without faults, and the faults of the others."""
+        document = self._own_document(kind)
+        path = self.root / self.files[kind] if kind in self.files else None
+        if path is not None and self._build is None:
+            self._marks.setdefault(path, mark_of(path))
+        sections = tuple(self._sections(kind))
+        text = TableText(
+            document, self.root, sections, self.environ, self.imports, path, lambda: self.file_of(kind)
+        )  # fmt: skip
+        entries = reader_of(kind).read(text)
+        bad = {fault.section for fault in document.faults}
+        prefix = registry.TABLES[kind].prefix
+        return {name: entry for name, entry in entries.items() if f"{prefix}{name}" not in bad}, document.faults
 
-    def feeds_text(self) -> bytes | None:
-        """Return the feeds file, None when none is named; it is read once. Raises OSError."""
-        if self.feeds_file is not None and self._feeds_text is None:
-            path = self._build.feeds_file if self._build else self.root / self.feeds_file
-            self._feeds_text = path.read_bytes()
-        return self._feeds_text
+    def table(self, kind: str) -> Table:
+        """Return the entries and what a user should read about the others; the same one while its files are."""
+        if kind not in self._known or not self._known[kind].is_current():
+            self._known[kind] = self._table(kind)
+        return self._known[kind]
 
-    def feed_table(self) -> FeedTable:
-        """Return the feeds and what a user should read about the others."""
-        feeds, faults = self.read_feeds()
-        return FeedTable(feeds, tuple(render(faults, self.file)), tuple(self._marks))
+    def _table(self, kind: str) -> Table:
+        entries, faults = self.read(kind)
+        prefix = registry.TABLES[kind].prefix
+        sections = {fault.section for fault in faults if fault.section and fault.section.startswith(prefix)}
+        faulty = {
+            section.removeprefix(prefix): tuple(render([f for f in faults if f.section == section], self.file))
+            for section in sections
+        }
+        missing = f"{self.file.name}: no section [{prefix}{{}}]"
+        return Table(entries, tuple(render(faults, self.file)), tuple(self._marks.items()), faulty, missing)
 
-    def read_stores(self) -> tuple[dict[str, Any], list[Problem]]:
-        """Return the settings of stores without faults, and the faults of the others."""
-        document = self._own_document(STORE)
-        module = importlib.import_module("aggregator.stores.settings")
-        stores = {}
-        for name, section in self._sections(STORE):
-            settings, faults = parse_settings(module.StoreSettings, self.texts[section])
-            more = list(module.faults_of(settings)) if settings is not None else []
-            for option, text in [*faults, *more]:
-                document.fault(section, option, text)
-            known = tuple(option.name for option in options_of(module.StoreSettings))
-            for option in self.texts[section]:
-                if option not in known:
-                    document.fault(section, option, unknown(option, known))
-            if settings is not None:
-                stores[name] = settings
-        return _without_faults(stores, STORE, document), document.faults
+    def file_of(self, kind: str) -> bytes | None:
+        """Return what stands in a table's file, None when none is named; it is read once. Raises OSError."""
+        if kind not in self.files:
+            return None
+        if kind not in self._copies:
+            file = registry.TABLES[kind].file
+            path = self._build.folder / file.copy if self._build and file else self.root / self.files[kind]
+            self._copies[kind] = path.read_bytes()
+        return self._copies[kind]
+
+    def copies(self) -> dict[str, bytes]:
+        """Return the contents of all files of tables, by the names of their copies in a build. Raises OSError."""
+        found = ((kind.file.copy, self.file_of(name)) for name, kind in registry.TABLES.items() if kind.file)
+        return {copy: content for copy, content in found if content is not None}
 
     def check(self) -> list[Problem]:
         """Return everything that is wrong with any of them."""
-        return [*self.read_feeds()[1], *self.read_stores()[1]]
+        return [fault for kind in registry.TABLES for fault in self.read(kind)[1]]
 
-    def digest(self, prefix: str) -> str:
+    def live(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of all entries of each table whose entries come and go. Raises ConfigError."""
+        return {kind: tuple(self.table(kind).all()) for kind in registry.TABLES if reader_of(kind).live}
+
+    def digest(self, kind: str) -> str:
         """Return a mark of all that one table says, variables of the environment by their names."""
-        seen: list[object] = [(name, self.raw[section]) for name, section in self._sections(prefix)]
-        if prefix == FEED and self.feeds_file is not None:
-            seen.append(self.feeds_text())
+        seen: list[object] = [(section.name, section.raw) for section in self._sections(kind)]
+        if kind in self.files:
+            seen.append(self.file_of(kind))
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
-    def _sections(self, prefix: str) -> list[tuple[str, str]]:
-        return [(section.removeprefix(prefix), section) for section in self.texts if section.startswith(prefix)]
+    def _sections(self, kind: str) -> Iterator[TableSection]:
+        prefix = registry.TABLES[kind].prefix
+        for section, texts in self.texts.items():
+            if section.startswith(prefix):
+                yield TableSection(section.removeprefix(prefix), section, texts, self.raw[section])
 
-    def _own_document(self, prefix: str) -> Document:
-        """Return a document with the sections of all, and the faults found so far in those of one prefix."""
-        own = Document()
+    def _own_document(self, kind: str) -> Document:
+        """Return a document with the sections of all, and the faults found so far in those of one kind."""
+        own, prefix = Document(), registry.TABLES[kind].prefix
         own.sections, own.veiled = self._document.sections, self._document.veiled
         own.faults = [fault for fault in self._document.faults if (fault.section or "").startswith(prefix)]
         return own
-
-
-def _without_faults(entries: dict[str, Any], prefix: str, document: Document) -> dict[str, Any]:
-    bad = {fault.section for fault in document.faults}
-    return {name: entry for name, entry in entries.items() if f"{prefix}{name}" not in bad}
 
 
 def mark_of(file: Path) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ class Traits(NamedTuple):
     exclusive: bool = False
     """True when a second process of the section could only stand in the way: numprocs must be 1."""
     tables: tuple[str, ...] = ()
-    """The tables of sections that the stage reads, such as `feed`: a change in one of them restarts its workers."""
+    """The tables that the stage reads, by their kinds in `aggregator.registry.TABLES`, such as `feed`: a change in one
+    of them restarts its workers."""
     writes: tuple[str, ...] = ()
     """The options that name a file that the stage appends to."""
     reads: tuple[str, ...] = ()

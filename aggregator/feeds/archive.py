@@ -9,8 +9,8 @@ from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
-from aggregator.config.settings import Bounds, Doc, Duration, SafeName, meant
-from aggregator.config.tables import STORE
+from aggregator.config.hints import meant
+from aggregator.config.settings import Bounds, Doc, Duration, SafeName
 from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle
@@ -50,7 +50,7 @@ class Archive(Stage):
     Source: docs/feeds.md.
     """
 
-    traits = Traits(tables=(STORE,))
+    traits = Traits(tables=("store",))
     accepts = (Bundle, Unite, Remove)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
@@ -97,7 +97,7 @@ class Archive(Stage):
         own = self._cursor("")
         self._newest = {name: start for name, start in self.context.cursors.items() if name.startswith(own)}
         if self._store is None:
-            self._store = open_configured(self.context.store_settings(self.settings.store))
+            self._store = open_configured(self.context.table("store").entry(self.settings.store))
         self._store.clean()
         capabilities = self._store.probe()
         for notice in capabilities.notices:

@@ -12,7 +12,6 @@ import msgspec
 
 from aggregator import __version__
 from aggregator.config.settings import Bounds, Doc, Duration, Integer, ListenQueue, TargetQueue, Text
-from aggregator.config.tables import FEED
 from aggregator.config.traits import Traits
 from aggregator.errors import ConfigError, Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
@@ -61,9 +60,10 @@ class Download(Stage):
     Source: RFC 9110, RFC 9111; docs/feeds.md.
     """
 
-    traits = Traits(feeds_itself=True, alone_from=2, tables=(FEED,), names_files=True)
+    traits = Traits(feeds_itself=True, alone_from=2, tables=("feed",), names_files=True)
     accepts = (DueTick,)
     emits: ClassVar[Emits] = {"pushto": (Downloaded,)}
+    overview = "aggregator.feeds.query.overview:OVERVIEW"
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
@@ -110,7 +110,7 @@ class Download(Stage):
 
     def seed(self) -> Iterator[Send | Cursor]:
         """Begin with the feeds that are new."""
-        timings = {name: FeedTiming(name, feed.period_ms) for name, feed in self.feeds.table.feeds.items()}
+        timings = {name: FeedTiming(name, feed.period_ms) for name, feed in self.feeds.table.entries.items()}
         for outcome in self.schedule.begin(timings, self._now()):
             if isinstance(outcome, Due):
                 yield self._due(DueTick(feed=outcome.name, planned_ms=outcome.planned_ms, chain=outcome.generation))

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, Size, TargetQueue
-from aggregator.config.tables import FEED
 from aggregator.config.traits import Traits
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.filtering.downloads import Downloads
@@ -54,7 +53,7 @@ class Filter(Stage):
     Source: docs/feeds.md.
     """
 
-    traits = Traits(exclusive=True, tables=(FEED,), names_files=True)
+    traits = Traits(exclusive=True, tables=("feed",), names_files=True)
     accepts = (Downloaded,)
     emits: ClassVar[Emits] = {"pushto": (Filtered, Missed)}
 

@@ -1,1 +1,1 @@
-"""What is wrong, and how it is told: findings of outages, of stages' reports, of pipelines that collect nothing."""
+"""What an instance does at one moment, what is wrong with it, and what is shown of the things that it works on."""

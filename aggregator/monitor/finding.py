@@ -30,3 +30,12 @@ def in_order(findings: list[Finding]) -> list[Finding]:
 def level_after(since: float, now: float, after_s: float) -> Level:
     """Return what an outage is: a warning at first, an error once it has lasted."""
     return "error" if now - since >= after_s else "warning"
+
+
+_LEVELS: tuple[Level, ...] = ("error", "warning")
+
+
+def counted(found: list[Finding]) -> str:
+    """Return how many errors and warnings there are: `1 error, 2 warnings`."""
+    counts = [(sum(finding.level == level for finding in found), level) for level in _LEVELS]
+    return ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for count, level in counts if count)

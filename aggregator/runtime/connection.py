@@ -36,7 +36,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from aggregator.config.instance import foreign_sockets
-from aggregator.config.redisurl import FORMS, Place, mask, parse
+from aggregator.config.redisurl import FORMS, RedisAddress, mask, parse
 from aggregator.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -200,7 +200,7 @@ def _check_files(options: Mapping[str, str]) -> None:
             raise ValueError(f"cannot read {name} {options[name]!r}")
 
 
-def _sentinel(place: Place, options: dict[str, Any]) -> Redis:
+def _sentinel(place: RedisAddress, options: dict[str, Any]) -> Redis:
     # imported here: most instances have no sentinels
     from redis.sentinel import Sentinel
 

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from aggregator.config.tables import FeedTable
-from aggregator.errors import ConfigError
+from aggregator.config.tables import Table
 
 if TYPE_CHECKING:
     from aggregator.runtime.lease import Leases
@@ -35,10 +34,6 @@ class Report(NamedTuple):
     """Unix seconds."""
 
 
-def _no_store(name: str) -> Any:
-    raise ConfigError(f"[store_{name}]: no such section")
-
-
 def _call(do: Callable[[], object]) -> None:
     do()
 
@@ -48,8 +43,8 @@ class Context:
 
     `root` is the instance's folder, `cursors` the positions this section committed before (read-only),
     `config_parser()` all of loglines.cfg for plugins that want it, `clock` the time in Unix seconds.
-    `feeds()` reads the feeds as they are configured now (a `tables.FeedTable`), `store_settings(name)` the options of
-    a section `[store_NAME]` (ConfigError when there is none). `shares_redis` is false when Redis is the instance's own.
+    `table(kind)` reads a table of sections as it is configured now; kinds are named in `aggregator.registry.TABLES`.
+    `shares_redis` is false when Redis is the instance's own.
     `instance_id` is made with the instance's folder, `state_id` with the state in Redis: an emptied Redis, or another
     namespace, has another one. A note on the disk that names another state says nothing of this one. The worker sets
     `state_id` before the stage starts. `machine` tells machines of one host name apart.
@@ -69,8 +64,7 @@ class Context:
         config_parser: Callable[[], RawConfigParser] = RawConfigParser,
         cursors: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
-        feeds: Callable[[], FeedTable] = lambda: FeedTable({}, (), ()),
-        store_settings: Callable[[str], Any] = _no_store,
+        table: Callable[[str], Table] = lambda kind: Table({}),
         shares_redis: bool = False,
         instance_id: str = "",
         state_id: str = "",
@@ -89,8 +83,7 @@ class Context:
         self.config_parser = config_parser
         self.cursors: Mapping[str, str] = cursors if cursors is not None else {}
         self.clock = clock
-        self.feeds = feeds
-        self.store_settings = store_settings
+        self.table = table
         self.shares_redis = shares_redis
         self.instance_id = instance_id
         self.state_id = state_id

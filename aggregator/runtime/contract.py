@@ -130,6 +130,8 @@ class _Component:
 
     Settings: ClassVar[type[StageSettings]]
     traits: ClassVar[Traits] = Traits()
+    overview: ClassVar[str] = ""
+    """A `monitor.overviews.Overview` of what the stage works on, as ``module:OBJECT`` of an installed package."""
     emits: ClassVar[Emits] = {}
     """The structs of the messages that go to the queues an option names, or `SAME`. `config check` refuses a pipeline
     whose consumer does not accept them; of an option that is not named here nothing is known."""

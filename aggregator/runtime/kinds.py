@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.errors import Reject
 
 MOST_BYTES = 1_000_000

@@ -26,7 +26,7 @@ from aggregator.stores.store import (
     Conflict,
     Info,
     NotFound,
-    Reader,
+    ObjectReader,
     Source,
     check_key,
     check_prefix,
@@ -62,7 +62,7 @@ class S3Store:
         with self.open_read(key) as reader:
             return b"".join(iter(lambda: reader.read(_CHUNK) or b"", b"")), reader.info.tag or ""
 
-    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
         """Open an object from byte `start`; past its end it is empty.
 
         Raises NotFound, and Conflict when `tag` is given and the object has another by now.

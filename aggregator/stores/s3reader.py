@@ -7,7 +7,7 @@ from typing import Any
 
 from aggregator.errors import Unavailable
 from aggregator.stores.s3calls import FAILURES, Calls, meaning_of
-from aggregator.stores.store import Conflict, Damaged, Info, Reader
+from aggregator.stores.store import Conflict, Damaged, Info, ObjectReader
 
 SHA256 = "sha256"
 """The name under which the content's SHA-256 is kept in the object's metadata."""
@@ -19,7 +19,7 @@ def info_of(key: str, response: dict[str, Any]) -> Info:
     return Info(key, int(response["ContentLength"]), response["LastModified"].timestamp(), response["ETag"], sha256)
 
 
-class S3Reader(Reader):
+class S3Reader(ObjectReader):
     """One state of an object, read from byte `start`; an interrupted answer is continued, bound to the same tag."""
 
     def __init__(self, calls: Calls, key: str, name: str, start: int, tag: str | None) -> None:

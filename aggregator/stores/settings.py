@@ -1,77 +1,149 @@
-"""The options of a section `[store_NAME]`: where archives are kept."""
+"""Which stores there are, by the scheme of their URL, and the sections `[store_NAME]` that describe them.
+
+A store is added with one module, which has a `StoreKind`, and one line in `SCHEMES`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Annotated, NamedTuple
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, Protocol
 
-from aggregator.config.settings import Bounds, Doc, Duration, Kind, SafeName, Settings, Size, Text, WebUrl
-from aggregator.stores.store import fault_of_key
-
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-
-
-class Location(NamedTuple):
-    """Where a store is: a folder's path, or a bucket and a prefix in it."""
-
-    bucket: str
-    """Empty for a folder."""
-    path: str
+from aggregator import registry
+from aggregator.config.hints import unknown
+from aggregator.config.parsing import options_of, parse_settings
+from aggregator.config.settings import Doc, Option, OptionType, Settings
+from aggregator.config.tables import TableText
+from aggregator.errors import ConfigError
+from aggregator.stores.store import Store
 
 
-def parse_place(url: str) -> Location:
-    """Return what a store's URL means. Raises ValueError."""
-    scheme, host, path, query, fragment = urlsplit(url.strip())
-    if scheme == "file" and host in ("", "localhost") and path.strip("/") and not query and not fragment:
-        return Location("", unquote(path))
-    prefix = path.strip("/")
-    if scheme != "s3" or not _BUCKET.fullmatch(host) or query or fragment or (prefix and fault_of_key(prefix)):
-        raise ValueError
-    return Location(host, prefix)
+class Scheme(NamedTuple):
+    """One sort of store, as it is known without importing it."""
+
+    form: str
+    """The URL of such a store, as a user reads it."""
+    kind: str
+    """Its `StoreKind`, as ``module:OBJECT``."""
+
+
+SCHEMES = {
+    "file": Scheme("file:///an/absolute/path", "aggregator.stores.directory:KIND"),
+    "s3": Scheme("s3://bucket/prefix", "aggregator.stores.s3settings:KIND"),
+}
 
 
 def _parse_url(text: str) -> str:
-    parse_place(text)
+    scheme = text.strip().partition(":")[0]
+    if scheme not in SCHEMES:
+        raise ValueError
+    kind_of(text).check_url(text.strip())
     return text.strip()
 
 
-StoreUrl = Annotated[str, Kind("store", _parse_url, "file:///an/absolute/path or s3://bucket/prefix")]
+FORMS = " or ".join(scheme.form for scheme in SCHEMES.values())
+StoreUrl = Annotated[str, OptionType("store", _parse_url, FORMS)]
 
 
 class StoreSettings(Settings, frozen=True, kw_only=True):
-    """[store_NAME]: a folder or an S3 bucket for archives."""
+    """[store_NAME]: the options of every store."""
 
     url: Annotated[StoreUrl, Doc("where objects are kept")]
-    endpoint_url: Annotated[WebUrl | None, Doc("the S3 server, when it is not Amazon's")] = None
-    region: Annotated[SafeName | None, Doc("the bucket's region; without it AWS_DEFAULT_REGION or the profile's")] = (
-        None
-    )
-    access_key: Annotated[
-        Text | None, Doc("whom the store knows us as; without it the usual AWS environment, profile or role is used")
-    ] = None
-    secret_key: Annotated[Text | None, Doc("the secret of access_key; take it from %(ENV_NAME)s")] = None
-    profile: Annotated[SafeName | None, Doc("a profile of ~/.aws/config to use, also one that takes a role")] = None
-    multipart: Annotated[
-        Size | None,
-        Doc(
-            "objects larger than this are sent in parts; without it 64MB at Amazon's, and elsewhere what no single "
-            "request can hold, as not every server keeps racing writers apart when they send parts"
-        ),
-        Bounds(5 * 1024**2, 5 * 1024**3),
-    ] = None
-    timeout: Annotated[Duration, Doc("how long to wait for an answer of the S3 server"), Bounds(1, 3600)] = 60.0
 
 
-def faults_of(settings: StoreSettings) -> Iterator[tuple[str, str]]:
-    """Yield (option, fault) for what only shows when options are read together."""
-    if not parse_place(settings.url).bucket:
-        for name in ("endpoint_url", "region", "access_key", "secret_key", "profile"):
-            if getattr(settings, name) is not None:
-                yield name, "means nothing to a folder; allowed: only with url = s3://..."
-    if (settings.access_key is None) != (settings.secret_key is None):
-        given = "access_key" if settings.secret_key is None else "secret_key"
-        yield given, "access_key and secret_key go together; allowed: both or none"
-    if settings.access_key is not None and settings.profile is not None:
-        yield "profile", "access_key is given too; allowed: one of them"
+class StoreKind(Protocol):
+    """One sort of store: its options, what is wrong with them, and how it is opened."""
+
+    noun: str
+    """What such a store is, for messages: `a folder`."""
+    settings: type[StoreSettings]
+    ignores: tuple[str, ...]
+    """The options of other stores that may stand in a section and mean nothing; any further one is refused."""
+
+    def check_url(self, url: str) -> None:
+        """Look at a URL without its surroundings. Raises ValueError for a bad one."""
+
+    def faults_of(self, settings: Any) -> Iterable[tuple[str, str]]:
+        """Return (option, fault) for what only shows when options are read together."""
+
+    def open(self, settings: Any) -> Store:
+        """Return the store. Nothing is sent or written yet. Raises ConfigError for what can never work."""
+
+
+def kind_of(url: str) -> StoreKind:
+    """Return the kind of the store at a URL. Raises KeyError for a scheme that no store has."""
+    kind: StoreKind = registry.load_object(SCHEMES[url.strip().partition(":")[0]].kind)
+    return kind
+
+
+def settings_of(url: str, **options: Any) -> StoreSettings:
+    """Return the settings of the store at a URL. Raises ConfigError for a bad URL and for options of other stores."""
+    try:
+        _parse_url(url)
+    except ValueError as error:
+        raise ConfigError(f"bad store {url!r}; allowed: {FORMS}") from error
+    faults = list(_foreign_options(url, options))
+    if faults:
+        raise ConfigError(*(f"{option}: {fault}" for option, fault in faults))
+    kind = kind_of(url)
+    return kind.settings(url=url, **{name: value for name, value in options.items() if name not in kind.ignores})
+
+
+class StoreTable:
+    """What makes settings of the sections `[store_NAME]` (a `config.tables.TableReader`)."""
+
+    live = False
+    overview = ""
+
+    def purpose(self) -> str:
+        """Return what a section describes."""
+        nouns = " or ".join(kind_of(f"{scheme}:").noun for scheme in SCHEMES)
+        return f"{nouns[:1].upper()}{nouns[1:]} for archives."
+
+    def options(self) -> tuple[Option, ...]:
+        """Return the options of all stores, each once."""
+        found: dict[str, Option] = {}
+        classes: list[type[Settings]] = [StoreSettings, *(kind_of(f"{scheme}:").settings for scheme in SCHEMES)]
+        for settings in classes:
+            for option in options_of(settings):
+                found.setdefault(option.name, option)
+        return tuple(found.values())
+
+    def open_options(self) -> tuple[tuple[str, str, str], ...]:
+        """Return nothing: every option has a fixed name."""
+        return ()
+
+    def read(self, text: TableText) -> Mapping[str, StoreSettings]:
+        """Return the settings of each store by name; what is wrong goes into the document."""
+        stores = {}
+        for name, section, texts, _ in text.sections:
+            url = texts.get("url", "")
+            known = url.strip().partition(":")[0] in SCHEMES
+            parsed, faults = parse_settings(kind_of(url).settings if known else StoreSettings, texts)
+            more = list(kind_of(url).faults_of(parsed)) if parsed is not None else []
+            for option, fault in (*faults, *more, *self._strange_options(texts)):
+                text.document.fault(section, option, fault)
+            if parsed is not None:
+                stores[name] = parsed
+        return stores
+
+    def _strange_options(self, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        known = tuple(option.name for option in self.options())
+        yield from ((name, unknown(name, known)) for name in texts if name not in known)
+        yield from _foreign_options(texts.get("url", ""), {name: texts[name] for name in texts if name in known})
+
+
+def _foreign_options(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (option, fault) for each option that means something to another store alone."""
+    scheme = url.strip().partition(":")[0]
+    if scheme not in SCHEMES:
+        return
+    kind = kind_of(url)
+    known = {name: {option.name for option in options_of(kind_of(f"{name}:").settings)} for name in SCHEMES}
+    for name, value in options.items():
+        theirs = [other for other, names in known.items() if name in names]
+        if value is not None and theirs and scheme not in theirs and name not in kind.ignores:
+            forms = " or ".join(f"{other}://..." for other in theirs)
+            yield name, f"means nothing to {kind.noun}; allowed: only with url = {forms}"
+
+
+TABLE = StoreTable()

@@ -61,7 +61,7 @@ class Capabilities(NamedTuple):
     """What an operator should know, one sentence each."""
 
 
-class Reader(io.RawIOBase):
+class ObjectReader(io.RawIOBase):
     """An object open for reading: one state of it, to its end, whoever replaces it meanwhile.
 
     A read returns as many bytes as were asked for, fewer only at the end. Raises Unavailable when the rest cannot
@@ -89,7 +89,7 @@ class Store(Protocol):
     def get(self, key: str) -> tuple[bytes, str]:
         """Return an object's content and tag; for small ones. Raises NotFound."""
 
-    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
         """Open an object from byte `start`; past its end it is empty.
 
         Raises NotFound, and Conflict when `tag` is given and the object has another by now.

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aggregator.config.builds import Build, Builds, Facts
-from aggregator.config.loading import Config, redis_of_build
+from aggregator.config.builds import Build, BuildFacts, Builds
+from aggregator.config.configuration import Config
+from aggregator.config.loading import redis_of_build
 from aggregator.config.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
 from aggregator.runtime.keys import Keys
+from aggregator.runtime.reading import cursor_names
 from aggregator.runtime.residue import Residue, residues
 from aggregator.runtime.roster import roster
-from aggregator.supervision.files import is_ours, new_build
+from aggregator.supervision.builtnotes import new_build
+from aggregator.supervision.generated import is_ours
 
 _NAMES = 5
 """So many names are listed; of the rest only the number."""
@@ -66,7 +69,7 @@ def _most_end(before: set[str], now: set[str]) -> Iterator[str]:
 class _Comparison:
     """The build that counts beside the one to come."""
 
-    def __init__(self, config: Config, current: Build, coming: Facts) -> None:
+    def __init__(self, config: Config, current: Build, coming: BuildFacts) -> None:
         self.config = config
         self.current = current
         self.old, self.new = current.facts, coming
@@ -78,7 +81,7 @@ class _Comparison:
     def result(self) -> Consequences:
         moved = [*self._another_state()]
         questions = [*moved, *self._ends(), *self._left(), *self._unread()]
-        lines = [*self._renamed(), *self._feeds(), *([] if moved else [*self._queues(), *self._orphans()])]
+        lines = [*self._renamed(), *self._entries(), *([] if moved else [*self._queues(), *self._orphans()])]
         if not moved:
             questions += self._taken_for_others()
         return Consequences(tuple(lines), tuple(questions))
@@ -89,7 +92,7 @@ class _Comparison:
         try:
             with connect(self.redis.url, timeout_s=2.0) as client:
                 owners = {f"{self.old.node}:{section}" for section in self.old.programs}
-                cursors = {owner: int(client.hlen(keys.cursors(owner))) for owner in owners}
+                cursors = {owner: len(cursor_names(client, keys, owner)) for owner in owners}
                 queues = {residue.queue: residue for residue in residues(client, keys)}
                 served = {facts.queue for facts in roster(client, keys).workers if facts.alive}
                 return _State(queues, cursors, frozenset(queues.keys() - served))
@@ -114,9 +117,10 @@ class _Comparison:
 
     def _ends(self) -> Iterator[str]:
         yield from _most_end(set(self.old.programs) - self.successors.keys(), set(self.new.programs))
-        ended = sorted(set(self.old.feeds) - set(self.new.feeds))
-        if len(ended) > 1 and 2 * len(ended) > len(self.old.feeds):
-            yield f"{len(ended)} of {len(self.old.feeds)} feeds end: {_listed(ended)}"
+        for kind, names in self.old.entries.items():
+            ended = sorted(set(names) - set(self.new.entries.get(kind, ())))
+            if len(ended) > 1 and 2 * len(ended) > len(names):
+                yield f"{len(ended)} of {len(names)} {kind}s end: {_listed(ended)}"
 
     def _left(self) -> Iterator[str]:
         """Ask about positions in logs when a section that is new might be meant to go on with them, and would not."""
@@ -167,17 +171,15 @@ class _Comparison:
         left = set(theirs) - set(self.new.belongings.get(other, ()))
         return other != section and not left.isdisjoint(self.new.belongings[section])
 
-    def _feeds(self) -> Iterator[str]:
-        for word, names in (
-            ("end", sorted(set(self.old.feeds) - set(self.new.feeds))),
-            ("begin", sorted(set(self.new.feeds) - set(self.old.feeds))),
-        ):
-            if names:
-                yield f"{len(names)} feed{'s' if len(names) > 1 else ''} {word}{'' if len(names) > 1 else 's'}: " + (
-                    _listed(names)
-                )
+    def _entries(self) -> Iterator[str]:
+        for kind in self.new.entries:
+            before, after = set(self.old.entries.get(kind, ())), set(self.new.entries[kind])
+            for word, names in (("end", sorted(before - after)), ("begin", sorted(after - before))):
+                if names:
+                    what = f"{kind}s {word}" if len(names) > 1 else f"{kind} {word}s"
+                    yield f"{len(names)} {what}: {_listed(names)}"
 
-    def _reads(self, facts: Facts) -> dict[str, str]:
+    def _reads(self, facts: BuildFacts) -> dict[str, str]:
         return {section: queue for queue, section in facts.queues.items()}
 
     def _queues(self) -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 
-from aggregator.config.loading import Config
-from aggregator.config.settings import meant
+from aggregator.config.configuration import Config
+from aggregator.config.hints import meant
 from aggregator.errors import ConfigError
 from aggregator.supervision.changes import Action, carry_out
 from aggregator.supervision.control import Control
-from aggregator.supervision.files import is_ours
+from aggregator.supervision.generated import is_ours
 
 
 def enable(config: Config, names: Collection[str]) -> Iterator[str]:

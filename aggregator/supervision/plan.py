@@ -14,14 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.config.builds import Builds, Facts
+from aggregator.config.builds import BuildFacts, Builds
+from aggregator.config.configuration import Config
 from aggregator.config.identity import check, claim
 from aggregator.config.instance import Instance, read_line
-from aggregator.config.loading import Config
 from aggregator.errors import ConfigError
 from aggregator.files.opening import open_own, untrusted_link
+from aggregator.supervision.builtnotes import new_build
 from aggregator.supervision.changes import Action, carry_out, parts_left
-from aggregator.supervision.files import NOT_ENABLED, GeneratedFile, files, is_ours, log_files, new_build
+from aggregator.supervision.files import files
+from aggregator.supervision.folders import check_private, check_writable, make_folders, obstacle
+from aggregator.supervision.generated import GeneratedFile, is_ours
+from aggregator.supervision.logpaths import log_files
+from aggregator.supervision.programfiles import NOT_ENABLED
 from aggregator.supervision.redisserver import advice, find_server
 
 
@@ -29,7 +34,7 @@ class Plan(NamedTuple):
     """Everything a build would do, in order."""
 
     actions: tuple[Action, ...]
-    build: Facts | None = None
+    build: BuildFacts | None = None
     """The copy of the configuration to be made; None when the current one is the same."""
 
     @property
@@ -55,8 +60,8 @@ def build(config: Config, dry_run: bool = False) -> Plan:
         return planned
     instance = config.instance
     # order: refuse first, then make the folders, of which the lock needs one
-    _check_writable(instance.build_lock, *(action.path for action in planned.actions if action.kind != "mkdir"))
-    folders = _make_folders(planned)
+    check_writable(instance.build_lock, *(action.path for action in planned.actions if action.kind != "mkdir"))
+    folders = make_folders(planned.actions)
     with open(open_own(instance.build_lock, os.O_RDWR | os.O_CREAT), "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(instance)
@@ -78,7 +83,7 @@ def _apply(config: Config, made: Plan) -> None:
     if made.build is None:
         carry_out(made.actions)
         return
-    builds.write(made.build, config.source, config.tables.feeds_text(), config.file.stat())
+    builds.write(made.build, config.source, config.tables.copies(), config.file.stat())
     try:
         # order: every file is there, then the build counts
         carry_out([*made.actions, Action("write", builds.pointer, "", f"{made.build.number}\n", 0o644)])
@@ -144,8 +149,8 @@ class _Planner:
     def _bad_folders(self) -> Iterator[str]:
         """Yield what is wrong with folders, as far as it can be told without making them."""
         for folder in (self.instance.run, self.instance.logs, self.instance.available, self.instance.enabled):
-            if obstacle := _obstacle(folder):
-                yield f"cannot make {folder}/: {obstacle}"
+            if found := obstacle(folder):
+                yield f"cannot make {folder}/: {found}"
             elif words := untrusted_link(folder):
                 yield f"{folder}: {words}"
         for program in self.config.programs.values():
@@ -153,14 +158,14 @@ class _Planner:
             for log in log_files(self.config, program):
                 if os.path.isdir(log):
                     yield f"{place}: {log} is a folder; allowed: a file"
-                elif log.parent != self.instance.logs and (obstacle := _obstacle(log.parent)):
-                    yield f"{place}: cannot make {log.parent}/: {obstacle}"
+                elif log.parent != self.instance.logs and (found := obstacle(log.parent)):
+                    yield f"{place}: cannot make {log.parent}/: {found}"
 
     def _folders(self) -> Iterator[Action]:
         folders = {self.instance.run: 0o711}
         if self.instance.sockets != self.instance.run:
             folders[self.instance.sockets] = 0o700
-            _check_private(self.instance.sockets)
+            check_private(self.instance.sockets)
         folders[self.instance.built] = 0o711
         for path in (self.instance.logs, self.instance.available, self.instance.enabled):
             folders[path] = 0o755
@@ -226,61 +231,6 @@ def _text(path: Path) -> str | None:
 def _wrote(path: Path) -> bool:
     """True for a file that this program wrote."""
     return is_ours(_text(path) or "")
-
-
-def _obstacle(folder: Path) -> str | None:
-    """Return why a folder cannot be made, None when it is there or nothing is known to be in the way."""
-    for path in (folder, *folder.parents):
-        try:
-            os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            return error.strerror
-        if not path.is_dir():
-            return f"{path} is no folder"
-        return None if path == folder or _writable(path) else f"{path} may not be written to"
-    return None
-
-
-def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _check_writable(*files: Path) -> None:
-    """Refuse files in folders that are there and may not be written to, all at once."""
-    folders = dict.fromkeys(file.parent for file in files)
-    closed = [folder for folder in folders if folder.is_dir() and not _writable(folder)]
-    if closed:
-        raise ConfigError(*(f"{folder}/ may not be written to" for folder in closed))
-
-
-def _make_folders(planned: Plan) -> tuple[Action, ...]:
-    """Make the folders of a plan, all of them or none, and return their actions."""
-    actions = tuple(action for action in planned.actions if action.kind == "mkdir")
-    made: list[Path] = []
-    for action in actions:
-        try:
-            for path in reversed([action.path, *action.path.parents]):
-                if not path.is_dir():
-                    # it exists when another build is faster
-                    path.mkdir(mode=action.mode if path == action.path else 0o777, exist_ok=True)
-                    made.append(path)
-        except OSError as error:
-            for path in reversed(made):
-                path.rmdir()
-            raise ConfigError(f"{action.path}: cannot be made: {error.strerror}") from error
-    return actions
-
-
-def _check_private(folder: Path) -> None:
-    """Refuse a folder for sockets that somebody else made, or can write to."""
-    try:
-        found = folder.lstat()
-    except FileNotFoundError:
-        return
-    if folder.is_symlink() or not folder.is_dir() or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ConfigError(f"{folder}: not a folder of our own with mode 0700; remove it")
 
 
 def _sweep(instance: Instance) -> None:

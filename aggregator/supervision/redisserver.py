@@ -93,7 +93,7 @@ def serve(root: Path) -> NoReturn:
 def _refusals(instance: Instance) -> Iterator[str]:
     """Yield why no server may be started here: redis.conf can have it execute what it names."""
     conf = instance.redis_conf
-    yield from (doubt.text for doubt in doubts(instance.root, conf, None, executing=True) if doubt.refused)
+    yield from (doubt.text for doubt in doubts(instance.root, conf, {}, executing=True) if doubt.refused)
     try:
         text = conf.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:

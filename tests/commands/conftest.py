@@ -14,7 +14,8 @@ import simplejson
 from redis.client import Redis
 
 from aggregator.cli import main
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.message import History
 from aggregator.supervision import build

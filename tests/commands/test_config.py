@@ -6,8 +6,8 @@ from pathlib import Path
 
 from aggregator import registry
 from aggregator.commands.reference import as_markdown, chapters
+from aggregator.config.parsing import options_of
 from aggregator.config.sections import AggregatorSettings, ProgramSettings, RedisSettings, SupervisorSettings
-from aggregator.config.settings import options_of
 from tests.commands.conftest import PROJECT, Site
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aggregator.commands.findings import findings
-from aggregator.commands.snapshot import Process, take
 from aggregator.monitor.finding import Finding
+from aggregator.monitor.findings import findings
+from aggregator.monitor.snapshot import Process, take
 from aggregator.runtime.queue import Identity, Queue
 from aggregator.supervision import ProcessState, build
 from tests.commands.conftest import Site

@@ -280,4 +280,4 @@ def test_the_feeds_that_a_new_configuration_shows_as_a_comment_are_fine(tmp_path
     config = load(file, tmp_path)
 
     assert config.warnings == ()
-    assert list(config.feeds) == ["bikes"]
+    assert list(config.table("feed").all()) == ["bikes"]

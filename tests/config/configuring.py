@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 
 PIPELINE = """
 [redis]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from aggregator.config.builds import KEPT, Builds
+from aggregator.config.configuration import Config
 from aggregator.config.instance import Instance
-from aggregator.config.loading import Config, load
+from aggregator.config.loading import load
 from aggregator.supervision import Action, build, carry_out, changes
 from tests.supervision.building import PIPELINE, TWO, configure, snapshot
 
@@ -31,7 +32,7 @@ def test_a_build_is_the_text_and_the_feeds_file_as_they_were(tmp_path: Path) -> 
     built = current(tmp_path)
 
     assert built.source == text.encode()
-    assert sorted(built.feeds) == ["a", "b"]
+    assert sorted(built.table("feed").all()) == ["a", "b"]
     assert list(built.programs) == ["process_a", "process_b"]
 
 

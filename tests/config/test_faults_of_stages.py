@@ -39,6 +39,14 @@ CASES = [
         ),
     ),
     Case(
+        "stage that reads a table which there is not",
+        REDIS + COPIER.replace("Copier", "Outdated") + FEEDER,
+        (
+            ":4 [worker_copy] stage: tests.samplestages:Outdated reads unknown tables (found feed_); allowed: feed, "
+            "store",
+        ),
+    ),
+    Case(
         "plugin that cannot be imported",
         REDIS + FEEDER + "[worker_ask]\nstage = tests.samplestages:Caller\nlistento = a\n"
         "repository_plugin = plugins.nothere\n[nothere]\nkey = value\n",

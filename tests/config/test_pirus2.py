@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.config import pirus2
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.supervision import build
 
 SHIPPED = """\

@@ -12,7 +12,7 @@ from supervisor.options import ServerOptions
 from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.supervision import build
-from aggregator.supervision.files import log_files
+from aggregator.supervision.logpaths import log_files
 
 VARIABLES = {
     "BLANK": "a b",

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from aggregator.config.settings import parse_settings
-from aggregator.config.tables import FeedTable
+from aggregator.config.parsing import parse_settings
+from aggregator.config.tables import Table
 from aggregator.feeds.download import Download
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded, DueTick
@@ -40,13 +40,13 @@ class Downloading:
     def __init__(self, root: Path, *feeds: Feed, cursors: Mapping[str, str] | None = None, **options: str) -> None:
         self.root = root
         self.now = NOW
-        self.table = FeedTable({feed.name: feed for feed in feeds}, (), ())
+        self.table = Table({feed.name: feed for feed in feeds}, (), ())
         self.cursors = dict(cursors or {})
         settings, faults = parse_settings(Download.Settings, {"pushto": "fetched", **options})
         assert settings, faults
         context = Context(
             section="worker_download", number=0, node="here", root=root, cursors=self.cursors,
-            clock=lambda: self.now, feeds=lambda: self.table,
+            clock=lambda: self.now, table=lambda kind: self.table,
         )  # fmt: skip
         self.stage = Download(settings, context)
         self.stage.start()

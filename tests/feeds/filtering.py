@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from aggregator.config.settings import parse_settings
-from aggregator.config.tables import FeedTable
+from aggregator.config.parsing import parse_settings
+from aggregator.config.tables import Table
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
 from aggregator.feeds.messages.ticks import Downloaded, Filtered
@@ -33,7 +33,7 @@ class Filtering:
         self.options = options
         self.folders = FeedFolders(root / "data/feeds")
         self.cursors: dict[str, str] = {}
-        self.table = FeedTable({}, (), ())
+        self.table = Table({}, (), ())
         self.planned_ms = NOW_MS
         self.stage = self._start()
 
@@ -42,7 +42,7 @@ class Filtering:
         assert settings, faults
         context = Context(
             section="worker_filter", number=0, node="here", root=self.root, cursors=dict(self.cursors),
-            clock=lambda: self.planned_ms / 1000, feeds=lambda: self.table,
+            clock=lambda: self.planned_ms / 1000, table=lambda kind: self.table,
         )  # fmt: skip
         stage = Filter(settings, context)
         stage.start()
@@ -51,7 +51,7 @@ class Filtering:
     def configure(self, name: str = "ace", **options: str) -> None:
         """Have a feed in the configuration, and start anew, as a build of the configuration does."""
         self.table = self.table._replace(
-            feeds={**self.table.feeds, name: make(name, "http://x.example/ace", **options)}
+            entries={**self.table.entries, name: make(name, "http://x.example/ace", **options)}
         )
         self.restart()
 

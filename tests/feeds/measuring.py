@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aggregator.feeds.archive import Archive
 from aggregator.feeds.compress import Compress
-from aggregator.stores.settings import StoreSettings
+from aggregator.stores.settings import settings_of
 from tests.feeds.bundles import HOUR
 from tests.feeds.stepping import Stepped
 from tests.servers import peak_kb
@@ -22,7 +22,7 @@ from tests.servers import peak_kb
 def main(root: str, options: str) -> None:
     """Bundle what lies on the disk, and bring it into the store."""
     compress = Stepped(Compress, Path(root), pushto="bundled@node")
-    archive = Stepped(Archive, Path(root), store="test", store_settings=StoreSettings(**json.loads(options)))
+    archive = Stepped(Archive, Path(root), store="test", store_settings=settings_of(**json.loads(options)))
     before = peak_kb()
     compress.run(until=HOUR + 6000)
     compressed = peak_kb()

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     assert program.stage_class
     context = Context(
         section="worker_download", number=0, node=config.node, root=root,
-        clock=lambda: time.time() + float(ahead.read_text()), feeds=config.feed_table,
+        clock=lambda: time.time() + float(ahead.read_text()), table=config.table,
     )  # fmt: skip
     redis = config.redis
     where = {"url": redis.url, "namespace": redis.namespace}

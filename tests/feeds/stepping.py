@@ -9,7 +9,8 @@ from typing import Any
 
 import simplejson
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
+from aggregator.config.tables import Table
 from aggregator.feeds.bundle.bundles import Contents, read_bundle
 from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start
 from aggregator.runtime.context import Context
@@ -45,7 +46,7 @@ class Stepped:
         assert not faults, faults
         self.context = Context(
             section="worker_test", number=0, node="here", root=self.root, cursors=dict(self.cursors),
-            clock=lambda: self.now, store_settings=lambda name: self.store_settings,
+            clock=lambda: self.now, table=lambda kind: Table({self.options.get("store", "test"): self.store_settings}),
         )  # fmt: skip
         self.stage = self.stage_class(settings, self.context)
         self.stage.start()

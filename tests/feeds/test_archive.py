@@ -19,7 +19,7 @@ from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.bundle.revisions import revision_path
 from aggregator.feeds.naming.layout import BundleName, FeedFolders, write_stamp
 from aggregator.runtime.message import Message, encode_body
-from aggregator.stores.settings import StoreSettings
+from aggregator.stores.settings import settings_of
 from aggregator.stores.store import Store
 from tests.feeds.bundles import HOUR, MemoryBody, body, bundle, contents, manifest, subway_bodies
 from tests.feeds.stepping import FEED, Stepped
@@ -33,7 +33,7 @@ KEY = f"feeds/2024-02-08/12/{FEED}-{write_stamp(HOUR)}.tar"
 def archive(root: Path, options: dict[str, Any], **more: Any) -> Stepped:
     """Return the stage with a store; a stored bundle leaves the disk at once unless `keep` says otherwise."""
     settings = {"store": "test", "prefix": "/feeds/", "keep": "0", **more}
-    return Stepped(Archive, root, store_settings=StoreSettings(**options), **settings)
+    return Stepped(Archive, root, store_settings=settings_of(**options), **settings)
 
 
 def local_bundle(

@@ -20,7 +20,7 @@ from aggregator.feeds.query.catalogue import (
 )
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
-from aggregator.stores.store import Info, NotFound, Reader
+from aggregator.stores.store import Info, NotFound, ObjectReader
 from tests.feeds.archives import START, folder_store, manifest, published, store_bundle, store_hour, tick
 from tests.stores.servers import S3Server
 
@@ -141,7 +141,7 @@ def test_a_damaged_bundle_before_a_span_ends_nothing_and_is_kept_if_it_may_reach
 class Away(DirectoryStore):
     """A store that goes away after it was listed."""
 
-    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
         raise Unavailable(f"{key}: away")
 
 

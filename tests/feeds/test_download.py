@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aggregator.config.tables import FeedTable
+from aggregator.config.tables import Table
 from aggregator.errors import Reject, Unavailable
 from aggregator.feeds.fetching.timing import FeedTiming
 from aggregator.feeds.messages.ticks import DueTick
@@ -114,8 +114,8 @@ def test_validators_of_another_source_are_not_asked_with(
     _, second = line.handle_at_its_time(line.seed()[0])
     if "url" in change:
         change = {"url": change["url"].format(server.url)}
-    changed = msgspec.structs.replace(line.table.feeds["ace"], **change)
-    line.stage.feeds.table = FeedTable({"ace": changed}, (), ())
+    changed = msgspec.structs.replace(line.table.entries["ace"], **change)
+    line.stage.feeds.table = Table({"ace": changed}, (), ())
 
     told, third = line.handle_at_its_time(second)
 
@@ -281,8 +281,8 @@ def test_a_feed_that_gets_another_source_does_not_pay_for_the_old_one(
     server.answers["/feed"] = body(CAPTURE)
     if "url" in change:
         change = {"url": change["url"].format(server.url)}
-    changed = msgspec.structs.replace(line.table.feeds["ace"], **change)
-    line.stage.feeds.table = FeedTable({"ace": changed}, (), ())
+    changed = msgspec.structs.replace(line.table.entries["ace"], **change)
+    line.stage.feeds.table = Table({"ace": changed}, (), ())
 
     told, following = line.handle_at_its_time(tick)
 
@@ -505,7 +505,7 @@ def test_a_tick_of_a_feed_that_only_the_file_knows_is_taken(
 ) -> None:
     changed = tmp_path / "loglines.cfg"
     line.stage.feeds.table = line.table._replace(files=((changed, (1, 2, 3)),))
-    line.table = FeedTable({"new": make("new", f"{server.url}/feed")}, (), ())
+    line.table = Table({"new": make("new", f"{server.url}/feed")}, (), ())
 
     told, following, dropped = line.handle(DueTick(feed="new", planned_ms=int(NOW * 1000), chain=1))
 
@@ -514,7 +514,7 @@ def test_a_tick_of_a_feed_that_only_the_file_knows_is_taken(
 
 
 def test_a_feed_whose_configuration_has_a_fault_goes_on_and_says_so(line: Downloading) -> None:
-    line.stage.feeds.table = FeedTable({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
+    line.stage.feeds.table = Table({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
 
     told, following, dropped = line.handle(DueTick(feed="ace", planned_ms=int(NOW * 1000), chain=1))
 

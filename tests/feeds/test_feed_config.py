@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.feeds.settings.table import Feed
 from aggregator.supervision.files import files
@@ -51,7 +52,7 @@ def test_a_section_is_a_feed(tmp_path: Path) -> None:
         "period = 30s\nheaders.X-Api-Key = se cret\ntimeout = 5s\nmax_size = 1MB\nstale_after = 10m\n",
     )
 
-    assert config.feeds == {
+    assert config.table("feed").all() == {
         "MTA A.C.E": Feed(
             name="MTA A.C.E", url="https://x.example/ace?key=1234", shown_url="https://x.example/ace?key=***",
             extension="pb", period_ms=30_000, timestamp="gtfs-realtime", format="gtfs-realtime", timeout_s=5.0,
@@ -75,14 +76,18 @@ def test_a_section_is_a_feed(tmp_path: Path) -> None:
 def test_what_is_not_said_follows_from_what_is(tmp_path: Path, options: str, expected: dict[str, Any]) -> None:
     config = configure(tmp_path, f"[feed_a]\nurl = http://x.example/\nextension = pb\n{options}\n")
 
-    feed = config.feeds["a"]
+    feed = config.table("feed").all()["a"]
     assert {name: getattr(feed, name) for name in expected} == expected
 
 
 def test_a_secret_out_of_the_environment_is_used_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEED_ID", "s3cret")
 
-    feed = configure(tmp_path, "[feed_a]\nurl = http://x.example/%(ENV_FEED_ID)s/a\nextension = pb\n").feeds["a"]
+    feed = (
+        configure(tmp_path, "[feed_a]\nurl = http://x.example/%(ENV_FEED_ID)s/a\nextension = pb\n")
+        .table("feed")
+        .all()["a"]
+    )
 
     assert feed.url == "http://x.example/s3cret/a"
     assert feed.shown_url == "http://x.example/***/a"
@@ -91,7 +96,9 @@ def test_a_secret_out_of_the_environment_is_used_and_not_shown(tmp_path: Path, m
 def test_a_plugin_may_read_timestamps(tmp_path: Path) -> None:
     (tmp_path / "mytimes.py").write_text("def read(path):\n    return 1\n")
 
-    assert configure(tmp_path, "[feed_a]\nurl = http://x/\nextension = pb\ntimestamp = mytimes:read\n").feeds
+    assert (
+        configure(tmp_path, "[feed_a]\nurl = http://x/\nextension = pb\ntimestamp = mytimes:read\n").table("feed").all()
+    )
 
 
 FAULTS = {
@@ -183,9 +190,10 @@ def test_a_file_has_feeds_in_the_usual_columns(tmp_path: Path) -> None:
         '# our feeds\n\nace, http://x/ace ,pb,30s,gtfs-realtime\n"one, two",http://x/?a=1,json,,gbfs\nthree,http://x/3,txt\n',
     )
 
-    assert list(config.feeds) == ["ace", "one, two", "three"]
-    assert (config.feeds["ace"].period_ms, config.feeds["ace"].format) == (30_000, "gtfs-realtime")
-    assert (config.feeds["one, two"].period_ms, config.feeds["three"].timestamp) == (14_000, "none")
+    feeds = config.table("feed").all()
+    assert list(feeds) == ["ace", "one, two", "three"]
+    assert (feeds["ace"].period_ms, feeds["ace"].format) == (30_000, "gtfs-realtime")
+    assert (feeds["one, two"].period_ms, feeds["three"].timestamp) == (14_000, "none")
 
 
 def test_or_in_columns_that_its_first_line_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +203,8 @@ def test_or_in_columns_that_its_first_line_names(tmp_path: Path, monkeypatch: py
         tmp_path, "", "\ufeffid,extension,url,headers.x-api-key,timeout\na,pb,http://x/,%(ENV_CSV_KEY)s,3s\n"
     )
 
-    assert config.feeds["a"].headers == {"x-api-key": "s3cret"}
-    assert config.feeds["a"].timeout_s == 3.0
+    assert config.table("feed").all()["a"].headers == {"x-api-key": "s3cret"}
+    assert config.table("feed").all()["a"].timeout_s == 3.0
 
 
 CSV_FAULTS = {
@@ -285,16 +293,16 @@ def test_a_worker_reads_the_feeds_it_can_and_is_told_of_the_others(tmp_path: Pat
         "[feed_env]\nurl = http://x/%(ENV_AGGREGATOR_NOT_SET)s\nextension = pb\n"
     )
 
-    table = load(tmp_path / "loglines.cfg", tmp_path, only="worker_download").feed_table()
+    table = load(tmp_path / "loglines.cfg", tmp_path, only="worker_download").table("feed")
 
-    assert list(table.feeds) == ["good"]
+    assert list(table.entries) == ["good"]
     assert [fault.split("]")[0] for fault in table.faults] == [
         "loglines.cfg:15 [feed_bad", "loglines.cfg:18 [feed_env"
     ]  # fmt: skip
 
 
 def test_a_table_knows_when_its_files_have_changed(tmp_path: Path) -> None:
-    table = configure(tmp_path, "", "a,http://x/,pb\n").feed_table()
+    table = configure(tmp_path, "", "a,http://x/,pb\n").table("feed")
     assert table.is_current()
 
     (tmp_path / "feeds.csv").write_text("a,http://x/,pb\nb,http://x/,pb\n")
@@ -305,10 +313,10 @@ def test_a_table_knows_when_its_files_have_changed(tmp_path: Path) -> None:
 def test_a_worker_finds_the_store_it_names(tmp_path: Path) -> None:
     config = configure(tmp_path, "[store_main]\nurl = s3://bucket/prefix\n[store_disk]\nurl = file:///srv\n")
 
-    assert config.store("main").url == "s3://bucket/prefix"
-    assert list(config.stores) == ["main", "disk"]
+    assert config.table("store").entry("main").url == "s3://bucket/prefix"
+    assert list(config.table("store").all()) == ["main", "disk"]
     with pytest.raises(ConfigError, match=r"no section \[store_min\]; did you mean main\?"):
-        config.store("min")
+        config.table("store").entry("min")
 
 
 def test_a_change_of_feeds_restarts_the_workers_that_download_and_filter_and_no_others(tmp_path: Path) -> None:
@@ -333,4 +341,4 @@ def test_ten_thousand_feeds_are_read(tmp_path: Path) -> None:
 
     config = configure(tmp_path, WORKERS, rows)
 
-    assert len(config.feeds) == 10_000
+    assert len(config.table("feed").all()) == 10_000

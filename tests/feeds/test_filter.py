@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from google.transit import gtfs_realtime_pb2
 
-from aggregator.config.tables import FeedTable
+from aggregator.config.tables import Table
 from aggregator.errors import Reject, Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
@@ -575,7 +575,7 @@ def test_a_body_that_no_description_fits_is_rejected_with_the_reason_of_the_conf
 
 
 def test_a_feed_whose_configuration_cannot_be_read_is_tried_again(line: Filtering) -> None:
-    line.table = FeedTable({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
+    line.table = Table({}, ("loglines.cfg:7 [feed_ace] url: bad URL",), ())
     line.restart()
 
     with pytest.raises(Retry, match=r"cannot be read: loglines\.cfg:7"):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.feeds.settings.oldprogram import BadSettings, Imported, import_settings
 
 OLD = """
@@ -62,12 +63,12 @@ def test_what_it_says_comes_back_from_the_sections(tmp_path: Path, monkeypatch: 
 
     config = read_back(tmp_path, imported._replace(text=text))
 
-    assert {name: (feed.url, feed.extension, feed.timestamp) for name, feed in config.feeds.items()} == {
+    assert {name: (feed.url, feed.extension, feed.timestamp) for name, feed in config.table("feed").all().items()} == {
         "1": ("http://datamine.example/mta_esi.php?key=abc123&feed_id=1", "gtfs", "gtfs-realtime"),
         "ACE": ("http://datamine.example/mta_esi.php?key=abc123&feed_id=26", "gtfs", "gtfs-realtime"),
         "text": ("http://x.example/%(odd)s?token=other", "txt", "remote_settings:first_line"),
     }
-    store = config.store("main")
+    store = config.table("store").entry("main")
     assert store.url == "s3://my-bucket/realtime-aggregator"
     assert (store.endpoint_url, store.region) == ("https://nyc3.spaces.example", "nyc3")
     assert (store.access_key, store.secret_key) == ("AK", "SK")

@@ -11,7 +11,7 @@ from pathlib import Path
 from aggregator.feeds.bundle.bundles import read_bundle
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore
-from aggregator.stores.store import Info, Reader
+from aggregator.stores.store import Info, ObjectReader
 from tests.feeds.archives import (
     CAPTURES,
     START,
@@ -143,12 +143,12 @@ def test_a_damaged_bundle_leaves_nothing_and_the_others_come(tmp_path: Path) -> 
 class Short(DirectoryStore):
     """A store that gives out less of an object than it says there is."""
 
-    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> Reader:
+    def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
         return ShortReader(super().open_read(key, start=start, tag=tag))
 
 
-class ShortReader(Reader):
-    def __init__(self, whole: Reader) -> None:
+class ShortReader(ObjectReader):
+    def __init__(self, whole: ObjectReader) -> None:
         self._whole = whole
         self._left = whole.info.size - 20
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import simplejson
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.logs.tail import Tail
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Send, Source, Stage

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import simplejson
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.errors import Reject, Unavailable
 from aggregator.logs.logfile import LogFile
 from aggregator.runtime.message import Message

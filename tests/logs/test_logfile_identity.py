@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.errors import Superseded, Unavailable
 from aggregator.logs.logfile import LogFile
 from tests.logs.driving import make

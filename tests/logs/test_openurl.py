@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.errors import ConfigError, Reject, Retry, Unavailable
 from aggregator.logs.openurl import OpenUrl, mask, query_of
 from aggregator.runtime.contract import Drop, Outcome, Send

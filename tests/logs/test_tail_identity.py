@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.logs.tail import Tail
 from aggregator.runtime.contract import Former
 from tests.logs.driving import Tailing, make, numbered, write

@@ -55,7 +55,8 @@ from aggregator.runtime.contract import ConsumerSettings, Stage
 from aggregator.config.settings import Doc, Duration, TargetQueues
 Path({executed!r}).touch()
 class Mine(Stage):
-    traits = Traits(tables=("feed_",))
+    traits = Traits(tables=("feed",))
+    overview = "plugins.mine:OVERVIEW"
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         fanout: Annotated[TargetQueues, Doc("x")]
         timeout: Annotated[Duration, Doc("x")] = 77.0

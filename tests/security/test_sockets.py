@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.config.configuration import Config
 from aggregator.config.identity import fork
 from aggregator.config.instance import Instance
-from aggregator.config.loading import Config, load
+from aggregator.config.loading import load
 from aggregator.runtime.connection import AWAY, connect
 from aggregator.supervision import Control, SupervisorError, build
 from tests.security.users import BOB

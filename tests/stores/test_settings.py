@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from aggregator.config.settings import parse_settings
+from aggregator.config.parsing import parse_settings
 from aggregator.errors import ConfigError
-from aggregator.stores import open_configured, open_store
-from aggregator.stores.settings import Location, StoreSettings, parse_place
+from aggregator.stores import open_store
+from aggregator.stores.directory import parse_folder
+from aggregator.stores.s3settings import Bucket, S3Settings, parse_bucket
+from aggregator.stores.settings import StoreSettings
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "folder"),
     [
-        ("file:///srv/archive", Location("", "/srv/archive")),
-        ("file://localhost/srv/archive", Location("", "/srv/archive")),
-        ("file:///srv/my%20archive", Location("", "/srv/my archive")),
-        ("file:///srv/my archive", Location("", "/srv/my archive")),
-        ("s3://bucket", Location("bucket", "")),
-        ("s3://bucket/", Location("bucket", "")),
-        ("s3://bucket/a/b", Location("bucket", "a/b")),
-        (" s3://my.bucket-1/a/ ", Location("my.bucket-1", "a")),
+        ("file:///srv/archive", "/srv/archive"),
+        ("file://localhost/srv/archive", "/srv/archive"),
+        ("file:///srv/my%20archive", "/srv/my archive"),
+        ("file:///srv/my archive", "/srv/my archive"),
     ],
 )
-def test_a_url_names_a_folder_or_a_bucket_and_a_prefix(url: str, place: Location) -> None:
-    assert parse_place(url) == place
+def test_a_url_names_a_folder(url: str, folder: str) -> None:
+    assert parse_folder(url) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket"),
+    [
+        ("s3://bucket", Bucket("bucket", "")),
+        ("s3://bucket/", Bucket("bucket", "")),
+        ("s3://bucket/a/b", Bucket("bucket", "a/b")),
+        (" s3://my.bucket-1/a/ ", Bucket("my.bucket-1", "a")),
+    ],
+)
+def test_a_url_names_a_bucket_and_a_prefix(url: str, bucket: Bucket) -> None:
+    assert parse_bucket(url) == bucket
 
 
 @pytest.mark.parametrize(
@@ -56,7 +69,7 @@ def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
 
 def test_a_section_reads_into_settings() -> None:
     settings, faults = parse_settings(
-        StoreSettings,
+        S3Settings,
         {
             "url": "s3://bucket/feeds",
             "endpoint_url": "https://s3.example.org",
@@ -69,7 +82,7 @@ def test_a_section_reads_into_settings() -> None:
     )
 
     assert faults == []
-    assert settings == StoreSettings(
+    assert settings == S3Settings(
         url="s3://bucket/feeds",
         endpoint_url="https://s3.example.org",
         region="fr-par",
@@ -91,11 +104,11 @@ def test_a_section_reads_into_settings() -> None:
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        open_configured(StoreSettings(**options))
+        open_store(**options)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        open_store("file:///x", region="r", access_key="K")
+        open_store("file:///x", region="r", access_key="K", profile="p")
 
     assert len(caught.value.problems) == 3

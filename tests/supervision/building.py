@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.supervision import build
 
 REDIS = "[redis]\nurl = redis://:hush@localhost/0\n"

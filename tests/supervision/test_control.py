@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.runtime.connection import connect
 from aggregator.supervision import Control, SupervisorError, build, disable, enable
 from aggregator.supervision.redisserver import find_server

@@ -10,7 +10,7 @@ import pytest
 from supervisor.options import ServerOptions
 
 from aggregator.supervision import build
-from aggregator.supervision.files import log_files
+from aggregator.supervision.logpaths import log_files
 from tests.supervision.building import build_from, configure
 
 

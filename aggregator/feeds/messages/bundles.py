@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.compression import Level
 from aggregator.feeds.messages.checks import check_feed, check_sha256, check_start
 from aggregator.feeds.naming.layout import BundleName, parse_key, parse_revision, read_stamp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.naming.layout import is_bundle_start, is_feed_name, is_node_name, read_stamp
 from aggregator.feeds.reading.dates import YEAR_10000

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.manifest import MIN_TICK_MS, Tick
 from aggregator.feeds.messages.checks import (
     LONGEST_PERIOD_MS,

@@ -20,7 +20,7 @@ from math import gcd
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from aggregator.config.settings import Kind, parse_duration
+from aggregator.config.settings import OptionType, parse_duration
 from aggregator.feeds.reading.dates import YEAR_10000
 from aggregator.stores.store import fault_of_key
 
@@ -93,11 +93,12 @@ def parse_prefix(text: str) -> str:
     return prefix
 
 
-Extension = Annotated[str, Kind("extension", parse_extension, "letters, digits, _ and single dots, such as pb")]
+Extension = Annotated[str, OptionType("extension", parse_extension, "letters, digits, _ and single dots, such as pb")]
 BundlePeriod = Annotated[
-    int, Kind("bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m")
+    int,
+    OptionType("bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m"),
 ]
-KeyPrefix = Annotated[str, Kind("key prefix", parse_prefix, "names with single slashes between them, no . first")]
+KeyPrefix = Annotated[str, OptionType("key prefix", parse_prefix, "names with single slashes between them, no . first")]
 
 
 def write_stamp(seconds: float) -> str:

@@ -1,103 +1,139 @@
-"""How every feed is doing now, from what download and filter keep in Redis."""
+"""The overview of feeds: what `status`, `health`, `feeds list` and a page show of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from aggregator.config.loading import Config
-from aggregator.errors import Reject
-from aggregator.feeds.filtering.state import ARCHIVED, DAY_MS, FeedState, decode_state
-from aggregator.feeds.filtering.state import CURSOR as STATE
-from aggregator.feeds.messages.reading import decode
-from aggregator.feeds.messages.ticks import DueTick
-from aggregator.feeds.naming.layout import read_stamp
-from aggregator.feeds.settings.table import Feed
-from aggregator.runtime.keys import Keys, resolve
-from aggregator.runtime.message import read_entry
-from aggregator.runtime.schedule import read_begun
-from aggregator.runtime.timers import pending
+from aggregator.config.configuration import Config
+from aggregator.feeds.query.feedfacts import FeedFacts, look
+from aggregator.monitor.collecting import START, are
+from aggregator.monitor.finding import Finding
+from aggregator.monitor.overviews import Line
+from aggregator.monitor.words import NOTHING, age, one_line
+from aggregator.runtime.keys import Keys
 
-Complaint = Literal["stale", "frozen"]
-
-
-class FeedFacts(NamedTuple):
-    """One feed now. Times are Unix milliseconds, 0 when there is none."""
-
-    feed: Feed
-    state: FeedState
-    begun_ms: int
-    """When it was downloaded for the first time under this configuration."""
-    due: DueTick | None
-    """Its next tick; None while that is under way, or nobody downloads it."""
-    now_ms: int
-    archived_until_ms: int = 0
-    """The end of the newest period whose bundle is in the store."""
-
-    @property
-    def complaint(self) -> Complaint | None:
-        """`stale`: no answer for too long; `frozen`: the server answers, but always the same."""
-        limit_ms = round(self.feed.stale_after_s * 1000)
-        since_ms = self.state.answered_ms or self.begun_ms
-        if limit_ms and since_ms and self.now_ms - since_ms >= limit_ms:
-            return "stale"
-        return "frozen" if self.state.is_frozen(self.now_ms, limit_ms) else None
-
-    @property
-    def day_bytes(self) -> tuple[int, int]:
-        """The bytes of publications of today and of yesterday."""
-        today = self.now_ms // DAY_MS
-        if self.state.day == today:
-            return self.state.day_bytes, self.state.last_day_bytes
-        return 0, self.state.day_bytes if self.state.day == today - 1 else 0
+_NO_ANSWER = ("failed", "invalid")
+"""The outcomes of ticks that brought nothing, by the fault of the feed."""
+_ERROR_WIDTH = 80
+_SHOWN = 20
 
 
-def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now: float) -> list[FeedFacts]:
-    """Return the facts of all configured feeds, by name."""
-    states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter", STATE)}
-    begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", "feed:")}
-    due = {tick.feed: tick for tick in _due(config, client, keys)}
-    until = _archived(config, client, keys)
-    return [
-        FeedFacts(
-            feed, states.get(name, FeedState()), begun.get(name, 0), due.get(name), int(now * 1000), until.get(name, 0)
-        )
-        for name, feed in sorted(feeds.items())
-    ]
+class FeedOverview:
+    """All feeds that are configured (a `monitor.overviews.Overview`)."""
+
+    name = "feeds"
+
+    def amount(self, config: Config) -> str:
+        """Return how many feeds there are."""
+        number = len(config.table("feed").all())
+        return f"{number:,} feed{'' if number == 1 else 's'}"
+
+    def look(self, config: Config, client: Any, keys: Keys, now: float) -> list[FeedFacts]:
+        """Return the facts of each feed."""
+        feeds = config.table("feed").all()
+        return look(config, feeds, client, keys, now) if feeds else []
+
+    def lines(self, rows: Sequence[FeedFacts]) -> Iterator[Line]:
+        """Yield how many feeds there are, and those that something is wrong with."""
+        wrong = [facts for facts in rows if facts.complaint]
+        counts = Counter(facts.complaint for facts in wrong)
+        words = "".join(f", {count:,} {complaint}" for complaint, count in sorted(counts.items()))
+        yield Line(f"{len(rows):,} feeds{words}; `run/aggregator feeds list` shows each")
+        for facts in wrong[:_SHOWN]:
+            yield Line(f"  {facts.feed.name}: {complaint_of(facts)}", wrong=True)
+        if len(wrong) > _SHOWN:
+            yield Line(f"  and {len(wrong) - _SHOWN:,} more")
+
+    def as_json(self, row: FeedFacts) -> dict[str, Any]:
+        """Return everything about a feed."""
+        return as_json(row)
+
+    def findings(self, config: Config, rows: Sequence[FeedFacts], now: float) -> Iterator[Finding]:
+        """Yield feeds that are stale, frozen or failing."""
+        for facts in rows:
+            yield from _findings(config, facts, now)
+
+    def idle(self, config: Config, enabled: Callable[[str], bool]) -> Iterator[Finding]:
+        """Yield feeds that nobody downloads, and downloads of no feeds."""
+        return _idle(config, len(config.table("feed").all()), enabled)
 
 
-def _archived(config: Config, client: Any, keys: Keys) -> dict[str, int]:
-    """Return for each feed until when it is archived, whichever process did it."""
-    bundles = [program.settings.bundle for program in config.programs.values() if program.stage_name == "compress"]
-    found: dict[str, int] = {}
-    for name, start in _cursors(config, client, keys, "archive", ARCHIVED):
-        feed = name.partition(":")[2]
-        found[feed] = max(found.get(feed, 0), (read_stamp(start) + max(bundles, default=0)) * 1000)
-    return found
+OVERVIEW = FeedOverview()
 
 
-def _cursors(config: Config, client: Any, keys: Keys, stage: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield what the sections of a stage remember of each feed, by cursors whose names begin with `prefix`."""
-    for program in config.programs.values():
-        if program.stage_name == stage:
-            for name, text in client.hgetall(keys.cursors(f"{config.node}:{program.section}")).items():
-                if name.startswith(prefix.encode()) and text:
-                    yield name.decode().removeprefix(prefix), text.decode()
+def complaint_of(facts: FeedFacts) -> str:
+    """Return what is wrong with a feed in words; empty when nothing is."""
+    state = facts.state
+    if facts.complaint == "stale":
+        since = age_at(facts, state.answered_ms)
+        words = f"stale: no good answer for {since}" if state.answered_ms else "stale: never a good answer"
+        return f"{words}; {one_line(state.error, _ERROR_WIDTH)}" if state.error else words
+    if facts.complaint == "frozen":
+        return f"frozen: answers, with the same contents for {age_at(facts, state.changed_ms)}"
+    return ""
 
 
-def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
-    """Yield the ticks that wait for their time, or for a worker."""
-    for program in config.programs.values():
-        if program.stage_name == "download" and program.listens:
-            queue = resolve(program.listens, config.node)
-            waiting: Iterable[bytes] = (
-                *(timer.body for timer in pending(client, keys, queue)),
-                *client.zrange(keys.delayed(queue), 0, -1),
-                *client.lrange(keys.returned(queue), 0, -1),
-                *client.lrange(keys.queue(queue), 0, -1),
-            )
-            for entry in waiting:
-                try:
-                    yield decode(read_entry(entry).raw, DueTick)
-                except Reject:
-                    continue  # somebody else's message: the stage will reject it
+def as_json(facts: FeedFacts) -> dict[str, Any]:
+    """Return everything about a feed for programs; times are Unix milliseconds."""
+    state, due = facts.state, facts.due
+    today, yesterday = facts.day_bytes
+    return {
+        "feed": facts.feed.name,
+        "url": facts.feed.shown_url,
+        "period_ms": facts.feed.period_ms,
+        "last_tick_ms": state.planned_ms or None,
+        "last_outcome": state.outcome or None,
+        "last_error": state.error or None,
+        "last_success_ms": state.answered_ms or None,
+        "content_changed_ms": state.changed_ms or None,
+        "published_ms": state.published_ms or None,
+        "bytes_today": today,
+        "bytes_yesterday": yesterday,
+        "archived_until_ms": facts.archived_until_ms or None,
+        "next_tick_ms": due.planned_ms if due else None,
+        "not_tried_until_ms": due.wait_until_ms or None if due else None,
+        "complaint": facts.complaint,
+    }
+
+
+def _findings(config: Config, facts: FeedFacts, now: float) -> Iterator[Finding]:
+    about, text = f"feed_{facts.feed.name}", complaint_of(facts)
+    if facts.complaint == "stale":
+        since_ms = facts.state.answered_ms or facts.begun_ms
+        do = "See whether its url still answers; if it is gone for good, take the feed out."
+        yield Finding("feed_stale", "error", about, text, since_ms / 1000, do)
+    elif facts.complaint == "frozen":
+        # it is in order as far as it is up to us
+        do = "Tell its publisher; a feed that rarely changes gets a longer stale_after."
+        yield Finding("feed_frozen", "warning", about, text, facts.state.changed_ms / 1000, do)
+    elif facts.state.outcome in _NO_ANSWER:
+        since = (facts.state.answered_ms or facts.begun_ms) / 1000
+        if since and now - since >= config.aggregator.outage_after:
+            words = f"no good answer for {age(now - since)}: {one_line(facts.state.error, 100)}"
+            do = "See whether its url answers and `timestamp` fits; after its `stale_after` it counts as stale."
+            yield Finding("feed_failing", "error", about, words, since, do)
+
+
+def _idle(config: Config, feeds: int, enabled: Callable[[str], bool]) -> Iterator[Finding]:
+    downloads = [p.section for p in config.programs.values() if p.stage_name == "download"]
+    running = [section for section in downloads if enabled(section)]
+    count = "1 feed is" if feeds == 1 else f"{feeds:,} feeds are"
+    if feeds and not downloads:
+        text = f"{count} configured, and no section downloads them"
+        do = "Add a section [worker_download] with stage = download to loglines.cfg, or take the feeds out."
+        yield Finding("feeds_not_downloaded", "error", "feeds", text, None, do)
+    elif feeds and not running:
+        text = f"{count} configured, and {are(downloads, 'not enabled')}"
+        do = START.format(downloads[0])
+        yield Finding("feeds_not_downloaded", "error", "feeds", text, None, do)
+    if not feeds:
+        for section in running:
+            do = "Add a section [feed_NAME], or feeds_file in [aggregator], to loglines.cfg; or disable it."
+            yield Finding("download_without_feeds", "error", section, "downloads nothing: no feeds", None, do)
+
+
+def age_at(facts: FeedFacts, moment_ms: int) -> str:
+    """Return how long ago something was when the facts were read."""
+    return age(max(0.0, (facts.now_ms - moment_ms) / 1000)) if moment_ms else NOTHING

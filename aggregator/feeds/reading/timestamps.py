@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from aggregator.config.settings import meant, shorten
+from aggregator.config.hints import meant, shorten
 from aggregator.errors import AggregatorError
 from aggregator.feeds.reading.dates import check_distance, check_moment, read_moment
 from aggregator.feeds.reading.jsonpointer import Step, plain_value

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 
 if TYPE_CHECKING:
     from aggregator.feeds.settings.section import FeedSettings

@@ -13,7 +13,7 @@ class Configured:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.table = context.feeds()
+        self.table = context.table("feed")
         self._lock = threading.Lock()
 
     def feed(self, name: str) -> Feed | None:
@@ -21,10 +21,10 @@ class Configured:
 
         Before that is said the configuration is read anew: a sibling that started later may know more feeds.
         """
-        found: Feed | None = self.table.feeds.get(name)
+        found: Feed | None = self.table.entries.get(name)
         if found is None:
             with self._lock:
                 if not self.table.is_current():
-                    self.table = self.context.feeds()
-                found = self.table.feeds.get(name)
+                    self.table = self.context.table("feed")
+                found = self.table.entries.get(name)
         return found

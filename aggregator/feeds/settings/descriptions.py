@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import NamedTuple
 
-from aggregator.config.settings import shorten
+from aggregator.config.hints import shorten
 from aggregator.errors import Reject, Retry
 from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.reading.timestamps import Corrupt, Fetched, Reader, is_builtin, read_published, resolve

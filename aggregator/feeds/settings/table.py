@@ -1,38 +1,17 @@
-"""The feeds that a configuration names: sections `[feed_NAME]`, and rows of `feeds_file`."""
+"""What a feed is, with nothing left open. `reading.py` makes feeds of sections and rows."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
-from aggregator.config import placeholders
-from aggregator.config.foreign import advice, is_python
-from aggregator.config.ini import Document, Problem, veil
-from aggregator.config.instance import shown
-from aggregator.config.settings import (
-    options_of,
-    parse_settings,
-    shorten,
-    unknown,
-)
-from aggregator.feeds.naming.layout import MAX_NAME_BYTES, parse_feed_name
-from aggregator.feeds.reading.timestamps import is_plugin, resolve
-from aggregator.feeds.settings.asking import (
-    HEADER_PREFIX,
-    content_type_of,
-    faults_of_asking,
-    read_body,
-    read_headers,
-)
-from aggregator.feeds.settings.masking import mask_bad_url, mask_url
-from aggregator.feeds.settings.section import FORMATS
-from aggregator.feeds.settings.section import FeedSettings as FeedSettings
-from aggregator.http import options
-from aggregator.http.route import DIRECT, Route, Tls
+from aggregator.config.hints import shorten
+from aggregator.feeds.settings.asking import content_type_of
+from aggregator.feeds.settings.masking import mask_url
+from aggregator.feeds.settings.section import FORMATS, FeedSettings
+from aggregator.http.route import DIRECT, Route
 
 COLUMNS = ("id", "url", "extension", "period", "timestamp")
 """The columns of a feeds file that does not name them."""
@@ -57,153 +36,6 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     body: bytes | None = None
     route: Route = DIRECT
-
-
-class Reader:
-    """Collect feeds. What is wrong goes into the document."""
-
-    def __init__(self, document: Document, root: Path, *, imports: bool = True) -> None:
-        """Without `imports` no plugin that a feed names is imported, nor looked for."""
-        self.document = document
-        self.root = root
-        self.imports = imports
-        self.feeds: dict[str, Feed] = {}
-        self._places: dict[str, str] = {}
-        self._timestamps: dict[str, str] = {}
-        """What is wrong with each timestamp seen so far, empty when nothing is."""
-        self._files: dict[Tls, list[tuple[str, str]]] = {}
-        """What is wrong with the files of TLS seen so far."""
-
-    def read_section(self, name: str, section: str, texts: Mapping[str, str], raw: Mapping[str, str]) -> None:
-        """Take in a section `[feed_NAME]`."""
-        self.document.veiled[section, "url"] = mask_bad_url(raw.get("url", ""))
-        faults = list(self._read(name, texts, raw, f"[{section}] in line {self.document.line_of(section)}"))
-        for option, text in faults:
-            self.document.fault(section, option, text)
-
-    def read_file(self, path: Path, read: Callable[[], bytes | None], environ: Mapping[str, str]) -> None:
-        """Take in a feeds file: comma-separated, in UTF-8; its first line may name the columns.
-
-        `path` is its name, `read` returns its bytes.
-        """
-        try:
-            source = read() or b""
-            lines = source.decode("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"bad encoding: {error}; save it as UTF-8"
-            self.document.fault("aggregator", "feeds_file", f"{path.name} cannot be read: {reason}")
-            return
-        if is_python(source):
-            # in one line, as its own may hold secrets
-            self.document.fault("aggregator", "feeds_file", f"{path.name} is {advice(path, source)}")
-            return
-        file = shown(path)
-        here = str(path.absolute().parent)
-        columns: Sequence[str] = COLUMNS
-        first = True
-        rows = csv.reader(lines, skipinitialspace=True, strict=True)
-        try:
-            for cells in rows:
-                if not any(cell.strip() for cell in cells) or cells[0].lstrip().startswith("#"):
-                    continue
-                if first and cells[0].strip().lower() == "id":
-                    columns = [cell.strip().lower() for cell in cells]
-                    self._check_columns(columns, file, rows.line_num)
-                else:
-                    self._read_row(columns, cells, file, rows.line_num, here, environ)
-                first = False
-        except csv.Error as error:
-            self._fault_row(file, rows.line_num, None, f"no row of comma-separated values: {error}")
-
-    def _check_columns(self, columns: Sequence[str], file: str, line: int) -> None:
-        known = ("id", *(option.name for option in options_of(FeedSettings)))
-        for column in columns:
-            if column not in known and not column.startswith(HEADER_PREFIX):
-                self._fault_row(file, line, column, unknown(column, known).replace("option", "column"))
-            elif columns.count(column) > 1:
-                self._fault_row(file, line, column, "stands there twice")
-
-    def _read_row(
-        self, columns: Sequence[str], cells: list[str], file: str, line: int, here: str, environ: Mapping[str, str]
-    ) -> None:
-        if len(cells) > len(columns):
-            words = f"{len(cells)} values for {len(columns)} columns ({', '.join(columns)})"
-            self._fault_row(file, line, None, words)
-            return
-        raw = {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if cell.strip()}
-        texts = {}
-        for column, text in raw.items():
-            texts[column], missing = placeholders.expand(text, here, environ)
-            if missing:
-                self._fault_row(file, line, column, f"missing environment variable {', '.join(missing)}")
-                return
-        veiled = {column: text for column, text in raw.items() if "%(ENV_" in text}
-        veiled["url"] = mask_bad_url(raw.get("url", ""))
-        name = texts.pop("id", "")
-        for option, text in self._read(name, texts, raw, f"{file}:{line}"):
-            if option in veiled:
-                text = veil(text, veiled[option])
-            self._fault_row(file, line, option or "id", text)
-
-    def _read(
-        self, name: str, texts: Mapping[str, str], raw: Mapping[str, str], place: str
-    ) -> Iterator[tuple[str | None, str]]:
-        """Keep one feed, or yield (option, fault) of everything that is wrong with it."""
-        try:
-            name = parse_feed_name(name)
-        except ValueError:
-            allowed = (
-                f'at most {MAX_NAME_BYTES} bytes without / \\ : * ? " < > |, no . or - first, no . last, not like the '
-                "name of a manifest"
-            )
-            yield None, f"bad feed name (found {shorten(name)}); allowed: {allowed}"
-        settings, faults = parse_settings(FeedSettings, texts)
-        yield from faults
-        headers, more = read_headers(texts)
-        known = tuple(option.name for option in options_of(FeedSettings))
-        more += [
-            (option, unknown(option, (*known, f"{HEADER_PREFIX}NAME")))
-            for option in texts
-            if option not in known and not option.startswith(HEADER_PREFIX)
-        ]
-        body, route = None, DIRECT
-        if settings is not None:
-            route = options.route_of(settings, self.root)
-            more += [*faults_of_asking(settings, headers), *options.faults_of(settings), *self._faults_of_files(route)]
-            try:
-                body = read_body(settings, self.root)
-            except ValueError as error:
-                more.append(("body_file", str(error)))
-            more += [("url", text) for text in _fault_of_host(settings.url)]
-            more += [("timestamp", text) for text in self._fault_of_timestamp(settings.timestamp)]
-        if name in self._places:
-            more.append((None, f"a second feed {name}; the first one is {self._places[name]}"))
-        yield from more
-        if settings is not None and not more:
-            self._places[name] = place
-            self.feeds[name] = make_feed(name, settings, headers, raw.get("url", settings.url), body, route)
-
-    def _faults_of_files(self, route: Route) -> list[tuple[str, str]]:
-        if not any(route.tls):
-            return []
-        if route.tls not in self._files:
-            self._files[route.tls] = list(options.faults_of_files(route))
-        return self._files[route.tls]
-
-    def _fault_of_timestamp(self, timestamp: str | None) -> list[str]:
-        if timestamp is None or (not self.imports and is_plugin(timestamp)):
-            return []
-        if timestamp not in self._timestamps:
-            try:
-                resolve(timestamp, self.root)
-                self._timestamps[timestamp] = ""
-            except ValueError as error:
-                self._timestamps[timestamp] = str(error)
-        text = self._timestamps[timestamp]
-        return [text] if text else []
-
-    def _fault_row(self, file: str, line: int, column: str | None, text: str) -> None:
-        self.document.faults.append(Problem(line, None, column, text, file))
 
 
 def make_feed(
@@ -239,7 +71,8 @@ def make_feed(
     )
 
 
-def _fault_of_host(url: str) -> list[str]:
+def fault_of_host(url: str) -> list[str]:
+    """Return what is wrong with the host or port of a URL; nothing when both are fine."""
     fault = [f"bad host or port (found {shorten(url)}); / ? # @ in a login are written as %2F %3F %23 %40"]
     try:
         parts = urlsplit(url)

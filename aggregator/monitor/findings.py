@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from aggregator.commands import screen
-from aggregator.commands.feeds_list import complaint_of
-from aggregator.commands.queues import imbalances, section_of
-from aggregator.commands.snapshot import Process, Section, Snapshot
 from aggregator.config.builds import Builds
-from aggregator.config.loading import Config, load
+from aggregator.config.configuration import Config
+from aggregator.config.loading import load
 from aggregator.errors import ConfigError
+from aggregator.monitor.accounts import imbalances, section_of
 from aggregator.monitor.collecting import idle_parts, unread_queues
-from aggregator.monitor.finding import Finding, Level, in_order
+from aggregator.monitor.finding import Finding, in_order
 from aggregator.monitor.outages import outages, restarts
 from aggregator.monitor.reports import lasting, reported
+from aggregator.monitor.snapshot import Process, SectionState, Snapshot
+from aggregator.monitor.words import age
 from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import resolve
 from aggregator.supervision import plan
 
-_NO_ANSWER = ("failed", "invalid")
-"""The outcomes of ticks that brought nothing, by the fault of the feed."""
 _BUILD = "Run `run/aggregator config build`, then `run/supervisorctl update`."
 
 
@@ -30,7 +28,7 @@ def findings(snapshot: Snapshot) -> list[Finding]:
     found = [*_supervisor(snapshot), *_redis(snapshot), *_files(snapshot.config)]
     for section in snapshot.sections:
         found += _section(snapshot, section)
-    found += [*_books(snapshot), *_waiting(snapshot), *_feeds(snapshot), *_told(snapshot), *_collecting(snapshot)]
+    found += [*_books(snapshot), *_waiting(snapshot), *_viewed(snapshot), *_told(snapshot), *_collecting(snapshot)]
     found += _updated(snapshot)
     return in_order(found)
 
@@ -85,7 +83,7 @@ def _files(running: Config) -> Iterator[Finding]:
         yield Finding("files_not_built", "warning", "files", text, None, _BUILD)
 
 
-def _section(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
+def _section(snapshot: Snapshot, section: SectionState) -> Iterator[Finding]:
     if not section.enabled:
         return
     if not snapshot.supervisor_error:
@@ -95,7 +93,7 @@ def _section(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
         yield from _silent(snapshot, section)
 
 
-def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator[Finding]:
+def _process(snapshot: Snapshot, section: SectionState, process: Process) -> Iterator[Finding]:
     seen, settings, name = process.supervised, section.program.program, process.name
     full_name = f"{section.program.section}:{name}"  # supervisord knows a process by its group
     log = f"Read the reason in {process.log or 'its log'}, mend it, then `run/supervisorctl restart {full_name}`."
@@ -121,7 +119,7 @@ def _process(snapshot: Snapshot, section: Section, process: Process) -> Iterator
         # a worker that has just been started has not said anything yet
         if worker is not None and not worker.alive and seen.now - seen.started_at > 2 * LEASE_S:
             age_s = worker.beat_age_s
-            text = f"runs, but shows no sign of life for {screen.age(age_s)}"
+            text = f"runs, but shows no sign of life for {age(age_s)}"
             do = f"Look into {process.log or 'its log'}, then `run/supervisorctl restart {full_name}`."
             yield Finding("worker_silent", "error", name, text, None if age_s is None else snapshot.now - age_s, do)
 
@@ -142,7 +140,7 @@ def _end_of(process: Process) -> str:
     return f"; its log ends: {process.last_words}" if process.last_words else ""
 
 
-def _silent(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
+def _silent(snapshot: Snapshot, section: SectionState) -> Iterator[Finding]:
     limit_s = getattr(section.program.settings, "stale_after", 0.0)
     if not limit_s:
         return
@@ -151,7 +149,7 @@ def _silent(snapshot: Snapshot, section: Section) -> Iterator[Finding]:
         age_s = max((process.up_s or 0.0 for process in section.processes), default=0.0)
         words = "has brought nothing in the {} it runs"
     if age_s > limit_s:
-        text = f"{words.format(screen.age(age_s))}; stale_after is {screen.age(limit_s)}"
+        text = f"{words.format(age(age_s))}; stale_after is {age(limit_s)}"
         do = "See whether what it follows still grows, and whether its paths are right."
         yield Finding("source_stale", "error", section.program.section, text, snapshot.now - age_s, do)
 
@@ -187,25 +185,9 @@ def _waiting(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("messages_wait", "error", account.name, text, since, do)
 
 
-def _feeds(snapshot: Snapshot) -> Iterator[Finding]:
-    for facts in snapshot.feeds:
-        about, text = f"feed_{facts.feed.name}", complaint_of(facts)
-        if facts.complaint == "stale":
-            since_ms = facts.state.answered_ms or facts.begun_ms
-            do = "See whether its url still answers; if it is gone for good, take the feed out."
-            yield Finding("feed_stale", "error", about, text, since_ms / 1000, do)
-        elif facts.complaint == "frozen":
-            # it is in order as far as it is up to us
-            do = "Tell its publisher; a feed that rarely changes gets a longer stale_after."
-            yield Finding("feed_frozen", "warning", about, text, facts.state.changed_ms / 1000, do)
-        elif facts.state.outcome in _NO_ANSWER:
-            since = (facts.state.answered_ms or facts.begun_ms) / 1000
-            if since and snapshot.now - since >= snapshot.config.aggregator.outage_after:
-                words = (
-                    f"no good answer for {screen.age(snapshot.now - since)}: {screen.one_line(facts.state.error, 100)}"
-                )
-                do = "See whether its url answers and `timestamp` fits; after its `stale_after` it counts as stale."
-                yield Finding("feed_failing", "error", about, words, since, do)
+def _viewed(snapshot: Snapshot) -> Iterator[Finding]:
+    for view in snapshot.views:
+        yield from view.overview.findings(snapshot.config, view.rows, snapshot.now)
 
 
 def _told(snapshot: Snapshot) -> Iterator[Finding]:
@@ -232,18 +214,9 @@ def _collecting(snapshot: Snapshot) -> Iterator[Finding]:
         account = queues.get(resolve(queue, config.node))
         return snapshot.redis_error != "" or (account is not None and account.in_ + account.ready > 0)
 
-    yield from idle_parts(config, snapshot.feeds_configured, at_work, comes_from_outside)
+    yield from idle_parts(config, [view.overview for view in snapshot.views], at_work, comes_from_outside)
     for finding in unread_queues(config, at_work):
         account = queues.get(resolve(finding.about, config.node))
         # messages that wait there are an error of their own
         if resolve(finding.about, config.node) not in served and not (account and account.ready):
             yield finding
-
-
-_LEVELS: tuple[Level, ...] = ("error", "warning")
-
-
-def counted(found: list[Finding]) -> str:
-    """Return how many errors and warnings there are: `1 error, 2 warnings`."""
-    counts = [(sum(finding.level == level for finding in found), level) for level in _LEVELS]
-    return ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for count, level in counts if count)

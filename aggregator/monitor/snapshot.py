@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
-from aggregator.commands.invocation import RedisFailed, redis_of
-from aggregator.commands.queues import every_account
-from aggregator.config.loading import Config, Program
-from aggregator.feeds.query.overview import FeedFacts, look
+from aggregator.config.configuration import Config
+from aggregator.config.programs import Program
+from aggregator.monitor.accounts import every_account
 from aggregator.monitor.lastwords import last_words
+from aggregator.monitor.opening import RedisFailed, redis_of
 from aggregator.monitor.outages import restarts
+from aggregator.monitor.overviews import Overview, View, overviews_of
 from aggregator.runtime.connection import warnings_about
-from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.keys import resolve
 from aggregator.runtime.ledger import Account
 from aggregator.runtime.neighbours import write_root
+from aggregator.runtime.reading import overdue
 from aggregator.runtime.reports import Told, lasting_reports
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.worker import rss_kb
 from aggregator.supervision import Control, ProcessState, SupervisorError
-from aggregator.supervision.files import log_of
+from aggregator.supervision.logpaths import log_of
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         return rss_kb(self.supervised.pid) if self.supervised is not None and self.supervised.pid else 0
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True):
+class SectionState(msgspec.Struct, frozen=True, kw_only=True):
     """One section, as it runs. Rates in messages a second over the last minute."""
 
     program: Program
@@ -83,16 +84,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Why supervisord told nothing; empty when it did."""
     redis_error: str
     redis_warnings: tuple[str, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[SectionState, ...]
     accounts: tuple[Account, ...]
     elsewhere: tuple[WorkerFacts, ...]
     """Living workers that belong to none of the sections here: of other nodes, or of sections that are gone."""
     workers: tuple[WorkerFacts, ...]
     overdue: dict[str, int]
     """For each queue how many delayed messages are due already."""
-    feeds: tuple[FeedFacts, ...] = ()
-    """The feeds, as `feeds list` shows them; none when Redis is away."""
-    feeds_configured: int = 0
+    views: tuple[View, ...] = ()
+    """What the overviews show."""
     losses: tuple[Told, ...] = ()
     """What stages reported as lost, until an operator acknowledges it."""
     now: float = 0.0
@@ -106,15 +106,15 @@ class _Redis(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerFacts, ...] = ()
     accounts: tuple[Account, ...] = ()
     overdue: dict[str, int] = {}
-    feeds: tuple[FeedFacts, ...] = ()
+    views: tuple[View, ...] = ()
     losses: tuple[Told, ...] = ()
 
 
 def take(config: Config) -> Snapshot:
     """Look at everything once. Whatever is away is said in the snapshot."""
     states, supervisor_error = _processes(config)
-    feeds = config.feeds
-    redis = _ask_redis(config, feeds)
+    overviews = overviews_of(config)
+    redis = _ask_redis(config, overviews)
     sections = tuple(_section(config, program, states, redis) for program in config.programs.values())
     ours = {process.worker.name for section in sections for process in section.processes if process.worker}
     return Snapshot(
@@ -127,8 +127,7 @@ def take(config: Config) -> Snapshot:
         elsewhere=tuple(worker for worker in redis.workers if worker.alive and worker.name not in ours),
         workers=redis.workers,
         overdue=redis.overdue,
-        feeds=redis.feeds,
-        feeds_configured=len(feeds),
+        views=redis.views or tuple(map(View, overviews)),
         losses=redis.losses,
         now=redis.now or time.time(),
     )
@@ -141,7 +140,7 @@ def _processes(config: Config) -> tuple[list[ProcessState], str]:
         return [], str(error)
 
 
-def _ask_redis(config: Config, feeds: Mapping[str, Any]) -> _Redis:
+def _ask_redis(config: Config, overviews: Sequence[Overview]) -> _Redis:
     try:
         with redis_of(config) as (client, keys):
             now, workers = roster(client, keys)
@@ -151,20 +150,15 @@ def _ask_redis(config: Config, feeds: Mapping[str, Any]) -> _Redis:
                 now=now,
                 workers=tuple(workers),
                 accounts=tuple(accounts),
-                overdue={a.name: _overdue(client, keys, a.name, now) for a in accounts if a.delayed},
-                feeds=tuple(look(config, feeds, client, keys, now)) if feeds else (),
+                overdue={a.name: overdue(client, keys, a.name, now) for a in accounts if a.delayed},
+                views=tuple(View(each, each.look(config, client, keys, now)) for each in overviews),
                 losses=lasting_reports(client, keys),
             )
     except RedisFailed as error:
         return _Redis(error=str(error))
 
 
-def _overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
-    """Return how many messages of a queue wait for nothing but a worker, beside those that are ready."""
-    return int(client.llen(keys.returned(queue))) + int(client.zcount(keys.delayed(queue), "-inf", now))
-
-
-def _section(config: Config, program: Program, states: list[ProcessState], redis: _Redis) -> Section:
+def _section(config: Config, program: Program, states: list[ProcessState], redis: _Redis) -> SectionState:
     supervised = {state.name: state for state in states if state.program == program.section}
     root = write_root(config.root)
     # a living worker of our name that works in another folder is another instance's
@@ -177,7 +171,7 @@ def _section(config: Config, program: Program, states: list[ProcessState], redis
     )
     accounts = _accounts(config, program, redis.accounts)
     committed = [account.last_commit for account in accounts if account.last_commit is not None]
-    return Section(
+    return SectionState(
         program=program,
         enabled=os.path.lexists(config.instance.enabled / f"{program.section}.conf"),
         processes=processes,

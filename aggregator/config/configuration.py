@@ -1,0 +1,92 @@
+"""A configuration without faults, as everybody else sees it. `loading.py` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from configparser import ConfigParser, RawConfigParser
+from pathlib import Path
+
+import msgspec
+
+from aggregator.config import graph
+from aggregator.config.builds import Build
+from aggregator.config.instance import Instance
+from aggregator.config.programs import OWN_REDIS, Program, is_own_redis
+from aggregator.config.sections import AggregatorSettings, RedisSettings, SupervisorSettings
+from aggregator.config.tables import Table, Tables
+
+Texts = Mapping[str, Mapping[str, str]]
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration without faults."""
+
+    root: Path
+    file: Path
+    node: str
+    redis: RedisSettings
+    supervisor: SupervisorSettings
+    aggregator: AggregatorSettings
+    programs: dict[str, Program]
+    """By section, in the order of the file; the one asked for alone when `load` was told `only`."""
+    warnings: tuple[str, ...]
+    doubts: tuple[str, ...]
+    """Why nothing of it may be executed. Commands that only look tell them; others have refused it for them."""
+    raw: Texts
+    """The options of every section as they stand in the file."""
+    texts: Texts
+    """The same with ``%(ENV_NAME)s`` and ``%(here)s`` filled in."""
+    limits: Mapping[str, int]
+    tables: Tables
+    source: bytes
+    """The file, byte for byte."""
+    build: Build | None = None
+    """The build it was read from; None when it is the file itself, as it is being edited."""
+
+    def table(self, kind: str) -> Table:
+        """Return the entries of a table as they are now, and what is wrong with others."""
+        return self.tables.table(kind)
+
+    @property
+    def shares_redis(self) -> bool:
+        """False when Redis is the instance's own."""
+        return not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""}))
+
+    @property
+    def instance(self) -> Instance:
+        """The paths of this instance."""
+        return Instance(self.root)
+
+    @property
+    def consumers(self) -> dict[str, str]:
+        """For each queue the section that reads it."""
+        return graph.consumers(self.programs)
+
+    @property
+    def producers(self) -> dict[str, tuple[str, ...]]:
+        """For each queue the sections that send to it."""
+        return graph.producers(self.programs)
+
+    def depth_limit(self, queue: str) -> int | None:
+        """Return how many messages may wait in a queue; None when nobody here reads it."""
+        return self.limits.get(local_name(queue, self.node))
+
+    def depth_limits(self, program: Program) -> dict[str, int]:
+        """Return the depth limit of each queue that a program sends to and that has one."""
+        return {queue: limit for queue in program.feeds if (limit := self.depth_limit(queue)) is not None}
+
+    def parser(self) -> RawConfigParser:
+        """Return all of the file for a plugin, every value filled in."""
+        return parser_of(self.texts)
+
+
+def parser_of(texts: Texts) -> RawConfigParser:
+    """Return all sections as plugins of PIRUS2 were given them; values are filled in already."""
+    parser = ConfigParser(default_section="", interpolation=None)
+    parser.read_dict(texts)
+    return parser
+
+
+def local_name(queue: str, node: str) -> str:
+    """Return one form for a queue of this machine, written @node or with the node's name."""
+    return f"{queue.removesuffix('@node')}@{node}" if queue.endswith("@node") else queue

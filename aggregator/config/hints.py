@@ -1,0 +1,23 @@
+"""Words for what was found: the option that was probably meant, a value made short."""
+
+from __future__ import annotations
+
+import difflib
+
+
+def unknown(option: str, known: tuple[str, ...]) -> str:
+    """Return the words for an option nobody declared: the one that was probably meant, or all there are."""
+    hint = meant(option, list(known))
+    return f"unknown option{hint}" if hint else f"unknown option; allowed: {', '.join(sorted(known))}"
+
+
+def meant(word: str, known: list[str], cutoff: float = 0.6) -> str:
+    """Return `; did you mean X?` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return a value as it is shown in an error: quoted, one line, not too long."""
+    shown = repr(text)
+    return shown if len(shown) <= limit else f"{shown[: limit - 4]}...{shown[0]}"

@@ -1,0 +1,92 @@
+"""How a section of strings becomes frozen settings, by what their class declares.
+
+`parse_settings` reads a whole section and returns every fault in it at once; the caller adds file and line.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar, get_args
+
+import msgspec
+
+from aggregator.config.hints import shorten
+from aggregator.config.settings import Bounds, Doc, Option, OptionType, Settings
+
+
+class Fault(NamedTuple):
+    """One thing wrong with one option (or, with `option` None, with the section)."""
+
+    option: str | None
+    text: str
+
+
+_S = TypeVar("_S", bound=Settings)
+
+
+def options_of(settings_class: type[Settings]) -> tuple[Option, ...]:
+    """Return the options that a settings class declares, in the order of declaration."""
+    return tuple(_fields_of(settings_class).values())
+
+
+@functools.cache
+def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
+    """Return the options by the names of their fields. Kept: 10,000 feeds are read by one class."""
+    found = {}
+    for field in msgspec.structs.fields(settings_class):
+        notes = _notes_of(field.type)
+        kind = next(note for note in reversed(notes) if isinstance(note, OptionType))
+        doc = next((note.text for note in notes if isinstance(note, Doc)), "")
+        bounds = next((note for note in notes if isinstance(note, Bounds)), Bounds())
+        found[field.name] = Option(field.name.rstrip("_"), kind, doc, bounds, field.default)
+    return found
+
+
+def _notes_of(annotation: Any) -> tuple[Any, ...]:
+    """Find the notes of `Annotated[...]`, with a `| None` inside or behind it."""
+    own = tuple(getattr(annotation, "__metadata__", ()))
+    inner = annotation.__origin__ if own else annotation
+    return (*(note for part in get_args(inner) for note in getattr(part, "__metadata__", ())), *own)
+
+
+def parse_option(option: Option, text: str) -> Any:
+    """Return the value of one option.
+
+    Raises ValueError with the words for the user: what was found and what is allowed.
+    """
+    try:
+        value = option.kind.parse(text)
+    except ValueError as error:
+        told = f"{error}; " if str(error) and option.kind.name not in ("number", "HTTP codes", "mode") else ""
+        raise ValueError(
+            f"{told}bad {option.kind.name} (found {shorten(text)}); allowed: {option.kind.allowed}"
+        ) from error
+    low, high = option.bounds
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"out of bounds (found {shorten(text)}); allowed: {_limits(low, high)}")
+    return value
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"{low:g} or more" if low is not None else f"{high:g} or less"
+
+
+def parse_settings(settings_class: type[_S], texts: Mapping[str, str]) -> tuple[_S | None, list[Fault]]:
+    """Read the options a settings class declares out of a section's texts; others are left alone.
+
+    Returns the settings and no faults, or None and every fault.
+    """
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for field, option in _fields_of(settings_class).items():
+        if option.name in texts:
+            try:
+                values[field] = parse_option(option, texts[option.name])
+            except ValueError as error:
+                faults.append(Fault(option.name, str(error)))
+        elif option.required:
+            faults.append(Fault(option.name, f"missing; {option.doc}; allowed: {option.kind.allowed}"))
+    return (None if faults else settings_class(**values)), faults

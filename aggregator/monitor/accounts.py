@@ -1,0 +1,70 @@
+"""The books of an instance's queues and sources: which there are, whose they are, and what does not add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from aggregator.config.configuration import Config
+from aggregator.runtime.keys import Keys, resolve
+from aggregator.runtime.ledger import Account, accounts, read_account
+
+
+def every_account(config: Config, client: Any, keys: Keys) -> list[Account]:
+    """Return the accounts that there are, and those of configured queues that nobody has used yet; queues first."""
+    found = {account.name: account for account in accounts(client, keys)}
+    configured = {resolve(queue, config.node) for queue in (*config.consumers, *config.producers)}
+    found |= {name: read_account(client, keys, name) for name in configured - found.keys()}
+    return sorted(found.values(), key=lambda account: (account.is_source, account.name))
+
+
+def section_of(config: Config, account: Account) -> str:
+    """Return the section whose books these are; nothing when no section here reads the queue."""
+    if account.is_source:
+        return account.name.partition(":")[2].rpartition("_")[0]
+    readers = {resolve(queue, config.node): section for queue, section in config.consumers.items()}
+    return readers.get(account.name, "")
+
+
+def queue_facts(config: Config, keys: Keys, account: Account) -> dict[str, Any]:
+    """Return what is known of one queue, for JSON."""
+    return {
+        "queue": account.name,
+        "read_by": section_of(config, account) or None,
+        "key": keys.queue(account.name),
+        "ready": account.ready,
+        "in_flight": account.in_flight,
+        "delayed": account.delayed,
+        "dead": account.dead,
+        "oldest_age_s": round(account.oldest_age_s, 1),
+        "rate_in": round(account.rate_in, 3),
+        "rate_out": round(account.rate_out, 3),
+    }
+
+
+def account_facts(account: Account) -> dict[str, Any]:
+    """Return one account for JSON."""
+    return {
+        **msgspec.to_builtins(account),
+        "source": account.is_source,
+        "external": None if account.is_source else account.external,
+        "difference": account.difference,
+        "balanced": account.balanced,
+    }
+
+
+def imbalances(account: Account) -> list[str]:
+    """Return what does not add up, a sentence each."""
+    found = []
+    right = (
+        f"{account.out:,} out + {sum(account.dropped.values()):,} dropped + {account.dead:,} dead"
+        f" + {account.in_flight:,} in flight + {account.delayed:,} delayed"
+    )
+    if account.difference:
+        gap = f"{account.difference:,} missing" if account.difference > 0 else f"{-account.difference:,} too many"
+        found.append(f"books of {account.name}: {account.in_:,} in, but {right}: {gap}")
+    if not account.is_source and account.external < 0:
+        seen = f"{account.in_:,} taken and {account.ready:,} waiting"
+        found.append(f"queue {account.name}: {account.pushed:,} pushed, but {seen}: {-account.external:,} vanished")
+    return found

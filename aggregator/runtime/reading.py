@@ -1,0 +1,69 @@
+"""What waits and what is remembered, for those who only look: commands, reports, the generator.
+
+Nobody outside the runtime builds a key or reads a structure: where something waits is known here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.message import Message, read_entry
+from aggregator.runtime.timers import pending
+
+
+class State(NamedTuple):
+    """The state that lies in a namespace."""
+
+    id: str
+    """Empty before the first worker of the namespace has started."""
+    began_at: float | None
+    """Unix seconds."""
+
+
+def state_of(client: Any, keys: Keys) -> State:
+    """Return which state lies in a namespace."""
+    began = client.hget(keys.state, "began")
+    return State((client.hget(keys.state, "id") or b"").decode(), float(began) if began else None)
+
+
+def cursors_of(client: Any, keys: Keys, owner: str, prefix: str = "") -> dict[str, str]:
+    """Return what a section (`node:section`) remembers under names that begin with `prefix`, by the rest of the name.
+
+    What is remembered as nothing is left out.
+    """
+    found = client.hgetall(keys.cursors(owner)).items()
+    start = prefix.encode()
+    return {name[len(start) :].decode(): text.decode() for name, text in found if name.startswith(start) and text}
+
+
+def cursor_names(client: Any, keys: Keys, owner: str) -> list[str]:
+    """Return the names of everything that a section remembers."""
+    return [name.decode() for name in client.hkeys(keys.cursors(owner))]
+
+
+def waiting(client: Any, keys: Keys, queue: str) -> Iterator[Message]:
+    """Yield every message that waits in a queue: as a timer, for its time, to be tried again, or for a worker.
+
+    `queue` is a name as in Redis. What a worker has in hand is not among them.
+    """
+    yield from map(
+        read_entry,
+        (
+            *(timer.body for timer in pending(client, keys, queue)),
+            *client.zrange(keys.delayed(queue), 0, -1),
+            *client.lrange(keys.returned(queue), 0, -1),
+            *client.lrange(keys.queue(queue), 0, -1),
+        ),
+    )
+
+
+def overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
+    """Return how many messages of a queue wait for nothing but a worker, beside those that are ready."""
+    return int(client.llen(keys.returned(queue))) + int(client.zcount(keys.delayed(queue), "-inf", now))
+
+
+def is_known(client: Any, keys: Keys, queue: str) -> bool:
+    """True for a queue that was ever used."""
+    return bool(client.sismember(keys.queues, queue))

@@ -1,0 +1,50 @@
+"""What a build notes of a configuration beside the texts: digests, queues, what cursors are about."""
+
+from __future__ import annotations
+
+import time
+
+from aggregator import __version__
+from aggregator.config.builds import BuildFacts, Builds, digest_of
+from aggregator.config.configuration import Config
+from aggregator.config.programs import Program
+from aggregator.runtime.keys import resolve
+from aggregator.supervision.digests import digest_of_program
+
+
+def new_build(config: Config) -> BuildFacts | None:
+    """Return what a build of this configuration would be; None when the current one is the same."""
+    builds, file = Builds(config.instance), config.file
+    if file.is_relative_to(config.root):
+        file = file.relative_to(config.root)
+    digest = digest_of(__version__, str(file), config.source, config.tables.copies())
+    current = builds.current()
+    if current is not None and current.facts.digest == digest and current.is_whole():
+        return None
+    return BuildFacts(
+        number=builds.next_number(),
+        digest=digest,
+        version=__version__,
+        built_at=time.time(),
+        file=str(file),
+        node=config.node,
+        namespace=config.redis.namespace,
+        programs={program.section: digest_of_program(config, program) for program in config.programs.values()},
+        queues={resolve(queue, config.node): section for queue, section in config.consumers.items()},
+        belongings=belongings(config),
+        entries=config.tables.live(),
+    )
+
+
+def belongings(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return what the cursors of each section are about, of those that have any.
+
+    Nothing of a stage that was not imported, as commands that look do.
+    """
+    found = {program.section: _belongings(config, program) for program in config.programs.values()}
+    return {section: names for section, names in found.items() if names}
+
+
+def _belongings(config: Config, program: Program) -> tuple[str, ...]:
+    found = getattr(program.stage_class, "belongings", None)
+    return tuple(found(program.settings, config.root)) if found else ()

@@ -1,0 +1,31 @@
+"""A mark of everything that a program reads: when it changes, supervisord starts the program anew."""
+
+from __future__ import annotations
+
+import hashlib
+
+from aggregator import __version__
+from aggregator.config.configuration import Config
+from aggregator.config.parsing import options_of
+from aggregator.config.programs import Program
+from aggregator.config.sections import ProgramSettings
+from aggregator.supervision.serverconf import redis_conf
+
+
+def digest_of_program(config: Config, program: Program) -> str:
+    """Return a mark of everything the program reads elsewhere, so that `supervisorctl update` restarts it when due.
+
+    Eight hexadecimal digits: too few to tell a password from others.
+    """
+    options = {option.name for option in options_of(ProgramSettings)}
+    own = {name: text for name, text in config.raw[program.section].items() if name not in options}
+    parts: list[object] = [__version__, own]
+    if program.kind == "redis":
+        parts.append(redis_conf(config).replace(str(config.root), ""))
+    elif not program.section.startswith("process_"):
+        parts += [config.raw.get("redis"), config.raw.get("aggregator"), config.redis.url.startswith("unix:")]
+        parts += [config.depth_limit(queue) for queue in program.feeds]
+        parts += [config.tables.digest(kind) for kind in program.traits.tables]
+        for name in program.plugins:
+            parts += [raw for section, raw in config.raw.items() if section == name or section.startswith(f"{name}_")]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
