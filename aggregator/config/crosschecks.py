@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from aggregator import registry
 from aggregator.config import pirus2
-from aggregator.config.hints import meant, unknown
+from aggregator.config.hints import meant, nearest, unknown
 from aggregator.config.ini import Document, Problem
 from aggregator.config.instance import Instance
 from aggregator.config.programs import OWN_REDIS, PREFIXES, Program
@@ -69,6 +68,6 @@ def _unknown_section(section: str, plugins: list[str]) -> str:
     names = [*CORE, *plugins]
     prefixes = (*PREFIXES, *registry.TABLE_PREFIXES)
     head, underscore, tail = section.partition("_")
-    near = difflib.get_close_matches(head, [prefix[:-1] for prefix in prefixes], n=1)
-    hint = f"; did you mean {near[0]}_{tail}?" if near and underscore else meant(section, names)
+    near = nearest(head, [prefix[:-1] for prefix in prefixes])
+    hint = f"; did you mean {near}_{tail}?" if near and underscore else meant(section, names)
     return f"unknown section; allowed: {', '.join([*names, *(f'{prefix}*' for prefix in prefixes)])}{hint}"

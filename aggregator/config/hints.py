@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 
 def unknown(option: str, known: tuple[str, ...]) -> str:
     """Return the words for an option nobody declared: the one that was probably meant, or all there are."""
@@ -13,8 +11,15 @@ def unknown(option: str, known: tuple[str, ...]) -> str:
 
 def meant(word: str, known: list[str], cutoff: float = 0.6) -> str:
     """Return `; did you mean X?` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(word, known, cutoff)
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
+    """Return the known word that is most like this one, or nothing."""
+    import difflib  # a worker, which meets no wrong word, is spared its memory
+
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=cutoff)), "")
 
 
 def shorten(text: str, limit: int = 60) -> str:

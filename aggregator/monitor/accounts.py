@@ -36,6 +36,7 @@ def queue_facts(config: Config, keys: Keys, account: Account) -> dict[str, Any]:
         "ready": account.ready,
         "in_flight": account.in_flight,
         "delayed": account.delayed,
+        "timers": account.timers,
         "dead": account.dead,
         "oldest_age_s": round(account.oldest_age_s, 1),
         "rate_in": round(account.rate_in, 3),

@@ -150,7 +150,7 @@ def _ask_redis(config: Config, overviews: Sequence[Overview]) -> _Redis:
                 now=now,
                 workers=tuple(workers),
                 accounts=tuple(accounts),
-                overdue={a.name: overdue(client, keys, a.name, now) for a in accounts if a.delayed},
+                overdue={a.name: overdue(client, keys, a.name, now) for a in accounts if a.delayed or a.timers},
                 views=tuple(View(each, each.look(config, client, keys, now)) for each in overviews),
                 losses=lasting_reports(client, keys),
             )

@@ -1,1 +1,5 @@
-"""The heart: queues, the ledger and the worker's loop. It knows Redis, and no stage."""
+"""Queues, commits and workers: the heart. It knows Redis, and knows no stage."""
+
+from aggregator.runtime.leanredis import load
+
+load()  # before anything else loads redis-py

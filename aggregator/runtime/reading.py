@@ -61,7 +61,8 @@ def waiting(client: Any, keys: Keys, queue: str) -> Iterator[Message]:
 
 def overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
     """Return how many messages of a queue wait for nothing but a worker, beside those that are ready."""
-    return int(client.llen(keys.returned(queue))) + int(client.zcount(keys.delayed(queue), "-inf", now))
+    due = sum(int(client.zcount(key, "-inf", now)) for key in (keys.delayed(queue), keys.timers(queue)))
+    return int(client.llen(keys.returned(queue))) + due
 
 
 def is_known(client: Any, keys: Keys, queue: str) -> bool:
