@@ -1,8 +1,8 @@
 """An instance of version 0.1.0 as of commit 7daa370 goes on: what it had in every structure is finished, once each.
 
-`upgrade/` has what a SIGKILL of all its processes left on 2026-11-28: a state (in the form of `aggregator state export`)
-with messages ready, returned, held, delayed and dead, timers that were messages then, cursors and open periods; and
-its files.
+`upgrade/` has what a SIGKILL of all its processes left on 2026-11-28: its files, and a state (in the form of
+`aggregator state export`) with messages ready, returned, held, delayed and dead, timers that were messages then,
+cursors and open periods.
 """
 
 from __future__ import annotations
