@@ -11,7 +11,10 @@ import pytest
 from aggregator.feeds.bundle.bundles import write_bundle
 from aggregator.feeds.bundle.manifest import Manifest, make_manifest
 from aggregator.feeds.compress import Compress
-from aggregator.feeds.naming.layout import FORMATS, BundleName, FeedFolders, Publication, read_stamp
+from aggregator.feeds.naming.bundles import FORMATS, BundleName
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.feeds.query.catalogue import Span, find_bundles
 from aggregator.feeds.query.coverage import measure
 from aggregator.feeds.query.evidence import gather

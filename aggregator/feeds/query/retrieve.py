@@ -28,7 +28,9 @@ from aggregator.feeds.bundle.bundles import Contents, check_contents, extract_bu
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.bundle.merge import merge_bundles
-from aggregator.feeds.naming.layout import BundleName, is_manifest_name, parse_publication, write_stamp
+from aggregator.feeds.naming.bundles import BundleName, is_manifest_name
+from aggregator.feeds.naming.publications import parse_publication
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.catalogue import READERS, Archived, read_current, read_key
 from aggregator.stores.store import Store
 

@@ -18,7 +18,8 @@ from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle.bundles import Contents, check_contents, read_bundle
 from aggregator.feeds.bundle.manifest import Manifest, Tick
 from aggregator.feeds.bundle.members import SpooledBody
-from aggregator.feeds.naming.layout import is_publication_name, parse_publication, write_stamp
+from aggregator.feeds.naming.publications import is_publication_name, parse_publication
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.catalogue import (
     READERS,
     Archived,
