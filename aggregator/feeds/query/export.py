@@ -22,7 +22,7 @@ from aggregator.feeds.query.catalogue import Archived, Span, manifests_beside, o
 from aggregator.feeds.query.rowfiles import Format, Row, RowFile, open_rows
 from aggregator.feeds.reading.dates import read_moment
 from aggregator.feeds.reading.entities import Decoder
-from aggregator.feeds.reading.timestamps import Corrupt
+from aggregator.feeds.reading.fetched import Corrupt
 from aggregator.stores.store import Store
 
 

@@ -32,16 +32,11 @@ from aggregator.feeds.query.catalogue import (
     read_current,
     read_key,
 )
-from aggregator.feeds.reading.timestamps import (
-    CLOCKLESS,
-    Corrupt,
-    Fetched,
-    Reader,
-    decode_json,
-    read_gtfs_realtime,
-    resolve,
-    texts_in,
-)
+from aggregator.feeds.reading.fetched import Corrupt, Fetched, Reader
+from aggregator.feeds.reading.gtfsrealtime import read_gtfs_realtime
+from aggregator.feeds.reading.jsontimes import decode_json
+from aggregator.feeds.reading.timestamps import CLOCKLESS, resolve
+from aggregator.feeds.reading.xmltimes import texts_in
 from aggregator.stores.store import Conflict, NotFound, Store
 
 _MAX_FINDINGS = 20
