@@ -18,7 +18,8 @@ from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.feeds.query.catalogue import Span, find_bundles
 from aggregator.feeds.query.coverage import measure
 from aggregator.feeds.query.evidence import gather
-from aggregator.feeds.query.verify import Checked, Parser, guessed_parser, known_parser, verify
+from aggregator.feeds.query.verify import Checked, verify
+from aggregator.feeds.query.verifyparsers import Parser, guessed_parser, known_parser
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.archives import (
