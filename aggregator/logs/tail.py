@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,9 +20,9 @@ from aggregator.logs.following.followedlog import FollowedLog
 from aggregator.logs.following.knownfiles import KnownFiles
 from aggregator.logs.following.lines import Taken
 from aggregator.logs.following.pattern import Pattern
-from aggregator.logs.following.position import Position, load_position
+from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import ReadNotes
-from aggregator.logs.following.resume import SINCE, take_up
+from aggregator.logs.following.resume import SINCE, called_by, is_kept_by, take_up
 from aggregator.logs.following.rotation import Folders
 from aggregator.logs.following.telling import Telling
 from aggregator.logs.messages import LogLine
@@ -91,13 +91,13 @@ class Tail(Source):
         """
         ours = [Pattern(text, root) for text in parse_words(settings.logfile)]
         kept = [Pattern(name_of(name.partition(":")[2]), root) for name in former.keeps or ()]
-        known = {_called(ours, name, text, root) for name, text in own.items()}
+        known = {called_by(ours, name, text, root) for name, text in own.items()}
         whole = former.keeps is None and not own and set(former.belongings) <= set(cls.belongings(settings, root))
         found = []
         for name, text in former.cursors.items():
-            called = _called(ours, name, text, root)
+            called = called_by(ours, name, text, root)
             # what nobody stands for goes along with the rest: the file may come back under another path
-            is_ours = whole if called is None else called not in known and not _is_kept(kept, name, text, root)
+            is_ours = whole if called is None else called not in known and not is_kept_by(kept, name, text, root)
             if is_ours:
                 found.append(name)
         return found
@@ -220,23 +220,6 @@ class Tail(Source):
             positions,
             matched=matched,
         )
-
-
-def _called(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> str | None:
-    """Return what patterns call that which a cursor is about: a path, or a pattern that was looked at."""
-    if cursor.startswith(SINCE):
-        looked = Pattern(cursor.removeprefix(SINCE), root)
-        same = (pattern for pattern in patterns if looked.text == pattern.text or looked.real == pattern.real)
-        return next((f"{SINCE}{pattern.real}" for pattern in same), None)
-    name = name_of(load_position(text).path)
-    return next((called for pattern in patterns if (called := pattern.respell(name)) is not None), None)
-
-
-def _is_kept(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> bool:
-    """True for a cursor about something that patterns stand for, were it but one path of a glob."""
-    path = cursor.removeprefix(SINCE)
-    within = cursor != path and any(pattern.respell(path) is not None for pattern in patterns)
-    return within or _called(patterns, cursor, text, root) is not None
 
 
 def _changes(log: FollowedLog) -> Iterator[Cursor]:
