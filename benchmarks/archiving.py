@@ -15,7 +15,8 @@ from redis.client import Redis
 from aggregator.feeds.bundle.bundles import read_bundle
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.messages.ticks import Filtered
-from aggregator.feeds.naming.layout import FeedFolders, Publication
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
 from aggregator.runtime.kinds import encode
 from benchmarks.captures import load_captures, stamped
 from benchmarks.feedinstance import NODE, configure, cost_of, is_idle, queue_key

@@ -16,7 +16,7 @@ from google.transit import gtfs_realtime_pb2
 from aggregator.feeds.bundle.bundles import read_bundle, write_bundle
 from aggregator.feeds.bundle.members import FileBody, file_body
 from aggregator.feeds.bundle.merge import merge_bundles
-from aggregator.feeds.naming.layout import Publication
+from aggregator.feeds.naming.publications import Publication
 from benchmarks.captures import load_captures
 from benchmarks.report import Table
 

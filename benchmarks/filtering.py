@@ -16,7 +16,9 @@ from redis.client import Redis
 
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.messages.ticks import Downloaded
-from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start, write_stamp
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.naming.stamps import bundle_start, write_stamp
 from aggregator.runtime.kinds import encode
 from benchmarks.captures import load_captures, stamped
 from benchmarks.feedinstance import NODE, configure, cost_of, is_idle, wait_for

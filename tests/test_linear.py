@@ -85,7 +85,9 @@ def read_dates() -> None:
 def read_names() -> None:
     """Take apart names of files and keys in a store."""
     from aggregator.feeds.bundle.revisions import _REVISION
-    from aggregator.feeds.naming.layout import is_manifest_name, is_publication_name, parse_extension, parse_feed_name
+    from aggregator.feeds.naming.bundles import is_manifest_name
+    from aggregator.feeds.naming.feednames import parse_extension, parse_feed_name
+    from aggregator.feeds.naming.publications import is_publication_name
     from aggregator.feeds.query.catalogue import read_key
 
     stamp = "-2026-11-28T050536Z"

@@ -25,7 +25,8 @@ from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
 from aggregator.config.hints import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.catalogue import Span
 from aggregator.feeds.query.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.query.evidence import Evidence, gather

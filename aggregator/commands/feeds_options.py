@@ -14,7 +14,8 @@ from typing import NamedTuple
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.feeds.naming.layout import DAY_S, parse_prefix
+from aggregator.feeds.naming.bundles import parse_prefix
+from aggregator.feeds.naming.stamps import DAY_S
 from aggregator.feeds.query.catalogue import Archived, Span, find_bundles
 from aggregator.feeds.settings.table import Feed
 from aggregator.stores import open_configured, open_store

@@ -10,8 +10,9 @@ from aggregator.commands.bar import Bar
 from aggregator.commands.feeds_options import add_span, add_store, archive_of, find, given_span, read_path
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.feeds.naming.layout import write_stamp
-from aggregator.feeds.query.retrieve import Layout, Retrieved, retrieve
+from aggregator.feeds.naming.stamps import write_stamp
+from aggregator.feeds.query.retrieve import retrieve
+from aggregator.feeds.query.retrieveone import Layout, Retrieved
 
 
 def add_retrieve(parser: argparse.ArgumentParser) -> None:

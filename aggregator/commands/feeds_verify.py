@@ -14,8 +14,9 @@ from aggregator.commands.bar import Bar
 from aggregator.commands.feeds_options import add_feeds_wanted, add_span, add_store, archive_of, find, given_span
 from aggregator.commands.invocation import Invocation, add_json
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.feeds.naming.layout import write_stamp
-from aggregator.feeds.query.verify import Checked, Parser, guessed_parser, known_parser, verify
+from aggregator.feeds.naming.stamps import write_stamp
+from aggregator.feeds.query.verify import Checked, verify
+from aggregator.feeds.query.verifyparsers import Parser, guessed_parser, known_parser
 from aggregator.feeds.settings.table import Feed
 
 

@@ -14,7 +14,8 @@ from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
 from aggregator.feeds.messages.reading import decode
-from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.monitor.opening import redis_of
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.queue import Identity

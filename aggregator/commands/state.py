@@ -19,7 +19,7 @@ from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
 from aggregator.config.loading import redis_of_build
 from aggregator.errors import EXIT_OK, ConfigError
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.files.durable import write_durably
 from aggregator.monitor.opening import open_redis, redis_of
 from aggregator.runtime import residue, transfer

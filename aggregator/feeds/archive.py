@@ -22,7 +22,9 @@ from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.filtering.state import ARCHIVED
 from aggregator.feeds.messages.bundles import Bundle, Remove, Unite
 from aggregator.feeds.messages.reading import decode
-from aggregator.feeds.naming.layout import BundleName, FeedFolders, KeyPrefix, read_stamp
+from aggregator.feeds.naming.bundles import BundleName, KeyPrefix
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Settled, Stage

@@ -19,14 +19,9 @@ from aggregator.feeds.bundle.revisions import Revision, build_revision
 from aggregator.feeds.messages.bundles import Bundle, Clear, Close
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Filtered, Missed
-from aggregator.feeds.naming.layout import (
-    FORMATS,
-    BundleName,
-    BundlePeriod,
-    FeedFolders,
-    read_stamp,
-    write_stamp,
-)
+from aggregator.feeds.naming.bundles import FORMATS, BundleName
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import BundlePeriod, read_stamp, write_stamp
 from aggregator.files.durable import sync_folders
 from aggregator.files.faults import fault_of_message, stage_wide
 from aggregator.runtime.context import Context

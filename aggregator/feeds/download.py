@@ -24,7 +24,7 @@ from aggregator.feeds.filtering.witness import Witness
 from aggregator.feeds.messages.checks import LONGEST_ROW, LONGEST_ROW_MS
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, Validators
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed

@@ -22,11 +22,8 @@ from aggregator.feeds.filtering.untold import Untold
 from aggregator.feeds.filtering.witness import Witness
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed
-from aggregator.feeds.naming.layout import (
-    BundlePeriod,
-    FeedFolders,
-    parse_bundle_period,
-)
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import BundlePeriod, parse_bundle_period
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.files.faults import fault_of_message, stage_wide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,12 +19,12 @@ from aggregator.logs.following.followedfile import FollowedFile
 from aggregator.logs.following.followedlog import FollowedLog
 from aggregator.logs.following.knownfiles import KnownFiles
 from aggregator.logs.following.lines import Taken
-from aggregator.logs.following.livepath import GAP_S, NEVER_S
 from aggregator.logs.following.pattern import Pattern
-from aggregator.logs.following.position import Position, load_position
+from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import ReadNotes
-from aggregator.logs.following.resume import SINCE, take_up
+from aggregator.logs.following.resume import SINCE, called_by, is_kept_by, take_up
 from aggregator.logs.following.rotation import Folders
+from aggregator.logs.following.telling import Telling
 from aggregator.logs.messages import LogLine
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Former, Send, Source, SourceOutcome, SourceSettings
@@ -66,9 +66,9 @@ class Tail(Source):
         super().__init__(settings, context)
         self._patterns = [Pattern(text, context.root) for text in parse_words(settings.logfile)]
         self._folders = Folders(context)
+        self._telling = Telling(context)
         self._moved: dict[str, str | None] = {}
         """Cursors to store that changed their names when the section started."""
-        self._told_again: dict[str, tuple[int, int]] = {}
         self._logs: dict[str, FollowedLog] = {}
         self._ready: deque[FollowedLog] = deque()
         self._look_at = self._polled_at = 0.0
@@ -91,13 +91,13 @@ class Tail(Source):
         """
         ours = [Pattern(text, root) for text in parse_words(settings.logfile)]
         kept = [Pattern(name_of(name.partition(":")[2]), root) for name in former.keeps or ()]
-        known = {_called(ours, name, text, root) for name, text in own.items()}
+        known = {called_by(ours, name, text, root) for name, text in own.items()}
         whole = former.keeps is None and not own and set(former.belongings) <= set(cls.belongings(settings, root))
         found = []
         for name, text in former.cursors.items():
-            called = _called(ours, name, text, root)
+            called = called_by(ours, name, text, root)
             # what nobody stands for goes along with the rest: the file may come back under another path
-            is_ours = whole if called is None else called not in known and not _is_kept(kept, name, text, root)
+            is_ours = whole if called is None else called not in known and not is_kept_by(kept, name, text, root)
             if is_ours:
                 found.append(name)
         return found
@@ -175,7 +175,8 @@ class Tail(Source):
             yield Cursor(*self._moved.popitem())
         for pattern in self._patterns:
             yield from self._look_at_pattern(pattern, now)
-        self._tell()
+        self._telling.began_anew(self._known.again)
+        self._telling.files(self._logs.values())
 
     def _look_at_pattern(self, pattern: Pattern, now: float) -> Iterator[Cursor]:
         first, first_look = pattern.since is None, self._first_look(pattern)
@@ -188,7 +189,7 @@ class Tail(Source):
             if log.look(now, first_look):
                 ready.append(log)
         self._ready.extend(ready)
-        self._tell_of_following_nothing(pattern, logs, now)
+        self._telling.follows_nothing(pattern, logs, now)
         for log in logs:
             yield from _changes(log)
             if pattern.is_glob and log.empty:
@@ -219,83 +220,6 @@ class Tail(Source):
             positions,
             matched=matched,
         )
-
-    def _tell_of_following_nothing(self, pattern: Pattern, logs: Sequence[FollowedLog], now: float) -> None:
-        """Tell of a glob that no file is followed for; of a path the log does."""
-        if not pattern.is_glob:
-            return
-        if any(log.followed or log.elsewhere or log.problem for log in logs):
-            pattern.lonely_since = 0.0
-            self.context.withdraw("follows_nothing", text_of(pattern.text))
-            return
-        pattern.lonely_since = pattern.lonely_since or now
-        lonely_s, ever = now - pattern.lonely_since, any(log.generations.seen_before for log in logs)
-        if ever and lonely_s < GAP_S:
-            return
-        self.context.report(
-            "follows_nothing",
-            f"{pattern.text} stands for no file that could be a log",
-            "check `logfile`; rotated, compressed and half-made files are no logs of their own",
-            about=text_of(pattern.text),
-            level="error" if not ever and lonely_s >= NEVER_S else "warning",
-        )
-
-    def _tell_of_beginning_anew(self) -> None:
-        """Tell of files that were read before, and of which no position is known any more."""
-        again = self._known.again
-        if not again or again == self._told_again:
-            return
-        self.context.count("began_anew", len(again) - len(self._told_again))
-        self._told_again = dict(again)
-        parts = [
-            f"{name} ({read} bytes are read a second time)" if not left else f"{name} ({left} bytes are left out)"
-            for name, (read, left) in again.items()
-        ]
-        self.context.withdraw("began_anew")
-        self.context.report(
-            "began_anew",
-            f"Redis knows no position in files that were read before, {len(parts)} in all: {_some(parts)}",
-            "expect the lines twice (with from = end: lines between are missing)",
-            lasting=True,
-        )
-
-    def _tell(self) -> None:
-        self._tell_of_beginning_anew()
-        troubled = [log for log in self._logs.values() if log.problem]
-        troubles = [f"{log.name}: {log.problem}" for log in troubled]
-        matched = [text for log, text in zip(troubled, troubles, strict=True) if log.matched]
-        if matched:
-            self.context.report(
-                "unreadable",
-                f"{len(matched)} files cannot be read: {_some(matched)}; they are tried again",
-                "check the rights of the files and their folders",
-            )
-        else:
-            self.context.withdraw("unreadable")
-        followed = sum(log.followed and not log.problem for log in self._logs.values())
-        self.context.note("files", str(followed))
-        self.context.note("unreadable", _some(troubles))
-
-
-def _called(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> str | None:
-    """Return what patterns call that which a cursor is about: a path, or a pattern that was looked at."""
-    if cursor.startswith(SINCE):
-        looked = Pattern(cursor.removeprefix(SINCE), root)
-        same = (pattern for pattern in patterns if looked.text == pattern.text or looked.real == pattern.real)
-        return next((f"{SINCE}{pattern.real}" for pattern in same), None)
-    name = name_of(load_position(text).path)
-    return next((called for pattern in patterns if (called := pattern.respell(name)) is not None), None)
-
-
-def _is_kept(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> bool:
-    """True for a cursor about something that patterns stand for, were it but one path of a glob."""
-    path = cursor.removeprefix(SINCE)
-    within = cursor != path and any(pattern.respell(path) is not None for pattern in patterns)
-    return within or _called(patterns, cursor, text, root) is not None
-
-
-def _some(texts: Sequence[str]) -> str:
-    return "; ".join(texts[:3]) + (" …" if len(texts) > 3 else "")
 
 
 def _changes(log: FollowedLog) -> Iterator[Cursor]:

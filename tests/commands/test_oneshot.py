@@ -15,7 +15,7 @@ from aggregator.commands.invocation import Invocation
 from aggregator.feeds.bundle.manifest import Outcome, Tick
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.runtime.kinds import encode
 from tests.commands.conftest import Site
 from tests.feeds.captures import subway_captures

@@ -14,7 +14,7 @@ import simplejson
 
 from aggregator.feeds.bundle.bundles import check_contents, read_bundle
 from aggregator.feeds.bundle.manifest import Manifest, unite_manifests
-from aggregator.feeds.naming.layout import parse_publication
+from aggregator.feeds.naming.publications import parse_publication
 from aggregator.stores import open_store
 from tests.feeds.webserver import Talk, WebServer
 from tests.instance import Instance

@@ -18,7 +18,9 @@ import pytest
 import aggregator.demo.feedserver
 from aggregator.demo.feedserver import OUTCOMES, FeedServer, Trouble, main
 from aggregator.demo.publications import Feed, body_at, date_gtfs_realtime, published_at, shipped_feeds
-from aggregator.feeds.reading.timestamps import Corrupt, Fetched, entity_hash, resolve
+from aggregator.feeds.reading.fetched import Corrupt, Fetched
+from aggregator.feeds.reading.gtfsrealtime import entity_hash
+from aggregator.feeds.reading.timestamps import resolve
 from tests.demo.programs import demo
 from tests.processes import lines_of
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aggregator.feeds.bundle.manifest import Header, Manifest, Outcome, Tick, make_manifest
-from aggregator.feeds.naming.layout import BundleName, Publication, write_stamp
+from aggregator.feeds.naming.bundles import BundleName
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.bundles import HOUR, MemoryBody, bundle

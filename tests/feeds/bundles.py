@@ -10,7 +10,8 @@ from typing import NamedTuple
 from aggregator.feeds.bundle.bundles import read_bundle, write_bundle
 from aggregator.feeds.bundle.manifest import Header, Manifest, Tick, make_manifest
 from aggregator.feeds.bundle.members import Member
-from aggregator.feeds.naming.layout import Publication, write_stamp
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.naming.stamps import write_stamp
 from tests.feeds.captures import subway_captures
 
 HOUR = 1707393600

@@ -15,7 +15,7 @@ from aggregator.config.tables import Table
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filter import Filter
 from aggregator.feeds.messages.ticks import Downloaded, Filtered
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Send
 from aggregator.runtime.message import Message

@@ -7,7 +7,8 @@ from io import BytesIO
 from pathlib import Path
 
 from aggregator.feeds.query.catalogue import find_bundles
-from aggregator.feeds.query.retrieve import Layout, Retrieved, retrieve
+from aggregator.feeds.query.retrieve import retrieve
+from aggregator.feeds.query.retrieveone import Layout, Retrieved
 from aggregator.stores.store import Store
 from tests.feeds.archives import START
 

@@ -12,7 +12,9 @@ import simplejson
 from aggregator.config.parsing import parse_settings
 from aggregator.config.tables import Table
 from aggregator.feeds.bundle.bundles import Contents, read_bundle
-from aggregator.feeds.naming.layout import FeedFolders, Publication, bundle_start
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.naming.stamps import bundle_start
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Drop, Send, Stage
 from aggregator.runtime.message import Message, encode_body

@@ -17,7 +17,9 @@ from aggregator.feeds.archive import Archive
 from aggregator.feeds.bundle.bundles import read_bundle, save_bundle
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.bundle.revisions import revision_path
-from aggregator.feeds.naming.layout import BundleName, FeedFolders, write_stamp
+from aggregator.feeds.naming.bundles import BundleName
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.runtime.message import Message, encode_body
 from aggregator.stores.settings import settings_of
 from aggregator.stores.store import Store

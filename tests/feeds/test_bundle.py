@@ -25,7 +25,7 @@ from aggregator.feeds.bundle.bundles import check_contents, extract_bundle, read
 from aggregator.feeds.bundle.compression import BadBundle, compressed, new_compressor
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.bundle.members import Member, arrange, file_body
-from aggregator.feeds.naming.layout import FORMATS
+from aggregator.feeds.naming.bundles import FORMATS
 from tests.feeds.bundles import HOUR, body, bundle, contents, manifest, subway_bodies
 
 LATE = HOUR + 3555

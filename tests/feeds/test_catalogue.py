@@ -9,7 +9,7 @@ import pytest
 
 from aggregator.errors import Unavailable
 from aggregator.feeds.bundle.compression import BadBundle
-from aggregator.feeds.naming.layout import BundleName
+from aggregator.feeds.naming.bundles import BundleName
 from aggregator.feeds.query.catalogue import (
     Span,
     find_bundles,

@@ -15,7 +15,8 @@ from aggregator.errors import Reject, Retry, Unavailable
 from aggregator.feeds.bundle.bundles import save_bundle
 from aggregator.feeds.bundle.revisions import read_back
 from aggregator.feeds.compress import REARMED, Compress
-from aggregator.feeds.naming.layout import BundleName, read_stamp, write_stamp
+from aggregator.feeds.naming.bundles import BundleName
+from aggregator.feeds.naming.stamps import read_stamp, write_stamp
 from aggregator.runtime.message import Message, encode_body
 from tests.feeds.bundles import HOUR, subway_bodies
 from tests.feeds.captures import subway_captures

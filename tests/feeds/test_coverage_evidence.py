@@ -13,7 +13,8 @@ from aggregator.feeds.bundle.manifest import Manifest, encode_manifest
 from aggregator.feeds.bundle.openperiods import PeriodFolder, Record
 from aggregator.feeds.bundle.revisions import revision_path
 from aggregator.feeds.bundle.tarstream import END, padding, tar_header
-from aggregator.feeds.naming.layout import BundleName, FeedFolders
+from aggregator.feeds.naming.bundles import BundleName
+from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.query.catalogue import Span
 from aggregator.feeds.query.coverage import HOUR_S, measure
 from aggregator.feeds.query.evidence import Evidence, gather

@@ -11,7 +11,7 @@ import pytest
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle.bundles import save_bundle
 from aggregator.feeds.bundle.upload import Depositor, hashed_key, siblings_of
-from aggregator.feeds.naming.layout import BundleName
+from aggregator.feeds.naming.bundles import BundleName
 from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.store import Capabilities, Source, Store
 from tests.feeds.bundles import HOUR, MemoryBody, body, bundle, contents

@@ -16,7 +16,7 @@ from aggregator.errors import Retry
 from aggregator.feeds.bundle.bundles import read_bundle, save_bundle
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.bundle.upload import Depositor, hashed_key, siblings_of
-from aggregator.feeds.naming.layout import FORMATS, BundleName
+from aggregator.feeds.naming.bundles import FORMATS, BundleName
 from aggregator.feeds.query.catalogue import open_bundle
 from aggregator.stores import open_store
 from aggregator.stores.directory import DirectoryStore

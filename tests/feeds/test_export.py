@@ -18,7 +18,7 @@ from aggregator.feeds.query.catalogue import Span, find_bundles
 from aggregator.feeds.query.export import Exported, Target, export
 from aggregator.feeds.query.rowfiles import COLUMNS, FORMATS, Format, open_rows
 from aggregator.feeds.reading.entities import Decoder
-from aggregator.feeds.reading.timestamps import Corrupt
+from aggregator.feeds.reading.fetched import Corrupt
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.archives import CAPTURES, START, folder_store, manifest, published, store_bundle, store_hour, ticks_of

@@ -21,7 +21,8 @@ from aggregator.feeds.fetching.headernotes import read_headers
 from aggregator.feeds.fetching.partialfile import PartialFile
 from aggregator.feeds.filtering.state import decode_state
 from aggregator.feeds.messages.ticks import Downloaded
-from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.runtime.contract import Drop
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.message import History, Message

@@ -20,7 +20,8 @@ from aggregator.feeds.bundle.bundles import extract_bundle, read_bundle
 from aggregator.feeds.bundle.compression import BadBundle, Decompressed, compressed, new_compressor
 from aggregator.feeds.bundle.manifest import Header, Manifest, encode_manifest
 from aggregator.feeds.bundle.tarstream import END, Limits, padding, tar_header
-from aggregator.feeds.naming.layout import FORMATS, write_stamp
+from aggregator.feeds.naming.bundles import FORMATS
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.catalogue import manifests_in
 from tests.feeds.bundles import HOUR, bundle, manifest, subway_bodies
 from tests.feeds.captures import capture

@@ -14,8 +14,10 @@ import pytest
 from google.transit import gtfs_realtime_pb2
 
 from aggregator.feeds.reading.entities import LARGEST_ENTITY, Decoder
+from aggregator.feeds.reading.fetched import Corrupt, Fetched
+from aggregator.feeds.reading.gtfsrealtime import entity_hash
 from aggregator.feeds.reading.protobuf import PIECE, BadMessage, gtfs_realtime
-from aggregator.feeds.reading.timestamps import Corrupt, Fetched, entity_hash, resolve
+from aggregator.feeds.reading.timestamps import resolve
 from tests.feeds.captures import capture, subway_captures
 from tests.feeds.filtering import Filtering
 

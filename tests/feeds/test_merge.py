@@ -15,7 +15,7 @@ from aggregator.feeds.bundle.bundles import read_bundle
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.manifest import BadManifest, Tick
 from aggregator.feeds.bundle.merge import merge_bundles
-from aggregator.feeds.naming.layout import FORMATS
+from aggregator.feeds.naming.bundles import FORMATS
 from tests.feeds.bundles import HOUR, MemoryBody, body, bundle, contents, manifest, subway_bodies
 
 SCRATCH = Path(tempfile.gettempdir())

@@ -16,7 +16,8 @@ from aggregator.feeds.compress import Compress
 from aggregator.feeds.messages.bundles import Bundle, Clear, Close, Remove, Unite
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded, DueTick, Filtered, Missed
-from aggregator.feeds.naming.layout import FeedFolders, write_stamp
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message, encode_body
 from aggregator.stores.settings import StoreSettings

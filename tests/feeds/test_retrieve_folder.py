@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.query.retrieve import Layout
+from aggregator.feeds.query.retrieveone import Layout
 from tests.feeds.archives import folder_store, published, store_hour
 from tests.feeds.retrieving import STAMP, fetch, foreign_tar, tree
 

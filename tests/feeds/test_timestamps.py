@@ -12,7 +12,9 @@ import pytest
 from google.transit import gtfs_realtime_pb2
 
 from aggregator.feeds.reading.dates import read_moment
-from aggregator.feeds.reading.timestamps import Corrupt, Fetched, entity_hash, resolve
+from aggregator.feeds.reading.fetched import Corrupt, Fetched
+from aggregator.feeds.reading.gtfsrealtime import entity_hash
+from aggregator.feeds.reading.timestamps import resolve
 from aggregator.feeds.reading.xmltext import MAX_TEXT, find_texts, path_matcher
 from tests.feeds.captures import capture, subway_captures
 

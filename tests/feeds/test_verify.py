@@ -11,11 +11,15 @@ import pytest
 from aggregator.feeds.bundle.bundles import write_bundle
 from aggregator.feeds.bundle.manifest import Manifest, make_manifest
 from aggregator.feeds.compress import Compress
-from aggregator.feeds.naming.layout import FORMATS, BundleName, FeedFolders, Publication, read_stamp
+from aggregator.feeds.naming.bundles import FORMATS, BundleName
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.feeds.query.catalogue import Span, find_bundles
 from aggregator.feeds.query.coverage import measure
 from aggregator.feeds.query.evidence import gather
-from aggregator.feeds.query.verify import Checked, Parser, guessed_parser, known_parser, verify
+from aggregator.feeds.query.verify import Checked, verify
+from aggregator.feeds.query.verifyparsers import Parser, guessed_parser, known_parser
 from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.feeds.archives import (

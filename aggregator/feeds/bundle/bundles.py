@@ -16,7 +16,8 @@ from aggregator.feeds.bundle.compression import PIECE, BadBundle, Decompressed, 
 from aggregator.feeds.bundle.manifest import BadManifest, Manifest, decode_manifest, encode_manifest, unite_manifests
 from aggregator.feeds.bundle.members import Body, Member, SpooledBody, arrange, contents_id
 from aggregator.feeds.bundle.tarstream import BLOCK, END, LIMITS, Limits, TarMember, padding, read_tar, tar_header
-from aggregator.feeds.naming.layout import is_manifest_name, read_stamp
+from aggregator.feeds.naming.bundles import is_manifest_name
+from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.files.durable import sync_folder
 
 MAX_MANIFEST = 1 << 27

@@ -13,7 +13,9 @@ from typing import Literal, get_args
 import msgspec
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.naming.layout import DAY_S, is_manifest_name, manifest_name, parse_feed_name, read_stamp
+from aggregator.feeds.naming.bundles import is_manifest_name, manifest_name
+from aggregator.feeds.naming.feednames import parse_feed_name
+from aggregator.feeds.naming.stamps import DAY_S, read_stamp
 
 Outcome = Literal["ok", "same", "not_modified", "invalid", "failed", "late", "missed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)

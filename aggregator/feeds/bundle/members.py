@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from aggregator.feeds.bundle.compression import PIECE, BadBundle
-from aggregator.feeds.naming.layout import parse_publication
+from aggregator.feeds.naming.publications import parse_publication
 
 _SUFFIX = r"((?:\.[A-Za-z0-9_]+)*)"
 _VARIANT = re.compile(rf"(.+)-([0-9a-f]{{8}}|[0-9a-f]{{64}}){_SUFFIX}", re.ASCII | re.DOTALL)

@@ -20,7 +20,8 @@ import msgspec
 
 from aggregator.feeds.bundle.manifest import MIN_TICK_MS, Header, Manifest, Tick, make_manifest, source_name
 from aggregator.feeds.messages.checks import LONGEST_PERIOD_MS, check_instance, check_node, check_row, check_tick
-from aggregator.feeds.naming.layout import is_publication_name, parse_publication, write_stamp
+from aggregator.feeds.naming.publications import is_publication_name, parse_publication
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.files.durable import sync_folders
 
 _TICKS = re.compile(r"ticks\.(\d+)\.jsonl")

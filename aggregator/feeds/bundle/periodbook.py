@@ -15,7 +15,9 @@ import msgspec
 
 from aggregator.feeds.bundle.openperiods import PeriodFolder
 from aggregator.feeds.bundle.revisions import last_revision
-from aggregator.feeds.naming.layout import FeedFolders, parse_feed_name, read_stamp, write_stamp
+from aggregator.feeds.naming.feednames import parse_feed_name
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import read_stamp, write_stamp
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor
 

@@ -6,7 +6,7 @@ import msgspec
 
 from aggregator.feeds.bundle.openperiods import Record
 from aggregator.feeds.messages.ticks import Filtered, Missed
-from aggregator.feeds.naming.layout import bundle_start
+from aggregator.feeds.naming.stamps import bundle_start
 
 
 def records_of(arrival: Filtered | Missed, period_s: int) -> list[tuple[int, Record]]:

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from aggregator.feeds.bundle.openperiods import PeriodFolder, Record, published_at
 from aggregator.feeds.bundle.records import parts_of
-from aggregator.feeds.naming.layout import FeedFolders, bundle_start, parse_publication
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import parse_publication
+from aggregator.feeds.naming.stamps import bundle_start
 from aggregator.files.durable import sync_folders
 
 

@@ -23,7 +23,9 @@ from aggregator.feeds.bundle.manifest import bounded
 from aggregator.feeds.bundle.members import Body, file_body, hash_file
 from aggregator.feeds.bundle.openperiods import PeriodFolder, make_manifests, sound
 from aggregator.feeds.messages.bundles import Bundle
-from aggregator.feeds.naming.layout import BundleName, FeedFolders, parse_revision, write_stamp
+from aggregator.feeds.naming.bundles import BundleName, parse_revision
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import write_stamp
 
 _REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+(?:\.stored)?$")
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aggregator.feeds.bundle.members import hash_file
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 
 MARK = ".stored"
 _LOOK_EVERY_S = 60.0

@@ -30,7 +30,7 @@ from aggregator.feeds.bundle.bundles import Contents, Written, read_bundle, writ
 from aggregator.feeds.bundle.compression import PIECE, BadBundle, Level
 from aggregator.feeds.bundle.manifest import BadManifest
 from aggregator.feeds.bundle.members import hash_file
-from aggregator.feeds.naming.layout import FORMATS, BundleName
+from aggregator.feeds.naming.bundles import FORMATS, BundleName
 from aggregator.stores.store import Capabilities, Conflict, Damaged, NotFound, Store
 
 RANKS = ("zst", "xz", "gz", "bz2")

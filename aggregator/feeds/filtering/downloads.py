@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 
 
 class Downloads:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.filtering.downloads import Downloads
-from aggregator.feeds.naming.layout import FeedFolders, Publication
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
 from aggregator.files.durable import sync_folder
 
 

@@ -15,8 +15,11 @@ from aggregator.feeds.filtering.filing import Filing
 from aggregator.feeds.filtering.rejects import Rejects
 from aggregator.feeds.filtering.state import FeedState, Known
 from aggregator.feeds.messages.ticks import Downloaded
-from aggregator.feeds.naming.layout import FeedFolders, Publication
-from aggregator.feeds.reading.timestamps import CLOCKLESS, Corrupt, Fetched, entity_hash
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication
+from aggregator.feeds.reading.fetched import Corrupt, Fetched
+from aggregator.feeds.reading.gtfsrealtime import entity_hash
+from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.runtime.context import Context
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from aggregator.feeds.fetching.partialfile import PartialFile
-from aggregator.feeds.naming.layout import FeedFolders
+from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.files.durable import sync_folder
 
 SWEEP_EVERY_S = 3600.0

@@ -19,7 +19,8 @@ from aggregator.feeds.fetching.headernotes import read_headers
 from aggregator.feeds.fetching.results import tell
 from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.messages.ticks import Downloaded
-from aggregator.feeds.naming.layout import Download, FeedFolders, parse_download
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Download, parse_download
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
 from aggregator.runtime.context import Context

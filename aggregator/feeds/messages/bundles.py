@@ -9,7 +9,8 @@ import msgspec
 from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.compression import Level
 from aggregator.feeds.messages.checks import check_feed, check_sha256, check_start
-from aggregator.feeds.naming.layout import BundleName, parse_key, parse_revision, read_stamp
+from aggregator.feeds.naming.bundles import BundleName, parse_key, parse_revision
+from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.runtime.kinds import Kind
 
 BUNDLES = "data/feeds/bundles/"

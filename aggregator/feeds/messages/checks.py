@@ -6,7 +6,8 @@ import re
 
 from aggregator.config.hints import shorten
 from aggregator.feeds.bundle.manifest import Tick
-from aggregator.feeds.naming.layout import is_bundle_start, is_feed_name, is_node_name, read_stamp
+from aggregator.feeds.naming.feednames import is_feed_name, is_node_name
+from aggregator.feeds.naming.stamps import is_bundle_start, read_stamp
 from aggregator.feeds.reading.dates import YEAR_10000
 
 LONGEST_ROW = 1_000_000

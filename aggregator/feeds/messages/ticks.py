@@ -18,11 +18,8 @@ from aggregator.feeds.messages.checks import (
     check_sha256,
     check_tick,
 )
-from aggregator.feeds.naming.layout import (
-    parse_download,
-    parse_extension,
-    parse_publication,
-)
+from aggregator.feeds.naming.feednames import parse_extension
+from aggregator.feeds.naming.publications import parse_download, parse_publication
 from aggregator.feeds.reading.dates import YEAR_10000
 from aggregator.runtime.kinds import Kind
 

@@ -19,7 +19,9 @@ from aggregator.feeds.bundle.bundles import ManifestReader
 from aggregator.feeds.bundle.compression import BadBundle, Decompressed
 from aggregator.feeds.bundle.manifest import Manifest, unite_manifests
 from aggregator.feeds.bundle.tarstream import read_tar
-from aggregator.feeds.naming.layout import DAY_S, BundleName, is_manifest_name, parse_feed_name, parse_key, write_stamp
+from aggregator.feeds.naming.bundles import BundleName, is_manifest_name, parse_key
+from aggregator.feeds.naming.feednames import parse_feed_name
+from aggregator.feeds.naming.stamps import DAY_S, write_stamp
 from aggregator.stores.store import Conflict, Info, NotFound, Store
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from aggregator.feeds.bundle.bundles import read_bundle
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.manifest import Manifest, unite_manifests
 from aggregator.feeds.bundle.openperiods import PeriodFolder, make_manifests
-from aggregator.feeds.naming.layout import DAY_S, FeedFolders, read_stamp
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.stamps import DAY_S, read_stamp
 from aggregator.feeds.query.catalogue import (
     READERS,
     Archived,

@@ -16,12 +16,13 @@ from aggregator.errors import AggregatorError, Unavailable
 from aggregator.feeds.bundle.bundles import Contents, read_bundle
 from aggregator.feeds.bundle.manifest import Manifest
 from aggregator.feeds.bundle.members import SpooledBody
-from aggregator.feeds.naming.layout import DAY_S, parse_publication
+from aggregator.feeds.naming.publications import parse_publication
+from aggregator.feeds.naming.stamps import DAY_S
 from aggregator.feeds.query.catalogue import Archived, Span, manifests_beside, open_bundle, period_s_of, read_current
 from aggregator.feeds.query.rowfiles import Format, Row, RowFile, open_rows
 from aggregator.feeds.reading.dates import read_moment
 from aggregator.feeds.reading.entities import Decoder
-from aggregator.feeds.reading.timestamps import Corrupt
+from aggregator.feeds.reading.fetched import Corrupt
 from aggregator.stores.store import Store
 
 

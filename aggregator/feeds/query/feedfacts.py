@@ -11,7 +11,7 @@ from aggregator.feeds.filtering.state import ARCHIVED, DAY_MS, FeedState, decode
 from aggregator.feeds.filtering.state import CURSOR as STATE
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import DueTick
-from aggregator.feeds.naming.layout import read_stamp
+from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.feeds.settings.table import Feed
 from aggregator.runtime.keys import Keys, resolve
 from aggregator.runtime.reading import cursors_of, waiting

@@ -14,62 +14,20 @@ import errno
 import fcntl
 import os
 import shutil
-import threading
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
-from pathlib import Path, PurePath
-from typing import BinaryIO, Literal, NamedTuple
-
-import msgspec
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 from aggregator.errors import AggregatorError
-from aggregator.feeds.bundle.bundles import Contents, check_contents, extract_bundle, read_bundle
-from aggregator.feeds.bundle.compression import BadBundle
-from aggregator.feeds.bundle.members import hash_file
-from aggregator.feeds.bundle.merge import merge_bundles
-from aggregator.feeds.naming.layout import BundleName, is_manifest_name, parse_publication, write_stamp
-from aggregator.feeds.query.catalogue import READERS, Archived, read_current, read_key
+from aggregator.feeds.query.catalogue import READERS, Archived, read_current
+from aggregator.feeds.query.retrieveone import Layout, Retrieval, Retrieved
+from aggregator.feeds.query.retrieverecord import OWN, WORK
 from aggregator.stores.store import Store
 
-Layout = Literal["folders", "flat", "packed"]
-
-_PIECE = 1 << 20
-_OWN = ".retrieved"
-_WORK = "work"
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG)
 """What is no other bundle's trouble: something in DIR has a name that one in the bundle has."""
-
-
-_taking_turns = threading.Lock()
-"""Two bundles may come at once with a name that both have."""
-
-
-class Retrieved(NamedTuple):
-    """What became of one bundle."""
-
-    archived: Archived
-    files: int
-    is_new: bool
-    """False when all of it was there already."""
-    problems: tuple[str, ...] = ()
-    """What does not fit together in it, or why there is nothing of it."""
-
-
-class _File(msgspec.Struct, frozen=True):
-    path: str
-    """Below DIR."""
-    size_bytes: int
-    sha256: str
-
-
-class _Record(msgspec.Struct, frozen=True):
-    """What one bundle brought: it need not be fetched again while all of this still holds."""
-
-    objects: dict[str, str]
-    """For each key the tag of the object."""
-    files: list[_File]
-    problems: list[str]
 
 
 def retrieve(store: Store, bundles: Sequence[Archived], folder: Path, layout: Layout) -> Iterator[Retrieved]:
@@ -80,7 +38,7 @@ def retrieve(store: Store, bundles: Sequence[Archived], folder: Path, layout: La
     """
     with _own(folder):
         # what a killed one left
-        shutil.rmtree(folder / _OWN / _WORK, ignore_errors=True)
+        shutil.rmtree(folder / OWN / WORK, ignore_errors=True)
         readers = ThreadPoolExecutor(READERS)
         try:
             tasks = [readers.submit(_retrieve, store, bundle, folder, layout) for bundle in bundles]
@@ -88,16 +46,16 @@ def retrieve(store: Store, bundles: Sequence[Archived], folder: Path, layout: La
                 yield task.result()
         finally:
             readers.shutdown(cancel_futures=True)
-            shutil.rmtree(folder / _OWN / _WORK, ignore_errors=True)
+            shutil.rmtree(folder / OWN / WORK, ignore_errors=True)
 
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
     """Be the only process that retrieves into a folder; a killed one's lock goes with it."""
-    if (folder / _OWN).is_symlink():
-        raise AggregatorError(f"{folder / _OWN} leads out of {folder}: remove the link")
-    (folder / _OWN).mkdir(parents=True, exist_ok=True)
-    with _open_lock(folder / _OWN / "lock") as lock:
+    if (folder / OWN).is_symlink():
+        raise AggregatorError(f"{folder / OWN} leads out of {folder}: remove the link")
+    (folder / OWN).mkdir(parents=True, exist_ok=True)
+    with _open_lock(folder / OWN / "lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -116,189 +74,10 @@ def _open_lock(path: Path) -> BinaryIO:
 
 def _retrieve(store: Store, bundle: Archived, folder: Path, layout: Layout) -> Retrieved:
     try:
-        return read_current(store, bundle, lambda current: _Fetch(store, current, folder, layout).run())
+        return read_current(store, bundle, lambda current: Retrieval(store, current, folder, layout).run())
     except AggregatorError as error:
         return Retrieved(bundle, 0, False, (str(error),))
     except OSError as error:
         if error.errno not in _IN_THE_WAY:
             raise
         return Retrieved(bundle, 0, False, (f"{error.filename2 or error.filename}: {error.strerror}",))
-
-
-class _Fetch:
-    """One bundle on its way."""
-
-    def __init__(self, store: Store, archived: Archived, folder: Path, layout: Layout) -> None:
-        self.store = store
-        self.archived = archived
-        self.folder = folder.resolve()
-        self.layout = layout
-        self.name = f"{archived.feed}-{write_stamp(archived.start)}"
-        self.record = self.folder / _OWN / layout / f"{self.name}.json"
-        self.work = self.folder / _OWN / _WORK / self.name
-
-    def run(self) -> Retrieved:
-        try:
-            known = self._known()
-            if known is not None:
-                return Retrieved(self.archived, len(known.files), False, tuple(known.problems))
-            record = self._fetch()
-            return Retrieved(self.archived, len(record.files), True, tuple(record.problems))
-        finally:
-            shutil.rmtree(self.work, ignore_errors=True)
-
-    def _known(self) -> _Record | None:
-        """Return the record of a fetch before when it is still true of the store and of the folder."""
-        record = self._read_record()
-        if record is None or set(record.objects) != {info.key for info in self.archived.objects}:
-            return None
-        for file in record.files:
-            if _facts_of(self.folder / file.path) != (file.size_bytes, file.sha256):
-                return None
-        # last, as it may ask the store: where a listing has tags nothing is left to ask for
-        is_current = all(
-            info.tag == record.objects[info.key] or self._tag_of(info.key) == record.objects[info.key]
-            for info in self.archived.objects
-        )
-        return record if is_current else None
-
-    def _tag_of(self, key: str) -> str | None:
-        info = self.store.head(key)
-        return info.tag if info else None
-
-    def _read_record(self) -> _Record | None:
-        try:
-            record = msgspec.json.decode(self.record.read_bytes(), type=_Record)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return None
-        paths = [PurePath(file.path) for file in record.files]
-        return None if any(path.is_absolute() or ".." in path.parts for path in paths) else record
-
-    def _fetch(self) -> _Record:
-        self._make_inside(self.work)
-        self._make_inside(self.record.parent)
-        before = self._read_record()
-        objects = {}
-        parts = []
-        for number, info in enumerate(self.archived.objects):
-            parts.append(self.work / str(number))
-            objects[info.key] = self._download(info.key, parts[-1])
-        bundle, contents = self._whole(parts)
-        kept = {file.path for file in before.files} if before else set()
-        if self.layout == "packed":
-            files, problems = self._put_packed(bundle), list[str]()
-        else:
-            files, problems = self._unpack(bundle, contents, kept)
-        record = _Record(objects, files, [*check_contents(contents), *problems])
-        for path in kept - {file.path for file in files}:
-            self._remove(self.folder / path)
-        # order: the files, then the record that says they are there
-        part = self.work / "record"
-        part.write_bytes(msgspec.json.encode(record))
-        part.replace(self.record)
-        return record
-
-    def _download(self, key: str, path: Path) -> str:
-        """Copy an object to a file and return its tag; the reader compares what comes with what was written."""
-        with self.store.open_read(key) as reader, path.open("wb") as file:
-            size = 0
-            while piece := reader.read(_PIECE):
-                file.write(piece)
-                size += len(piece)
-            info = reader.info
-        if size != info.size:
-            raise BadBundle(f"{key}: {size} bytes came, {info.size} are stored")
-        return info.tag or ""
-
-    def _whole(self, parts: Sequence[Path]) -> tuple[Path, Contents]:
-        """Return a bundle of all that a period's objects hold, and its contents."""
-        if len(parts) == 1:
-            contents = _read(parts[0])
-            names = {member.name for member in contents.members}
-            # another program's archive may have a name in two folders, and each name has to be a file
-            if self.layout == "packed" or len(names) == len(contents.members):
-                return parts[0], contents
-        merged = self._merge(parts)
-        return merged, _read(merged)
-
-    def _merge(self, parts: Sequence[Path]) -> Path:
-        path = self.work / "merged"
-        sources = [part.open("rb") for part in parts]
-        try:
-            with path.open("wb") as target:
-                merge_bundles(target, sources, self.work)
-        finally:
-            for source in sources:
-                source.close()
-        return path
-
-    def _put_packed(self, bundle: Path) -> list[_File]:
-        objects = self.archived.objects
-        format_name = read_key(objects[0].key)[1].format if len(objects) == 1 else "zst"
-        path = self.folder / BundleName(self.archived.feed, self.archived.start, format_name).path
-        self._make_inside(path.parent)
-        facts = _facts_of(bundle)
-        bundle.replace(path)
-        return [_File(str(path.relative_to(self.folder)), *facts)]
-
-    def _unpack(self, bundle: Path, contents: Contents, kept: Set[str]) -> tuple[list[_File], list[str]]:
-        """Put a bundle's files in their places. Returns them, and a line for each whose place another bundle has."""
-        target = self.folder
-        if self.layout == "folders":
-            target = self.folder / self.archived.feed / write_stamp(self.archived.start)
-        self._make_inside(target)
-        unpacked = self.work / "files"
-        unpacked.mkdir()
-        with bundle.open("rb") as file:
-            extract_bundle(file, unpacked)
-        below = target.relative_to(self.folder)
-        files: list[_File] = []
-        problems: list[str] = []
-        for member in contents.members:
-            file_there = _File(str(below / member.name), member.size_bytes, member.sha256)
-            is_own = self.layout == "folders" or self._is_own_name(member.name) or file_there.path in kept
-            if _place(unpacked / member.name, target / member.name, file_there, is_own=is_own):
-                files.append(file_there)
-            else:
-                problems.append(f"{member.name}: something else of that name is there already; fetch it without --flat")
-        return files, problems
-
-    def _is_own_name(self, name: str) -> bool:
-        """True for the names that no other bundle has; another program's may be the same every hour."""
-        try:
-            return is_manifest_name(name) or parse_publication(name).feed == self.archived.feed
-        except ValueError:
-            return False
-
-    def _remove(self, path: Path) -> None:
-        """Remove a file that the bundle no longer has, unless a link has led its folder out of the user's meanwhile."""
-        if path.parent.resolve().is_relative_to(self.folder):
-            path.unlink(missing_ok=True)
-
-    def _make_inside(self, path: Path) -> None:
-        """Make a folder, unless a link in the way leads out of the user's folder."""
-        if not path.resolve().is_relative_to(self.folder):
-            raise BadBundle(f"{path} leads out of {self.folder}: remove the link")
-        path.mkdir(parents=True, exist_ok=True)
-
-
-def _read(path: Path) -> Contents:
-    with path.open("rb") as file:
-        return read_bundle(file)
-
-
-def _place(unpacked: Path, path: Path, file: _File, *, is_own: bool) -> bool:
-    """Give a file its name; when the name is not its own, only if there is nothing of it. False for other bytes."""
-    with nullcontext() if is_own else _taking_turns:
-        if not is_own and os.path.lexists(path):
-            return _facts_of(path) == (file.size_bytes, file.sha256)
-        # over a link somebody laid there, not through it
-        unpacked.replace(path)
-        return True
-
-
-def _facts_of(path: Path) -> tuple[int, str]:
-    """Return the size and SHA-256 of a file; of none that fits anything when there is no file."""
-    if path.is_symlink() or not path.is_file():
-        return -1, ""
-    return path.stat().st_size, hash_file(path)

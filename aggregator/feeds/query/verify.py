@@ -11,14 +11,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.errors import AggregatorError
 from aggregator.feeds.bundle.bundles import Contents, check_contents, read_bundle
 from aggregator.feeds.bundle.manifest import Manifest, Tick
 from aggregator.feeds.bundle.members import SpooledBody
-from aggregator.feeds.naming.layout import is_publication_name, parse_publication, write_stamp
+from aggregator.feeds.naming.publications import is_publication_name, parse_publication
+from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.catalogue import (
     READERS,
     Archived,
@@ -31,16 +31,8 @@ from aggregator.feeds.query.catalogue import (
     read_current,
     read_key,
 )
-from aggregator.feeds.reading.timestamps import (
-    CLOCKLESS,
-    Corrupt,
-    Fetched,
-    Reader,
-    decode_json,
-    read_gtfs_realtime,
-    resolve,
-    texts_in,
-)
+from aggregator.feeds.query.verifyparsers import Parser
+from aggregator.feeds.reading.fetched import Corrupt, Fetched
 from aggregator.stores.store import Conflict, NotFound, Store
 
 _MAX_FINDINGS = 20
@@ -53,14 +45,6 @@ class Checked(NamedTuple):
     archived: Archived
     publications: int
     findings: tuple[str, ...]
-
-
-class Parser(NamedTuple):
-    """How the publications of a feed are read again."""
-
-    read: Reader
-    tells_time: bool
-    """True when what it returns is the time in the publication's name."""
 
 
 def verify(
@@ -85,16 +69,6 @@ def verify(
         yield from readers.map(check, bundles)
     finally:
         readers.shutdown(cancel_futures=True)
-
-
-def known_parser(timestamp: str, root: Path) -> Parser | None:
-    """Return the parser for a feed's `timestamp` option; None for those that do not look into the body."""
-    return None if timestamp in CLOCKLESS else Parser(resolve(timestamp, root), True)
-
-
-def guessed_parser(extension: str) -> Parser | None:
-    """Return the parser for a file extension alone."""
-    return _BY_EXTENSION.get(extension.lower())
 
 
 class _Told:
@@ -231,25 +205,3 @@ def _unreadable(archived: Archived, body: SpooledBody, parser_of: Callable[[str,
     if parser.tells_time and int(moment) != publication.published_at:
         return f"{name} says it is of {write_stamp(moment)}"
     return ""
-
-
-def _read_json(fetched: Fetched) -> int:
-    decode_json(fetched.body)
-    return 0
-
-
-def _read_xml(fetched: Fetched) -> int:
-    texts_in(fetched.body, lambda path: False)
-    return 0
-
-
-_BY_EXTENSION = {
-    "pb": Parser(read_gtfs_realtime, True),
-    "pbf": Parser(read_gtfs_realtime, True),
-    "gtfsrt": Parser(read_gtfs_realtime, True),
-    "json": Parser(_read_json, False),
-    "geojson": Parser(_read_json, False),
-    "xml": Parser(_read_xml, False),
-    "rss": Parser(_read_xml, False),
-    "atom": Parser(_read_xml, False),
-}

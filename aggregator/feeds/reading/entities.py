@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from aggregator.feeds.query.rowfiles import Row
+from aggregator.feeds.reading.fetched import Corrupt
 from aggregator.feeds.reading.protobuf import PIECE, BadMessage, Fields, gtfs_realtime
-from aggregator.feeds.reading.timestamps import Corrupt
 
 KINDS = ("trip_update", "vehicle", "alert", "shape", "stop", "trip_modifications")
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from aggregator.config.hints import shorten
 from aggregator.errors import Reject, Retry
 from aggregator.feeds.messages.ticks import Downloaded
-from aggregator.feeds.reading.timestamps import Corrupt, Fetched, Reader, is_builtin, read_published, resolve
+from aggregator.feeds.reading.fetched import Corrupt, Fetched, Reader
+from aggregator.feeds.reading.timestamps import is_builtin, read_published, resolve
 from aggregator.feeds.settings.current import Configured
 from aggregator.runtime.context import Context
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from aggregator.config import placeholders
 from aggregator.errors import AggregatorError
-from aggregator.feeds.naming.layout import parse_extension, parse_feed_name
+from aggregator.feeds.naming.feednames import parse_extension, parse_feed_name
 from aggregator.feeds.settings.masking import parameters
 from aggregator.feeds.settings.pythonfile import VARIABLE, Function, Unknown, read_module
 

@@ -14,7 +14,7 @@ from aggregator.config.instance import shown
 from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.settings import Option
 from aggregator.config.tables import TableText
-from aggregator.feeds.naming.layout import MAX_NAME_BYTES, parse_feed_name
+from aggregator.feeds.naming.feednames import MAX_NAME_BYTES, parse_feed_name
 from aggregator.feeds.reading.timestamps import is_plugin, resolve
 from aggregator.feeds.settings.asking import HEADER_PREFIX, faults_of_asking, read_body, read_headers
 from aggregator.feeds.settings.masking import mask_bad_url

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from aggregator.config.settings import Bounds, Doc, Duration, FilePath, Flag, Settings, Size, Text, WebUrl, choice
-from aggregator.feeds.naming.layout import Extension
+from aggregator.feeds.naming.feednames import Extension
 from aggregator.http import options
 
 FORMATS = ("gtfs-realtime", "gbfs", "siri", "rss", "json", "xml", "other")

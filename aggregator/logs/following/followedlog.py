@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from aggregator.logs.following.firstlook import FirstLook
-from aggregator.logs.following.followedfile import SETTLE_S, WATCH_S, FollowedFile
+from aggregator.logs.following.followedfile import FollowedFile
 from aggregator.logs.following.generations import Generations
 from aggregator.logs.following.knownfiles import KnownFiles
 from aggregator.logs.following.lines import Taken
@@ -21,8 +21,8 @@ from aggregator.logs.following.newfiles import NewFiles
 from aggregator.logs.following.openfile import OpenFile, key_of, open_file, text_in
 from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import NotedFile
-from aggregator.logs.following.recognise import locate, named_by, unknown, untaken
-from aggregator.logs.following.rotation import BeingRenamed, Beside, Entry, Folders
+from aggregator.logs.following.recognise import named_by, unknown, untaken
+from aggregator.logs.following.rotation import BeingRenamed, Entry, Folders
 from aggregator.runtime.context import Context
 
 
@@ -88,7 +88,7 @@ class FollowedLog:
                 self._turn_over(now, first_look)
             for each in list(self.generations.files):
                 ready = each.look(now) or ready
-                self._let_go(each, now)
+                self.generations.let_go(each, self._live, now)
             if self._live is not None:
                 self._path.report("")
         except BeingRenamed:
@@ -205,7 +205,7 @@ class FollowedLog:
             raise BeingRenamed
         for each in untaken(self.generations.files, file, beside, self._folders):
             self.generations.drop(each)
-        self._locate(beside, now)
+        self.generations.find_again(beside, self._folders, now)
         live = named_by(self.generations.files, file)
         if live is not None and live is self.generations.files[-1]:
             return live, []  # nothing was rotated since it was found
@@ -215,31 +215,7 @@ class FollowedLog:
             )
         else:
             new = beside.rotated if file is not None else []
-        return live, [entry for entry in new if not self._is_elsewhere(entry)]
-
-    def _is_elsewhere(self, entry: Entry) -> bool:
-        return self._known.is_elsewhere(self.generations.files, entry.key, self._folders.text(entry))
-
-    def _locate(self, beside: Beside, now: float) -> None:
-        for each in self.generations.files:
-            if each.file is not None and not each.intact():
-                self._context.log.info("truncated path=%s read=%d", self.name, each.position.offset)
-                each.unread = max(each.seen[0] - each.position.offset, 0)
-                each.release()
-        missed = [each for each in self.generations.files if each.position.gone]
-        for each in locate(self.generations.files, beside, self._folders, self._is_elsewhere):
-            if not each.position.gone:
-                self._context.log.info(
-                    "gone path=%s serial=%d read=%d", self.name, each.position.serial, each.position.offset
-                )
-                each.position.gone, each.position.suspect = (
-                    now,
-                    self.generations.vanished.suspect(each, self.generations.files),
-                )
-                self.generations.change(each)
-        if any(not each.position.gone for each in missed):
-            self.generations.vanished.found()
-        self.generations.claim()
+        return live, [entry for entry in new if not self.generations.is_elsewhere(entry, self._folders)]
 
     def _go_on(self, live: FollowedFile, file: OpenFile) -> FollowedFile:
         if live.file is None:
@@ -247,17 +223,6 @@ class FollowedLog:
         else:
             file.close()
         return live
-
-    def _let_go(self, each: FollowedFile, now: float) -> None:
-        """Close a file that nothing comes from any more: removed, or unchanged for long."""
-        if each.file is None or each.position.codec or each.seen[0] > each.position.offset:
-            return
-        removed = each is not self._live and each.file.stat().st_nlink == 0
-        if each.quiet_for(now, SETTLE_S if removed else WATCH_S):
-            each.release()
-            each.let_go = True
-            if each is not self._live and (each.succeeded or not each.position.hashed):
-                self.generations.drop(each)
 
     def _fail(self, error: OSError) -> None:
         """Close everything after an error of the file system: the next look begins anew."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from aggregator.files.fingerprint import HEAD_BYTES
 from aggregator.files.names import text_of
 from aggregator.logs.following.firstlook import Deferred
-from aggregator.logs.following.followedfile import SETTLE_S, FollowedFile
+from aggregator.logs.following.followedfile import SETTLE_S, WATCH_S, FollowedFile
 from aggregator.logs.following.knownfiles import KnownFiles
 from aggregator.logs.following.openfile import OpenFile, key_of
 from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import NotedFile
+from aggregator.logs.following.recognise import locate
+from aggregator.logs.following.rotation import Beside, Entry, Folders
 from aggregator.logs.following.vanished import Vanished
 from aggregator.runtime.context import Context
 
@@ -164,6 +166,43 @@ class Generations:
                     lasting=True,
                 )
                 return
+
+    def find_again(self, beside: Beside, folders: Folders, now: float) -> None:
+        """Find the files among those beside the path, close those that were truncated, and note which are gone."""
+        for each in self.files:
+            if each.file is not None and not each.intact():
+                self._context.log.info("truncated path=%s read=%d", self.name, each.position.offset)
+                each.unread = max(each.seen[0] - each.position.offset, 0)
+                each.release()
+        missed = [each for each in self.files if each.position.gone]
+        for each in locate(self.files, beside, folders, lambda entry: self.is_elsewhere(entry, folders)):
+            if not each.position.gone:
+                self._context.log.info(
+                    "gone path=%s serial=%d read=%d", self.name, each.position.serial, each.position.offset
+                )
+                each.position.gone, each.position.suspect = now, self.vanished.suspect(each, self.files)
+                self.change(each)
+        if any(not each.position.gone for each in missed):
+            self.vanished.found()
+        self.claim()
+
+    def is_elsewhere(self, entry: Entry, folders: Folders) -> bool:
+        """True for a file beside the path that is followed under another one."""
+        return self._known.is_elsewhere(self.files, entry.key, folders.text(entry))
+
+    def let_go(self, each: FollowedFile, live: FollowedFile | None, now: float) -> None:
+        """Close a file that nothing comes from any more: removed, or unchanged for long.
+
+        `live` is the file that the path names now.
+        """
+        if each.file is None or each.position.codec or each.seen[0] > each.position.offset:
+            return
+        removed = each is not live and each.file.stat().st_nlink == 0
+        if each.quiet_for(now, SETTLE_S if removed else WATCH_S):
+            each.release()
+            each.let_go = True
+            if each is not live and (each.succeeded or not each.position.hashed):
+                self.drop(each)
 
     def drop(self, each: FollowedFile) -> None:
         """Close a file and let its position go: nothing comes from it any more, or it is found again as a new one."""

@@ -51,6 +51,23 @@ def take_up(cursors: Mapping[str, str], patterns: Sequence[Pattern], root: Path)
     return found
 
 
+def called_by(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> str | None:
+    """Return what patterns call that which a cursor is about: a path, or a pattern that was looked at."""
+    if cursor.startswith(SINCE):
+        looked = Pattern(cursor.removeprefix(SINCE), root)
+        same = (pattern for pattern in patterns if looked.text == pattern.text or looked.real == pattern.real)
+        return next((f"{SINCE}{pattern.real}" for pattern in same), None)
+    name = name_of(load_position(text).path)
+    return next((called for pattern in patterns if (called := pattern.respell(name)) is not None), None)
+
+
+def is_kept_by(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> bool:
+    """True for a cursor about something that patterns stand for, were it but one path of a glob."""
+    path = cursor.removeprefix(SINCE)
+    within = cursor != path and any(pattern.respell(path) is not None for pattern in patterns)
+    return within or called_by(patterns, cursor, text, root) is not None
+
+
 def _take_up_first_looks(cursors: Mapping[str, str], patterns: Iterable[Pattern], root: Path) -> dict[str, str | None]:
     moved: dict[str, str | None] = {}
     looks = {name.removeprefix(SINCE): float(text) for name, text in cursors.items() if name.startswith(SINCE)}

@@ -8,23 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.feeds.naming.layout import (
+from aggregator.feeds.naming.bundles import (
     FORMATS,
     BundleName,
-    FeedFolders,
-    Publication,
-    bundle_start,
     is_manifest_name,
     manifest_name,
-    parse_bundle_period,
-    parse_extension,
-    parse_feed_name,
     parse_key,
     parse_prefix,
-    parse_publication,
-    read_stamp,
-    write_stamp,
 )
+from aggregator.feeds.naming.feednames import parse_extension, parse_feed_name
+from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.feeds.naming.publications import Publication, parse_publication
+from aggregator.feeds.naming.stamps import bundle_start, parse_bundle_period, read_stamp, write_stamp
 from aggregator.feeds.reading.dates import YEAR_10000
 
 

@@ -1,0 +1,78 @@
+"""What a bundle and its manifests are called: its key in a store, its path below `bundles`, its local revisions."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, NamedTuple
+
+from aggregator.config.settings import OptionType
+from aggregator.feeds.naming.feednames import LONGEST_NAME, is_feed_name
+from aggregator.feeds.naming.stamps import STAMP, read_stamp, utc, write_stamp
+from aggregator.stores.store import fault_of_key
+
+FORMATS = ("zst", "bz2", "gz", "xz")
+
+_BUNDLE = re.compile(rf"(?:(.*)/)?(\d{{4}}-\d\d-\d\d)/(\d\d)/([^/]+)-{STAMP}\.tar\.({'|'.join(FORMATS)})", re.ASCII)
+_MANIFEST = re.compile(rf"(.+)-{STAMP}\.manifest\.([A-Za-z0-9_.-]{{1,80}})\.jsonl", re.ASCII | re.DOTALL)
+_REVISION = re.compile(r"\.r(\d{1,9})(?=\.tar\.[a-z0-9]+$)", re.ASCII)
+
+
+def parse_prefix(text: str) -> str:
+    """Return what keys in a store begin with, without slashes around it. Raises ValueError."""
+    prefix = text.strip().strip("/")
+    if prefix and fault_of_key(prefix):
+        raise ValueError
+    return prefix
+
+
+KeyPrefix = Annotated[str, OptionType("key prefix", parse_prefix, "names with single slashes between them, no . first")]
+
+
+class BundleName(NamedTuple):
+    """One feed and period, and the format it is stored in."""
+
+    feed: str
+    start: int
+    format: str = "zst"
+
+    @property
+    def path(self) -> str:
+        """Its path below `bundles` and, with the prefix before it, its key in a store."""
+        moment = utc(self.start)
+        return f"{moment:%Y-%m-%d/%H}/{self.feed}-{write_stamp(self.start)}.tar.{self.format}"
+
+    def key(self, prefix: str) -> str:
+        """Return its key in a store."""
+        return f"{prefix}/{self.path}" if prefix else self.path
+
+    def stem(self, prefix: str) -> str:
+        """Return what all keys of the feed and period begin with, in whatever format, also those with a mark."""
+        return self.key(prefix).removesuffix(f"tar.{self.format}")
+
+
+def parse_key(key: str) -> tuple[str, BundleName]:
+    """Return the prefix and the bundle that a store's key names. Raises ValueError when it names none."""
+    match = _BUNDLE.fullmatch(key)
+    name = BundleName(match[4], read_stamp(match[5]), match[6]) if match else None
+    if match is None or name is None or not key.endswith(name.path):
+        raise ValueError(f"no bundle's key (found {key[:200]!r})")
+    return match[1] or "", name
+
+
+def parse_revision(key: str) -> tuple[BundleName, int]:
+    """Read the path below `bundles` of a local bundle, which ends in `.rN.tar.FORMAT`. Raises ValueError."""
+    match = _REVISION.search(key)
+    prefix, name = parse_key(_REVISION.sub("", key))
+    if not match or prefix or not is_feed_name(name.feed):
+        raise ValueError(f"no local bundle (found {key[:200]!r})")
+    return name, int(match[1])
+
+
+def manifest_name(feed: str, start: int, node: str) -> str:
+    """Return the name of a node's manifest in a bundle: unlike any other even when many are unpacked together."""
+    return f"{feed}-{write_stamp(start)}.manifest.{node}.jsonl"
+
+
+def is_manifest_name(file_name: str) -> bool:
+    """True for the name of a manifest."""
+    return len(file_name) <= LONGEST_NAME and _MANIFEST.fullmatch(file_name) is not None
