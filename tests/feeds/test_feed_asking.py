@@ -43,7 +43,7 @@ def feed(folder: Path, url: str, *options: str) -> Feed:
     """Return a feed of a configuration."""
     lines = "\n".join(("[feed_a]", f"url = {url}", "extension = xml", "period = 60s", *options))
     (folder / "loglines.cfg").write_text(f"[redis]\nurl = redis://localhost/0\n{lines}\n")
-    found = load(folder / "loglines.cfg", folder).feeds["a"]
+    found = load(folder / "loglines.cfg", folder).table("feed").all()["a"]
     assert isinstance(found, Feed)
     return found
 
@@ -161,7 +161,7 @@ def test_columns_of_a_feeds_file_say_it_too(tmp_path: Path) -> None:
     text = "[redis]\nurl = redis://localhost/0\n[aggregator]\nfeeds_file = feeds.csv\n"
     (tmp_path / "loglines.cfg").write_text(text)
 
-    found = load(tmp_path / "loglines.cfg", tmp_path).feeds["a"]
+    found = load(tmp_path / "loglines.cfg", tmp_path).table("feed").all()["a"]
 
     assert found.route == Route("none", Tls(), Credentials("bearer", token="abc"))
 
