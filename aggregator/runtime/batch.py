@@ -110,7 +110,7 @@ class Batch:
                 raise TypeError(f"a stage yields Send, Drop or Remember, not {type(outcome).__name__}")
         for send, body in sends:
             self._send(send, body)
-            if body is message.raw is message.entry and not send.delay_s:
+            if body is message.raw is message.entry and not send.delay_s and not send.key:
                 self._copy(send.queue)
         self.entries.append(message.entry)
         if dropped:
@@ -178,6 +178,8 @@ def _checked(outcome: Remember) -> Remember:
 
 def _body(outcome: Send) -> bytes:
     """Return what is to be pushed. Raises TypeError or ValueError when it is no JSON, or its delay no time."""
+    if type(outcome.body) is bytes and not outcome.delay_s:
+        return outcome.body
     if outcome.delay_s and not 0 < outcome.delay_s < LONGEST_DELAY_S:
         raise ValueError(f"a message cannot be sent {outcome.delay_s} s later")
     if outcome.body is None:

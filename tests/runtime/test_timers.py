@@ -80,6 +80,19 @@ def test_of_two_timers_of_one_name_in_one_commit_the_last_counts(desk: Desk) -> 
     assert waiting(desk) == {"a": {"n": 2}}
 
 
+def test_a_timer_with_the_messages_own_bytes_makes_no_copy_of_what_is_sent_beside_it(desk: Desk) -> None:
+    desk.push("in", b'{"n":1}')
+    worker = desk.worker()
+    [message] = worker.claim(0, 1).messages
+    batch = Batch()
+    batch.handled(message, [Send("out", message.raw, key="a"), Send("out", b'{"n":2}')])
+    batch.close()
+
+    worker.commit(batch, prefix=True)
+
+    assert (desk.waiting("out"), waiting(desk, "out")) == ([b'{"n":2}'], {"a": {"n": 1}})
+
+
 def test_a_message_without_a_body_needs_a_key(desk: Desk) -> None:
     with pytest.raises(ValueError, match="no key"):
         Batch().send(Send("later", None))
