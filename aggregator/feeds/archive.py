@@ -77,7 +77,7 @@ class Archive(Stage):
         self._found = Found()
         self._stored: list[Path] = []
         """Bundles that are stored, which is still to be committed."""
-        self._waiting = StoredFiles(self._folders, settings.keep)
+        self._waiting = StoredFiles(self._folders, settings.keep, context)
         self._newest: dict[str, str] = {}
         self._newer: dict[str, str] = {}
         """What is to be committed of it."""

@@ -35,7 +35,7 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
-from aggregator.runtime.schedule import Due, Schedule
+from aggregator.runtime.schedule import Due, Schedule, timer_key
 
 MOST_KILLS = 3
 """A tick whose worker vanished this often is not tried again."""
@@ -113,6 +113,8 @@ class Download(Stage):
         timings = {name: FeedTiming(name, feed.period_ms) for name, feed in self.feeds.table.entries.items()}
         for outcome in self.schedule.begin(timings, self._now()):
             if isinstance(outcome, Due):
+                if outcome.former:
+                    yield Send(self.settings.listento, None, key=timer_key(outcome.name, outcome.former))
                 yield self._due(DueTick(feed=outcome.name, planned_ms=outcome.planned_ms, chain=outcome.generation))
             else:
                 yield outcome
@@ -263,7 +265,7 @@ class Download(Stage):
     def _due(self, due: DueTick) -> Send:
         """Return the timer of a tick; one beside the planned ones has a timer of its own."""
         delay_s = max(due.planned_ms - self._now(), 0) / 1000
-        key = f"{due.feed}/once" if due.once else due.feed
+        key = f"{due.feed}/once" if due.once else timer_key(due.feed, due.chain)
         return Send(self.settings.listento, encode(due), delay_s, key)
 
     def _now(self) -> int:

@@ -76,21 +76,27 @@ class Batch:
             queue.append(body)
         self.sent += 1
 
-    def settled(self, outcomes: Iterable[Settled]) -> list[Remember]:
+    def settled(self, outcomes: Iterable[Settled], *kinds: type) -> list[Remember]:
         """Take along what does not come of a single message. Returns what it remembers, as `handled` does.
 
-        Raises TypeError or ValueError.
+        `kinds` are the outcomes that may be among them; all when none is given. Raises TypeError or ValueError, having
+        taken none, when one of them is something else, or cannot be sent.
         """
-        remembered = []
+        sends, positions, remembered = [], [], []
         for outcome in outcomes:
+            if kinds and type(outcome) not in kinds:
+                raise TypeError(f"{_names(kinds)} may be yielded here, not {type(outcome).__name__}")
             if type(outcome) is Send:
-                self.send(outcome)
-            elif type(outcome) is Cursor:
-                self.cursors.append(Position(outcome.name, None, outcome.value))
+                sends.append((outcome, _body(outcome)))
+            elif type(outcome) is Cursor and outcome.lease is None:
+                positions.append(Position(outcome.name, None, outcome.value))
             elif type(outcome) is Remember:
                 remembered.append(_checked(outcome))
             else:
-                raise TypeError(f"Send, Cursor or Remember may be yielded here, not {type(outcome).__name__}")
+                raise TypeError(f"Send, Remember or Cursor without a lease may be yielded here, not {outcome!r:.100}")
+        for send, body in sends:
+            self._send(send, body)
+        self.cursors += positions
         return remembered
 
     def handled(self, message: Message, outcomes: Iterable[Outcome]) -> list[Remember]:
@@ -167,10 +173,24 @@ class Batch:
         )
 
 
+def checked_text(text: object) -> str:
+    """Return a name that Redis can keep. Raises TypeError or ValueError for anything else."""
+    if not isinstance(text, str):
+        raise TypeError(f"a name is a text (found {type(text).__name__})")
+    if not text.isascii():
+        text.encode()  # half a character cannot be
+    return text
+
+
+def _names(kinds: Iterable[type]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
+
+
 def _checked(outcome: Remember) -> Remember:
     """Return what is to be remembered. Raises TypeError or ValueError when it is no text, or its end no time."""
-    if not isinstance(outcome.name, str) or not isinstance(outcome.value, str | None):
-        raise TypeError("only texts are remembered, under texts")
+    checked_text(outcome.name)
+    if outcome.value is not None:
+        checked_text(outcome.value)
     if outcome.ttl_s is not None and not 0 < outcome.ttl_s < LONGEST_DELAY_S:
         raise ValueError(f"nothing can be remembered for {outcome.ttl_s} s")
     return outcome
@@ -178,12 +198,15 @@ def _checked(outcome: Remember) -> Remember:
 
 def _body(outcome: Send) -> bytes:
     """Return what is to be pushed. Raises TypeError or ValueError when it is no JSON, or its delay no time."""
-    if type(outcome.body) is bytes and not outcome.delay_s:
+    if type(outcome.body) is bytes and not outcome.delay_s and not outcome.key and outcome.body:
         return outcome.body
+    checked_text(outcome.key)
     if outcome.delay_s and not 0 < outcome.delay_s < LONGEST_DELAY_S:
         raise ValueError(f"a message cannot be sent {outcome.delay_s} s later")
     if outcome.body is None:
         if not outcome.key:
             raise ValueError("a message without a body cancels the timer of its key, and this one has no key")
         return b""
+    if outcome.body == b"":
+        raise ValueError("a message has a body, be it {}; None cancels a timer")
     return outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]

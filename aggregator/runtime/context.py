@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from aggregator.runtime.memory import Memory
 
 
+MOST_AT_ONCE = 1 << 53
+"""What one call may count: a counter in Redis has 63 bits, and JSON readers take whole numbers up to this."""
+
+
 class Report(NamedTuple):
     """Something that a human should know of: what `aggregator health` shows under a stable code."""
 
@@ -132,6 +136,8 @@ class Context:
         """Add to a counter of this section; it reaches the books with the next commit. Safe to call from a thread."""
         if not isinstance(by, int):
             raise TypeError(f"counters count whole things (found {by!r} for {name})")
+        if abs(by) > MOST_AT_ONCE:
+            raise ValueError(f"counters count up to {MOST_AT_ONCE} at once (found {by} for {name})")
         with self._lock:
             self._counts[name] = self._counts.get(name, 0) + by
 

@@ -90,8 +90,8 @@ class Remember(msgspec.Struct, gc=False):
 class Cursor(msgspec.Struct, gc=False):
     """Store a position in the same atomic step as what was sent before it; None forgets it.
 
-    It belongs to the section on this node; with a lease, to whoever holds that, and the whole step takes effect only
-    while this worker holds the lease.
+    It belongs to the section on this node. A source's may belong to a lease instead, and so to whoever holds that: the
+    whole step takes effect only while this worker holds the lease.
     """
 
     name: str
@@ -171,12 +171,14 @@ class _Component:
     def committed(self) -> None:
         """Do what may only happen once the last commit took effect: remove inputs, announce files.
 
-        Called after each commit, before anything else is handled. A process that is killed may not come to it, so what
-        is done here must be found and done at the next start, or do no harm when it is never done.
+        Called after each commit of messages, of `idle` or of a source, before anything else is handled in the worker's
+        main thread; with `concurrency`, other threads handle messages meanwhile. A process that is killed may not come
+        to it, so what is done here must be found and done at the next start, or do no harm when it is never done. Raise
+        Unavailable to have the worker pause, and be called again; any other exception means the same, and is logged.
         """
 
     def stop(self) -> None:
-        """Close it. Called once, after the last commit; not called when the process is killed."""
+        """Close it. Called once, after the last commit; not called when the process is killed or was superseded."""
 
 
 class Stage(_Component):
@@ -191,6 +193,7 @@ class Stage(_Component):
 
         Called once, after `start`. Committed in one step with the cursors, each of which must still have the value it
         had in `context.cursors`: of several processes that start together one seeds, and the others are called again.
+        Raise Unavailable to be called again later.
         """
         return iter(())
 
@@ -213,7 +216,8 @@ class Stage(_Component):
         """Make the effects of the messages handled since the last call durable; yield what is committed with them.
 
         Called before every commit that has messages; `now` in Unix seconds. Raise Unavailable (a full disk) to be
-        called again after a pause; until it returns nothing is committed.
+        called again after a pause; until it returns nothing is committed. When another worker changed what was
+        recalled, the commit has no effect and the process starts anew: `start` takes back what is not committed.
         """
         return iter(())
 
@@ -227,8 +231,9 @@ class Stage(_Component):
     def idle(self, now: float) -> Iterator[Settled]:
         """Yield what is due without a message: files to rotate, work that is found on the disk; `now` in Unix seconds.
 
-        Called again and again while there is nothing to take and nothing in hand; what is yielded takes effect in one
-        step. A stage that looks at the disk for it says itself how often. Raise Unavailable to be called again later.
+        Called again and again while there is nothing to take, nothing in hand, and no target is full; what is yielded
+        takes effect in one step. A stage that looks at the disk for it says itself how often. Raise Unavailable to be
+        called again later.
         """
         return iter(())
 
@@ -246,7 +251,8 @@ class Source(_Component):
         worker to look again after `idletime`; a source that waits by itself does so in `Inflow.take`, or no longer than
         half a second, and yields Flush before. When a commit did not take effect the worker exits, so a source may keep
         its position in memory. Raise Unavailable to be called again after a pause; what was yielded since the last
-        `Cursor` or `Flush` is then forgotten.
+        `Cursor` or `Flush` is then forgotten. After `lost` the process goes on though a commit had no effect: the
+        positions of all leases are to be read again then.
         """
         raise NotImplementedError
 

@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Iterable
 
 from aggregator.errors import Reject, Retry, Unavailable
-from aggregator.runtime.batch import Batch
+from aggregator.runtime.batch import Batch, checked_text
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Outcome, Stage
+from aggregator.runtime.contract import ConsumerSettings, Outcome, Remember, Send, Stage
 from aggregator.runtime.memory import Memory
 from aggregator.runtime.message import History, Message, ascii_text
 
@@ -35,14 +35,20 @@ class Handler:
             self.memory.fetch(name for message in messages for name in self._needs(message))
 
     def _needs(self, message: Message) -> list[str]:
-        try:
-            return list(self.stage.needs(message))
-        except Exception:  # noqa: BLE001 - `handle` raises it again, where it decides what becomes of the message
+        if self._is_lethal(message):
             return []
+        try:
+            return [checked_text(name) for name in self.stage.needs(message)]
+        except (Exception, SystemExit):  # noqa: BLE001 - `handle` raises it again, where it decides what becomes of the message
+            return []
+
+    def _is_lethal(self, message: Message) -> bool:
+        """Return whether so many workers vanished with a message that it is not handled any more."""
+        return message.history is not None and message.history.deliveries >= self.settings.maxdeliveries
 
     def run(self, message: Message) -> list[Outcome] | Exception:
         """Call the stage. Returns its outcomes, or what it raised; safe to call from a thread."""
-        if message.history is not None and message.history.deliveries >= self.settings.maxdeliveries:
+        if message.history is not None and self._is_lethal(message):
             return _Vanished(f"its worker vanished {message.history.deliveries} times while holding it")
         try:
             return list(self.stage.handle(message) or ())
@@ -82,7 +88,7 @@ class Handler:
     def _tell(self, batch: Batch, message: Message, history: History) -> None:
         """Commit with a dead letter what the stage says of it. Its own fault there is logged and counted."""
         try:
-            batch.changes |= self.memory.change(batch.settled(list(self.stage.died(message, history))))
+            batch.changes |= self.memory.change(batch.settled(self.stage.died(message, history), Send, Remember))
         except Exception as error:  # noqa: BLE001 - the message is set aside all the same
             self.context.count("died_untold")
             self.context.log.error("died_untold error=%s: %s", type(error).__name__, error)

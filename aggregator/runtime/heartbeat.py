@@ -51,12 +51,14 @@ class Heartbeat(threading.Thread):
         queue: Queue,
         tell: Callable[[], Mapping[str, str | int]],
         lost: Callable[[str, bool], None],
+        renew: Callable[[], None],
         log: Callable[..., None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._queue = queue
         self._tell = tell
         self._lost = lost
+        self._renew = renew
         self._log = log
         self._stop_event = threading.Event()
         self._parent = os.getppid()
@@ -84,6 +86,16 @@ class Heartbeat(threading.Thread):
                 # a worker without a pulse would be taken for dead while it works
                 self._log("heartbeat error=%s", error)
                 self._watch.forget()
+            self._keep_leases()
+
+    def _keep_leases(self) -> None:
+        """Renew what is leased, after the sign of life and whatever became of that."""
+        try:
+            self._renew()
+        except AWAY:
+            return  # what is not renewed in time is lost, and the worker learns of it
+        except RedisError as error:
+            self._log("leases error=%s", error)
 
     def stop(self) -> None:
         """End the thread."""

@@ -9,8 +9,8 @@ key after {NS}:     type    meaning                                             
 ``dead:QUEUE``      hash    dead letters: id → history and body                     `dead requeue`, `dead drop`
 ``timers:QUEUE``    zset    names of timers; score = due, in Unix seconds           claim, once due; who sends it
 ``timed:QUEUE``     hash    timer → the message that it becomes                     with its timer
-``memory:ACCOUNT``  hash    what a section remembers: name → until and text         the stage; commit, once over
-``fading:ACCOUNT``  zset    the names of those that end; score = Unix seconds       with what is remembered
+``memory:QUEUE``    hash    what a section remembers: name → until and text         the stage; commit, once over
+``fading:QUEUE``    zset    the names of those that end; score = Unix seconds       with what is remembered
 ``books:ACCOUNT``   hash    the ledger: in, out, dropped:REASON, pushed, …          nobody: kept for ever
 ``flow:QUEUE``      zset    samples `second arrived taken`; score = second          the next sample
 ``worker:NAME``     hash    a worker: token, batch, beat, state, pid, …             nobody: the token only grows
@@ -29,9 +29,8 @@ key after {NS}:     type    meaning                                             
 ``restoring``       string  there while `state import` is under way                 `state import`, at its end
 ==================  ======  ======================================================  ============================
 
-QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue; for a
-source it is its worker name in `books`, and its OWNER in `memory` and `fading`. NAME is ``<node>:<section>_<number>``;
-OWNER is ``<node>:<section>``.
+QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
+source its worker name. NAME is ``<node>:<section>_<number>``; OWNER is ``<node>:<section>``.
 """
 
 from __future__ import annotations
@@ -74,13 +73,13 @@ class Keys:
         """Return the messages that the timers of a queue become."""
         return f"{self.prefix}timed:{queue}"
 
-    def memory(self, account: str) -> str:
-        """Return what the section that reads a queue remembers, or a source."""
-        return f"{self.prefix}memory:{account}"
+    def memory(self, queue: str) -> str:
+        """Return what the section that reads a queue remembers."""
+        return f"{self.prefix}memory:{queue}"
 
-    def fading(self, account: str) -> str:
+    def fading(self, queue: str) -> str:
         """Return when what is remembered ends."""
-        return f"{self.prefix}fading:{account}"
+        return f"{self.prefix}fading:{queue}"
 
     def leases(self, pool: str) -> str:
         """Return who has the leases of a pool."""

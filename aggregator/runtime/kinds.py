@@ -41,7 +41,7 @@ def decode(raw: bytes, *kinds: type[_T], older: Older[_T] = lambda raw, kinds: N
     wanted, body = kinds[0], msgspec.Raw(raw)
     try:
         by_tag = {str(kind.__struct_config__.tag): kind for kind in kinds}
-        head = msgspec.json.decode(raw, type=_Head)
+        head = msgspec.json.decode(raw, type=_Head) if any(k.__struct_config__.tag for k in kinds) else _Head()
         if head.kind is msgspec.UNSET:
             wanted, body = older(raw, by_tag) or (kinds[0], msgspec.Raw(raw))  # type: ignore[assignment]
         elif head.kind in by_tag:

@@ -8,14 +8,26 @@ and what it commits later has no effect. All times are by the clock of Redis.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from aggregator.errors import Unavailable
+from aggregator.runtime.connection import AWAY
 from aggregator.runtime.contract import Lease
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.scripts import script
 
 _TAKE, _RENEW = script("take"), script("renew")
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    """Say of a Redis that is away that a stage cannot go on, which is no message's fault."""
+    try:
+        yield
+    except AWAY as error:
+        raise Unavailable(f"Redis is away: {error}", 1.0) from error
 
 
 class Leases:
@@ -40,14 +52,18 @@ class Leases:
         """Take leases of a pool by their names, at most so many, the first ones first.
 
         Returns those that were free, or whose holder lost them. Those that this worker has already are passed over.
+        Raises Unavailable while Redis is away, as all calls do. `pool` is a word without a colon.
         """
+        if ":" in pool:
+            raise ValueError(f"a pool's name has no colon (found {pool!r})")
         with self._lock:
             mine = {lease.name for lease in self._held if lease.pool == pool}
             names = [name for name in want if name not in mine]
             if not names:
                 return []
             args: list[str | int | float] = [self._holder, ttl_s, len(names) if most is None else most, *names]
-            reply = [text.decode() for text in _TAKE.run(self._client, [self._keys.leases(pool)], args)]
+            with _away():
+                reply = [text.decode() for text in _TAKE.run(self._client, [self._keys.leases(pool)], args)]
             taken = [Lease(pool, name, token) for name, token in zip(reply[::2], reply[1::2], strict=True)]
             self._held |= dict.fromkeys(taken, ttl_s)
             return taken
@@ -69,7 +85,8 @@ class Leases:
         """Let leases go, so that others may take them at once."""
         with self._lock:
             for pool in {lease.pool for lease in leases}:
-                self._extend(pool, [lease for lease in leases if lease.pool == pool], 0.0)
+                with _away():
+                    self._extend(pool, [lease for lease in leases if lease.pool == pool], 0.0)
             for lease in leases:
                 self._held.pop(lease, None)
 
@@ -80,7 +97,8 @@ class Leases:
 
     def cursors(self, lease: Lease) -> dict[str, str]:
         """Return the positions that belong to a lease, whoever committed them."""
-        stored = self._client.hgetall(self._keys.leased(lease.pool, lease.name))
+        with _away():
+            stored = self._client.hgetall(self._keys.leased(lease.pool, lease.name))
         return {name.decode(): value.decode() for name, value in stored.items()}
 
     def _let_go(self, leases: Sequence[Lease]) -> None:

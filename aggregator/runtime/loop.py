@@ -115,6 +115,18 @@ class Loop:
         self.log.warning("unavailable pause_s=%.1f reason=%s", error.pause_s, error)
         self.sleep(error.pause_s)
 
+    def committed(self, do: Callable[[], object]) -> Unavailable | None:
+        """Call what may only happen after a commit. Returns the error when it failed: it belongs to no message."""
+        try:
+            do()
+            return None
+        except Unavailable as error:
+            return error
+        except Exception as error:
+            self.context.count("committed_failed")
+            self.log.exception("committed_failed")
+            return Unavailable(f"after a commit: {type(error).__name__}: {error}")
+
     # What is shown
 
     def show(self, state: str, reason: str = "") -> None:

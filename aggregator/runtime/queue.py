@@ -98,10 +98,10 @@ class Queue:
         self._limits = list(limits.values())
         self._limit_keys = [key for target in limits for key in self._depth_keys(target)]
         k, me, q = keys, identity.name, self.name
-        memory = self.name or identity.owner
-        self._memory_key = k.memory(memory)
+        # a source remembers nothing: its cursors do
+        self._memory_keys = [k.memory(self.name), k.fading(self.name)] if self.name else [k.worker(me)] * 2
         self._commit_keys = [k.worker(me), k.books(self.account), k.cursors(identity.owner), k.serial, k.queues]
-        self._commit_keys += [k.memory(memory), k.fading(memory)]
+        self._commit_keys += self._memory_keys
         if q:
             self._claim_keys = [k.worker(me), k.held(me), k.caught(q, me), k.queue(q), k.returned(q), k.delayed(q)]
             self._claim_keys += [k.books(q), k.flow(q), k.timers(q), k.timed(q), *self._limit_keys]
@@ -189,7 +189,7 @@ class Queue:
 
     def recall(self, names: Sequence[str]) -> list[str]:
         """Return what is remembered under each name, an empty text where there is nothing."""
-        return [text.decode() for text in self._run("recall", [self._memory_key], names)]
+        return [text.decode() for text in self._run("recall", self._memory_keys[:1], names)]
 
     def commit(self, batch: Batch, *, prefix: bool) -> bool:
         """Make a batch take effect in one step; with `prefix` its entries are the first of those held, in order.
@@ -255,7 +255,9 @@ def _refusal(status: str, batch: Batch | None) -> Exception:
     if what == "memory":
         return MemoryChanged(f"another worker changed what is remembered under {name}")
     if what == "lease" and batch is not None:
-        pool = next(each.lease.pool for each in batch.cursors if each.lease is not None and each.lease.name == name)
+        token, _, name = name.partition(" ")
+        leases = (each.lease for each in batch.cursors if each.lease is not None)
+        pool = next(lease.pool for lease in leases if (lease.token, lease.name) == (token, name))
         return LeaseLost(pool, name)
     return Superseded(_why(status))
 

@@ -1,10 +1,10 @@
 """What is done again and again at planned times: one timer for each thing, begun once, ended when it is no more.
 
 A grid of planned times that nothing shifts: whatever happened, the next time follows from the one before. The timer of
-a thing carries its name as its key, so that it waits once; and its generation, so that of two that are under way (one
-was thought lost) the younger counts. Cursors of the section, times in Unix milliseconds: `KIND:NAME` has the generation
-of a thing's timer and its period then, `seen:NAME` when it last came, or up to half an hour before that, and `clock`
-what time it last was. All in all a thing is never forgotten and never scheduled twice.
+a thing has its name and generation as its key, so that it waits once; of two generations that are under way (one was
+thought lost) the younger counts, and the older one ends by itself. So a thing is never forgotten and never scheduled
+twice. The section's cursors, with times in Unix milliseconds: `KIND:NAME` has the generation of a thing's timer and its
+period then, `seen:NAME` when it last came, or up to half an hour before that, and `clock` what time it last was.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ class Due(NamedTuple):
     name: str
     planned_ms: int
     generation: int
+    former: int
+    """The generation whose timer is to be cancelled; 0 when there was none."""
+
+
+def timer_key(name: str, generation: int) -> str:
+    """Return the key of a thing's timer. A timer of an older generation cannot replace it, and ends by itself."""
+    return f"{name}/{generation}"
 
 
 class Begun(NamedTuple):
@@ -129,7 +136,7 @@ class Schedule:
                     yield Cursor(f"{self._begins}{name}", f"{known.at_ms} {timing.period_ms}")
                 continue
             generation = self._begun[name] = max(now_ms, known.at_ms + 1)
-            yield Due(name, first_ms, generation)
+            yield Due(name, first_ms, generation, known.at_ms)
             yield Cursor(f"{self._begins}{name}", f"{generation} {timing.period_ms}")
 
     def _named(self, prefix: str) -> Iterator[tuple[str, str]]:

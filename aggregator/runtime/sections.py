@@ -30,9 +30,10 @@ class Sections:
         """Write everything in a batch; with `prefix` its entries are the first of those held, in order."""
         copied = {target for target in batch.sends if prefix and batch.is_copy(target)}
         mode = "copy" if copied else "first" if prefix else "these"
+        # order: what Redis could refuse comes first, so that nothing else has happened then
+        self._rows("books", batch.counts.items())
         if batch.entries:
             self._section("leave", mode, len(batch.entries), *(() if prefix else batch.entries))
-        self._rows("books", batch.counts.items())
         self._rows("cursors", (_position(each) for each in batch.cursors if each.lease is None))
         for lease in dict.fromkeys(each.lease for each in batch.cursors if each.lease is not None):
             self._lease(lease, [each for each in batch.cursors if each.lease == lease])

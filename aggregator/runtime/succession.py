@@ -61,7 +61,7 @@ class Succession:
     def sweep(self) -> None:
         """Take along what came meanwhile to the queues that the section read before."""
         # most often there is nothing, and a roster of all workers is dear
-        left = [name for name in self._left if self._has_messages(name)]
+        left = [name for name in self._left if self._holds_something(name)]
         workers = roster(self._client, self._keys).workers if left else []
         for name in left:
             if any(facts.queue == name and facts.alive for facts in workers):
@@ -137,7 +137,7 @@ class Succession:
         keeps = self._keeps(facts)
         return keeps is not None and set(facts.belongings) == set(keeps)
 
-    def _has_messages(self, name: str) -> bool:
+    def _holds_something(self, name: str) -> bool:
         k = self._keys
         if self._client.exists(
             k.queue(name), k.returned(name), k.delayed(name), k.dead(name), k.timers(name), k.memory(name)

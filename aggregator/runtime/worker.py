@@ -13,7 +13,7 @@ from types import FrameType
 import msgspec
 
 from aggregator import __version__
-from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded
+from aggregator.errors import EXIT_AWAY, EXIT_OK, Superseded, Unavailable
 from aggregator.runtime.connection import AWAY
 from aggregator.runtime.contract import Source, Stage
 from aggregator.runtime.heartbeat import Heartbeat
@@ -63,7 +63,7 @@ class Worker:
         """Work until told to stop. Returns the exit code. Raises ConfigError when another instance has our name."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        heartbeat = Heartbeat(self.queue, self._tell, self._on_lost, self.log.warning)
+        heartbeat = Heartbeat(self.queue, self._tell, self._on_lost, self.leases.renew, self.log.warning)
         try:
             self._resume(self.loop.call(self.queue.facts))
             # order: what is noted, then the start, which makes a newer token
@@ -113,7 +113,8 @@ class Worker:
         return False
 
     def _work(self) -> None:
-        self.intake.begin()
+        if not self.loop.settled(self.intake.begin):
+            return
         while not self.loop.stopping:
             try:
                 self.intake.turn()
@@ -134,7 +135,7 @@ class Worker:
                 self.leases.give(*self.leases.held)
                 back = self.queue.leave()
                 self.log.info("stop worker=%s handled=%d returned=%d", self.queue.identity.name, self.handled, back)
-            except AWAY as error:
+            except (*AWAY, Unavailable) as error:
                 self.log.warning("stop redis_away reason=%s: what is held comes back at the next start", error)
         return code
 
@@ -179,8 +180,7 @@ class Worker:
             self.context.resume_reports(since, REMEMBERED_S)
 
     def _tell(self) -> dict[str, str | int]:
-        """Return what goes with a sign of life; write first what is to outlive us, and keep what is leased."""
-        self.leases.renew()
+        """Return what goes with a sign of life; write first what is to outlive us."""
         self.loop.reporting.store(self.context.reports)
         return self._facts()
 

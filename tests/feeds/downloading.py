@@ -58,7 +58,7 @@ class Downloading:
         for outcome in self.stage.seed():
             if isinstance(outcome, Cursor):
                 self.cursors[outcome.name] = str(outcome.value)
-            else:
+            elif outcome.body is not None:
                 ticks.append(self.tick_of(outcome))
         return ticks
 

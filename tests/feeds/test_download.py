@@ -17,6 +17,7 @@ from aggregator.config.tables import Table
 from aggregator.errors import Reject, Unavailable
 from aggregator.feeds.fetching.timing import FeedTiming
 from aggregator.feeds.messages.ticks import DueTick
+from aggregator.runtime.contract import Send
 from aggregator.runtime.message import Message
 from tests.feeds.captures import subway_captures
 from tests.feeds.downloading import NOW, RUNNING, Downloading, make
@@ -532,6 +533,23 @@ def test_of_two_chains_of_a_feed_the_younger_goes_on(line: Downloading) -> None:
     _, following, dropped = line.handle(DueTick(feed="ace", planned_ms=int(line.now * 1000), chain=tick.chain + 1))
     assert following and not dropped
     assert line.handle(tick)[2] == "tick_superseded"
+
+
+def test_a_feed_that_begins_anew_cancels_its_timer_and_no_older_tick_replaces_the_new_one(
+    server: WebServer, tmp_path: Path
+) -> None:
+    before = Downloading(tmp_path, make("ace", f"{server.url}/feed"))
+    [old] = before.seed()
+    after = Downloading(tmp_path, make("ace", f"{server.url}/feed"), cursors=before.cursors)
+    after.now = NOW - 3600
+
+    cancelled, begun = [outcome for outcome in after.stage.seed() if isinstance(outcome, Send)]
+    raw = msgspec.json.encode(old)
+    following = [outcome for outcome in before.stage.handle(Message(raw, raw)) if outcome.queue == "ticks@node"]
+
+    assert (cancelled.key, cancelled.body) == (f"ace/{old.chain}", None)
+    assert begun.key.startswith("ace/") and begun.body
+    assert [send.key for send in following] == [cancelled.key] != [begun.key]
 
 
 def test_after_the_clock_was_set_back_every_feed_starts_anew(server: WebServer, tmp_path: Path) -> None:

@@ -328,6 +328,21 @@ def test_a_bundle_that_is_stored_and_kept_is_not_stored_again(tmp_path: Path) ->
     assert stage.idle() == 0
 
 
+def test_a_stored_file_that_cannot_be_removed_holds_up_no_other_and_is_told(tmp_path: Path) -> None:
+    stage = archive(tmp_path, keep="1m")
+    stage.push(local_bundle(tmp_path, subway_bodies()))
+    stage.run()
+    [stored] = tmp_path.rglob("*.stored")
+    in_the_way = stored.with_name("a.stored")
+    in_the_way.mkdir()
+
+    stage.now += 61
+    stage.idle()
+
+    assert not stored.exists() and in_the_way.is_dir()
+    assert [code for code, _ in stage.context.reports] == ["not_removed"]
+
+
 def test_a_bundle_that_was_stored_by_a_process_killed_right_then_is_told_of_again(tmp_path: Path) -> None:
     stage = archive(tmp_path, keep="1d")
     message = local_bundle(tmp_path, subway_bodies())

@@ -178,6 +178,45 @@ class Forgetful(Tally):
         return ()
 
 
+class TallySink(Tally):
+    """Count, and write each message to a file as well; the file is cut to its committed length at a start."""
+
+    def start(self) -> None:
+        self.path = self.context.root / "sink"
+        self.buffer: list[bytes] = []
+        with open(self.path, "ab") as file:
+            file.truncate(int(self.context.cursors.get("sink", "0")))
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        yield from super().handle(message)
+        self.buffer.append(message.raw + b"\n")
+
+    def settle(self, now: float) -> Iterator[Settled]:
+        with open(self.path, "ab") as file:
+            file.write(b"".join(self.buffer))
+        self.buffer = []
+        yield Cursor("sink", str(self.path.stat().st_size))
+
+
+class Lethal(Tally):
+    """Need something that cannot be, or end the process while saying what it needs."""
+
+    def needs(self, message: Message) -> Iterable[str]:
+        if message.body.get("do") == "die":
+            os._exit(3)
+        return [message.body["name"]]
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        yield Send(self.settings.pushto, message.raw)
+
+
+class Clumsy(Obedient):
+    """Fail after each commit as long as the file `fail` says how, and say so in `tried`."""
+
+    def committed(self) -> None:
+        _fail_as_told(self.context.root)
+
+
 class Mortal(Tally):
     """Do what the message says, and tell of those that die."""
 
@@ -270,6 +309,42 @@ class Reader(Source):
 
     def stop(self) -> None:
         self.inflow.stop()
+
+
+def _fail_as_told(root: Path) -> None:
+    if (root / "fail").exists():
+        with open(root / "tried", "a") as tried:
+            tried.write("x")
+        if (root / "fail").read_text() == "unavailable":
+            raise Unavailable("the folder is away", 0.2)
+        raise OSError("no such folder")
+
+
+class ClumsySource(Source):
+    """Send one number a poll, and fail after the commit as the file `fail` says."""
+
+    class Settings(SourceSettings, frozen=True, kw_only=True):
+        pushto: Annotated[TargetQueue, Doc("where numbers go")]
+
+    def poll(self, now: float) -> Iterator[SourceOutcome]:
+        number = int(self.context.cursors.get("next", "0")) if not hasattr(self, "next") else self.next
+        if number < 20:
+            yield Send(self.settings.pushto, {"n": number})
+            self.next = number + 1
+            yield Cursor("next", str(self.next))
+            yield Flush()
+
+    def committed(self) -> None:
+        _fail_as_told(self.context.root)
+
+
+class LateSeeder(Seeder):
+    """Seed once the file `go` is there."""
+
+    def seed(self) -> Iterator[Send | Cursor]:
+        if not (self.context.root / "go").exists():
+            raise Unavailable("the file is not there", 0.1)
+        yield from super().seed()
 
 
 class Slow(Source):

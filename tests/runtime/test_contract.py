@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
+import pytest
 import simplejson
 
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.context import Context
+from aggregator.runtime.contract import Cursor, Lease, Remember, Send
+from aggregator.runtime.message import Message
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, bodies, order, state
 from tests.servers import wait_until
@@ -103,3 +109,85 @@ def test_a_poll_without_end_is_committed_at_least_every_second(desk: Desk, start
 
     wait_until(lambda: len(desk.waiting("out")) > before + 5)
     assert desk.waiting("out") == bodies(len(desk.waiting("out")))
+
+
+@pytest.mark.parametrize("how", ["unavailable", "another error"])
+def test_a_stage_that_fails_after_a_commit_pauses_and_is_called_again_and_no_message_pays(
+    desk: Desk, start: Start, tmp_path: Path, how: str
+) -> None:
+    (tmp_path / "fail").write_text(how)
+    desk.push("in", *bodies(60))
+    start("Clumsy", batch=10, maxdeliveries=2)
+    wait_until(lambda: state(desk) == "paused")
+    assert desk.books().in_flight == 0
+
+    tried = tmp_path / "tried"
+    wait_until(lambda: tried.stat().st_size >= 2)
+    (tmp_path / "fail").unlink()
+
+    wait_until(lambda: len(desk.waiting("out")) == 60)
+    assert (desk.books().dead, desk.books().balanced) == (0, True)
+
+
+@pytest.mark.parametrize("how", ["unavailable", "another error"])
+def test_a_source_that_fails_after_a_commit_sends_nothing_twice(
+    desk: Desk, start: Start, tmp_path: Path, how: str
+) -> None:
+    (tmp_path / "fail").write_text(how)
+    start("ClumsySource", idletime=0.01)
+    wait_until(lambda: (tmp_path / "tried").exists())
+    (tmp_path / "fail").unlink()
+
+    wait_until(lambda: len(desk.waiting("out")) >= 20)
+    assert desk.waiting("out") == bodies(20)
+
+
+def test_a_stage_that_cannot_seed_yet_is_asked_again(desk: Desk, start: Start, tmp_path: Path) -> None:
+    start("LateSeeder")
+    wait_until(lambda: state(desk) == "waiting")
+
+    (tmp_path / "go").touch()
+
+    wait_until(lambda: desk.waiting("out") == [b'{"seed":1}'])
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [Cursor("next", "1", Lease("pool", "a", "1"))],
+        [Send("out", {"n": 1}), "no outcome"],
+        [Send("out", {"n": 1}), Cursor("next", "1")],
+    ],
+    ids=["a lease's cursor", "no outcome", "a cursor of the dead"],
+)
+def test_what_may_not_be_yielded_beside_messages_is_refused_whole(outcomes: list[Any]) -> None:
+    batch = Batch()
+
+    with pytest.raises(TypeError):
+        batch.settled(outcomes, *((Send, Remember) if outcomes[-1] == Cursor("next", "1") else ()))
+
+    assert not batch
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Send("out", {"n": 1}, key="\ud800"), Send("out", b""), Send("out", b"", key="a"),
+        Remember("\ud800", "1"), Remember("a", "\ud800"), Remember("a", "1", float("nan")),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_redis_cannot_keep_is_the_messages_own_fault(outcome: Any) -> None:
+    batch = Batch()
+
+    with pytest.raises((TypeError, ValueError)):
+        batch.handled(Message(b"{}", b"{}"), [outcome])
+
+    assert not batch
+
+
+def test_a_count_that_no_counter_can_hold_is_refused(tmp_path: Path) -> None:
+    context = Context(section="s", number=0, node="n", root=tmp_path)
+
+    with pytest.raises(ValueError, match="count up to"):
+        context.count("bytes", 1 << 63)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import simplejson
 
-from aggregator.errors import LeaseLost
+from aggregator.errors import LeaseLost, Unavailable
 from aggregator.runtime.batch import Batch, Position
+from aggregator.runtime.connection import connect
 from aggregator.runtime.contract import Lease, Send
 from aggregator.runtime.lease import Leases
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, beat
-from tests.servers import wait_until
+from tests.servers import RedisServer, wait_until
 
 
 def holder(desk: Desk, name: str) -> Leases:
@@ -109,6 +110,47 @@ def test_a_commit_takes_no_effect_when_the_time_of_its_lease_is_over(desk: Desk)
 
     with pytest.raises(LeaseLost):
         source.commit(batch, prefix=False)
+
+
+def test_of_two_pools_with_a_lease_of_one_name_the_right_one_is_lost(desk: Desk) -> None:
+    source = desk.worker(None)
+    leases = holder(desk, source.identity.name)
+    [kept] = leases.take("one", ["0"], 600)
+    [stolen] = leases.take("two", ["0"], 0.02)
+    wait_until(lambda: holder(desk, "n2:s_0").take("two", ["0"], 60))
+    batch = Batch()
+    batch.cursors = [Position("next", None, "1", kept), Position("next", None, "1", stolen)]
+
+    with pytest.raises(LeaseLost) as lost:
+        source.commit(batch, prefix=False)
+
+    assert (lost.value.pool, lost.value.name) == ("two", "0")
+
+
+def test_a_pool_with_a_colon_is_refused_as_its_keys_could_be_anothers(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="no colon"):
+        holder(desk, "n1:s_0").take("a:b", ["c"], 60)
+
+
+def test_leases_in_a_redis_at_its_maxmemory_are_kept(own_redis: RedisServer, namespace: str) -> None:
+    with connect(own_redis.url) as client:
+        desk = Desk(client, namespace)
+        leases = holder(desk, "n1:s_0")
+        [lease] = leases.take("pool", ["a"], 600)
+        client.config_set("maxmemory", 1)
+
+        leases.renew()
+
+        assert leases.held == (lease,)
+
+
+def test_a_redis_that_is_away_is_no_messages_fault(own_redis: RedisServer, namespace: str) -> None:
+    with connect(own_redis.url) as client:
+        leases = holder(Desk(client, namespace), "n1:s_0")
+        own_redis.stop()
+
+        with pytest.raises(Unavailable, match="Redis is away"):
+            leases.take("pool", ["a"], 60)
 
 
 def test_positions_of_a_lease_are_found_by_whoever_has_it(desk: Desk) -> None:

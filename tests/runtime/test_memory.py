@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import simplejson
 
-from aggregator.errors import EXIT_CONFIG, MemoryChanged
+from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, MemoryChanged
 from aggregator.runtime.batch import Batch, Change
 from aggregator.runtime.succession import move
 from tests.runtime.conftest import Start
@@ -130,3 +130,41 @@ def test_what_is_remembered_moves_with_its_queue(desk: Desk) -> None:
 
     assert desk.worker("elsewhere", number=3).recall(["a", "b"]) == ["1", "2"]
     assert desk.worker().recall(["a", "b"]) == ["", ""]
+
+
+def test_a_stage_that_writes_files_starts_anew_so_that_nothing_is_written_twice(
+    desk: Desk, start: Start, tmp_path: Path
+) -> None:
+    desk.push("in", *named("a", do="hold", n=1), *named("a"))
+    first = start("TallySink")
+    wait_until(lambda: begun(tmp_path) == 1)
+    remember(desk, a=(None, "100", None))
+    (tmp_path / "go").touch()
+
+    assert first.wait(60) == EXIT_AWAY
+    start("TallySink")
+
+    wait_until(lambda: len(counted(desk)) == 2)
+    assert counted(desk) == [("a", 101), ("a", 102)]
+    assert (tmp_path / "sink").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ['["x"]', '"\\ud800"', "7"])
+def test_a_message_whose_needs_cannot_be_is_handled_all_the_same(desk: Desk, start: Start, name: str) -> None:
+    body = b'{"name":%s}' % name.encode()
+    desk.push("in", body)
+
+    start("Lethal")
+
+    wait_until(lambda: desk.waiting("out") == [body])
+
+
+def test_a_message_whose_needs_kill_the_worker_is_set_aside(desk: Desk, start: Start) -> None:
+    desk.push("in", b'{"name":"a","do":"die"}', b'{"name":"b"}')
+    for _ in range(3):
+        assert start("Lethal", maxdeliveries=3).wait(60) == 3
+
+    start("Lethal", maxdeliveries=3)
+
+    wait_until(lambda: desk.waiting("out") == [b'{"name":"b"}'])
+    assert desk.books().dead == 1

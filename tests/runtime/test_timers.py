@@ -139,3 +139,11 @@ def test_timers_are_residue_and_go_with_what_is_dropped(desk: Desk) -> None:
     empty(desk.client, desk.keys, "later")
 
     assert waiting(desk) == {}
+
+
+def test_a_timer_without_its_message_stops_nobody(desk: Desk) -> None:
+    send(desk, desk.worker(), Send("later", {"n": 1}, 0.0, "a"))
+    desk.client.zadd(desk.keys.timers("later"), {"lost": 1})
+
+    assert [message.body for message in desk.worker("later", number=7).claim(0, 5).messages] == [{"n": 1}]
+    assert waiting(desk) == {} and desk.client.zcard(desk.keys.timers("later")) == 0

@@ -15,6 +15,7 @@ import msgspec
 
 from aggregator.feeds.bundle.openperiods import PeriodFolder
 from aggregator.feeds.bundle.revisions import last_revision
+from aggregator.feeds.bundle.storedfiles import report_left
 from aggregator.feeds.naming.feednames import parse_feed_name
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.stamps import read_stamp, write_stamp
@@ -92,10 +93,15 @@ class PeriodBook:
         self._cursors[key.name] = f"{CLOSED}{self._closed[key]}"
 
     def clear(self) -> None:
-        """Remove what bundles are made of whose messages are committed. Raises OSError, to be called again."""
-        while self._closed:
-            key, revision = next(iter(self._closed.items()))
-            self.folder(key).clear(revision)
+        """Remove what bundles are made of whose messages are committed; what cannot be removed now is tried again."""
+        for key, revision in list(self._closed.items()):
+            folder = self.folder(key)
+            try:
+                folder.clear(revision)
+            except OSError as error:
+                report_left(self._context, folder.folder, error)
+                continue
+            self._context.withdraw("not_removed", str(folder.folder))
             del self._closed[key]
             if key not in self.open:
                 self._cursors.setdefault(key.name, None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.runtime.context import Context
 
 MARK = ".stored"
 _LOOK_EVERY_S = 60.0
@@ -21,7 +22,8 @@ _LOOK_EVERY_S = 60.0
 class StoredFiles:
     """The files that wait to be removed, `keep_s` after they were stored."""
 
-    def __init__(self, folders: FeedFolders, keep_s: float) -> None:
+    def __init__(self, folders: FeedFolders, keep_s: float, context: Context) -> None:
+        self._context = context
         self._folders = folders
         self._keep_s = keep_s
         self._since: dict[Path, float] = {}
@@ -45,19 +47,37 @@ class StoredFiles:
         return False
 
     def remove(self, now: float) -> None:
-        """Remove what was stored long enough ago; once a minute also what processes before this one left."""
+        """Remove what was stored long enough ago; once a minute also what processes before this one left.
+
+        A file that cannot be removed holds up no other: it is reported, and tried again in a minute.
+        """
         if abs(now - self._looked_at) >= _LOOK_EVERY_S:
             self._looked_at = now
             self._since |= dict(self._left())
         for stored in [stored for stored, since in self._since.items() if abs(now - since) >= self._keep_s]:
-            stored.unlink(missing_ok=True)
-            remove_empty(stored)
             del self._since[stored]
+            try:
+                stored.unlink(missing_ok=True)
+            except OSError as error:
+                report_left(self._context, stored, error)
+            else:
+                self._context.withdraw("not_removed", str(stored))
+                remove_empty(stored)
 
     def _left(self) -> Iterator[tuple[Path, float]]:
         for stored in self._folders.bundles.glob(f"*/*/*{MARK}"):
             with suppress(FileNotFoundError):
                 yield stored, stored.lstat().st_mtime
+
+
+def report_left(context: Context, path: Path, error: OSError) -> None:
+    """Have `health` show a file or folder that is not needed any more and cannot be removed."""
+    context.report(
+        "not_removed",
+        f"{path} is not needed any more, and cannot be removed: {error.strerror or error}",
+        "look who owns it and its folder, and remove it",
+        about=str(path),
+    )
 
 
 def remove_empty(path: Path) -> None:

@@ -55,7 +55,8 @@ def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now
     """Return the facts of all configured feeds, by name."""
     states = {name: decode_state(text) for name, text in _cursors(config, client, keys, "filter", STATE)}
     begun = {name: read_begun(text).at_ms for name, text in _cursors(config, client, keys, "download", "feed:")}
-    due = {tick.feed: tick for tick in _due(config, client, keys)}
+    # of several timers of a feed the youngest generation counts
+    due = {tick.feed: tick for tick in sorted(_due(config, client, keys), key=lambda tick: tick.chain)}
     until = _archived(config, client, keys)
     return [
         FeedFacts(

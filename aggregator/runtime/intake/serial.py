@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
 from aggregator.errors import CursorMoved, MemoryChanged, Superseded, Unavailable
 from aggregator.runtime.batch import Batch, Position
-from aggregator.runtime.contract import Cursor, Settled, Stage
+from aggregator.runtime.contract import Cursor, Stage
 from aggregator.runtime.handling import Handler
 from aggregator.runtime.loop import FULL_S, Loop
 from aggregator.runtime.memory import Memory
@@ -46,6 +46,10 @@ class SerialIntake:
         """When messages began to fail without one that succeeded, Unix seconds; 0 when none did."""
         self._away = False
         """True from the moment the stage could not go on until what was done before is committed."""
+        self._idle_failed = False
+        """True when the stage could not do what is due without a message, until it could."""
+        self._is_left = False
+        """True when what may only happen after a commit failed, and is still to be done."""
 
     def begin(self) -> None:
         """Send what the stage wants under way, unless another process of the section was quicker."""
@@ -57,6 +61,8 @@ class SerialIntake:
         batch = Batch()
         for outcome in self.stage.seed():
             if isinstance(outcome, Cursor):
+                if outcome.lease is not None:
+                    raise TypeError("only a source's cursors belong to a lease")
                 expected = self.context.cursors.get(outcome.name, "")
                 batch.cursors.append(Position(outcome.name, expected, outcome.value))
             else:
@@ -71,6 +77,9 @@ class SerialIntake:
         """Take what there is and handle it, or wait."""
         self._watch_clock()
         claim, self._next = self._next, None
+        if claim is not None and not self._may_go_on():
+            self._return(claim.messages)
+            return
         if claim is None:
             if not self._open():
                 return
@@ -90,12 +99,19 @@ class SerialIntake:
     def _rest(self, claim: Claim) -> None:
         """Let the stage do what is due without a message; wait for messages when there is none."""
         self.loop.show("idle")
+        if self._is_left and not self._after_commit():
+            return
         batch = Batch()
         try:
             self._settle_into(batch, lambda: self.stage.idle(self.context.clock()))
         except Unavailable as error:
+            self._idle_failed = True
             self._pause(error)
             return
+        if self._idle_failed:
+            self._idle_failed = self._away = False
+            if not self._failing_since:
+                self.loop.outages.end("away")
         done = self._commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
         if done is None or not batch.sent:
             self._wait(claim)
@@ -106,6 +122,16 @@ class SerialIntake:
         if self.stage.traits.feeds_itself and ahead_s < self._ahead_s - SET_BACK_S:
             raise Superseded(f"the clock was set back by {self._ahead_s - ahead_s:.0f} s: starting anew")
         self._ahead_s = max(self._ahead_s, ahead_s)
+
+    def _may_go_on(self) -> bool:
+        return time.monotonic() >= self.paused_until
+
+    def _return(self, messages: Iterable[Message]) -> None:
+        """Return messages to their queue untried."""
+        batch = Batch()
+        for message in messages:
+            batch.put_back(message)
+        self.loop.commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
 
     def _open(self) -> bool:
         """Return True unless the stage is pausing; sleep a little when it is."""
@@ -163,19 +189,25 @@ class SerialIntake:
                 if not self._finish(batch, began, partial(self.queue.commit, batch, prefix=True)):
                     return None
                 messages = messages[len(batch.entries) :]
+                if not self._may_go_on():
+                    self._return(messages)
+                    return None
                 self.loop.call(partial(self.handler.fetch, messages))
                 began, batch = now, Batch()
         return self._finish(batch, began, partial(self.queue.turn, batch, self.stage.settings.batch))
 
     def _begin_anew(self, error: MemoryChanged) -> None:
-        """Return all that is held, untried: another worker changed what its handling was based on."""
+        """Return all that is held, untried: another worker changed what its handling was based on.
+
+        Raises Superseded when the stage has made effects durable that were not committed: its next start takes them
+        back.
+        """
         self.memory.forget()
         self.loop.log.warning("begin_anew reason=%s", error)
-        batch = Batch()
-        for message in self.loop.call(self.queue.held):
-            batch.put_back(message)
-        batch.count("count:memory_changed")
-        self.loop.commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
+        self.context.count("memory_changed")
+        self._return(self.loop.call(self.queue.held))
+        if type(self.stage).settle is not Stage.settle:
+            raise Superseded(str(error))
 
     def _finish(self, batch: Batch, began: float, commit: Callable[[], _T]) -> _T | None:
         """Make effects durable, then commit. When told to stop before they are, nothing happened."""
@@ -192,8 +224,7 @@ class SerialIntake:
 
     def _settle_into(self, batch: Batch, outcomes: Callable[[], Any]) -> None:
         """Take along what the stage yields by itself, all of it or, when it cannot go on, nothing."""
-        settled: list[Settled] = list(outcomes())
-        batch.changes |= self.memory.change(batch.settled(settled))
+        batch.changes |= self.memory.change(batch.settled(outcomes()))
 
     def _commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
         """Commit, and let the stage do what may only happen then. Returns None when there was nothing to commit."""
@@ -201,12 +232,16 @@ class SerialIntake:
         self.memory.forget()
         self.loop.handled += len(batch.entries) - len(batch.back)
         if result is not None:
-            try:
-                # order: commit, then remove
-                self.stage.committed()
-            except Unavailable as error:
-                self._pause(error)
+            # order: commit, then remove
+            self._after_commit()
         return result
+
+    def _after_commit(self) -> bool:
+        error = self.loop.committed(self.stage.committed)
+        self._is_left = error is not None
+        if error is not None:
+            self._pause(error)
+        return error is None
 
     def _learn(self, batch: Batch) -> None:
         """See what a committed batch says of the neighbours: what was done before one failed proves nothing."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from aggregator.errors import LeaseLost, Unavailable
 from aggregator.runtime.batch import Batch, Position
-from aggregator.runtime.contract import Cursor, Drop, Flush, Lease, Send, Source
+from aggregator.runtime.contract import Cursor, Drop, Flush, Send, Source
 from aggregator.runtime.loop import FULL_S, Loop
 
 COMMIT_S = 1.0
@@ -22,11 +22,14 @@ class SourceIntake:
         self.loop = loop
         self.queue = loop.queue
         self.source = source
-        self._stored: dict[tuple[Lease | None, str], str] = {}
+        self._stored: dict[str, str] = {}
+        """The positions of the section, as they were committed last."""
+        self._left: Unavailable | None = None
+        """Why what may only happen after a commit could not; it is tried again after the next one."""
 
     def begin(self) -> None:
         """Learn which positions were committed before."""
-        self._stored = {(None, name): text for name, text in self.loop.context.cursors.items()}
+        self._stored = dict(self.loop.context.cursors)
 
     def turn(self) -> None:
         """Poll once, or wait for room."""
@@ -43,6 +46,10 @@ class SourceIntake:
             self.loop.log.warning("lease_lost reason=%s", error)
             self.loop.context.leases.drop(error.pool, error.name)
             return
+        if self._left is not None:
+            left, self._left = self._left, None
+            self.loop.unavailable(left)
+            return
         self.loop.outages.end("away", "vanished")
         if brought:
             self.loop.show("busy")
@@ -57,7 +64,7 @@ class SourceIntake:
     def _poll(self) -> bool:
         """Commit what a poll yields. Returns False when that was nothing."""
         began, brought = time.perf_counter(), False
-        batch = Batch()
+        batch, covered = Batch(), 0
         uncovered: list[object] = []
         try:
             for outcome in self.source.poll(self.loop.context.clock()):
@@ -65,15 +72,16 @@ class SourceIntake:
                     uncovered.append(outcome)
                     continue
                 brought = brought or bool(uncovered)
+                covered += len(uncovered)
                 _take(batch, uncovered)
                 uncovered.clear()
                 if type(outcome) is Cursor:
                     batch.cursors.append(self._position(outcome))
                 is_old = time.perf_counter() - began >= COMMIT_S
-                if batch.sent >= self.source.settings.batch or is_old or type(outcome) is Flush:
+                if covered >= self.source.settings.batch or is_old or type(outcome) is Flush:
                     began = self._store(batch, began)
-                    batch = Batch()
-                    if self.loop.stopping or self._held_back():
+                    batch, covered = Batch(), 0
+                    if self.loop.stopping or self._left is not None or self._held_back():
                         return True  # what was polled but not covered by a cursor comes again
         except Unavailable:
             self._store(batch, began)
@@ -84,9 +92,8 @@ class SourceIntake:
 
     def _position(self, cursor: Cursor) -> Position:
         """Return what is to be stored; the position must still be the one that this worker stored last."""
-        key = cursor.lease, cursor.name
         # of a lease its fencing token proves that nobody else has stored one
-        expected = self._stored.get(key, "") if cursor.lease is None else None
+        expected = self._stored.get(cursor.name, "") if cursor.lease is None else None
         return Position(cursor.name, expected, cursor.value, cursor.lease)
 
     def _store(self, batch: Batch, began: float) -> float:
@@ -95,11 +102,11 @@ class SourceIntake:
             batch.count("in", batch.sent)
             batch.count("out", batch.sent)
         now = time.perf_counter()
-        if self.loop.commit(batch, now - began, partial(self.queue.commit, batch, prefix=False)) is not None:
-            self.source.committed()
+        done = self.loop.commit(batch, now - began, partial(self.queue.commit, batch, prefix=False))
         self.loop.handled += batch.sent
-        for each in batch.cursors:
-            self._stored[each.lease, each.name] = each.value or ""
+        self._stored |= {each.name: each.value or "" for each in batch.cursors if each.lease is None}
+        if done is not None:
+            self._left = self.loop.committed(self.source.committed)
         return now
 
     def _held_back(self) -> bool:

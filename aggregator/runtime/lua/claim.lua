@@ -66,10 +66,15 @@ local function claim(k, a, limits)
     wrong = mistyped('hash', timed)
     if wrong then return wrong end
     local due = redis.call('ZRANGEBYSCORE', timers, '-inf', string.format('%.6f', t), 'LIMIT', 0, 1000)
-    push(queue, redis.call('HMGET', timed, unpack(due)), 1, #due)
+    local bodies = {}
+    for _, name in ipairs(due) do
+      local body = redis.call('HGET', timed, name)
+      if body then table.insert(bodies, body) end
+    end
+    push(queue, bodies, 1, #bodies)
     redis.call('ZREM', timers, unpack(due))
     redis.call('HDEL', timed, unpack(due))
-    redis.call('HINCRBY', books, 'pushed', #due)
+    redis.call('HINCRBY', books, 'pushed', #bodies)
     next_timer = first_due(timers)
   end
 

@@ -18,7 +18,7 @@
 --      later      the same keys and name; delay, body, ...
 --      timers     key of the first of timers, timed; name, delay, body or '' to cancel, ...
 -- Returns ok | again (already done) | superseded | rolledback | cursor NAME | memory NAME (it was not what this batch is
--- based on) | lease NAME (it is another's).
+-- based on) | lease TOKEN NAME (it is another's).
 -- What each section needs is looked at first, and its effect comes after: a script does not roll back. One function with
 -- two loops, as every function that is made costs each commit a tenth of a microsecond.
 local function moved(positions, first, last)
@@ -87,7 +87,7 @@ local function commit(k, a)
       wrong = mistyped('hash', leases, 'hash', positions)
       if wrong then return wrong end
       local current, till = leased(leases, ARGV[first + 1])
-      if current ~= ARGV[first + 2] or till <= t then return 'lease ' .. ARGV[first + 1] end
+      if current ~= ARGV[first + 2] or till <= t then return 'lease ' .. ARGV[first + 2] .. ' ' .. ARGV[first + 1] end
       wrong = moved(positions, first + 4, last)
     elseif name == 'remember' then
       wrong = mistyped('hash', memory, 'zset', fading)
@@ -102,8 +102,8 @@ local function commit(k, a)
     end
     if wrong then return wrong end
   end
-  -- What a source brings needs memory; what leaves `held` gives as much back.
-  if removed > 0 then make_way(worker) end
+  -- What a source brings needs memory; a consumer takes at least as much away.
+  if held ~= worker then make_way(worker) end
 
   next_at = a + 3
   for _ = 1, sections do

@@ -2,6 +2,7 @@
 -- is left alone.
 -- KEYS 1 leases   ARGV 1 holder  2 seconds  3... name, token
 -- Returns the names of those that are this holder's no more.
+make_way(KEYS[1])
 local t, lost = now(), {}
 for i = 3, #ARGV, 2 do
   local token, till = leased(KEYS[1], ARGV[i])

@@ -1,6 +1,7 @@
 -- Take leases of a pool: those that nobody has, whose time is over, or that are this holder's already.
 -- KEYS 1 leases   ARGV 1 holder  2 seconds  3 the most to take  4... names, the wanted ones first
 -- Returns {name, token, ...} of those that were taken. A token is greater than all that were given before for its name.
+make_way(KEYS[1])
 local t, taken = now(), {}
 for i = 4, #ARGV do
   if #taken / 2 >= tonumber(ARGV[3]) then break end
