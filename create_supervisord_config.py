@@ -4,7 +4,7 @@
 import sys
 
 if not getattr(sys.flags, "safe_path", False):
-    # what lies beside this script stands in for no module that is installed
+    # this script's folder moves to the end of sys.path, so that its files cannot replace installed modules
     sys.path.append(sys.path.pop(0))
 
 import os
@@ -15,7 +15,7 @@ VENV = Path(__file__).resolve().parent / ".venv"
 try:
     from aggregator.commands.generator import main
 except ModuleNotFoundError as error:
-    # started by another Python than the one that `make run` installed everything for
+    # this Python is another one than the one for which `make run` installed everything
     if (VENV / "bin/python").exists() and Path(sys.prefix).resolve() != VENV:
         os.execv(VENV / "bin/python", [str(VENV / "bin/python"), *sys.argv])
     sys.exit(f"{error.name} is not installed; `make run` installs what is needed into .venv")

@@ -1,9 +1,9 @@
-"""Let `python -m aggregator` be `aggregator`."""
+"""Run the command `aggregator` as `python -m aggregator`."""
 
 import sys
 
 if not getattr(sys.flags, "safe_path", False):
-    # -m put the working folder in front: what lies there stands in for no module that is installed
+    # -m puts the working folder first in sys.path; moved to the end, its files cannot replace installed modules
     sys.path.append(sys.path.pop(0))
 
 from aggregator.cli import main

@@ -1,1 +1,1 @@
-"""Measurements, side by side with others in one run: `python -m benchmarks [NAME...] [--json FILE]`."""
+"""Benchmarks that compare us with others in one run: `python -m benchmarks [NAME...] [--json FILE]`."""

@@ -27,7 +27,7 @@ NAMES = (
 
 
 def main() -> int:
-    """Run those that were named, or all."""
+    """Run the benchmarks that were named, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, side by side with others.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all without")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")

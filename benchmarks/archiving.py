@@ -1,4 +1,4 @@
-"""An hour of 1 GB: made a bundle, stored, and merged with another of which it shares half; time and memory."""
+"""Time and memory to bundle an hour of up to 1 GB, to store it, and to merge it with an hour that shares half."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tests.servers import wait_until
 FEED = "nyct"
 HOUR = 1_793_534_400
 JOINED = 4
-"""Captures that make one publication: a second has but one, and 130 KB of it are not enough."""
+"""Captures joined into one publication: each second has one publication, and one capture of 130 KB is not enough."""
 SIZES = {"100 MB": 195, "1 GB": 1_950}
-"""Publications in an hour."""
+"""Size of the hour → number of publications in it."""
 DEADLINE_S = 60.0
 
 
@@ -62,7 +62,7 @@ def run() -> Iterator[Table]:
 
 
 def _hour(root: Path, client: Redis, count: int) -> tuple[float, list[Step], float]:
-    """Bundle and store an hour, then another with the second half of it and as many new ones."""
+    """Bundle and store an hour; then do the same with its second half and as many new publications."""
     size_mb = _publish(root, client, range(count)) / 1e6
     steps = [_step(root, client, "worker_compress", "compress"), _step(root, client, "worker_archive", "archive")]
     _publish(root, client, range(count // 2, count // 2 + count))
@@ -78,7 +78,7 @@ def _hour(root: Path, client: Redis, count: int) -> tuple[float, list[Step], flo
 
 
 def _publish(root: Path, client: Redis, numbers: range) -> int:
-    """Lay down publications as `filter` does, and push its messages; return their bytes."""
+    """Write publications as `filter` does, and push the messages of `filter`; return the publications' bytes."""
     folders, captures = FeedFolders(root / "data/feeds"), load_captures()
     messages, size = [], 0
     for number in numbers:
@@ -102,7 +102,7 @@ def _publish(root: Path, client: Redis, numbers: range) -> int:
 
 
 def _step(root: Path, client: Redis, section: str, title: str) -> Step:
-    """Let the worker of a section do all there is to do."""
+    """Run the worker of a section until it has nothing left to do; return the cost of this step."""
     with ExitStack() as stack:
         began = time.perf_counter()
         worker = start_worker(root, section)

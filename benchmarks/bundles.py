@@ -1,4 +1,4 @@
-"""Bundling an hour of a real feed: size and CPU time of each format and level, against `tarfile` with bz2."""
+"""Size and CPU time of an hour of a real feed, bundled in each format and level, compared with `tarfile` and bz2."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def measured_formats(label: str, files: list[Path]) -> Iterator[tuple[object, ..
 
 
 def measured_merge(label: str, files: list[Path], scratch: Path) -> tuple[object, ...]:
-    """Return a row: two overlapping bundles made one."""
+    """Return a row about merging two overlapping bundles into one."""
     third = len(files) // 3
     halves = [files[: 2 * third], files[third:]]
     ours = []
@@ -95,7 +95,7 @@ def measured_merge(label: str, files: list[Path], scratch: Path) -> tuple[object
 def steps_between(captures: list[bytes], count: int) -> list[bytes]:
     """Return captures that lead from the first to the last in even steps of time.
 
-    Between two neighbours every entity takes its new state at its own moment, drawn with a fixed seed.
+    Between two neighbouring captures, each entity takes its new state at its own moment, drawn with a fixed seed.
     """
     chance = random.Random(1)
     states = [{key_of(entity): entity for entity in parsed(body).entity} for body in captures]
@@ -126,14 +126,14 @@ def with_later_clock(body: bytes) -> bytes:
 
 
 def parsed(body: bytes) -> gtfs_realtime_pb2.FeedMessage:
-    """Return a GTFS-realtime message."""
+    """Return a body parsed as a GTFS-realtime message."""
     message = gtfs_realtime_pb2.FeedMessage()
     message.ParseFromString(body)
     return message
 
 
 def key_of(entity: gtfs_realtime_pb2.FeedEntity) -> tuple[str, str]:
-    """Return what an entity is about; its id only counts up in this feed."""
+    """Return the trip or the vehicle that an entity is about; its id is only a running number in this feed."""
     if entity.HasField("vehicle"):
         return "vehicle", entity.vehicle.trip.trip_id
     return "trip", entity.trip_update.trip.trip_id
@@ -150,7 +150,7 @@ def save(bodies: list[bytes], folder: Path) -> list[Path]:
 
 
 def old_bundle(files: list[Path]) -> bytes:
-    """Return what `tarfile` with bz2 makes of files."""
+    """Return the archive that `tarfile` with bz2 makes of files."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w:bz2") as archive:
         for path in files:
@@ -159,7 +159,7 @@ def old_bundle(files: list[Path]) -> bytes:
 
 
 def old_read(data: bytes) -> None:
-    """Read every file of such an archive."""
+    """Read every file of an archive that `old_bundle` made."""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             file = archive.extractfile(member)
@@ -168,7 +168,7 @@ def old_read(data: bytes) -> None:
 
 
 def fastest(work: Callable[[], object]) -> tuple[bytes, float]:
-    """Return the result and the least CPU seconds of some runs."""
+    """Return the result of some work and its CPU seconds in the fastest of some runs."""
     best, result = float("inf"), None
     for _ in range(ROUNDS):
         began = time.process_time()

@@ -1,4 +1,4 @@
-"""Real captures of a feed, and the same with another clock in their header."""
+"""Real captures of a feed, and the same captures with another time in their header."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from google.transit import gtfs_realtime_pb2
 from benchmarks.rig import ROOT
 
 _TIMESTAMP = b"\x18"
-"""Field 3, a number: `timestamp` in a FeedHeader."""
+"""The tag of `timestamp` in a FeedHeader: field 3, a varint."""
 
 
 def load_captures() -> list[bytes]:
@@ -18,7 +18,7 @@ def load_captures() -> list[bytes]:
 def stamped(capture: bytes, second: int) -> bytes:
     """Return a capture as if published at another second, without the cost of parsing it whole."""
     header = gtfs_realtime_pb2.FeedMessage()
-    # the header is the first field, and short
+    # the header is the first field, and its length takes one byte
     header.MergeFromString(capture[: 2 + capture[1]])
     old, new = (_TIMESTAMP + _varint(value) for value in (header.header.timestamp, second))
     return capture.replace(old, new, 1)

@@ -1,4 +1,4 @@
-"""What it costs to take messages of several sizes: pushed to `held` as a whole, or moved there one by one."""
+"""The cost of taking messages of several sizes: pushed to `held` all together, or moved there one by one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ROUNDS = 7
 BATCH = 250
 SIZES = (150, 300, 600, 1_000, 2_000, 10_000)
 MOVED, PUSHED = 0, 1 << 40
-"""From how many bytes an entry on messages are moved."""
+"""The size of an entry in bytes from which messages are moved: 0 moves all of them, 1 << 40 pushes all of them."""
 
 
 def run() -> Iterator[Table]:
     """Measure; both ways take turns on one server."""
     rows = []
     with private_redis() as (_, client):
-        client.config_set("auto-aof-rewrite-percentage", 0)  # the file's growth is what is measured
+        client.config_set("auto-aof-rewrite-percentage", 0)  # a rewrite would hide the growth that is measured
         for size in SIZES:
             total = min(20_000, 40_000_000 // size)
             rounds = [(_taken(client, size, total, MOVED), _taken(client, size, total, PUSHED)) for _ in range(ROUNDS)]

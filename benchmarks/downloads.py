@@ -1,4 +1,4 @@
-"""How long it takes to download 200 feeds that are due at once, 50 ms away, beside one after the other."""
+"""The time to download 200 feeds that are due at once, 50 ms away, compared with one download after the other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OLD_ROUNDS = 2
 
 
 def run() -> Iterator[Table]:
-    """Measure; the cycles of the old way come in between ours."""
+    """Measure our cycles, and then the cycles of the old way."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         private_redis() as (url, client),
@@ -37,7 +37,7 @@ def run() -> Iterator[Table]:
         ExitStack() as stack,
     ):
         feeds = [(f"feed-{number:03d}", f"{address}/feed/{number}") for number in range(FEEDS)]
-        # an hour, so that nothing is due but what is pushed here
+        # a period of an hour, so that only the ticks that are pushed here are due
         configure(Path(folder), url, feeds, period="1h")
         worker = start_worker(Path(folder), "worker_download")
         stack.callback(end, worker)
@@ -65,7 +65,7 @@ def _row(title: str, ours: list[float], old: list[float]) -> tuple[Any, ...]:
 
 
 def _cycle(client: Redis, names: list[str]) -> float:
-    """Make all feeds due at once; return the seconds until the last is on the disk and handed on."""
+    """Make all feeds due at once; return the seconds until the last download is on the disk and handed on."""
     client.delete(queue_key("fetched"))
     began = time.perf_counter()
     now = int(time.time() * 1000)

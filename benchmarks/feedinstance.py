@@ -1,4 +1,4 @@
-"""A real instance folder that archives feeds, the server of those feeds, and what its workers have cost."""
+"""A real instance folder that archives feeds, the server of these feeds, and the cost of the instance's workers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ url = file://{folder}/store
 
 
 class Cost(NamedTuple):
-    """What a process has used so far."""
+    """The CPU time and memory that a process has used so far."""
 
     cpu_s: float
     peak_mib: float
@@ -66,7 +66,7 @@ class Cost(NamedTuple):
 def configure(
     folder: Path, url: str, feeds: Sequence[tuple[str, str]], *, period: str, bundle: str = "1h", grace: str = "2m"
 ) -> None:
-    """Write an instance of feeds, pairs of name and address, all of them GTFS-realtime."""
+    """Write and build an instance for feeds, given as pairs of name and address; all are GTFS-realtime."""
     rows = [f"{name},{address},pb,{period},gtfs-realtime" for name, address in feeds]
     (folder / "feeds.csv").write_text("\n".join(["id,url,extension,period,timestamp", *rows, ""]))
     text = _CONFIG.format(url=url, namespace=NAMESPACE, node=NODE, folder=folder, bundle=bundle, grace=grace)
@@ -94,7 +94,7 @@ def queue_key(name: str) -> str:
 
 
 def wait_for(client: Redis, queue: str, count: int, timeout_s: float = 120.0) -> float:
-    """Return when a queue came to hold so many messages, by `time.perf_counter`."""
+    """Wait until a queue holds `count` messages, and return this moment by `time.perf_counter`."""
     deadline = time.perf_counter() + timeout_s
     while client.llen(queue_key(queue)) < count:
         if time.perf_counter() > deadline:
@@ -104,13 +104,13 @@ def wait_for(client: Redis, queue: str, count: int, timeout_s: float = 120.0) ->
 
 
 def is_idle(client: Redis, section: str, process: subprocess.Popen[str]) -> bool:
-    """True when the first worker of a section, which this process is, waits for messages."""
+    """True when `process` is the first worker of a section, and waits for messages."""
     found = client.hmget(KEYS.worker(f"{NODE}:{section}_0"), "pid", "state")
     return found == [str(process.pid).encode(), b"idle"]
 
 
 def cost_of(process: subprocess.Popen[str] | psutil.Process) -> Cost:
-    """Return what a process has used; its memory is the most it ever had in RAM."""
+    """Return the cost of a process; its memory is the most that it ever had in RAM."""
     times = psutil.Process(process.pid).cpu_times()
     status = Path(f"/proc/{process.pid}/status").read_text()
     assert "VmHWM:" in status, f"process {process.pid} has ended"

@@ -1,11 +1,11 @@
-"""A web server of feeds that is quick enough not to be what is measured: `python -m benchmarks.feedserver`.
+"""A web server of feeds that is fast enough not to limit what is measured: `python -m benchmarks.feedserver`.
 
-    /feed/…     a real capture of about 130 KB, published this second; 16 feeds or 500, all have the same
-    /away/…     the same, until a moment it is told: from then on no answer
-    /hung       the same, until another: from then on no answer
-    /dribbling  the same, until then; from then on a byte a second
+    /feed/…     a real capture of about 130 KB, published this second, the same for each feed
+    /away/…     the same until the moment `--away-at`; from then on no answer
+    /hung       the same until the moment `--spoilt-at`; from then on no answer
+    /dribbling  the same until the moment `--spoilt-at`; from then on a byte a second
 
-It listens on a free port of 127.0.0.1 and says which in its first line.
+The server listens on a free port of 127.0.0.1, and prints this port in its first line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Len
 
 
 class Feed:
-    """What every feed says now."""
+    """The current answer of every feed."""
 
     def __init__(self) -> None:
         self._captures = load_captures()
@@ -29,7 +29,7 @@ class Feed:
         self._answer = b""
 
     def answer(self) -> bytes:
-        """Return head and body; they are made once a second."""
+        """Return head and body of the answer, which is made once a second."""
         second = int(time.time())
         if second != self._second:
             body = stamped(self._captures[second // 5 % len(self._captures)], second)
@@ -49,12 +49,12 @@ class Peer(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember whom to answer."""
+        """Remember the connection to answer on."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer once the request is whole; nobody here sends a second one before that."""
+        """Answer once the request is whole; no client here sends a second request before the first is answered."""
         self._asked += data
         if not self._asked.endswith(b"\r\n\r\n"):
             return

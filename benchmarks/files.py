@@ -1,4 +1,4 @@
-"""How fast lines go from one file into two others, what that costs, and what a kill of all processes leaves."""
+"""The speed and cost of copying lines from one file into two others, and the damage when all processes are killed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ROUNDS = 3
 OUTPUTS = ("first.log", "second.log")
 DEADLINE_S = 120.0
 QUIET_S = 3.0
-"""An output that has not grown for so long after a kill will not."""
+"""An output that has not grown for this long after a kill will not grow any more."""
 
 
 class Speed(NamedTuple):
-    """What one undisturbed run came to; processor seconds are for a million lines."""
+    """The result of one undisturbed run; processor seconds are for a million lines."""
 
     lines_s: float
     processes_s: float
@@ -36,7 +36,7 @@ class Speed(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """How many lines were lost and how many too many, in both files together."""
+    """How many lines were lost and how many were too many, in both files together."""
 
     lost: int
     doubled: int
@@ -59,7 +59,7 @@ def run() -> Iterator[Table]:
 
 
 def _source(folder: Path, lines: int) -> Path:
-    """Write the demo's real access log as often as it takes."""
+    """Write the demo's real access log again and again, up to the number of lines."""
     text = gzip.decompress((ROOT / "aggregator" / "demo" / "access.log.gz").read_bytes())
     times, rest = divmod(lines, text.count(b"\n"))
     assert not rest, f"{lines} lines are no whole number of logs"
@@ -94,7 +94,7 @@ def _speed(way: Way, place: Place, source: Path) -> Speed:
 
 
 def _damage(way: Way, place: Place, source: Path) -> Damage:
-    """Kill all of a way's processes halfway, start them again, and see what was copied."""
+    """Kill all of a way's processes halfway, start them again, and return the damage."""
     half = source.stat().st_size // 2
     with ExitStack() as stack:
         processes = way.start(place)

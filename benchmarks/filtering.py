@@ -1,4 +1,4 @@
-"""How many downloads a second `filter` names, beside a loop that parses a timestamp and renames."""
+"""How many downloads `filter` names in a second, compared with a loop that parses a timestamp and renames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEEDS, EACH = 50, 40
 FILES = FEEDS * EACH
 ROUNDS = 5
 BEGAN = 1_793_534_400
-"""The first publication's second."""
+"""The time of the first publication in Unix seconds."""
 
 
 def run() -> Iterator[Table]:
@@ -65,7 +65,7 @@ def run() -> Iterator[Table]:
 
 
 def _download(root: Path) -> list[bytes]:
-    """Lay down what `download` would have, and return its messages."""
+    """Write the files that `download` would have written, and return the messages that it would have sent."""
     folders = FeedFolders(root / "data/feeds")
     captures, messages = load_captures(), []
     for number in range(FILES):
@@ -89,7 +89,7 @@ def _download(root: Path) -> list[bytes]:
 
 
 def _copy(source: Path, root: Path) -> Path:
-    """Return an instance's folder with the same downloads, linked, and everything before on the disk."""
+    """Return an instance's folder with hard links to the same downloads, once all earlier writes are on disk."""
     for path in source.rglob("*.pb"):
         target = root / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How fast one worker hands messages over between two queues, beside a bare loop that does as little as possible."""
+"""How fast one worker hands messages from queue to queue, compared with a bare loop that does as little as possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 5
 
 
 class Case(NamedTuple):
-    """What is done with each message, how many there are and how many are taken at a time."""
+    """A case: what is done with each message, how many messages there are, and how many are taken at a time."""
 
     title: str
     name: str

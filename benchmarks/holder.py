@@ -1,4 +1,4 @@
-"""A worker that holds its messages for as long as there is a file `hold`, as a program.
+"""A worker, as a program, that holds its messages for as long as there is a file `hold`.
 
 `python -m benchmarks.holder URL FOLDER NUMBER`
 """
@@ -18,7 +18,7 @@ from benchmarks.rig import NAMESPACE
 
 
 class Holder(Stage):
-    """Send messages on, once allowed."""
+    """Send messages on, once there is no file `hold`."""
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Wait, then send the message on."""

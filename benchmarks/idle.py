@@ -1,4 +1,4 @@
-"""What a worker costs while nothing comes, and how soon after its start it has handled a message."""
+"""The cost of a worker while no messages come, and the time from its start to its first handled message."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A worker: how to start it, and where its first message comes from and goes to. None is the instance's file."""
+    """A worker: how to start it, and the queues of its first message; None stands for a file instead of a queue."""
 
     title: str
     start: Callable[[Place], subprocess.Popen[str]]
@@ -155,7 +155,7 @@ def _give(case: Case, place: Place) -> None:
 
 
 def _is_idle(place: Place) -> bool:
-    """True when all of ours say so, and the bare loop has passed its message on."""
+    """True when all our workers say that they are idle, and the bare loop has passed its message on."""
     states = [place.client.hget(key, "state") for key in place.client.scan_iter(KEYS.worker("*"))]
     return states == [b"idle"] * (len(CASES) - 1) and bool(place.client.llen(KEYS.queue("done")))
 

@@ -1,4 +1,4 @@
-"""How fast one worker process drains jobs that do nothing, ours and those of job libraries, on the same Redis."""
+"""How fast one worker process drains jobs that do nothing: ours, and those of job libraries, on the same Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEADLINE_S = 20.0
 
 
 class Peer(NamedTuple):
-    """A library, the number of jobs that takes it a second or two, and what its crash-safety rests on."""
+    """A library, the number of jobs that it runs in a second or two, and the settings that make it crash-safe."""
 
     name: str
     total: int
@@ -39,7 +39,7 @@ PEERS = (
 
 
 def run() -> Iterator[Table]:
-    """Measure; all take turns."""
+    """Measure; the workers take turns."""
     rates: dict[Peer, list[float]] = {peer: [] for peer in (OURS, OURS_SINGLY, *PEERS)}
     versions: dict[Peer, str] = {}
     broken: dict[Peer, str] = {}

@@ -1,7 +1,7 @@
-"""The design of PIRUS2, written anew in a few lines: a message a round trip, a push a copy, a write a line.
+"""The design of PIRUS2 in a few lines: a round trip for each message, a push for each copy, a write for each line.
 
-`python -m benchmarks.pirus2 tail|broker URL FROM TO...` or `logfile URL FROM FILE`. Nothing is acknowledged: what a
-process had in hand when it is killed is lost.
+`python -m benchmarks.pirus2 tail|broker URL FROM TO...` or `logfile URL FROM FILE`. Nothing is acknowledged: a message
+that a process has in hand when it is killed is lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import simplejson
 
 
 def tail(client: redis.Redis, path: str, queue: str) -> None:
-    """Push each line of a file from now on; of one that is not there yet, every line."""
+    """Push each line that is added to a file; when the file is not there yet, push every line."""
     there = Path(path).exists()
     client.ping()
     while not Path(path).exists():
@@ -33,7 +33,7 @@ def tail(client: redis.Redis, path: str, queue: str) -> None:
 
 
 def broker(client: redis.Redis, queue: str, *targets: str) -> None:
-    """Copy each message."""
+    """Copy each message to all targets."""
     while True:
         body = _next(client, queue)
         for target in targets:
@@ -48,7 +48,7 @@ def logfile(client: redis.Redis, queue: str, path: str) -> None:
 
 
 def _next(client: redis.Redis, queue: str) -> bytes:
-    # RPOP while there is something, which costs Redis less than BRPOP
+    # RPOP while there are messages, because it costs Redis less than BRPOP
     body = client.rpop(queue)
     while body is None:
         popped = client.brpop([queue], timeout=1)

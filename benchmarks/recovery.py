@@ -1,4 +1,4 @@
-"""How long it takes from SIGKILL of a worker until others have handled the messages it held."""
+"""The time from SIGKILL of a worker until another worker has handled the messages that the killed worker held."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROUNDS = 3
 HELD = 100
 
 Again = Callable[[], None]
-"""What a parent does when its worker was killed."""
+"""The action of a parent process after its worker was killed."""
 
 
 class Trial:
-    """One worker that holds messages, on an empty Redis; `folder` has the file that makes it hold them."""
+    """A worker that holds all messages in a Redis, for as long as the file `hold` is in `folder`."""
 
     def __init__(self, url: str, client: Redis, folder: Path, stack: ExitStack) -> None:
         self.url, self.client, self.folder, self.stack = url, client, folder, stack
@@ -51,7 +51,7 @@ class Trial:
         self.stack.callback(end, process, signal.SIGTERM)
 
     def recover(self, again: Again) -> float:
-        """Kill worker 0 once it holds everything; return the seconds until all of that is handled."""
+        """Kill worker 0 once it holds all messages; return the seconds until all of them are handled."""
         wait_until(lambda: self.client.llen(KEYS.held("bench:holder_0")) == HELD, 20, "worker 0 holds all messages")
         (self.folder / "hold").unlink()
         pid = int(self.client.hget(KEYS.worker("bench:holder_0"), "pid") or 0)
@@ -69,13 +69,13 @@ def restarted(trial: Trial) -> float:
 
 
 def supervised(trial: Trial) -> float:
-    """Let supervisord notice."""
+    """Let supervisord notice the kill and start the worker anew."""
     trial.supervise()
     return trial.recover(lambda: None)
 
 
 def sibling(trial: Trial) -> float:
-    """Leave it to a second worker of the section that had nothing to do."""
+    """Leave the messages to a second worker of the section, which is idle."""
     trial.run(0)
     wait_until(lambda: trial.client.llen(KEYS.held("bench:holder_0")) == HELD, 20, "worker 0 holds all messages")
     trial.run(1)

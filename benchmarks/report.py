@@ -1,4 +1,4 @@
-"""What a benchmark brings: tables that can be read by people and by programs."""
+"""The results of a benchmark: tables for people and for programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Return it as aligned text."""
+        """Return the table as aligned text."""
         lines = [self.columns, *(tuple(map(_shown, row)) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         rule = "  ".join("-" * width for width in widths)
@@ -24,7 +24,7 @@ class Table(NamedTuple):
         return "\n".join([self.title, "", texts[0], rule, *texts[1:], "", *self.notes])
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the table as plain data."""
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return {"title": self.title, "rows": rows, "notes": list(self.notes)}
 

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: a private Redis, and children that answer with JSON or are ended at a deadline."""
+"""The tools of the benchmarks: a private Redis, and children that answer with JSON or are ended at a deadline."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def private_redis() -> Iterator[tuple[str, Redis]]:
 
 
 def fill(client: Redis, queue: str, bodies: list[bytes]) -> None:
-    """Push bodies in pieces, as one huge command would hold everything twice."""
+    """Push bodies in pieces, because one huge command would hold everything in memory twice."""
     for start in range(0, len(bodies), 1000):
         client.rpush(KEYS.queue(queue), *bodies[start : start + 1000])
 

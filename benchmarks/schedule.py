@@ -1,4 +1,4 @@
-"""500 feeds every 5 s through all four stages: what is missed, how late ticks are, what it costs, who delays whom."""
+"""500 feeds every 5 s through all four stages: missed ticks, late ticks, cost, and which feeds delay others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEEDS = 500
 PERIOD_S = 5
 WARM_S, GOOD_S, SPOILT_S, AWAY_S = 10.0, 25.0, 20.0, 20.0
 AWAY_EVERY = 3
-"""In the end so many feeds, one of three, are on a server that takes requests and does not answer."""
+"""One of so many feeds is, in the last span, on a server that takes requests and does not answer."""
 BAD = ("hung", "dribbling")
 
 Ticks = dict[str, dict[int, Tick]]
@@ -37,7 +37,7 @@ Ticks = dict[str, dict[int, Tick]]
 
 
 class Usage(NamedTuple):
-    """One process over the time watched."""
+    """The use of CPU and memory by one process while it was watched."""
 
     title: str
     cores: float
@@ -83,7 +83,7 @@ def _name(number: int) -> str:
 
 
 def _watch(processes: dict[str, Any], warm_at: float) -> list[Usage]:
-    """Let them work, and return what they used after the start."""
+    """Let the processes work, and return their usage without the start."""
     time.sleep(max(warm_at - time.time(), 0))
     before, began = {title: cost_of(process) for title, process in processes.items()}, time.monotonic()
     time.sleep(GOOD_S + SPOILT_S + AWAY_S)
@@ -93,7 +93,7 @@ def _watch(processes: dict[str, Any], warm_at: float) -> list[Usage]:
 
 
 def _drain(client: Redis, workers: dict[str, subprocess.Popen[str]]) -> dict[str, int]:
-    """Stop downloading, and return how many messages waited then for the later stages; let them finish."""
+    """Stop downloading, and let the later stages finish; return how many messages waited for them when this began."""
     waiting = {queue: int(client.llen(queue_key(queue))) for queue in ("fetched", "published", "bundled")}
     download, filter_, compress, archive = workers.values()
     download.terminate()
@@ -107,7 +107,7 @@ def _drain(client: Redis, workers: dict[str, subprocess.Popen[str]]) -> dict[str
 
 
 def _recorded(folder: Path) -> Ticks:
-    """Return every tick there is a record of: in bundles in the store or on their way, or in periods still open."""
+    """Return every recorded tick: in bundles in the store or on their way, and in periods that are still open."""
     found: Ticks = {}
     for path in [*(folder / "store").rglob("*.tar.zst"), *(folder / "data/feeds/bundles").rglob("*.tar.zst")]:
         with path.open("rb") as file:

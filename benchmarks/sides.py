@@ -27,14 +27,14 @@ from benchmarks.rig import KEYS, NAMESPACE
 
 UNBOUNDED = 10**9
 TARGETS = {"fan-out": ("to", "to2"), "no-op": ()}
-"""The queues that a case hands over to, where it is not one."""
+"""The queues that a case hands over to, for cases that do not have one target queue."""
 
 
 class Hand(Stage):
-    """Hand messages over as they are, and ask to be stopped after the last."""
+    """Hand messages over as they are, and ask to be stopped after the last message."""
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
-        """How many messages there are."""
+        """The options of a side: the number of messages, and the case."""
 
         total: Annotated[Integer, Doc("how many messages there are")]
         case: str
@@ -52,7 +52,7 @@ class Hand(Stage):
             yield Send(target, message.raw)
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """End after the commit that follows, in the way supervisord would ask for it."""
+        """Send the worker SIGTERM after the last message, as supervisord would; it then ends after the next commit."""
         if self.left <= 0:
             os.kill(os.getpid(), signal.SIGTERM)
         return iter(())
@@ -62,7 +62,7 @@ class HandNew(Hand):
     """Hand over bytes that Redis does not have yet."""
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Send a copy."""
+        """Send a copy of the message."""
         self.left -= 1
         yield Send("to", renewed(message.raw))
 
@@ -80,7 +80,7 @@ class NoOp(Hand):
     """Decode each message and be done with it, as the job libraries do with a job that does nothing."""
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Drop it."""
+        """Drop the message."""
         self.left -= 1
         _ = message.body
         yield Drop("done")
@@ -95,7 +95,7 @@ def renewed(raw: bytes) -> bytes:
 
 
 def recoded(raw: bytes) -> bytes:
-    """Decode and encode, as our runtime does it."""
+    """Decode and encode a message as our runtime does."""
     text: str = simplejson.dumps(simplejson.loads(raw), separators=(",", ":"))
     return text.encode("ascii")
 
@@ -143,7 +143,7 @@ def bare(case: str, url: str, total: int, batch: int) -> float:
 
 
 def main(side: str, case: str, url: str, total: str, batch: str) -> None:
-    """Print the answer."""
+    """Run one side, and print its seconds as JSON."""
     seconds = {"ours": ours, "bare": bare}[side](case, url, int(total), int(batch))
     print(json.dumps({"seconds": seconds}))
 

@@ -1,6 +1,6 @@
 """Ways from one file through a copier into two files: ours, rsyslog's, and the design of PIRUS2.
 
-A way is started on a folder without `input.log`; once that is there, its lines go to `first.log` and `second.log`.
+A way is started on a folder without `input.log`; once this file is there, its lines go to `first.log` and `second.log`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How to start a way, and how to see that it waits for lines; `lines` keep it busy for some seconds."""
+    """How to start a way, and how to see that it waits for lines; `lines` is a number that takes it some seconds."""
 
     title: str
     lines: int
@@ -44,12 +44,12 @@ def ours(place: Place) -> Processes:
 
 
 def ours_is_ready(place: Place) -> bool:
-    """True when all four have said that they are idle."""
+    """True when all four workers have said that they are idle."""
     return all(place.client.hget(KEYS.worker(f"bench:{section}_0"), "state") == b"idle" for section in PIPELINE)
 
 
 def pirus2(place: Place) -> Processes:
-    """Start its four processes."""
+    """Start the four processes of the PIRUS2 design."""
     folder = place.folder
     roles: tuple[tuple[object, ...], ...] = (
         ("tail", place.url, folder / "input.log", "lines"),
@@ -61,7 +61,7 @@ def pirus2(place: Place) -> Processes:
 
 
 def pirus2_is_ready(place: Place) -> bool:
-    """True when all four have a connection, beside our own."""
+    """True when all four processes are connected to Redis, beside our own connection."""
     return len(place.client.client_list()) > len(PIPELINE)
 
 
@@ -78,12 +78,12 @@ input(type="imfile" file="{folder}/input.log" tag="bench" ruleset="copy" {source
 
 
 def rsyslog(place: Place) -> Processes:
-    """Start it with its defaults: messages wait in memory, nothing is synced."""
+    """Start rsyslog with its defaults: messages wait in memory, nothing is synced."""
     return _rsyslog(place, queue="", output="", source="")
 
 
 def rsyslog_on_disk(place: Place) -> Processes:
-    """Start it so that it may be killed: messages wait on disk, and it notes what it has done every 100 lines."""
+    """Start rsyslog so that it may be killed: messages wait on disk, and it notes its progress every 100 lines."""
     queue = 'queue.type="disk" queue.filename="copy" queue.checkpointinterval="100" queue.dequeuebatchsize="100"'
     return _rsyslog(place, queue=queue, output='sync="on"', source='persistStateInterval="100"')
 
@@ -92,13 +92,13 @@ def _rsyslog(place: Place, **parts: str) -> Processes:
     folder = place.folder
     (folder / "work").mkdir(exist_ok=True)
     (folder / "rsyslog.conf").write_text(_RSYSLOG.format(folder=folder, **parts))
-    (folder / "pid").unlink(missing_ok=True)  # one left by a killed process would keep the next from starting
+    (folder / "pid").unlink(missing_ok=True)  # a pid file of a killed process would stop the next start
     command = [RSYSLOGD, "-n", "-f", folder / "rsyslog.conf", "-i", folder / "pid"]
     return [spawn(command, stderr=subprocess.DEVNULL)]
 
 
 def rsyslog_is_ready(place: Place) -> bool:
-    """True when it has written its number down, after its modules are up."""
+    """True when rsyslog has written its pid file, which it does once its modules are up."""
     return (place.folder / "pid").exists()
 
 

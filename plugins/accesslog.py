@@ -4,9 +4,9 @@ A repository plugin is a module with two functions. The `openurl` stage calls `p
 queue and then `get_openurl_params(c, worker_section, terms)`; an empty dict says that the line is no article download,
 and the message goes on to `other_queue`.
 
-Understood are the common and the combined format, with or without a virtual host in front, a list of X-Forwarded-For
+The plugin reads the common and the combined format. A line may have a virtual host in front, a list of X-Forwarded-For
 addresses in place of the client's, further fields behind the user agent, and the prefix of a Python logger
-(`2010-03-16 13:31:15,239,239 INFO  [wsgi] …`). What counts as a download stands in loglines.cfg:
+(`2010-03-16 13:31:15,239,239 INFO  [wsgi] …`). loglines.cfg says which requests count as downloads:
 
     [accesslog]
     pattern = /objects/(?P<id>uuid(:|%%3A)[0-9a-f-]+)/datastreams/(?P<dsid>\\w+)
@@ -18,8 +18,8 @@ addresses in place of the client's, further fields behind the user agent, and th
     repository_plugin = plugins.accesslog
     rfr_id = ora.ox.ac.uk
 
-(A `%` of a pattern is written `%%` there.) The parameters depend on the line and the configuration alone, never on the
-time of day, so that a ping that is sent again is the same byte for byte.
+(In loglines.cfg, a `%` of a pattern is written `%%`.) The parameters depend on the line and the configuration alone,
+never on the time of day, so that a ping that is sent again is the same byte for byte.
 
 Source: IRUS tracker protocol R5 (irus.jisc.ac.uk/r5/us/about/policies/tracker), ANSI/NISO Z39.88-2004 (KEV format).
 """
@@ -68,7 +68,7 @@ _DEFAULTS = {
     "site": "",
 }
 
-# Unrolled: three times as fast on real lines as the usual (?:[^"\\]|\\.)*, and linear on hostile ones.
+# An unrolled loop: three times as fast on real lines as the usual (?:[^"\\]|\\.)*, and linear on hostile lines.
 _QUOTED = r'[^"\\]*(?:\\.[^"\\]*)*'
 _LINE = re.compile(
     r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:,\d+)* +[A-Z]+ +\[[^\]]*\] )?"
@@ -84,18 +84,18 @@ _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 def parseline(jmsg: str) -> dict[str, str]:
-    """Return the terms of one message; empty when its line is in no format we understand.
+    """Return the terms of one message; empty when its line is in no format that the plugin reads.
 
-    Terms: service, ip (left-most valid address in front of the date, or empty: the log has names), time (UTC,
-    2010-10-17T03:04:42Z), method, target (path and query as requested), status, bytes, referer, useragent. A `-` of the
-    log is an empty term. Raises ValueError when the message is no JSON object with a `logline`.
+    Terms: service, ip (left-most valid address in front of the date; empty when the log has names instead), time (UTC,
+    2010-10-17T03:04:42Z), method, target (path and query as requested), status, bytes, referer, useragent. A `-` in the
+    log becomes an empty term. Raises ValueError when the message is no JSON object with a `logline`.
     """
     message = json.loads(jmsg)
     if not isinstance(message, dict) or not isinstance(message.get("logline"), str):
         raise ValueError(f'message {jmsg[:80]!r} is no object with a "logline"; needed: {{"service": …, "logline": …}}')
     line = _LINE.fullmatch(message["logline"].rstrip("\r\n"))
     time = line and _utc(line["when"])
-    # In front of the date stand the client, the ident and the user: fewer words are no log line.
+    # The client, the ident and the user stand in front of the date: a line with fewer words is no log line.
     clients = line and line["who"].replace(",", " ").replace('"', " ").split()[:-2]
     if not line or not time or not clients:
         return {}
@@ -147,7 +147,7 @@ def get_openurl_params(c: RawConfigParser, worker_section: str, pl: dict[str, st
 
 
 def check(c: RawConfigParser, worker_section: str) -> None:
-    """Read the options; raises ValueError with a line for each that is wrong: `[accesslog] option: what (found …)`."""
+    """Check the options. Raises ValueError with a line for each wrong option: `[accesslog] option: what (found …)`."""
     _rules(c, worker_section)
 
 
@@ -169,18 +169,18 @@ def _utc(when: str) -> str:
 
 
 def _is_short(word: str) -> bool:
-    """Tell what may be an address from what only fills the memory of `_address`."""
+    """True for a word that is short enough for an address; longer words would only fill the cache of `_address`."""
     return len(word) <= 100
 
 
 @lru_cache(maxsize=4096)
 def _address(word: str) -> str:
-    """Return the IP address that a word is, in its shortest form, or nothing."""
+    """Return a word that is an IP address in its shortest form; empty for any other word."""
     try:
         address = ip_address(word.strip("[]"))
     except ValueError:
         return ""
-    # ::ffff:192.0.2.1 is an IPv4 client of a server that listens on both.
+    # ::ffff:192.0.2.1 is an IPv4 client of a server that listens on IPv6 and IPv4.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
 
@@ -193,12 +193,12 @@ def _request(request: str) -> tuple[str, str]:
 
 
 def _text(field: str | None) -> str:
-    r"""Return a field's text: `-` is nothing, and the server's escapes (\" \\ \t \xC3) are undone."""
+    r"""Return a field's text: `-` becomes empty, and the server's escapes (\" \\ \t \xC3) are undone."""
     if field is None or field == "-":
         return ""
     if field.isascii() and "\\" not in field:
         return field
-    # What is no UTF-8 after that stays visible as \xhh: a lone surrogate could not be sent at all.
+    # Bytes that are no UTF-8 after that stay visible as \xhh, because a lone surrogate could not be sent at all.
     return _ESCAPE.sub(_unescaped, field.encode(errors="surrogatepass")).decode(errors="backslashreplace")
 
 
@@ -208,7 +208,7 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def _decoded(text: str) -> str:
-    """Undo percent-encoding, twice: proxies and browsers send %253A for %3A."""
+    """Undo percent-encoding twice, because proxies and browsers send %253A for %3A."""
     return unquote(unquote(text))
 
 
@@ -217,7 +217,7 @@ def _decoded(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What counts as a download, and what is sent for it."""
+    """The rules that say which requests count as downloads, and which values are sent for them."""
 
     pattern: re.Pattern[str]
     identifier: str
@@ -229,7 +229,7 @@ class _Rules:
 
 
 # The contract gives us no object to keep the compiled options in, so the module keeps the last ones.
-# A worker has one configuration and one section; holding on to `c` makes sure that no other has the same identity.
+# A worker has one configuration and one section. While `c` is kept, no other parser can have its identity.
 _last: tuple[RawConfigParser, str, _Rules] | None = None
 
 

@@ -1,1 +1,1 @@
-"""What the command line can do: one module a group of commands, each imported only when it is asked for."""
+"""The commands of the command line: one module for each group, imported only when one of its commands is called."""

@@ -1,4 +1,4 @@
-"""How far long work on archived bundles is."""
+"""A progress bar for long work on archived bundles."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _WIDTH = 24
 
 
 class Bar:
-    """A bar at the bottom of a terminal, with lines of results above it; elsewhere the lines alone.
+    """A progress bar at the bottom of a terminal, with lines of results above it.
 
-    As a context manager it takes itself away.
+    Where standard error is no terminal, only the lines are printed. Used as a context manager, the bar removes itself
+    on exit.
     """
 
     def __init__(self, bundles: Sequence[Archived]) -> None:
@@ -26,13 +27,13 @@ class Bar:
         self._draw()
 
     def advance(self, size_bytes: int) -> None:
-        """Count one that is done."""
+        """Count one bundle as done, and redraw the bar."""
         self.done += 1
         self.done_bytes += size_bytes
         self._draw()
 
     def line(self, text: str, *, quiet: bool) -> None:
-        """Print a result above the bar, unless it may be left out."""
+        """Print a result above the bar; with `quiet` print nothing."""
         if quiet:
             return
         self._clear()

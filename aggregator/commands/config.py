@@ -1,4 +1,4 @@
-"""`config`: check it, build supervisord's files from it, list every option there is."""
+"""`config`: check the configuration, build supervisord's files from it, or list every option."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def _check(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _idle(config: Config) -> Iterator[str]:
-    """Yield what would collect nothing though nothing is wrong with it; what other programs push is not known here."""
+    """Yield a warning for each part that is valid and would still collect nothing.
+
+    Other programs may push to any queue: this is not known here, so every queue counts as filled from outside.
+    """
     instance = config.instance
 
     def enabled(section: str) -> bool:
@@ -71,7 +74,7 @@ def _idle(config: Config) -> Iterator[str]:
 
 
 def _build(invocation: Invocation, args: argparse.Namespace) -> int:
-    # imported here: supervisor's modules are needed by no other action
+    # imported here: no other action needs the modules that build
     from aggregator.commands.generator import generate
 
     return generate(
@@ -85,7 +88,7 @@ def _build(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _reference(invocation: Invocation, args: argparse.Namespace) -> int:
-    # imported here: it imports every stage
+    # imported here: the reference imports every stage
     from aggregator.commands.reference import as_json, as_markdown, as_text, chapters
 
     found = chapters()

@@ -1,4 +1,4 @@
-"""`dead`: look at the messages that were set aside, put them back, or let them go."""
+"""`dead`: show dead letters (messages that were set aside), requeue them, or drop them."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _change_matching(client: Any, keys: Keys, queue: str, reason: str | None, wo
 
 
 def _queues(config: Config, client: Any, keys: Keys, only: str | None) -> list[str]:
-    """Return all queues, or the one asked for. Raises Failed for one that nobody knows."""
+    """Return all queues, or only the one asked for. Raises Failed when this queue is unknown."""
     names = deadletters.queue_names(client, keys)
     if only is None:
         return names
@@ -214,7 +214,7 @@ def _when(seconds: float) -> str:
 
 
 def _pretty(raw: bytes) -> str:
-    """Return a body for the eye: indented JSON, or the text as it is with what does not print escaped."""
+    """Return a body for people to read: indented JSON, or else the text with unprintable characters escaped."""
     try:
         return json.dumps(simplejson.loads(raw), indent=2, ensure_ascii=True)
     except (ValueError, RecursionError):

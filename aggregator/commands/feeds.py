@@ -1,4 +1,4 @@
-"""`feeds`: the archive of feeds: what is collected, what was, and how to have it."""
+"""`feeds`: commands on the feeds that are collected, and on their archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aggregator.commands.invocation import common_options
 
 
 class Action(NamedTuple):
-    """Where an action is, as ``module:function`` that adds its options, and what it does."""
+    """An action: the function that adds its options, as ``module:function``, and its help text."""
 
     place: str
     words: str

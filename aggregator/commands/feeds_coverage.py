@@ -1,4 +1,4 @@
-"""`feeds coverage`: how complete is what was collected, hour by hour, and why not."""
+"""`feeds coverage`: show how complete the collected data are, hour by hour, and the causes of gaps."""
 
 from __future__ import annotations
 
@@ -106,7 +106,10 @@ def _measured(
     strict: bool,
     to_end: bool,
 ) -> list[Coverage]:
-    """Return the coverage of every feed, those of which nothing is known too; one by one, as evidence is large."""
+    """Return the coverage of every feed, including feeds of which nothing is known.
+
+    The feeds are measured one after the other, because the evidence is large.
+    """
 
     def one(feed: str, known: Evidence) -> Coverage:
         return measure(feed, known, span, now, tick_ms=periods.get(feed, 0), strict=strict, to_end=to_end)
@@ -117,7 +120,7 @@ def _measured(
 
 
 def _refuse_nothing(found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise Failed when nothing was measured, of all or of a pattern: nobody may take that for complete."""
+    """Raise Failed when no feed, or no feed of one pattern, was measured: an empty report must not look complete."""
     pattern = unmet(wanted, found)
     if pattern is not None:
         raise Failed(f"nothing is known of {pattern!r} in this time{meant(pattern, list(found))}")

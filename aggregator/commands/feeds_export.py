@@ -1,4 +1,4 @@
-"""`feeds export`: archived GTFS-realtime as tables."""
+"""`feeds export`: turn archived GTFS-realtime into tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _export(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _realtime(place: OpenArchive, bundles: list[Archived]) -> list[Archived]:
-    """Leave out feeds that are configured as something else than GTFS-realtime."""
+    """Leave out bundles of feeds that are configured with another format. Raises Failed when none is left."""
     other = {name for name, feed in place.feeds.items() if feed.format != "gtfs-realtime"}
     kept = [bundle for bundle in bundles if bundle.feed not in other]
     if not kept:

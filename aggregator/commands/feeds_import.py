@@ -19,7 +19,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 def _import(invocation: Invocation, args: argparse.Namespace) -> int:
     imported = import_settings(args.file)
     print(imported.text, end="")
-    # to where it is read by whoever sends the sections into a file
+    # on standard error, so that the user sees the notes even when standard output goes to a file
     for note in imported.notes:
         print(f"note: {note}", file=sys.stderr)
     for name, place in imported.variables.items():

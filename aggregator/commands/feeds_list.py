@@ -1,4 +1,4 @@
-"""`feeds list`: how every feed is doing."""
+"""`feeds list`: show how every feed is doing."""
 
 from __future__ import annotations
 

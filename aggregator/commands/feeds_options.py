@@ -1,4 +1,4 @@
-"""What the commands on archived feeds have in common: which store, which feeds, which time."""
+"""Options that the commands on archived feeds share: which store, which feeds, which time."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def add_feeds_wanted(parser: argparse.ArgumentParser) -> None:
-    """Give a command the feeds it is about, all when none is named."""
+    """Give a command the argument that names feeds; without a name the command is about all feeds."""
     parser.add_argument(
         "feeds", metavar="FEED", nargs="*", help="a feed's name, or a pattern such as 'mta*' (default: all)"
     )
 
 
 def add_span(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Give a command the options that say which time."""
+    """Give a command the options that limit the time."""
     parser.add_argument(
         "--start", metavar="TIME", type=read_time, required=required, help="UTC, such as 2026-11-01 or 2026-11-01T05:30"
     )
@@ -49,7 +49,7 @@ def add_span(parser: argparse.ArgumentParser, *, required: bool = False) -> None
 
 
 def read_path(text: str) -> str:
-    """Return a path as it was typed. Raises ArgumentTypeError for none, which would mean the folder we are in."""
+    """Return a path as it was typed. Raises ArgumentTypeError for an empty one, which would mean the working folder."""
     if not text:
         raise argparse.ArgumentTypeError("needs a path (found '')")
     return text
@@ -68,7 +68,7 @@ def read_time(text: str) -> int:
 
 
 def read_span(args: argparse.Namespace, earliest: int, latest: int) -> Span:
-    """Return the time asked for; what was left out is from the earliest to the latest."""
+    """Return the time asked for; `earliest` and `latest` replace a start or an end that was not given."""
     span = Span(earliest if args.start is None else args.start, latest if args.end is None else args.end)
     if span.start >= span.end:
         raise Failed("--end must be later than --start")
@@ -76,22 +76,22 @@ def read_span(args: argparse.Namespace, earliest: int, latest: int) -> Span:
 
 
 def given_span(args: argparse.Namespace) -> Span | None:
-    """Return the time asked for; None when none was named, which means all there is."""
+    """Return the time asked for; None, which means no limit, when neither a start nor an end was given."""
     return None if args.start is None and args.end is None else read_span(args, 0, int(time.time()) + DAY_S)
 
 
 class OpenArchive(NamedTuple):
-    """Where an archive is, and what is configured about its feeds."""
+    """An open archive: its store, the prefix of its keys, and its configured feeds."""
 
     store: Store
     prefix: str
     feeds: Mapping[str, Feed]
-    """Empty for an archive that is given by its URL where there is no instance."""
+    """The configured feeds by name; empty when the archive is given by its URL and there is no instance."""
 
 
 @contextmanager
 def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[OpenArchive]:
-    """Open the archive that a command names. Raises Failed when it is not clear which."""
+    """Open the archive that a command names. Raises Failed when the store is unknown or not clear."""
     named_by_url = bool(args.store and "://" in args.store)
     config = None if named_by_url and not invocation.file.exists() else invocation.config(imports=False)
     if named_by_url:
@@ -107,7 +107,10 @@ def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Ope
 
 
 def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
-    """Open the store of a name; without one, that of the section with `stage = archive`, or the only one there is."""
+    """Open a store, and return it with the prefix of its keys.
+
+    Without a name, this is the store of the section with `stage = archive`, or else the only store there is.
+    """
     stores = config.table("store").all() if config else {}
     archives = (
         [program.settings for program in config.programs.values() if program.stage_name == "archive"] if config else []
@@ -126,7 +129,10 @@ def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
 
 
 def find(place: OpenArchive, feeds: Sequence[str], span: Span | None) -> list[Archived]:
-    """Return the bundles of feeds, which may be patterns. Raises Failed when there are none, or none of one of them."""
+    """Return the bundles of the feeds that names and patterns mean; no names mean every feed.
+
+    Raises Failed when there are no bundles, or when one name or pattern has none.
+    """
     bundles = find_bundles(place.store, place.prefix, span, wanted_by(feeds))
     pattern = unmet(feeds, {bundle.feed for bundle in bundles})
     if pattern is not None:
@@ -141,24 +147,24 @@ def find(place: OpenArchive, feeds: Sequence[str], span: Span | None) -> list[Ar
 
 
 def wanted_by(feeds: Sequence[str]) -> Callable[[str], bool]:
-    """Return what says whether a feed is meant by names and patterns; none of them mean every feed."""
+    """Return a function that says whether names and patterns mean a feed; an empty list means every feed."""
     return lambda feed: not feeds or any(_means(pattern, feed) for pattern in feeds)
 
 
 def unmet(feeds: Iterable[str], found: Iterable[str]) -> str | None:
-    """Return the first of names and patterns that means none of the feeds found; None when each means some."""
+    """Return the first name or pattern that means none of the feeds found; None when each means at least one."""
     known = [*found]
     return next((pattern for pattern in feeds if not any(_means(pattern, feed) for feed in known)), None)
 
 
 def _means(pattern: str, feed: str) -> bool:
-    # a name is itself first: brackets are good in names; composed, as names are, whatever the terminal sends
+    # compared as a name first, because names may hold brackets; names are in NFC, but a terminal may send another form
     composed = unicodedata.normalize("NFC", pattern)
     return feed == composed or fnmatch.fnmatchcase(feed, composed)
 
 
 def read_prefix(text: str) -> str:
-    """Return what keys in a store begin with. Raises ArgumentTypeError."""
+    """Return the prefix of keys in a store, once it is checked. Raises ArgumentTypeError."""
     try:
         return parse_prefix(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`feeds retrieve`: fetch what was archived."""
+"""`feeds retrieve`: fetch archived bundles."""
 
 from __future__ import annotations
 

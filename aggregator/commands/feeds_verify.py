@@ -1,4 +1,4 @@
-"""`feeds verify`: read what is archived again, to the last byte."""
+"""`feeds verify`: read archived bundles again, to the last byte."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def _red(words: str) -> str:
 
 
 def _parsers(feeds: Mapping[str, Feed], root: Path) -> Callable[[str, str], Parser | None]:
-    """Return what finds a feed's parser: by its configuration, else by the extension of its files."""
+    """Return a function that finds a feed's parser by its configuration, else by the extension of its files."""
     known = lru_cache(maxsize=None)(lambda timestamp: known_parser(timestamp, root))
     return lambda feed, extension: known(feeds[feed].timestamp) if feed in feeds else guessed_parser(extension)

@@ -1,4 +1,4 @@
-"""Run a stage in the foreground until there is nothing left for it to do, for those who start it from cron."""
+"""Run a stage in the foreground until it has nothing left to do, for users who start it from cron."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from aggregator.runtime.roster import roster
 from aggregator.supervision.builtnotes import belongings
 
 PATIENCE_S = 30.0
-"""How long Redis may be away: cron starts us again."""
+"""How long Redis may be away before a run gives up; cron starts the next run."""
 
 
 class Foreground:
-    """The section of one stage, run by hand."""
+    """The section of one stage, run by hand instead of by supervisord."""
 
     def __init__(self, invocation: Invocation, stage_name: str) -> None:
         self.invocation = invocation
@@ -36,11 +36,11 @@ class Foreground:
         self.instance_id = claim(self.config.instance, self.config.node).id
 
     def drain(self, settings: Any = None, stage_class: Any = None) -> int:
-        """Handle all that waits, with other settings or another stage than the section's if given.
+        """Handle all messages that wait, and return how many there were.
 
-        Returns how many messages.
+        `settings` and `stage_class`, if given, replace the section's own.
 
-        Raises Failed when the section's own worker is at work, when something was set aside, and when the stage cannot
+        Raises Failed when the section's own worker is at work, when a message was set aside, and when the stage cannot
         go on.
         """
         config, program = self.config, self.program
@@ -68,7 +68,7 @@ class Foreground:
             return worker.handled
 
     def context(self) -> Context:
-        """Return where the stage runs."""
+        """Return the context in which the stage runs."""
         return Context(
             section=self.program.section,
             number=0,
@@ -90,13 +90,13 @@ class Foreground:
             return read_account(client, keys, self.queue)
 
     def push(self, *bodies: bytes) -> None:
-        """Give the section messages."""
+        """Push messages to the section's queue."""
         if bodies:
             with redis_of(self.config) as (client, keys):
                 push(client, keys, self.queue, *bodies)
 
     def refuse_beside_another(self, client: Any, keys: Keys) -> None:
-        """Raise Failed while the section's own worker is at work, ConfigError when that is another instance's."""
+        """Raise Failed while the section's own worker is at work, ConfigError if another instance has our node name."""
         if self.config.shares_redis:
             refuse_another(client, keys, self.config.node, self.config.root, self.instance_id)
         for worker in roster(client, keys).workers:

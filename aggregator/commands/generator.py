@@ -19,7 +19,8 @@ def generate(
 ) -> int:
     """Build an instance's files, print what changed, and return the exit code.
 
-    `dry_run` only prints; `check` does so too, and fails when something would change. `yes` answers what is asked.
+    `dry_run` only prints what would change. `check` does the same, and returns EXIT_CHECK_FAILED when something would.
+    `yes` answers every question with yes.
     """
     try:
         config = load(file, root)
@@ -47,7 +48,7 @@ def generate(
 
 
 def confirm(to_come: Consequences, *, yes: bool) -> None:
-    """Ask what has to be asked. Raises ConfigError when the answer is no, or there is nobody to ask."""
+    """Ask the user to confirm the questions, if any. Raises ConfigError when the answer is no, or nobody can answer."""
     if not to_come.questions or yes:
         return
     if sys.stdin is not None and sys.stdin.isatty():

@@ -16,14 +16,14 @@ from aggregator.errors import EXIT_OK
 
 
 class Pipeline(NamedTuple):
-    """Sections and queues as nodes: name → what stands in its box, each line apart. Queues begin with `queue:`."""
+    """The graph of sections and queues; `nodes` is name → lines in its box. Names of queues begin with `queue:`."""
 
     nodes: dict[str, tuple[str, ...]]
     edges: tuple[Edge, ...]
 
     @property
     def roots(self) -> list[str]:
-        """Where messages come in; where a loop has no such place, its first node."""
+        """The nodes where messages come in; for a loop without such a node, its first node."""
         reached = {edge.end for edge in self.edges}
         roots = [name for name in self.nodes if name not in reached]
         seen = {name for root in roots for name in self._below(root)}
@@ -34,7 +34,7 @@ class Pipeline(NamedTuple):
         return roots
 
     def after(self, name: str) -> list[Edge]:
-        """Return the ways that leave a node."""
+        """Return the edges that leave a node."""
         return [edge for edge in self.edges if edge.start == name]
 
     def _below(self, root: str) -> set[str]:
@@ -59,7 +59,7 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
 def _graph(invocation: Invocation, args: argparse.Namespace) -> int:
     pipeline = pipeline_of(invocation.config(reading=True))
     if args.json:
-        # imported here: the other forms need none of it
+        # imported here: only JSON output needs it
         from aggregator.commands.screen import print_json
 
         nodes = [{"name": name, "lines": list(lines)} for name, lines in pipeline.nodes.items()]
@@ -92,27 +92,27 @@ def pipeline_of(config: Config) -> Pipeline:
             edges.append(Edge(f"queue:{program.listens}", program.section, ""))
         for option, queue in program.targets:
             nodes.setdefault(f"queue:{queue}", (queue,))
-            # the option that says so, where it is none of the usual ones
+            # the edge is labelled with the option that names the queue, unless this is a usual one
             label = "" if option in ("pushto", "fanout") else option
             edges.append(Edge(program.section, f"queue:{queue}", label))
     return Pipeline(nodes, tuple(edges))
 
 
 def describe(program: Program) -> str:
-    """Return what a section does, in a few words: its stage, and the place outside that it touches."""
+    """Describe a section in a few words: its stage, how many processes it has, and the file or URL it uses."""
     words = [program.stage_name or "command"]
     if program.numprocs > 1:
         words.append(f"x {program.numprocs}")
     for option in ("logfile", "endpoint_url"):
         place = getattr(program.settings, option, None)
         if place is not None:
-            # what follows ? may be a key
+            # the query of a URL may hold a secret key
             words.append(str(place).partition("?")[0])
     return " ".join(words)
 
 
 def tree(pipeline: Pipeline) -> Iterator[str]:
-    """Yield the lines of a tree; what was shown before is not shown again."""
+    """Yield the lines of a tree; the branches of a node are shown only once."""
     shown: set[str] = set()
     for root in pipeline.roots:
         yield from _branch(pipeline, Edge("", root, ""), "", "", shown)

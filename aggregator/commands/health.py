@@ -1,4 +1,4 @@
-"""`health`: each thing that is wrong, since when, and what to do about it; and an exit code for monitors."""
+"""`health`: list each problem, since when it exists, and what to do about it; the exit code is for monitors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _health(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _lines(finding: Finding, now: float, *, colours: bool) -> Iterator[str]:
-    """Yield what is wrong, and below it its code, since when it is so, and what to do."""
+    """Yield two lines: the problem, and below it its code, since when it exists, and what to do."""
     level = screen.paint(finding.level, "red" if finding.level == "error" else "yellow", colours=colours)
     yield f"{level}: {screen.printable(finding.about)}: {screen.printable(finding.text)}"
     since = ""
@@ -60,7 +60,7 @@ def _lines(finding: Finding, now: float, *, colours: bool) -> Iterator[str]:
 
 
 def _acknowledge(invocation: Invocation, wanted: str) -> int:
-    """Remove losses from those that are shown. Raises Failed when there are none of that name."""
+    """Remove reported losses, so that they are not shown again. Raises Failed when `wanted` names none."""
     code, colon, about = wanted.partition(":")
     with redis_of(invocation.running()) as (client, keys):
         gone = acknowledge(client, keys, code, about if colon else None)

@@ -1,4 +1,4 @@
-"""`init`: a new instance. `run`: collect in the foreground. `enable` and `disable`: single programs."""
+"""`init`: make a new instance. `run`: collect in the foreground. `enable`, `disable`: switch programs on and off."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def _init(invocation: Invocation, args: argparse.Namespace) -> int:
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "plugins" / "__init__.py").touch()
-    # the first build writes it again: here it lets what is printed below be run as it stands
+    # the first build writes the launcher again; it is made here so that the commands printed below work at once
     _create(instance.launcher, launcher(), 0o755)
     _create(instance.password, f"{secrets.token_urlsafe(12)}\n", 0o600)
-    # order: loglines.cfg last, as it says that the instance is complete
+    # order: loglines.cfg last, because its presence says that the instance is complete
     _create(file, files("aggregator.commands").joinpath("loglines.cfg").read_text(encoding="utf-8"), 0o644)
     invocation.say(f"made an instance in {root}")
     invocation.say(f"  1. say what to collect:  {file}")
@@ -105,7 +105,7 @@ def _run(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _check_port(config: Config) -> None:
-    """Refuse a port that somebody listens on, in words of ours; supervisord would speak of a bad configuration."""
+    """Raise Failed when the port is in use: supervisord itself would speak of a bad configuration."""
     host, port = config.supervisor.port
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(kind, socket.SOCK_STREAM) as probe:
@@ -120,7 +120,7 @@ def _check_port(config: Config) -> None:
 
 
 def greeting(config: Config) -> Iterator[str]:
-    """Yield what somebody who has just started an instance wants to know."""
+    """Yield the lines for a user who has just started an instance: addresses, sources, results, further commands."""
     instance, supervisor = config.instance, config.supervisor
     secret = f"in {shown(instance.password)}" if supervisor.password is None else f"of [supervisor] in {config.file}"
     linked = [p for p in config.programs.values() if os.path.lexists(instance.enabled / f"{p.section}.conf")]
@@ -141,7 +141,7 @@ def greeting(config: Config) -> Iterator[str]:
 
 
 def _collects(config: Config, program: Program) -> str:
-    """Return what a section brings in; one whose messages circulate brings in what its overview is about."""
+    """Describe what a section collects; a section whose messages circulate names the amount from its overview."""
     overview = overview_of(config, program) if program.traits.feeds_itself else None
     what = f" {overview.amount(config)}" if overview is not None else ""
     return f"{program.section}: {describe(program)}{what}"
@@ -158,7 +158,7 @@ def _item(name: str, lines: list[str]) -> Iterator[str]:
 
 
 def _launcher(config: Config) -> str:
-    """Return the command of this very instance: no -r, no activated environment needed."""
+    """Return the command that calls this instance; it needs no -r and no activated environment."""
     path = shown(config.instance.launcher)
     return shlex.quote(path if "/" in path else f"./{path}")
 

@@ -1,4 +1,4 @@
-"""What the global options say."""
+"""The global options, and the configuration that they select."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Failed(AggregatorError):
-    """Say one line to the user and exit with 1."""
+    """A failure that is told to the user in one line; the command exits with 1."""
 
 
 class Invocation:
@@ -30,8 +30,9 @@ class Invocation:
     def config(self, *, reading: bool = False, imports: bool | None = None) -> Config:
         """Return the checked configuration. Raises ConfigError.
 
-        With `reading` variables that this environment lacks are no fault: a monitor has no secrets. Nor is anything
-        imported then that the instance's owner wrote; without `imports` neither, though secrets are needed.
+        With `reading`, missing environment variables are no fault, because a monitor has no secrets, and no code that
+        the instance's owner wrote is imported. With `imports=False` alone, this code is not imported either, but
+        missing variables are a fault.
         """
         # imported here: some commands need no configuration, and `work` must start quickly
         from aggregator.config.loading import load
@@ -44,9 +45,9 @@ class Invocation:
         return self._told(load(self.file, self.root, reading=reading, imports=imports))
 
     def running(self) -> Config:
-        """Return the configuration that workers run: the build that counts, or the file where nothing was built.
+        """Return the configuration that workers run: the current build, or the file when it was not built.
 
-        So what is being edited disturbs nobody who only looks. Raises ConfigError.
+        A file that is being edited therefore disturbs no command that only looks. Raises ConfigError.
         """
         from aggregator.config.builds import Builds
         from aggregator.config.instance import Instance
@@ -58,13 +59,13 @@ class Invocation:
         return self._told(load(build.file, self.root, reading=True, build=build))
 
     def _told(self, config: Config) -> Config:
-        """Return a configuration, having told what is doubtful about it."""
+        """Print the doubts about a configuration, and return it."""
         for doubt in config.doubts:
             print(f"warning: {doubt}", file=sys.stderr)
         return config
 
     def say(self, text: str = "") -> None:
-        """Print what is for the eye only, unless told to be quiet."""
+        """Print text that is meant for people only, unless the user asked for quiet."""
         if not self.quiet:
             print(text)
 

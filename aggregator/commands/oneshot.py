@@ -1,4 +1,4 @@
-"""`download` and `filter`: one stage in the foreground, for those who start it from cron."""
+"""`download` and `filter`: run one stage in the foreground, for users who start it from cron."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def _download(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def work_until(foreground: Foreground, stage_class: Any, done: Callable[[int], bool]) -> int:
-    """Run a section's worker, with the class given, until something is done. Returns how many messages it handled.
+    """Run a section's worker with the given class until `done` is true, and return how many messages it handled.
 
-    `done` is asked with how many were handled so far.
+    `done` is called again and again with the number of messages handled so far.
 
     Raises Failed when the section's own worker is at work, or Redis goes away.
     """
@@ -83,7 +83,7 @@ def work_until(foreground: Foreground, stage_class: Any, done: Callable[[int], b
 
 
 def _watch(done: Callable[[], bool], ended: threading.Event) -> None:
-    """Ask this process to end as a supervisor would: what is in flight is finished, or goes back."""
+    """Send this process SIGTERM once `done` is true: the worker then finishes messages in flight or returns them."""
     while not ended.wait(LOOK_S):
         if done():
             os.kill(os.getpid(), signal.SIGTERM)

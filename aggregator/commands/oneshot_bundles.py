@@ -1,4 +1,4 @@
-"""`compress` and `archive`: one run of a stage, for those who start it from cron."""
+"""`compress` and `archive`: run a stage once, for users who start it from cron."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_compress(parser: argparse.ArgumentParser) -> None:
 
 
 def compress(invocation: Invocation, args: argparse.Namespace) -> int:
-    """Bundle what is due, or everything, and end."""
+    """Bundle the periods that are due, or with --all every open period, and end."""
     foreground = Foreground(invocation, "compress")
     foreground.drain()
     if args.all:
@@ -56,7 +56,7 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 
 
 def archive(invocation: Invocation, args: argparse.Namespace) -> int:
-    """Store what is bundled, and end."""
+    """Store the bundles that wait, and end."""
     foreground = Foreground(invocation, "archive")
     settings = foreground.program.settings
     if args.prefix is not None:
@@ -71,11 +71,11 @@ def archive(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _untold(foreground: Foreground) -> Iterator[Bundle]:
-    """Yield the messages of the bundles on this disk that no message tells of: the Redis that had it was lost."""
+    """Yield new messages for the bundles on disk that no message names, because the Redis that held it was lost."""
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
         orders = [decode(message.raw, Bundle, Remove, Unite) for message in waiting(client, keys, foreground.queue)]
-    # those that are to be tried again, and those that an older version stored and is to remove
+    # bundles that are to be stored, and bundles that an older version stored and has yet to remove
     told = {order.file for order in orders if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:

@@ -1,4 +1,4 @@
-"""A graph as a self-contained SVG: layers from left to right, few crossings, no program but ours needed."""
+"""Draw a graph as a self-contained SVG, in layers from left to right with few crossings, without another program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STYLE = """
 
 
 class Edge(NamedTuple):
-    """A way that messages take, as an arrow; `label` is what is written at it, if anything."""
+    """An arrow for messages that go from one node to another; `label` is written beside it, unless it is empty."""
 
     start: str
     end: str
@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
 
 def draw(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge], is_queue: Callable[[str], bool]) -> str:
-    """Return the SVG text of a graph; `nodes` has the lines in each box, and `is_queue` picks its form."""
+    """Return the SVG text of a graph; `nodes` holds the lines of each box, and `is_queue` decides its shape."""
     boxes = _place({name: tuple(map(_cut, lines)) for name, lines in nodes.items()}, ways)
     width = max((box.x + box.width for box in boxes.values()), default=0) + _MARGIN
     height = max((box.y + box.height for box in boxes.values()), default=0) + _MARGIN
@@ -79,7 +79,7 @@ def _place(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge]) -> dict[s
 
 
 def _layers(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge]) -> list[list[str]]:
-    """Put each node right of all that lead to it; a way that closes a loop does not count."""
+    """Put each node to the right of all nodes that lead to it; an edge that closes a loop does not count."""
     before: dict[str, list[str]] = {name: [] for name in nodes}
     for way in ways:
         before[way.end].append(way.start)
@@ -100,7 +100,7 @@ def _layers(nodes: Mapping[str, tuple[str, ...]], ways: Sequence[Edge]) -> list[
 
 
 def _ordered(layers: list[list[str]], ways: Sequence[Edge]) -> list[list[str]]:
-    """Sort each layer by the middle of what leads to it, so that arrows seldom cross."""
+    """Sort each layer by the mean place of the nodes that lead to each node, so that arrows seldom cross."""
     for left, layer in pairwise(layers):
         place = {name: number for number, name in enumerate(left)}
         middle = {}
@@ -118,7 +118,7 @@ def _arrow(start: Box, end: Box, label: str) -> str:
         bend = (x2 - x1) / 2
         line = f"M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
     else:
-        # back to the left: below everything that stands between
+        # an arrow back to the left passes below both boxes
         low = max(start.y + start.height, end.y + end.height) + _GAP_Y
         line = f"M{x1:.0f} {y1:.0f}C{x1 + 60:.0f} {low:.0f} {x2 - 60:.0f} {low:.0f} {x2:.0f} {y2:.0f}"
     text = (

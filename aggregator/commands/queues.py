@@ -1,4 +1,4 @@
-"""`queues`: how much waits where. `ledger`: the books, and whether they balance."""
+"""`queues`: show how many messages wait in each queue. `ledger`: show the books, and whether they balance."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add_ledger(parser: argparse.ArgumentParser) -> None:
 
 
 def queue_row(facts: dict[str, Any]) -> list[str | Painted]:
-    """Return the cells of QUEUE_COLUMNS."""
+    """Return the cells of one queue, in the order of QUEUE_COLUMNS."""
     dead = screen.amount(facts["dead"])
     return [
         facts["queue"],

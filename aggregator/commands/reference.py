@@ -1,4 +1,4 @@
-"""Every option there is, made from where it is declared, so that the page cannot be wrong."""
+"""The reference of all options, made from their declarations, so that the page cannot be wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     name: str
     allowed: str
     default: str
-    """What stands there when the option is left out; empty when it must be given, `none` when it has none."""
+    """The value when the option is left out; empty when the option is required, `none` when it has no default."""
     doc: str
 
 
@@ -52,7 +52,7 @@ _STAGE_OR_COMMAND = (
 
 
 def chapters() -> list[Chapter]:
-    """Return everything, in the order of the page."""
+    """Return all chapters, in the order of the page."""
     found = [Chapter(f"[{name}]", _sentence(settings), tuple(_entries(settings))) for name, settings in CORE.items()]
     found += [_table(kind) for kind in registry.TABLES]
     found.append(Chapter("Every program", _PROGRAMS, (*_STAGE_OR_COMMAND, *_entries(ProgramSettings))))
@@ -79,7 +79,7 @@ def _table(kind: str) -> Chapter:
 
 
 def _sentence(settings: type[Settings]) -> str:
-    """Return what the docstring says a section is for: its first sentence, behind the section's name."""
+    """Return the purpose of a section: the first sentence of its docstring, after the section's name."""
     words = (inspect.getdoc(settings) or "").partition(": ")[2].partition(". ")[0].rstrip(".")
     return f"{words[:1].upper()}{words[1:]}."
 
@@ -147,7 +147,7 @@ def as_markdown(found: list[Chapter]) -> Iterator[str]:
 
 
 def _markdown_lines(text: str) -> Iterator[str]:
-    """Yield a docstring with its block as a list."""
+    """Yield the lines of a docstring, with its fixed block (In, Out, Effect, Errors, Source) as a list."""
     in_block = False
     for line in text.splitlines():
         starts = _BLOCK.match(line)
@@ -161,7 +161,7 @@ def _cell(text: str) -> str:
 
 
 def as_text(found: list[Chapter]) -> Iterator[str]:
-    """Yield the same for a terminal, each option as one would write it."""
+    """Yield the lines of the reference for a terminal, each option as one would write it in the file."""
     for chapter in found:
         yield chapter.title
         yield from textwrap.indent(chapter.text, "    ").splitlines()
@@ -174,7 +174,7 @@ def as_text(found: list[Chapter]) -> Iterator[str]:
 
 
 def as_json(found: list[Chapter]) -> list[dict[str, Any]]:
-    """Return the same for programs."""
+    """Return the reference as data for programs."""
     return [
         {"title": chapter.title, "text": chapter.text, "options": [entry._asdict() for entry in chapter.entries]}
         for chapter in found

@@ -38,7 +38,7 @@ class Painted(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column's head, and whether its cells end at the same place (numbers) rather than begin there."""
+    """A column's head, and whether its cells are aligned to the right, as numbers are."""
 
     head: str
     right: bool = False
@@ -76,9 +76,9 @@ def print_json(value: Any) -> None:
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        # a stream that is not UTF-8, or the odd byte of a file's name
+        # the stream is not UTF-8, or a file's name holds a byte that is not
         text = json.dumps(value, indent=2)
-    # JSON escapes the first 32 control characters alone, and a terminal obeys others too
+    # JSON escapes only the first 32 control characters, but a terminal obeys others too
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
@@ -88,7 +88,7 @@ def amount(number: int) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Return messages a second with three digits that matter."""
+    """Return messages a second, with fewer decimals for higher rates."""
     if per_second == 0:
         return "0"
     return (
@@ -102,7 +102,7 @@ def memory(kilobytes: int) -> str:
 
 
 class Progress:
-    """How far something long is: one line that moves on a terminal, nothing elsewhere."""
+    """The progress of work on more than 1000 items: one changing line on a terminal, nothing elsewhere."""
 
     def __init__(self, what: str, total: int) -> None:
         self.what = what
@@ -111,12 +111,12 @@ class Progress:
         self._shown = sys.stderr.isatty() and total > 1000
 
     def advance(self, by: int) -> None:
-        """Count what was done."""
+        """Count `by` more items as done."""
         self.done += by
         if self._shown:
             print(f"\r{self.what} {self.done:,} of {self.total:,}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the line."""
+        """Clear the line."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

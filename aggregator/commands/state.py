@@ -1,4 +1,4 @@
-"""`state`: what an instance has in Redis and on the disk, what of it nobody reads, and what is to become of that."""
+"""`state`: show what an instance keeps in Redis and on disk; adopt or drop what nobody reads any more; move it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _WHAT = "QUEUE|NODE:SECTION"
 
 
 class Site(NamedTuple):
-    """The state of an instance, and what its build reads of it."""
+    """An open connection to an instance's state, and which parts of the state its current build reads."""
 
     config: Config
     client: Any
     keys: Keys
     build: int | None
     read: frozenset[str]
-    """The queues that a section reads, names as in Redis."""
+    """The queues that some section reads, by their names in Redis."""
     sections: frozenset[str]
 
 
@@ -73,7 +73,7 @@ def add_state(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _built(invocation: Invocation) -> Iterator[Site]:
-    """Open the Redis of the build that counts: the file may name another one by now."""
+    """Open the Redis of the current build, because the file may name another Redis by now."""
     config = invocation.config(reading=True)
     build = Builds(config.instance).current()
     if build is None:
@@ -177,7 +177,10 @@ def _drop(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _unread(site: Site, name: str) -> str:
-    """Return the queue of this name, with all that vanished workers held. Raises Failed when somebody reads it."""
+    """Return the queue of this name that nobody reads, after putting back what vanished workers held.
+
+    Raises Failed when a section or a living worker reads the queue, and when there is no such queue.
+    """
     client, keys, queue = site.client, site.keys, resolve(name, site.config.node)
     if queue in site.read:
         raise Failed(f"the queue {queue} is read by a section; `run/aggregator dead` is for its dead letters")
@@ -209,7 +212,7 @@ def _export(invocation: Invocation, args: argparse.Namespace) -> int:
         _refuse_at_work(site.client, site.keys)
         if os.path.lexists(args.file):
             raise Failed(f"{args.file} is there already")
-        # messages may hold what is private
+        # for the owner alone: messages may hold private data
         write_durably(args.file, transfer.dump(site.client, site.keys), 0o600)
     invocation.say(f"the state is in {args.file}")
     return EXIT_OK

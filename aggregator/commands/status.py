@@ -64,7 +64,7 @@ def _status(invocation: Invocation, args: argparse.Namespace) -> int:
             screen.print_json(as_json(snapshot))
         else:
             text = "\n".join(as_text(snapshot, colours=colours))
-            # a terminal is drawn over from its first line, so that nothing flickers
+            # the lines are drawn over the old ones without clearing the terminal first, so that nothing flickers
             again = args.watch is not None and sys.stdout.isatty()
             print(
                 "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J" if again else f"{text}\n",
@@ -141,7 +141,7 @@ def _worker(worker: WorkerFacts) -> Painted:
 
 
 def _remark(snapshot: Snapshot, process: Process) -> str:
-    """Return what is worth a word: why a process does not run, why a worker waits, and its own notes."""
+    """Return the remark on a process: why it does not run, why its worker waits, and the worker's own notes."""
     parts = []
     seen = process.supervised
     if seen is not None and seen.state in ("BACKOFF", "FATAL", "EXITED"):
@@ -152,11 +152,11 @@ def _remark(snapshot: Snapshot, process: Process) -> str:
 
 
 def _facts_of(snapshot: Snapshot, worker: WorkerFacts) -> str:
-    """Return why a worker does not go on, and since when: a trial now and then ends no outage."""
+    """Return why a worker does not go on and since when, and its notes; a trial during an outage does not end it."""
     queues = {account.name: account for account in snapshot.accounts}
     outage = standing_outage(worker, queues, snapshot.now)
     reason = f"for {screen.age(max(0.0, snapshot.now - outage.since))}: {outage.reason}" if outage else worker.reason
     notes = [f"{name}: {text}" for name, text in worker.notes.items() if text]
     if outage and any(outage.reason in note for note in notes):
-        reason = ""  # a note that says it too says more
+        reason = ""  # a note that repeats the reason says more
     return "; ".join(part for part in (reason, *notes) if part)

@@ -1,4 +1,4 @@
-"""`testrun`: every stage of feeds once, now, with a report: does this configuration collect what it should?"""
+"""`testrun`: run every stage of feeds once, now, and report whether the configuration collects what it should."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _testrun(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _refuse_beside_workers(invocation: Invocation, config: Config) -> None:
-    """Raise Failed while a stage is at work, or missing, before anything is asked of a feed or put into a queue."""
+    """Raise Failed when a stage is missing or its worker is at work, before any feed is asked or queue is filled."""
     there = {program.stage_name for program in config.programs.values()}
     with redis_of(config) as (client, keys):
         for stage_name in ("download", "filter", *(name for name in ("compress", "archive") if name in there)):
@@ -65,16 +65,16 @@ def _refuse_beside_workers(invocation: Invocation, config: Config) -> None:
 
 
 def _download_once(invocation: Invocation, feeds: list[str], now_ms: int) -> None:
-    """Download each feed now, beside its planned times."""
+    """Download each feed once now, in addition to its planned times."""
     foreground = Foreground(invocation, "download")
     foreground.push(*(encode(DueTick(feed=feed, planned_ms=now_ms, once=True)) for feed in feeds))
-    # not until the queue rests: the planned ticks of feeds that are under way go on in it
+    # this does not wait for an empty queue, because the planned ticks of feeds that are under way go on in it
     waiting = set(feeds)
     work_until(foreground, _for_once(foreground.program.stage_class, now_ms, waiting), lambda _: not waiting)
 
 
 def _for_once(stage_class: Any, planned_ms: int, waiting: set[str]) -> Any:
-    """Return a stage that begins nothing that would have to go on after the test, and takes feeds off `waiting`."""
+    """Return a stage that starts no series of ticks, which would outlive the test, and takes feeds off `waiting`."""
 
     class ForOnce(stage_class):  # type: ignore[misc]
         def seed(self) -> Iterator[Send | Cursor]:
@@ -95,9 +95,10 @@ def _for_once(stage_class: Any, planned_ms: int, waiting: set[str]) -> Any:
 
 
 def _filter(invocation: Invocation, planned_ms: int) -> dict[str, Tick]:
-    """Filter what came, and return the ticks of this test by their feeds.
+    """Filter the downloads, and return the ticks of this test by their feeds.
 
-    What a feed did last may be another: a planned one that came behind it, and late, which says nothing of the feed.
+    The last tick of a feed may be another one: a planned tick that came after the test's and was late, which says
+    nothing about the feed.
     """
     foreground = Foreground(invocation, "filter")
     ticks: dict[str, Tick] = {}
@@ -106,7 +107,7 @@ def _filter(invocation: Invocation, planned_ms: int) -> dict[str, Tick]:
 
 
 def _for_notes(stage_class: Any, planned_ms: int, ticks: dict[str, Tick]) -> Any:
-    """Return a stage that notes what becomes of the ticks that are planned for one moment."""
+    """Return a stage that notes in `ticks` the results of the ticks planned for `planned_ms`."""
 
     class ForNotes(stage_class):  # type: ignore[misc]
         def handle(self, message: Message) -> Iterator[Outcome]:

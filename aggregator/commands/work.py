@@ -1,4 +1,4 @@
-"""`work`: one worker process; and the programs that supervisord runs beside the workers."""
+"""`work`: run one worker process. `demo` and `redis`: run the programs that supervisord runs beside the workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_work(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(invocation: Invocation, args: argparse.Namespace) -> int:
-    # imported here, as everything a worker does not need is left out: `demo` and `redis` need none of it
+    # imported here: each process imports only what it needs, and `demo` and `redis` do not need the runtime
     from aggregator.runtime.loop import RedisAway
     from aggregator.runtime.process import log_to_stdout
 
@@ -31,7 +31,7 @@ def _work(invocation: Invocation, args: argparse.Namespace) -> int:
     try:
         return _run(invocation, args.section, args.number)
     except ConfigError as error:
-        # to standard output, where supervisord keeps the log of this process
+        # printed to standard output, which supervisord keeps as the log of this process
         for problem in error.problems:
             print(problem, flush=True)
         return EXIT_CONFIG
@@ -88,7 +88,7 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
 
 
 def _build_for(invocation: Invocation, builds: Builds, section: str) -> Build:
-    """Return the build that this process was started for: that of its program file, by hand the current one."""
+    """Return the build that this process was started for: the one its program file names, else the current build."""
     digest = os.environ.get("AGGREGATOR_DIGEST", "")
     build = (builds.find(section, digest) if digest else None) or builds.current()
     if build is None:
@@ -101,7 +101,10 @@ def _build_for(invocation: Invocation, builds: Builds, section: str) -> Build:
 
 
 def _tables(config: Config, builds: Builds, section: str, kind: str) -> Config:
-    """Return the configuration whose table a worker reads: its own; the current build's where entries come and go."""
+    """Return the configuration whose table a worker reads: its own, or the current build's for a live table.
+
+    The entries of a live table come and go while the worker runs.
+    """
     from aggregator.config.loading import load
     from aggregator.config.tables import reader_of
 
@@ -112,7 +115,7 @@ def _tables(config: Config, builds: Builds, section: str, kind: str) -> Config:
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
-    """Declare `demo replay|tracker|feeds ...`; the rest of the line is theirs."""
+    """Declare `demo replay|tracker|feeds ...`; the rest of the line goes to that program."""
     parser.add_argument("program", choices=("replay", "tracker", "feeds"), help="which of the demo's programs")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="its own options; --help shows them")
     parser.set_defaults(run=_demo)

@@ -2,9 +2,9 @@
 
 replay.py        writes a real access log (SOURCES.md) again and again, dated now, and rotates it
 tracker.py       plays the usage tracker of IRUS: checks pings, counts them, is sometimes slow or away
-feedserver.py    plays live feeds, with all that public feeds do to those who archive them
+feedserver.py    plays live feeds, with the faults that public feeds have
 
-publications.py  what the feeds publish
-server.py        what the two servers share
-stopping.py      when any of the three has to end
+publications.py  the publications of the feeds
+server.py        the common part of the two servers
+stopping.py      tells each of the three programs when to end
 """

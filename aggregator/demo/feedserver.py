@@ -1,8 +1,8 @@
-"""Play three live feeds on 127.0.0.1, with everything that public feeds do to those who archive them.
+"""Play three live feeds on 127.0.0.1, with the faults that public feeds have.
 
 `/subway.pb` is GTFS-realtime and has ETags, `/siri.xml` is SIRI and has Last-Modified, `/station_status.json` is GBFS
-and has neither; `GET /stats` answers counts as JSON. By chance, from a seed, an answer is a 503 (some with
-Retry-After), cut off in its middle, half of a body, or slow; and now and then a feed freezes for a while.
+and has neither; `GET /stats` answers counts as JSON. Random numbers from a seed decide which answers are a 503 (some
+with Retry-After), are cut off in the middle, hold half a body, or are slow. Now and then, a feed freezes for a while.
 """
 
 import argparse
@@ -28,19 +28,19 @@ OUTCOMES = ("ok", "not_modified", "unavailable", "cut", "corrupt", "slow")
 
 @dataclass(frozen=True)
 class Trouble:
-    """How often what goes wrong, each a share from 0 to 1."""
+    """How often each fault occurs, as a share from 0 to 1."""
 
     fail: float = 0.0
-    """Of the answers: half of them 503, half cut off."""
+    """Share of the answers that fail: half of them are a 503, half are cut off."""
     corrupt: float = 0.0
     slow: float = 0.0
     frozen: float = 0.0
-    """Of a feed's publications."""
+    """Share of a feed's publications that are left out because the feed is frozen."""
 
 
 @dataclass(frozen=True)
 class Mood:
-    """How one request is met."""
+    """How the server treats one request."""
 
     fate: str
     """One of OUTCOMES."""
@@ -49,7 +49,10 @@ class Mood:
 
 
 class FeedServer(DemoServer):
-    """The server: what its connections share is here. The nth request for a feed always meets the same mood."""
+    """The server and the state that its connections share.
+
+    With one seed, the nth request for a feed always meets the same mood.
+    """
 
     def __init__(
         self, port: int, *, trouble: Trouble, seed: int, feeds: list[Feed], clock: Callable[[], float] = time.time
@@ -61,14 +64,14 @@ class FeedServer(DemoServer):
         self._body = lru_cache(maxsize=4 * len(feeds))(lambda path, moment: body_at(self.feeds[path], moment))
 
     def publication(self, feed: Feed) -> tuple[int, bytes]:
-        """Return when what a feed shows now was published, and its body."""
+        """Return the time and the body of the publication that a feed shows now."""
         moment = published_at(feed, self._clock(), self._trouble.frozen, self._seed)
         return moment, self._body(feed.path, moment)
 
     def next_mood(self, feed: Feed) -> Mood:
-        """Draw how the next request for a feed is met."""
+        """Draw the mood that the next request for a feed meets."""
         with self.lock:
-            # Three numbers for every request, so that what one meets does not hang on what others met.
+            # Three numbers for every request, so that the mood of one request does not depend on other moods.
             chances = self._chances[feed.path]
             chance, seconds, politeness = chances.random(), chances.uniform(1, 3), chances.randint(0, 3)
         trouble = self._trouble
@@ -123,7 +126,7 @@ class _Connection(DemoConnection):
         return {feed.validator: formatdate(moment, usegmt=True)} if feed.validator else {}
 
     def _is_known(self, validators: dict[str, str]) -> bool:
-        """True when the client has this very publication already."""
+        """True when the client already has this publication."""
         asked = {"ETag": self.headers.get("If-None-Match"), "Last-Modified": self.headers.get("If-Modified-Since")}
         return any(asked[name] == value for name, value in validators.items())
 
@@ -156,7 +159,7 @@ class _Connection(DemoConnection):
 
 
 def main(argv: list[str]) -> int:
-    """Run the server until SIGTERM; returns the exit code."""
+    """Run the server until SIGTERM, and return the exit code."""
     parser = argparse.ArgumentParser(prog="aggregator demo feeds", description="Play live feeds on 127.0.0.1.")
     parser.add_argument("--port", type=parse_port, required=True, metavar="N", help="0: any free one, printed first")
     for name, share, words in (

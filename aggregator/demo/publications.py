@@ -1,7 +1,7 @@
-"""What the demo's feeds publish: real captures in turn, each with its clock set to the time it is published.
+"""The publications of the demo's feeds: real captures in turn, each with its clock set to the time of publication.
 
-aggregator/demo/SOURCES.md says whose they are. Everything follows from the seed and the time of day, so two servers of
-one seed publish the same bytes.
+aggregator/demo/SOURCES.md says whose captures these are. Everything follows from the seed and the time, so two servers
+with one seed publish the same bytes.
 """
 
 import io
@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 _ROUND = 30
-"""Publications from one frozen spell to the next."""
+"""The number of publications in a round; a feed freezes once in each round."""
 
 
 class Feed(NamedTuple):
@@ -26,7 +26,7 @@ class Feed(NamedTuple):
     period_s: int
     """How often something new is published."""
     validator: str
-    """The header that lets a client ask whether there is anything new; without one it cannot."""
+    """The header with which a client can ask for a newer publication; empty when the feed has none."""
     captures: list[bytes]
     dated: Callable[[bytes, int], bytes]
     """Puts a time in Unix seconds into a capture."""
@@ -46,9 +46,9 @@ def shipped_feeds() -> list[Feed]:
 
 
 def published_at(feed: Feed, now: float, frozen: float, seed: int) -> int:
-    """Return when what a feed shows at a time was published.
+    """Return the time at which the publication that a feed shows at `now` was published.
 
-    Once in 30 publications the feed freezes for a share `frozen` of them: it answers, and nothing changes.
+    Once in 30 publications the feed freezes for a share `frozen` of them: it answers, but nothing changes.
     """
     number = int(now) // feed.period_s
     spell = round(frozen * _ROUND)
@@ -60,7 +60,7 @@ def published_at(feed: Feed, now: float, frozen: float, seed: int) -> int:
 
 
 def body_at(feed: Feed, moment: int) -> bytes:
-    """Return what a feed published at a moment that `published_at` gave."""
+    """Return the body that a feed published at a moment that `published_at` returned."""
     capture = feed.captures[moment // feed.period_s % len(feed.captures)]
     return feed.dated(capture, moment)
 
@@ -71,16 +71,16 @@ def date_gbfs(capture: bytes, moment: int) -> bytes:
 
 
 def date_siri(capture: bytes, moment: int) -> bytes:
-    """Return a SIRI delivery with its every ResponseTimestamp set."""
+    """Return a SIRI delivery with every ResponseTimestamp set."""
     stamp = datetime.fromtimestamp(moment, timezone.utc).isoformat().encode()
     return re.sub(rb"(<ResponseTimestamp>)[^<]*", rb"\g<1>" + stamp, capture)
 
 
 def date_gtfs_realtime(capture: bytes, moment: int) -> bytes:
-    """Return a GTFS-realtime message with its header's timestamp set; all else stays byte for byte.
+    """Return a GTFS-realtime message with its header's timestamp set; all other fields stay byte for byte.
 
-    Done on the protocol buffer's fields, so that the demo needs no library for it: FeedMessage.header is field 1,
-    FeedHeader.timestamp is field 3 (gtfs-realtime.proto).
+    The function works on the fields of the protocol buffer, so that the demo needs no library: FeedMessage.header is
+    field 1, FeedHeader.timestamp is field 3 (gtfs-realtime.proto).
     """
     return b"".join(
         _field(1, _dated_header(value, moment)) if number == 1 and isinstance(value, bytes) else raw
@@ -94,7 +94,7 @@ def _dated_header(header: bytes, moment: int) -> bytes:
 
 
 def _fields(message: bytes) -> list[tuple[int, int | bytes, bytes]]:
-    """Return (number, value, bytes as they stand) of fields that are numbers or have a length: ours have no others."""
+    """Return (number, value, raw bytes) of each field; our captures only have varint and length-delimited fields."""
     fields: list[tuple[int, int | bytes, bytes]] = []
     at = 0
     while at < len(message):

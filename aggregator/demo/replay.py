@@ -1,7 +1,7 @@
 """Replay a real access log for ever, as if the web server were writing it now.
 
 The lines keep everything but their date. The file is rotated as logrotate does it (rename, delaycompress): FILE.1 is
-the last one as it was, FILE.2.gz and FILE.3.gz the ones before it, older ones go.
+the previous file as it was, FILE.2.gz and FILE.3.gz are the two files before it, and older files are removed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aggregator.demo.stopping import StopRequest
 
-# How soon a request to stop is seen; the lines due by then are written in one go.
+# Seconds between two checks for a request to stop; the lines due by then are written in one go.
 _TICK_S = 0.25
 _SUMMARY_S = 60.0
 _DATE = re.compile(rb"\[[^\]]*\]")
@@ -50,7 +50,7 @@ def replay(
 ) -> None:
     """Append `rate` lines a second to `target` until `stop()`, with a rotation each `rotate_every` lines.
 
-    What the file holds at the start stays and counts. After a pause of the machine the missed lines are not made up.
+    Lines that the file holds at the start stay and count. After a pause of the machine, missed lines are not made up.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     source = cycle(shipped_lines())
@@ -79,13 +79,13 @@ def replay(
 
 
 def rotate(target: Path) -> None:
-    """Move `target` to .1 and what was there to .2.gz and .3.gz; the third goes."""
+    """Move `target` to .1, .1 to .2.gz and .2.gz to .3.gz; the old .3.gz is removed."""
     first, second, third = (target.with_name(f"{target.name}.{number}") for number in (1, 2, 3))
     if second.exists():
-        _compress(second)  # an earlier rotation was killed before it could
+        _compress(second)  # an earlier rotation was killed before it could compress this file
     if _gz(second).exists():
         _gz(second).rename(_gz(third))
-    # order: free the name .1, move the live file, compress last: at no instant is a line in no file
+    # order: free the name .1, move the live file, compress last, so that each line is in some file at any moment
     if first.exists():
         first.rename(second)
     if target.exists():
@@ -106,7 +106,7 @@ def _gz(file: Path) -> Path:
 
 
 def _append(target: Path, lines: bytes) -> None:
-    # Opened anew each time: whoever removes or renames the file meanwhile gets a new one.
+    # Opened anew each time, so that a new file is begun after somebody removed or renamed the old one.
     with target.open("ab") as file:
         file.write(lines)
 
@@ -131,7 +131,7 @@ def _count(text: str) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run the replay until SIGTERM; returns the exit code."""
+    """Run the replay until SIGTERM, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="aggregator demo replay", description="Write a real access log, dated now, to a file for ever."
     )

@@ -1,4 +1,4 @@
-"""What the demo's servers share: bounded connections on 127.0.0.1, counts, and a line of them each minute."""
+"""The common part of the demo's servers: bounded connections on 127.0.0.1, and counts, reported once a minute."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ _SUMMARY_S = 60.0
 
 
 class DemoServer(ThreadingHTTPServer):
-    """Serve each connection in a thread, and no more than 64. Bound to 127.0.0.1; `server_port` says where."""
+    """A server on 127.0.0.1 that serves each connection in a thread, at most 64 at once; `server_port` is its port."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -53,7 +53,7 @@ class DemoServer(ThreadingHTTPServer):
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report an error of a connection, unless it is a client that went away."""
+        """Report an error of a connection, unless the client just went away."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -63,16 +63,16 @@ class DemoConnection(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S
-    # Buffered: head and body of an answer leave in one packet, else each request waits for a delayed acknowledgement.
+    # Buffered, so that head and body leave in one packet: otherwise each request waits for a delayed acknowledgement.
     wbufsize = -1
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: a line a minute says how many there were."""
+        """Print nothing: one line a minute says how many requests there were."""
 
 
 def serve(server: DemoServer, stop: Callable[[], bool], report: Callable[[str], None]) -> None:
     """Answer requests until `stop()`, with a line of counts each minute."""
-    # In a thread, for shutdown() waits for serve_forever() to return.
+    # In a thread, because shutdown() waits for serve_forever() to return.
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": _TICK_S}, daemon=True)
     thread.start()
     reported_at = time.monotonic()

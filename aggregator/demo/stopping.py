@@ -1,4 +1,4 @@
-"""When a demo program has to end."""
+"""Tell a demo program when to end."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Say whether to stop: after SIGTERM or SIGINT, or when the process that started us has gone.
+    """A callable that says whether to stop: after SIGTERM or SIGINT, or when the process that started us is gone.
 
     A supervisord that is killed leaves its programs behind, and the next one starts them again: two replays would
     rotate one file, and the second tracker would find its port taken.

@@ -1,7 +1,8 @@
 """Play the usage tracker of IRUS (release 5) on 127.0.0.1: check each ping, count it, and fail now and then.
 
-`GET /stats` answers the counts as JSON; a GET of any other path is a ping. A good ping gets 200, a faulty one 400 with
-its faults, one a line. By chance, from a seed, a ping gets 503 (half of them with Retry-After) or a slow answer.
+`GET /stats` answers the counts as JSON; a GET of any other path is a ping. A good ping gets 200, a faulty ping 400 with
+one fault on each line. Random numbers from a seed decide which pings get a 503 (half of them with Retry-After) or a
+slow answer.
 
 Source: IRUS tracker protocol R5 (irus.jisc.ac.uk/r5/us/about/policies/tracker).
 """
@@ -31,7 +32,7 @@ _MAY_BE_EMPTY = ("req_dat", "rfr_dat")
 
 
 def faults(query: str) -> list[str]:
-    """Return what is wrong with a ping's query string; empty when IRUS R5 would take it."""
+    """Return the faults of a ping's query string; empty when IRUS R5 would accept the ping."""
     try:
         values = parse_qs(query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=50)
     except ValueError as error:
@@ -82,7 +83,7 @@ def _is_address(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Mood:
-    """How one ping is met, whatever it says."""
+    """How the server treats one ping, whatever its content."""
 
     unavailable: bool
     retry_after_s: int | None
@@ -90,9 +91,9 @@ class Mood:
 
 
 class Tracker(DemoServer):
-    """The server: what its connections share is here. Bound to 127.0.0.1; `server_port` says where.
+    """The server on 127.0.0.1, with the state that its connections share; `server_port` is its port.
 
-    `slow` and `fail` are shares of all pings (0 to 1). The nth ping of a seed always meets the same mood.
+    `slow` and `fail` are shares of all pings (0 to 1). With one seed, the nth ping always meets the same mood.
     """
 
     def __init__(
@@ -102,9 +103,9 @@ class Tracker(DemoServer):
         self._slow, self._fail, self._rng, self._record = slow, fail, rng, record
 
     def next_mood(self) -> Mood:
-        """Draw how the next ping is met."""
+        """Draw the mood that the next ping meets."""
         with self.lock:
-            # Three numbers for every ping, so that what one ping meets does not hang on what others met.
+            # Three numbers for every ping, so that the mood of one ping does not depend on other moods.
             chance, seconds, politeness = self._rng.random(), self._rng.uniform(1, 2), self._rng.randint(0, 5)
         unavailable = chance < self._fail
         return Mood(
@@ -166,7 +167,7 @@ def _record(file: Path | None) -> AbstractContextManager[TextIO | None]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the tracker until SIGTERM; returns the exit code."""
+    """Run the tracker until SIGTERM, and return the exit code."""
     parser = argparse.ArgumentParser(prog="aggregator demo tracker", description="Play a usage tracker on 127.0.0.1.")
     parser.add_argument(
         "--port", type=parse_port, required=True, metavar="N", help="0: any free port, printed at the start"

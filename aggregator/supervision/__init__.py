@@ -1,4 +1,4 @@
-"""From a configuration to supervised processes: files, links, and talk with supervisord."""
+"""Turn a configuration into supervised processes: write files, make links, and talk to supervisord."""
 
 from __future__ import annotations
 

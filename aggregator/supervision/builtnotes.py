@@ -1,4 +1,4 @@
-"""What a build notes of a configuration beside the texts: digests, queues, what cursors are about."""
+"""The facts that a build records of a configuration beside its text: digests, queues, belongings of sections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aggregator.supervision.digests import digest_of_program
 
 
 def new_build(config: Config) -> BuildFacts | None:
-    """Return what a build of this configuration would be; None when the current one is the same."""
+    """Return the facts of a new build of this configuration; None when the current build is the same."""
     builds, file = Builds(config.instance), config.file
     if file.is_relative_to(config.root):
         file = file.relative_to(config.root)
@@ -37,9 +37,9 @@ def new_build(config: Config) -> BuildFacts | None:
 
 
 def belongings(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return what the cursors of each section are about, of those that have any.
+    """Return the belongings of each section that has any: the names of the things its cursors are about.
 
-    Nothing of a stage that was not imported, as commands that look do.
+    A stage that was not imported has none: commands that only look do not import the user's own stages.
     """
     found = {program.section: _belongings(config, program) for program in config.programs.values()}
     return {section: names for section, names in found.items() if names}

@@ -1,4 +1,4 @@
-"""Carry out what a build changes: all of it, or none."""
+"""Carry out the changes of a build: all of them or none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Link = Callable[[str, Path], None]
 
 
 class Action(NamedTuple):
-    """One step: `line` is what the user sees of it."""
+    """One change on disk; `line` tells the user about it."""
 
     kind: Literal["mkdir", "write", "mode", "link", "remove"]
     path: Path
@@ -24,7 +24,7 @@ class Action(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What a path was before it was changed: a link's target, a file's bytes, or nothing."""
+    """The state of a path before a change: a link's target, a file's bytes, or nothing."""
 
     path: Path
     target: str | None
@@ -33,15 +33,15 @@ class Before(NamedTuple):
 
 
 def link_target(path: Path) -> str:
-    """Return what the link of workers_enabled named `path` points to."""
+    """Return the target of the link `path` in workers_enabled."""
     return f"../workers_available/{path.name}"
 
 
 def carry_out(actions: Iterable[Action], symlink: Link = lambda target, path: os.symlink(target, path)) -> None:
-    """Take every step, in order. Where links are impossible, copies take their place.
+    """Carry out all actions in order. Where links are impossible, copies are made instead.
 
-    Raises OSError when one fails; what was changed before it is then as it was. Everything that needs room on the
-    disk is written before anything is changed.
+    Raises OSError when an action fails, after undoing the actions before it; new folders stay. All new files are
+    written under temporary names before anything is changed, so that a full disk is noticed in time.
     """
     actions = list(actions)
     for action in actions:
@@ -81,7 +81,7 @@ def _write(part: Path, action: Action) -> None:
 
 
 def parts_left(places: dict[Path, str]) -> Iterator[Path]:
-    """Yield the half-written files that killed builds left, by folder and pattern of the names they were to get."""
+    """Yield the half-written files that killed builds left; `places` is folder → pattern of the final names."""
     for folder, name in places.items():
         yield from folder.glob(f".{name}.[0-9]*.part")
 
@@ -109,7 +109,7 @@ def _look(path: Path) -> Before:
 
 
 def _undo(done: list[Before]) -> None:
-    """Put back what was there, the last change first; what cannot be put back, nothing has changed about."""
+    """Undo the changes, the last one first. A path that cannot be restored is one that could not be changed either."""
     for before in reversed(done):
         with suppress(OSError):
             if _look(before.path) == before:
@@ -123,5 +123,5 @@ def _undo(done: list[Before]) -> None:
             else:
                 before.path.unlink(missing_ok=True)
                 continue
-            # order: what was there is written, then it takes the place: a full disk must not leave none of the two
+            # order: write the old content, then rename it: on a full disk, one of the two versions remains
             part.rename(before.path)

@@ -1,6 +1,7 @@
-"""What a build makes of what runs and of the state that is there: said before it happens.
+"""Tell in advance how a build affects running programs and existing state.
 
-The build that counts is compared with the one to come. What cannot be undone, or cannot be known, is asked.
+The current build is compared with the coming one. An effect that cannot be undone, or cannot be known, is put to the
+user as a question.
 """
 
 from __future__ import annotations
@@ -21,33 +22,36 @@ from aggregator.supervision.builtnotes import new_build
 from aggregator.supervision.generated import is_ours
 
 _NAMES = 5
-"""So many names are listed; of the rest only the number."""
+"""The number of names that are listed; the others are only counted."""
 
 
 _READ_ANEW = {"log"}
-"""The kind of belongings of which a section without positions reads all from the start."""
+"""The kinds of belongings that a section without positions reads from the start."""
 
 
 class Consequences(NamedTuple):
-    """What a build does beside writing files."""
+    """The effects of a build beside writing files."""
 
     lines: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
-    """What needs a yes, each with what to do instead."""
+    """The effects that need the user's yes, each with advice on what to do instead."""
 
 
 class _State(NamedTuple):
-    """What lies in the Redis of the build that counts."""
+    """The state in the Redis of the current build."""
 
     queues: dict[str, Residue]
     cursors: dict[str, int]
-    """How many there are of each `node:section`."""
+    """`node:section` → number of its cursors."""
     unread: frozenset[str]
-    """The queues among these that no living worker reads."""
+    """The names in `queues` that no living worker reads."""
 
 
 def consequences(config: Config) -> Consequences:
-    """Return what building this configuration does to what was built before. Raises ConfigError."""
+    """Return the effects of building this configuration on the programs and state of the current build.
+
+    Raises ConfigError.
+    """
     coming, current = new_build(config), Builds(config.instance).current()
     if current is None:
         return Consequences((), tuple(_most_end(_sections_of_files(config), set(config.programs))))
@@ -55,7 +59,7 @@ def consequences(config: Config) -> Consequences:
 
 
 def _sections_of_files(config: Config) -> set[str]:
-    """Return the programs that an earlier version built, of which no build is kept."""
+    """Return the programs whose files an earlier version wrote, which kept no builds."""
     files = config.instance.available.glob("*.conf")
     return {path.stem for path in files if is_ours(path.read_text(encoding="utf-8", errors="replace"))}
 
@@ -67,7 +71,7 @@ def _most_end(before: set[str], now: set[str]) -> Iterator[str]:
 
 
 class _Comparison:
-    """The build that counts beside the one to come."""
+    """A comparison of the current build with the coming one."""
 
     def __init__(self, config: Config, current: Build, coming: BuildFacts) -> None:
         self.config = config
@@ -76,7 +80,7 @@ class _Comparison:
         self.redis = redis_of_build(current, config.root)
         self.state = self._look()
         self.successors = dict(self._successors())
-        """The section that goes on with what each section that ends leaves."""
+        """Section that ends → section that goes on with its messages and positions."""
 
     def result(self) -> Consequences:
         moved = [*self._another_state()]
@@ -87,7 +91,7 @@ class _Comparison:
         return Consequences(tuple(lines), tuple(questions))
 
     def _look(self) -> _State | None:
-        """Return what lies in Redis; None when it does not answer."""
+        """Return the state in Redis; None when Redis does not answer."""
         keys = Keys(self.redis.namespace)
         try:
             with connect(self.redis.url, timeout_s=2.0) as client:
@@ -100,7 +104,7 @@ class _Comparison:
             return None
 
     def _another_state(self) -> Iterator[str]:
-        """Ask when another Redis or namespace is named than that in which the state is."""
+        """Ask when the configuration names another Redis or namespace than the one that holds the state."""
         if (self.redis.url, self.redis.namespace) == (self.config.redis.url, self.config.redis.namespace):
             return
         there = f"{mask(self.redis.url)} (namespace {self.redis.namespace})"
@@ -123,7 +127,7 @@ class _Comparison:
                 yield f"{len(ended)} of {len(names)} {kind}s end: {_listed(ended)}"
 
     def _left(self) -> Iterator[str]:
-        """Ask about positions in logs when a section that is new might be meant to go on with them, and would not."""
+        """Ask when a new section may be meant to go on with an ending section's positions in logs, but would not."""
         fresh = [section for section in self.new.belongings if section not in self.old.programs]
         for section, belongings in self.old.belongings.items():
             number = self.state.cursors.get(f"{self.old.node}:{section}", 0) if self.state else 0
@@ -167,7 +171,7 @@ class _Comparison:
             yield f"node {self.old.node} is {self.new.node} from now on: takes over its positions and messages"
 
     def _gives(self, other: str, theirs: tuple[str, ...], section: str) -> bool:
-        """True when a section leaves to another what it worked on."""
+        """True when the section `other` gives up something that `section` works on from now on."""
         left = set(theirs) - set(self.new.belongings.get(other, ()))
         return other != section and not left.isdisjoint(self.new.belongings[section])
 
@@ -183,7 +187,7 @@ class _Comparison:
         return {section: queue for queue, section in facts.queues.items()}
 
     def _queues(self) -> Iterator[str]:
-        """Say which queues are given up by a section that goes on, and what becomes of what lies in them."""
+        """Say which queues lose their reader, and what happens to the messages in them."""
         after = self._reads(self.new)
         for section, queue in self._reads(self.old).items():
             section = self.successors.get(section, section)
@@ -194,7 +198,7 @@ class _Comparison:
                 yield f"nobody reads {queue} any more: what comes there before `supervisorctl update` stays; {advice}"
 
     def _orphans(self) -> Iterator[str]:
-        """Say which queues hold messages and were read by nobody before either."""
+        """Say which queues hold messages though neither the current build nor the coming one reads them."""
         known = {*self.old.queues, *self.new.queues}
         for queue in sorted(self.state.unread - known) if self.state else ():
             advice = f"`run/aggregator state adopt {queue} QUEUE` or `run/aggregator state drop {queue}`"
@@ -218,7 +222,7 @@ class _Comparison:
                 )
 
     def _taken_for_others(self) -> Iterator[str]:
-        """Ask about messages that another section would take than they were meant for."""
+        """Ask about messages that would be taken by another section than the one they were meant for."""
         for queue, section in self.new.queues.items():
             meant_for = self.old.queues.get(queue, section)
             left = self.state.queues.get(queue) if self.state else None

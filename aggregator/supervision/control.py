@@ -15,15 +15,15 @@ from aggregator.errors import AggregatorError
 
 ANSWER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 600.0
-"""supervisord answers when the processes have ended, each within its own `stopwaitsecs`."""
+"""Long, because supervisord answers only when the processes have ended, each within its own `stopwaitsecs`."""
 
 
 class SupervisorError(AggregatorError):
-    """supervisord is not there, or refuses."""
+    """supervisord does not answer, or refuses a request."""
 
 
 class ProcessState(NamedTuple):
-    """One process as supervisord sees it; times are Unix seconds, 0 when it never happened."""
+    """One process as supervisord sees it; times are Unix seconds, 0 for an event that never happened."""
 
     program: str
     name: str
@@ -38,7 +38,7 @@ class ProcessState(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """The programs whose files differ from what runs."""
+    """The programs whose files differ from the running configuration."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -83,14 +83,14 @@ class Control:
         self._call("stopProcessGroup", program)
 
     def reread(self) -> Changes:
-        """Let supervisord read its files again, and return what differs; nothing is started or stopped."""
+        """Let supervisord read its files again, and return the programs that differ; none is started or stopped."""
         added, changed, removed = self._call("reloadConfig")[0]
         return Changes(tuple(added), tuple(changed), tuple(removed))
 
     def update(self, programs: Collection[str] | None = None) -> Iterator[str]:
-        """Make what runs what the files say, for some programs or for all, and yield a line for each change.
+        """Start, restart and stop programs to match their files, and yield a line for each change.
 
-        What has not changed keeps running.
+        With `programs`, only these are considered. Programs whose files have not changed keep running.
         """
         changes = self.reread()
         added, changed, removed = (
@@ -103,7 +103,7 @@ class Control:
             self._call("removeProcessGroup", name)
             if name in removed:
                 yield f"{name}: removed"
-        # supervisord gave them in the order of their priorities
+        # supervisord listed the programs in the order of their priorities
         for name in changed:
             self.add(name)
             yield f"{name}: restarted"
@@ -112,7 +112,7 @@ class Control:
             yield f"{name}: added"
 
     def add(self, program: str) -> None:
-        """Take in a program that supervisord has read, and start it."""
+        """Add a program whose file supervisord has read, and start it."""
         self._call("addProcessGroup", program)
 
     def remove(self, program: str) -> None:
@@ -121,8 +121,11 @@ class Control:
         self._call("removeProcessGroup", program)
 
     def _wait_for_end(self, program: str) -> None:
-        """Wait for what was asked to stop; to stop it once more would not wait for what is stopping already."""
-        # supervisord ends this wait itself: it kills what does not end within its `stopwaitsecs`
+        """Wait until the processes of a program that was asked to stop have ended.
+
+        A second request to stop would not wait for processes that are stopping already.
+        """
+        # this wait ends: supervisord kills a process that does not end within its `stopwaitsecs`
         while any(state.program == program and state.state == "STOPPING" for state in self.states()):
             time.sleep(0.05)
 
@@ -149,7 +152,7 @@ class Control:
 
 
 class _Transport(xmlrpc.client.Transport):
-    """XML-RPC over a unix socket, with a limit to waiting: supervisor's own transport has none."""
+    """XML-RPC over a unix socket with a timeout, which supervisor's own transport lacks."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__()
@@ -157,12 +160,12 @@ class _Transport(xmlrpc.client.Transport):
         self.timeout_s = timeout_s
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
-        # The inherited method asks twice when the first answer does not come.
+        # The inherited method sends the request a second time when the first answer does not come.
         return self.single_request(host, handler, request_body, verbose)
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         connection = _Connection(self.path, self.timeout_s)
-        self._connection = host, connection  # what close() closes
+        self._connection = host, connection  # close() closes this connection
         return connection
 
 

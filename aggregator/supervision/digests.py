@@ -1,4 +1,4 @@
-"""A mark of everything that a program reads: when it changes, supervisord starts the program anew."""
+"""The digest of everything that a program reads: when the digest changes, supervisord restarts the program."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from aggregator.supervision.serverconf import redis_conf
 
 
 def digest_of_program(config: Config, program: Program) -> str:
-    """Return a mark of everything the program reads elsewhere, so that `supervisorctl update` restarts it when due.
+    """Return the digest of everything that a program reads outside its program file.
 
-    Eight hexadecimal digits: too few to tell a password from others.
+    The program file names the digest, so that `supervisorctl update` restarts the program when the digest changes. It
+    has eight hexadecimal digits: too few to tell one password from another.
     """
     options = {option.name for option in options_of(ProgramSettings)}
     own = {name: text for name, text in config.raw[program.section].items() if name not in options}

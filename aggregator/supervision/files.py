@@ -1,7 +1,7 @@
 """Every generated file, and who may read it.
 
-Program files hold no path of this machine and no secret, so that they can be kept and compared elsewhere;
-supervisord.conf and redis.conf are for their owner alone.
+Program files hold no path of this machine and no secret, so that they can be kept and compared elsewhere. Only their
+owner may read supervisord.conf and redis.conf.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aggregator.supervision.serverconf import redis_conf, supervisord_conf
 
 
 def files(config: Config, password: str) -> Iterator[GeneratedFile]:
-    """Yield every generated file but those of workers_enabled; `password` opens the web pages."""
+    """Yield every generated file except the links in workers_enabled; `password` is the one for the web pages."""
     instance = config.instance
     yield GeneratedFile(instance.supervisord_conf, supervisord_conf(config, password), 0o600)
     yield GeneratedFile(

@@ -1,4 +1,4 @@
-"""The folders that a build needs: what stands in their way, and how they are made, all of them or none."""
+"""Check and make the folders that a build needs, all of them or none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aggregator.supervision.changes import Action
 
 
 def obstacle(folder: Path) -> str | None:
-    """Return why a folder cannot be made, None when it is there or nothing is known to be in the way."""
+    """Return why a folder cannot be made; None when the folder exists or no obstacle is known."""
     for path in (folder, *folder.parents):
         try:
             os.lstat(path)
@@ -30,7 +30,7 @@ def _writable(folder: Path) -> bool:
 
 
 def check_writable(*files: Path) -> None:
-    """Refuse files in folders that are there and may not be written to, all at once."""
+    """Raise ConfigError that lists all existing folders of these files that may not be written to."""
     folders = dict.fromkeys(file.parent for file in files)
     closed = [folder for folder in folders if folder.is_dir() and not _writable(folder)]
     if closed:
@@ -45,7 +45,7 @@ def make_folders(planned: Iterable[Action]) -> tuple[Action, ...]:
         try:
             for path in reversed([action.path, *action.path.parents]):
                 if not path.is_dir():
-                    # it exists when another build is faster
+                    # the folder may exist by now, made by another build
                     path.mkdir(mode=action.mode if path == action.path else 0o777, exist_ok=True)
                     made.append(path)
         except OSError as error:
@@ -56,7 +56,7 @@ def make_folders(planned: Iterable[Action]) -> tuple[Action, ...]:
 
 
 def check_private(folder: Path) -> None:
-    """Refuse a folder for sockets that somebody else made, or can write to."""
+    """Raise ConfigError for a folder of sockets that somebody else made or has access to."""
     try:
         found = folder.lstat()
     except FileNotFoundError:

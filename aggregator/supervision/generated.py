@@ -1,4 +1,4 @@
-"""A generated file, and the mark by which this program knows what it wrote."""
+"""A generated file, and the mark by which this program recognises the files that it wrote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MARK = "Written by create_supervisord_config.py from loglines.cfg: edit that ins
 
 
 class GeneratedFile(NamedTuple):
-    """A file as it must be."""
+    """The path, text and mode that a generated file must have."""
 
     path: Path
     text: str

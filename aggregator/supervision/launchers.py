@@ -10,22 +10,23 @@ from aggregator.supervision.generated import MARK
 
 
 def launcher(settings: Path | None = None) -> str:
-    """Return run/aggregator: with run/supervisorctl the one place where this machine's Python stands.
+    """Return the text of run/aggregator.
 
-    It finds its instance by where it lies, so that a copy of the folder has its own. `settings` is the file that it was
-    built from, if that is not its own loglines.cfg.
+    Only this script and run/supervisorctl name this machine's Python. The script finds its instance by its own
+    location, so that in a copy of the folder it finds the copy. `settings` is the file that the instance was built
+    from, if this is not the loglines.cfg in its folder.
     """
     named = f" -s {shlex.quote(str(settings))}" if settings is not None else ""
     return _script(safepath.python(safepath.COMMAND_LINE), f'-r "$root"{named}')
 
 
 def supervisorctl() -> str:
-    """Return run/supervisorctl."""
+    """Return the text of run/supervisorctl."""
     return _script(safepath.python(safepath.SUPERVISORCTL), '"$root"')
 
 
 def _script(command: list[str], arguments: str) -> str:
-    """Return a script that runs a command for the instance it lies in."""
+    """Return a script that runs a command for the instance whose folder holds the script."""
     return f"""#!/bin/sh
 # {MARK}
 here=$(PATH="/usr/bin:/bin:$PATH" readlink -f "$0") && root=$(cd "${{here%/*}}/.." && pwd) || exit 1

@@ -1,4 +1,4 @@
-"""Enable and disable programs, as Debian does with Apache's sites: by a link."""
+"""Enable and disable programs by links, as Debian does with Apache's sites."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def disable(config: Config, names: Collection[str]) -> Iterator[str]:
 
 
 def _check(config: Config, names: Collection[str]) -> None:
-    """Refuse names without a program file of ours, before anything changes."""
+    """Raise ConfigError for names without a program file of ours, before anything is changed."""
     instance = config.instance
     known = [path.stem for path in sorted(instance.available.glob("*.conf"))]
     problems = []

@@ -1,4 +1,4 @@
-"""Where the output of each process of a program goes."""
+"""The log files to which the processes of a program write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aggregator.config.configuration import Config
 from aggregator.config.programs import Program
 
 NO_FILE = ("none", "off", "auto", "syslog")
-"""The words of supervisord for output that goes to no file of ours."""
+"""The values of supervisord's `stdout_logfile` for output that goes to no file of ours."""
 
 
 def log_files(config: Config, program: Program) -> Iterator[Path]:
@@ -24,7 +24,7 @@ def log_files(config: Config, program: Program) -> Iterator[Path]:
 
 
 def log_of(config: Config, program: Program, number: int) -> Path | None:
-    """Return where the output of one process goes; None where that is no file of its own."""
+    """Return the log file of one process; None when its output goes to no file of its own."""
     path = log_path(config, program)[1]
     if path.lower() in NO_FILE or path.startswith("/dev/"):
         return None
@@ -32,7 +32,10 @@ def log_of(config: Config, program: Program, number: int) -> Path | None:
 
 
 def log_path(config: Config, program: Program) -> tuple[str, str]:
-    """Return the path of the log as it was written, and with variables filled in; no two processes share one file."""
+    """Return the path of the log, as it was written and with variables filled in.
+
+    The process number is added to a path that several processes would share.
+    """
     default = f"logs/{program.section}.log"
     written, path = (texts[program.section].get("stdout_logfile", default) for texts in (config.raw, config.texts))
     apart = placeholders.fill(path, "", 0) != placeholders.fill(path, "", 1)

@@ -1,7 +1,7 @@
-"""Whether supervisord.conf was built for the folder that it lies in.
+"""Check that supervisord.conf was built for the folder that it lies in.
 
-A folder that was copied still has the one of the original, which names the original's socket where that lies outside
-the folder: `stop`, said to the copy, would act on the original.
+A copied folder still has the supervisord.conf of the original. This file may name a socket outside the folder, which
+is the original's: a `stop` in the copy would then stop the original.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aggregator.config.instance import Instance
 
 
 def why_not_ours(instance: Instance) -> str | None:
-    """Return why its supervisord.conf must not be used, and what to do; None when it is this instance's own."""
+    """Return why an instance's supervisord.conf must not be used, and what to do; None when the file is its own."""
     file = instance.supervisord_conf
     advice = f"build it here first: {instance.command()} config build"
     parser = RawConfigParser()

@@ -1,7 +1,8 @@
-"""What would have to change for the files to be as the configuration says; then do it.
+"""Plan which files must change to match the configuration, and carry out the plan.
 
-What an operator did by hand stays: links he removed or made, and every file that is not ours. A program file keeps
-`; enabled = no` in it, so that the next build can tell what the configuration asked for before.
+A build keeps the changes that an operator made by hand: links that were removed or made, and every file that is not
+ours. The file of a program with `enabled = no` holds the line `; enabled = no`, so that the next build can tell what
+the configuration asked for before.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Plan(NamedTuple):
 
     actions: tuple[Action, ...]
     build: BuildFacts | None = None
-    """The copy of the configuration to be made; None when the current one is the same."""
+    """The new build, which is a copy of the configuration; None when the current build is the same."""
 
     @property
     def changes(self) -> bool:
@@ -44,22 +45,22 @@ class Plan(NamedTuple):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line for each action."""
+        """One line for each action, and one for a new build."""
         built = (f"build   {self.build.number}",) if self.build else ()
         return (*(action.line for action in self.actions), *built)
 
 
 def build(config: Config, dry_run: bool = False) -> Plan:
-    """Make the files of a configuration, and return what was done; with `dry_run` do nothing.
+    """Make the files of a configuration, and return the plan that was carried out; with `dry_run` only return the plan.
 
-    Raises ConfigError, nothing changed, when a file that is not ours stands in the way, or a folder cannot be made or
-    written to.
+    Raises ConfigError, having changed nothing, when a file that is not ours is in the way, or when a folder cannot be
+    made or written to.
     """
     planned = plan(config)
     if dry_run:
         return planned
     instance = config.instance
-    # order: refuse first, then make the folders, of which the lock needs one
+    # order: refuse first, then make the folders, because the lock lies in one of them
     check_writable(instance.build_lock, *(action.path for action in planned.actions if action.kind != "mkdir"))
     folders = make_folders(planned.actions)
     with open(open_own(instance.build_lock, os.O_RDWR | os.O_CREAT), "rb") as lock:
@@ -72,20 +73,20 @@ def build(config: Config, dry_run: bool = False) -> Plan:
 
 
 def plan(config: Config) -> Plan:
-    """Return what has to change. Raises ConfigError when that would touch what is not ours."""
+    """Return the changes to make. Raises ConfigError when they would touch files that are not ours."""
     actions = tuple(_Planner(config).actions())
     return Plan(actions, new_build(config))
 
 
 def _apply(config: Config, made: Plan) -> None:
-    """Make the copy that workers read, then the files that name it. Raises OSError, having changed nothing."""
+    """Write the new build, which workers read, then the files that name it. Raises OSError, having changed nothing."""
     builds = Builds(config.instance)
     if made.build is None:
         carry_out(made.actions)
         return
     builds.write(made.build, config.source, config.tables.copies(), config.file.stat())
     try:
-        # order: every file is there, then the build counts
+        # order: first every other file, then the pointer that makes the new build the current one
         carry_out([*made.actions, Action("write", builds.pointer, "", f"{made.build.number}\n", 0o644)])
     except OSError:
         builds.discard(made.build.number)
@@ -118,8 +119,8 @@ class _Planner:
         if new_password:
             yield self._write(GeneratedFile(self.instance.password, f"{new_password}\n", 0o600), "create")
         for file in wanted:
-            # order: link, then file. A build that is killed between them finds the old file next time, and goes on;
-            # the other way round it would take its own missing link for an operator's wish.
+            # order: link, then file. After a kill between the two, the next build finds the old file and goes on.
+            # In the other order, it would find the new file and take the missing link for an operator's wish.
             if file.path.parent == self.instance.available:
                 yield from self._enabling(file)
             yield from self._file(file)
@@ -147,7 +148,7 @@ class _Planner:
             raise ConfigError(*problems)
 
     def _bad_folders(self) -> Iterator[str]:
-        """Yield what is wrong with folders, as far as it can be told without making them."""
+        """Yield the problems of folders that can be found without making the folders."""
         for folder in (self.instance.run, self.instance.logs, self.instance.available, self.instance.enabled):
             if found := obstacle(folder):
                 yield f"cannot make {folder}/: {found}"
@@ -197,7 +198,7 @@ class _Planner:
             yield self._write(GeneratedFile(link, file.text, file.mode), "change")
 
     def _leftovers(self, wanted: set[Path]) -> Iterator[Action]:
-        """Yield the end of our files whose sections have gone, links first: a dangling one is never read."""
+        """Yield the removal of our files whose sections are gone; links go first, so that none of them ever dangles."""
         for link in sorted(self.instance.enabled.glob("*.conf")):
             ours = self._is_link(link) or (not link.is_symlink() and _wrote(link))
             available = self.instance.available / link.name
@@ -208,7 +209,7 @@ class _Planner:
                 yield Action("remove", path, f"remove  {self._shown(path)}")
 
     def _is_link(self, path: Path) -> bool:
-        """True for a link to the file of the same name in workers_available, however it is written."""
+        """True for a link to the file of the same name in workers_available, however the link's target is written."""
         if not path.is_symlink():
             return False
         return path.parent.joinpath(os.readlink(path)).resolve() == (self.instance.available / path.name).resolve()
@@ -221,7 +222,7 @@ class _Planner:
 
 
 def _text(path: Path) -> str | None:
-    """Return what is in a file, None when there is none."""
+    """Return the text of a file; None when there is no file."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -234,7 +235,7 @@ def _wrote(path: Path) -> bool:
 
 
 def _sweep(instance: Instance) -> None:
-    """Remove the half-written files of builds that were killed. With the lock no other build is writing any."""
+    """Remove the half-written files of killed builds. The caller holds the lock, so no other build is writing."""
     places = {instance.root: "supervisord.conf", instance.run: "*", instance.built: "current"}
     places |= dict.fromkeys((instance.available, instance.enabled), "*.conf")
     for part in parts_left(places):

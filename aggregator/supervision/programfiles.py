@@ -1,4 +1,4 @@
-"""The text of a program file: what supervisord is told of one program."""
+"""The text of a program file, which tells supervisord about one program."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aggregator.supervision.generated import MARK
 from aggregator.supervision.logpaths import NO_FILE, log_path
 
 NOT_ENABLED = "; enabled = no"
-"""The line by which the next build knows what the configuration asked for."""
+"""The line that tells the next build that the configuration said `enabled = no`."""
 STOP_WAIT_S = 30
 _REDIS_STOP_WAIT_S = 60
 
 
 def program_file(config: Config, program: Program, priority: int) -> str:
-    """Return the file of one program."""
+    """Return the text of one program's file."""
     settings = program.program
     lines = [f"; {MARK}"]
     if not settings.enabled:
@@ -43,7 +43,7 @@ def program_file(config: Config, program: Program, priority: int) -> str:
         f"stopwaitsecs = {_stop_wait(program)}",
     ]
     if program.kind == "command":
-        # A shell script's children end with it.
+        # Signals go to the whole process group, so that a shell script's children end with it.
         lines += ["stopasgroup = true", "killasgroup = true"]
     if settings.user is not None:
         lines.append(f"user = {settings.user}")
@@ -73,7 +73,7 @@ def _command(config: Config, program: Program) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word that the shell's rules read as it is, without ` ;` or ` #`: these start comments in a .conf."""
+    """Return a word quoted by the shell's rules, without ` ;` or ` #` in it, which start comments in a .conf file."""
     return re.sub(r"(\s)(?=[;#])", r"\1''", shlex.quote(word))
 
 
@@ -82,7 +82,7 @@ def _stop_wait(program: Program) -> int:
         return math.ceil(program.program.stopwaitsecs)
     if program.kind == "redis":
         return _REDIS_STOP_WAIT_S
-    # A batch in hand is finished first, and its longest wait is for somebody else's answer.
+    # A worker finishes its batch first, and the longest wait in a batch is for another server's answer.
     timeout = getattr(program.settings, "timeout", 0.0)
     return max(STOP_WAIT_S, math.ceil(timeout) + 10)
 
@@ -96,7 +96,7 @@ def _environment(config: Config, program: Program) -> str:
 def _log(config: Config, program: Program) -> list[str]:
     settings = program.program
     written, path = log_path(config, program)
-    # supervisord fills in this option twice
+    # supervisord expands this option twice
     text = placeholders.for_supervisord(written, _here(config)).replace("%%", "%%%%")
     maxbytes = settings.stdout_logfile_maxbytes
     if path.startswith("/dev/"):
@@ -111,7 +111,7 @@ def _log(config: Config, program: Program) -> list[str]:
 
 
 def _here(config: Config) -> str:
-    """Return what stands for the folder of loglines.cfg in a program file."""
+    """Return the text that names the folder of loglines.cfg in a program file."""
     return "%(here)s/.." if config.file.parent == config.root else str(config.file.parent).replace("%", "%%")
 
 

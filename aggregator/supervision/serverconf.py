@@ -10,14 +10,14 @@ from aggregator.supervision.redisserver import quoted
 
 
 def supervisord_conf(config: Config, password: str) -> str:
-    """Return supervisord.conf."""
+    """Return the text of supervisord.conf."""
     instance, supervisor = config.instance, config.supervisor
     if instance.sockets == instance.run:
         socket = "%(here)s/run/supervisor.sock"
     else:
         socket = str(instance.supervisor_socket).replace("%", "%%")
     if not password.startswith("{SHA}"):
-        # supervisord knows no better hash, and takes this one for its servers.
+        # supervisord knows no better hash than SHA-1 for the passwords of its servers.
         password = "{SHA}" + hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest()
     return f"""; {MARK}
 [unix_http_server]
@@ -52,7 +52,7 @@ files = workers_enabled/*.conf
 
 
 def redis_conf(config: Config) -> str:
-    """Return the configuration of our own Redis: private, durable, and it never throws anything away."""
+    """Return the text of redis.conf, for a Redis that is private and durable and never evicts a key."""
     instance = config.instance
     return f"""# {MARK}
 port 0

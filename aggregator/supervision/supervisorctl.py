@@ -1,4 +1,4 @@
-"""supervisorctl as `run/supervisorctl` starts it: it asks the supervisord of its own instance, and no other."""
+"""The supervisorctl that `run/supervisorctl` starts, which only talks to the supervisord of its own instance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aggregator.supervision.ownconf import why_not_ours
 
 
 def main() -> None:
-    """Become supervisorctl. The first argument is the instance's folder, what follows is supervisorctl's own."""
+    """Run supervisorctl. The first argument is the instance's folder; the others are for supervisorctl."""
     instance = Instance(Path(os.path.realpath(sys.argv[1])))
     if words := why_not_ours(instance):
         print(words, file=sys.stderr)

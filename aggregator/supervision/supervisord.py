@@ -1,11 +1,11 @@
-"""supervisord as `aggregator run` starts it: told to end, it ends all workers at once, and then the processes.
+"""The supervisord that `aggregator run` starts: on shutdown it stops all workers at once, then all other processes.
 
-The original ends one program after the other, and looks once a second: ten seconds for a dozen programs. Workers need
-no order among themselves, as what one has sent waits in its queue; but they commit what they have in hand, so our
-Redis ends behind them.
+The original supervisord stops one program after the other and looks once a second: ten seconds for a dozen programs.
+Workers need no order among themselves, because sent messages wait in queues. But workers commit the messages that
+they have in hand, so our Redis must stop after them.
 
-The original also dies of a terminal that was closed, as it can show nothing there any more, and leaves Redis and other
-programs behind.
+The original also dies when its terminal is closed, because it cannot write to the terminal any more, and leaves Redis
+and other programs running.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from aggregator.supervision.ownconf import why_not_ours
 
 
 class Supervisor(supervisord.Supervisor):  # type: ignore[misc]
-    """The original, but for the order of its end."""
+    """The original supervisord, with another order of stopping."""
 
     stop_groups: list[Any] | None
 
     def ordered_stop_groups_phase_1(self) -> None:
-        """Stop what is to end now. Called again and again until nothing runs."""
+        """Stop all workers, or all other processes once no worker runs. Called again and again until nothing runs."""
         waiting = self.stop_groups or []
         workers = [group for group in waiting if not group.config.name.startswith("process_")]
         for group in workers or waiting:
             group.stop_all()
 
     def ordered_stop_groups_phase_2(self) -> None:
-        """Note what has ended."""
+        """Forget the groups that have ended."""
         self.stop_groups = [group for group in self.stop_groups or () if group.get_unstopped_processes()]
 
 
 class Options(ServerOptions):  # type: ignore[misc]
-    """The original, but for the end of a terminal."""
+    """The original options, with another reaction to a closed terminal."""
 
     on_terminal = False
 
     def get_signal(self) -> int | None:
-        """Return the next signal. Started from a terminal, the one for its end asks for ours; else to start anew."""
+        """Return the next signal. SIGHUP means to end when we were started from a terminal, otherwise to restart."""
         number: int | None = super().get_signal()
         return signal.SIGTERM if number == signal.SIGHUP and self.on_terminal else number
 
 
 class Screen(io.FileIO):
-    """A standard stream: what cannot be shown there, on a terminal that is gone, is in our log all the same."""
+    """A standard stream that ignores errors of a closed terminal; our log holds the same text."""
 
     def write(self, data: Any) -> int:
-        """Write what can be written."""
+        """Write data, and report success even when the stream is broken."""
         try:
             return super().write(data)
         except OSError:
@@ -68,7 +68,7 @@ class Screen(io.FileIO):
 
 
 def main() -> None:
-    """Supervise, and start anew for as long as one is told to restart."""
+    """Run supervisord, and run it anew after each request to restart."""
     Options.on_terminal = any(os.isatty(number) for number in (0, 1, 2))
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(io.BufferedWriter(Screen(number, "w", closefd=False)), errors="backslashreplace")
@@ -90,8 +90,8 @@ def main() -> None:
 
 
 def _look_at_sockets(instance: Instance) -> None:
-    """End when this is the configuration of another folder, or the folder of the sockets is somebody else's."""
-    # what lies in /tmp may have been removed since the build
+    """Exit when the configuration was built for another folder, or somebody else owns the folder of the sockets."""
+    # a folder in /tmp may have been removed since the build
     with suppress(OSError):
         instance.sockets.mkdir(mode=0o700)
     if words := why_not_ours(instance):

@@ -1,4 +1,4 @@
 """The other job libraries, one module each, run as programs `python -m benchmarks.libraries.NAME URL N`.
 
-Imports nothing but the library: some of them run in a virtual environment of their own.
+These modules import nothing but the library and `job`, because some run in a virtual environment of their own.
 """

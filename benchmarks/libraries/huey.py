@@ -1,4 +1,4 @@
-"""Huey, one worker thread. It has no acknowledgement: what a killed worker held is lost."""
+"""Huey, one worker thread. It has no acknowledgement: a job that a killed worker held is lost."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The job that every library runs: it does nothing but count, and after the last one the process reports and ends."""
+"""The job that every library runs: it does nothing but count, and after the last job the process reports and ends."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def arguments() -> tuple[str, int]:
 
 
 def expect(package: str, total: int, enqueue_s: float, left: Callable[[], int] | None = None) -> None:
-    """Say what was pushed; `left()` counts in Redis what is not acknowledged yet, where that may lag behind."""
+    """Note what was pushed; `left()`, for libraries that may acknowledge late, counts unacknowledged jobs in Redis."""
     _Run.package, _Run.total, _Run.enqueue_s = package, total, enqueue_s
     if left:
         _Run.left = staticmethod(left)
 
 
 def enqueue(package: str, total: int, push: Callable[[], Any], left: Callable[[], int] | None = None) -> None:
-    """Push all jobs, one call each, as a program that uses the library does; what follows is drained."""
+    """Push all jobs, one call each, as a program that uses the library does; the caller drains them then."""
     began = time.perf_counter()
     for _ in range(total):
         push()
@@ -52,7 +52,7 @@ def enqueue(package: str, total: int, push: Callable[[], Any], left: Callable[[]
 
 
 def noop(service: str, logline: str) -> None:
-    """Do nothing. Counted from the first job on, so that a library's start does not tell against it."""
+    """Do nothing but count. The clock starts at the first job, so that a library's start does not count against it."""
     number = next(_Run.numbers)  # atomic, as some libraries use threads
     if number == 1:
         _Run.first = time.perf_counter()
