@@ -1,4 +1,4 @@
-"""Where a host's name leads, and whether that is in the open Internet.
+"""Where a host's name leads, and whether the address is in the open Internet.
 
 Source: the IANA special-purpose address registries; RFC 6052 (64:ff9b::/96), RFC 3056 (2002::/16), RFC 2765
 (::ffff:0:0:0/96), RFC 4291 section 2.5.5 (::/96 and ::ffff:0:0/96), RFC 5214 section 6.1 (ISATAP).
@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 _LAST_32_BITS = tuple(
     ipaddress.IPv6Network(net) for net in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 )
-"""Networks whose addresses end in one of IPv4, which is where they lead to."""
+"""IPv6 networks whose addresses end in the IPv4 address that they lead to."""
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
 _ISATAP = (0x00005EFE, 0x02005EFE)
-"""What stands before the address of IPv4 at the end of one that leads through a tunnel within a site."""
+"""The 32 bits before the IPv4 address at the end of an ISATAP address, which leads through a tunnel within a site."""
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _SPECIAL_V6 = tuple(ipaddress.IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "3fff::/20"))
-"""Protocol assignments (Teredo among them) and documentation, which is not global whatever Python's version knows."""
+"""Protocol assignments (Teredo among them) and documentation: not global, whatever this version of Python knows."""
 _SPECIAL_V4 = tuple(
     ipaddress.IPv4Network(net)
     for net in (
-        "192.0.0.0/24",  # protocol assignments; 192.0.0.192 tells Oracle's machines their secrets
-        "192.88.99.0/24",  # relays of 6to4, given up
-        "168.63.129.16/32",  # what tells Azure's machines their settings
-        "100.64.0.0/10",  # shared by a provider's customers; 100.100.100.200 is Alibaba's 168.63.129.16
+        "192.0.0.0/24",  # protocol assignments; 192.0.0.192 serves the secrets of Oracle's machines
+        "192.88.99.0/24",  # relays of 6to4, which is given up
+        "168.63.129.16/32",  # serves the settings of Azure's machines
+        "100.64.0.0/10",  # shared by a provider's customers; 100.100.100.200 serves settings of Alibaba's machines
         "198.18.0.0/15",  # benchmarks
         "240.0.0.0/4",  # reserved, broadcast
     )
@@ -35,7 +35,7 @@ _SPECIAL_V4 = tuple(
 
 
 class Address(NamedTuple):
-    """One place a host's name stands for."""
+    """One address of a host."""
 
     family: int
     sockaddr: tuple[Any, ...]
@@ -47,7 +47,7 @@ Resolve = Callable[[str, int], Sequence[Address]]
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host, as the system has them."""
+    """Return the addresses of a host, as the system resolves them."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [Address(family, sockaddr, is_public(str(sockaddr[0]))) for family, _, _, _, sockaddr in found]
 
@@ -64,7 +64,7 @@ def is_public(address: str) -> bool:
 
 
 def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the address of IPv4 that one of IPv6 stands for."""
+    """Return the IPv4 address that an IPv6 address leads to; None when it leads to none."""
     if any(ip in network for network in _LAST_32_BITS) or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if ip in _SIX_TO_FOUR:
@@ -73,9 +73,9 @@ def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def names_a_private_place(host: str) -> bool:
-    """True for a host that leads to no public address, whoever resolves it: an address in any spelling, or `localhost`.
+    """True for a host that is private whoever resolves it: a private address in any spelling, or `localhost`.
 
-    A proxy resolves names itself, so no more than this can be known of where it goes.
+    A proxy resolves names itself, so no more than this can be known of where a name leads.
     """
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):

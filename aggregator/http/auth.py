@@ -1,6 +1,6 @@
 """Say who asks: basic, bearer, digest, or a token that a token server hands out for a client's name and secret.
 
-Whoever calls sends what is returned here to the configured server only.
+Callers send the headers that are made here to the configured server only.
 
 Source: RFC 7617 (basic), RFC 6750 (bearer), RFC 7616 (digest), RFC 6749 section 4.4 (client credentials).
 """
@@ -19,25 +19,31 @@ from aggregator.http.route import Credentials
 from aggregator.http.urls import basic, printable
 
 SLACK_S = 30.0
-"""A token is not used any more so long before it ends: it must still be good when it arrives."""
+"""A token is not used any more this long before it expires: it must still be valid when it arrives."""
 USUAL_LIFE_S = 300.0
-"""How long a token is used whose end the token server does not tell."""
+"""How long a token is used when the token server does not say when it expires."""
 
 
 class Auth(Protocol):
     """Make the `Authorization` of requests. Safe to use from several threads."""
 
     def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
-        """Return the value for a request; '' to ask without. Raises Broken for none, and what `ask` raises."""
+        """Return the header's value for a request; '' to send no header.
+
+        Raises Broken when no value can be made, and the exceptions that `ask` raises.
+        """
         ...
 
     def is_worth_another(self, headers: Mapping[str, str]) -> bool:
-        """Take in a 401, and return whether the same request may succeed now. It is tried once more, and no oftener."""
+        """Take in the headers of a 401, and return whether the same request may succeed now.
+
+        The request is tried only once more.
+        """
         ...
 
 
 class Told(NamedTuple):
-    """What a token server said."""
+    """The answer of a token server."""
 
     status: int
     body: bytes
@@ -48,7 +54,7 @@ AskToken = Callable[[str, Mapping[str, str], bytes], Told]
 
 
 def make_auth(credentials: Credentials, clock: Callable[[], float]) -> Auth:
-    """Return what makes the headers for these credentials."""
+    """Return the `Auth` that makes the headers for these credentials."""
     if credentials.kind == "basic":
         return _Fixed(basic(credentials.username, credentials.password))
     if credentials.kind == "bearer":
@@ -70,10 +76,10 @@ class _Fixed:
 
 
 class _Digest:
-    """Answer the server's question with a hash. Each thread has a question of its own, as it counts its answers."""
+    """Answer the server's challenge with a hash. Each thread counts its answers, and so has a challenge of its own."""
 
     def __init__(self, credentials: Credentials) -> None:
-        # imported for those alone who use it: it takes 4 MB
+        # imported only where digest is used: it takes 4 MB
         from requests.auth import HTTPDigestAuth
         from requests.utils import parse_dict_header
 
@@ -84,7 +90,7 @@ class _Digest:
         self._digest.init_per_thread_state()
         if not self._digest._thread_local.chal:
             return ""
-        # it takes an address apart, of which only the path and the query count
+        # the function takes a whole URL, of which only the path and the query count
         value: str | None = self._digest.build_digest_header(method, f"http://x{target}")
         if not value:
             raise Broken("auth = digest: the server asks in a way that is not known")
@@ -103,14 +109,14 @@ class _Digest:
 
 
 class _Token(msgspec.Struct, frozen=True):
-    """What a token server answers."""
+    """The part of a token server's answer that is used."""
 
     access_token: str
     expires_in: float | str | None = None
 
 
 class _OAuth2:
-    """Get a token for a client's name and secret, keep it until shortly before its end, and get a new one."""
+    """Get a token for a client's name and secret, keep it until shortly before it expires, and get a new one."""
 
     def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
         self._credentials = credentials
@@ -120,7 +126,7 @@ class _OAuth2:
         self._good_until = 0.0
 
     def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
-        # one thread asks, and the others wait for what it gets
+        # one thread asks for a token, and the others wait for it
         if not self._lock.acquire(timeout=left_s):
             raise TimeoutError
         try:
@@ -142,7 +148,7 @@ class _OAuth2:
         login = basic(quote(known.client_id, safe=""), quote(known.client_secret, safe=""))
         told = ask(known.token_url, {**headers, "authorization": login}, urlencode(form).encode())
         if told.status in (400, 401):
-            # some servers know the other way of RFC 6749, section 2.3.1, alone
+            # some servers know only the other way of RFC 6749, section 2.3.1
             form |= {"client_id": known.client_id, "client_secret": known.client_secret}
             told = ask(known.token_url, headers, urlencode(form).encode())
         if told.status != 200:
@@ -163,7 +169,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 def _error_of(body: bytes) -> str:
-    """Return the error's name alone: the rest of the text may repeat what it was asked with."""
+    """Return the error's name alone: the rest of the answer may repeat the secrets of the request."""
     try:
         return printable(msgspec.json.decode(body, type=_Error).error)[:60]
     except msgspec.DecodeError:
@@ -171,7 +177,7 @@ def _error_of(body: bytes) -> str:
 
 
 class Auths:
-    """What makes the headers for each of the credentials in use. Safe to use from several threads."""
+    """The `Auth` for each of the credentials in use. Safe to use from several threads."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -179,7 +185,7 @@ class Auths:
         self._made: dict[Credentials, Auth] = {}
 
     def get(self, credentials: Credentials) -> Auth:
-        """Return it, the same for the same credentials: tokens are shared."""
+        """Return the `Auth` for these credentials, always the same one, so that tokens are shared."""
         with self._lock:
             if credentials not in self._made:
                 self._made[credentials] = make_auth(credentials, self._clock)

@@ -1,7 +1,7 @@
-"""Read the body of an answer: unpack it, bound it, and find out when it is not whole.
+"""Read the body of an answer: unpack it, bound its size, and find out when it is not whole.
 
-What servers in use send, though no specification allows it, is taken and noted: a `Content-Encoding` that names no
-packing, bytes behind the end of gzip, deflate without its header.
+Some faults that no specification allows are common among servers in use, and are accepted and noted: a
+`Content-Encoding` that names no packing, bytes behind the end of gzip, deflate without its header.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ from aggregator.http.packings import GZIP, PIECE, unpack
 _REGISTERED = frozenset(
     "aes128gcm br compress dcb dcz deflate exi gzip pack200-gzip x-compress x-gzip zstd".split()  # noqa: SIM905
 )
-"""What a `Content-Encoding` may be. Source: IANA's registry of content codings."""
+"""The names that a `Content-Encoding` may have. Source: IANA's registry of content codings."""
 _ALWAYS = ("gzip", "deflate")
-"""Taken also of servers that were not told so."""
+"""Packings that are accepted even if the request did not offer them."""
 
 
 class Body:
-    """The pieces of a body, unpacked, each small whatever it was packed from; what it was is known behind the last."""
+    """The unpacked pieces of a body, each small however well it was packed.
+
+    `notes` and the sizes are complete after the last piece.
+    """
 
     def __init__(
         self, response: Response, max_size: int | None, offered: tuple[str, ...] = (), *, keep_gzip: bool = False
     ) -> None:
-        """Without `max_size` a body has no bound, as a stream has none; its pieces are handed on as they come.
+        """Without `max_size`, as for a stream, the body has no bound; its pieces are handed on as they come.
 
-        A body that is gzip though no header says so is unpacked too. With `keep_gzip` it is the gzip file that is
-        wanted, whatever the headers say of it. Raises Broken for one that is larger than `max_size`, whose end can be
-        understood in two ways, or that is packed in a way nobody asked for.
+        A gzip body is unpacked even if no header declares it. With `keep_gzip` the gzip file itself is wanted, whatever
+        the headers say of it. Raises Broken for a body that is larger than `max_size`, whose end can be understood in
+        two ways, or that is packed in a way nobody asked for.
         """
         self._response = response
         self._max_size = max_size
         self._keep_gzip = keep_gzip
         self.notes: set[str] = set()
-        """What is odd about it."""
+        """The oddities of the body, each as one word."""
         self.wire_bytes = 0
-        """As it came, packed or not."""
+        """The size of the body as it came, packed or not."""
         self.size_bytes = 0
         response.demand_body()
         if max_size is not None and response.length is not None and response.length > max_size:
             raise Broken(f"larger than max_size ({response.length} bytes announced)")
         self._packing = self._read_packing(offered)
         self.has_end = bool(self._packing) or response.chunked or response.length is not None
-        """True when the answer said where its body ends; without that a cut one looks whole."""
+        """True when the answer said where its body ends; without that a cut body looks whole."""
 
     def _read_packing(self, offered: tuple[str, ...]) -> str:
         names = [name for text in self._response.listed("content-encoding") if (name := text.lower()) != "identity"]
@@ -68,7 +71,7 @@ class Body:
             yield piece
 
     def _wire(self) -> Iterator[bytes]:
-        """Yield the pieces as they come."""
+        """Yield the pieces as they come, still packed."""
         read = self._response.read if self._max_size is not None else self._response.read_some
         while piece := read(PIECE):
             self.wire_bytes += len(piece)
@@ -83,7 +86,7 @@ class Body:
         wire = self._wire()
         if self._packing not in ("", "gzip"):
             return unpack(wire, self._packing, self.notes)
-        # some servers hand out packed files as they are, and some say of a gzip file that it is packed for the way
+        # some servers hand out packed files without a header, and some declare a gzip file as packed for the transfer
         first = next(wire, b"")
         whole = chain([first] if first else [], wire)
         if not first.startswith(GZIP):
@@ -94,7 +97,7 @@ class Body:
 
 
 def _holds_gzip(first: bytes) -> bool:
-    """True for the beginning of gzip that has a gzip file in it: packed once more for the way."""
+    """True for the beginning of gzip data that holds a gzip file: the file was packed once more for the transfer."""
     try:
         return zlib.decompressobj(31).decompress(first, len(GZIP)) == GZIP
     except zlib.error:

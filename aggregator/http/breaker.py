@@ -11,22 +11,22 @@ from typing import NamedTuple
 from aggregator.errors import Unavailable
 
 FAILURES = 3
-"""So many failures in a row open the circuit."""
+"""How many failures in a row open the circuit."""
 
 
 class Trouble(NamedTuple):
     """Why a circuit is not closed."""
 
     since: float
-    """Unix seconds of the first of the failures, which no success has followed."""
+    """When the first failure came that no success has followed, Unix seconds."""
     reason: str
 
 
 class Breaker:
-    """Closed: everything passes. Open: nothing does, for `pause_s`. Half-open: one request tries.
+    """Closed: every request passes. Open: none does, for `pause_s`. Half-open: one request tries.
 
-    `show` is told the state in words, and why it is not closed; an outage lasts from the first failure to the next
-    success, however often the circuit was half-open meanwhile. Safe to use from several threads.
+    `show` is told the state in words, and why the circuit is not closed. An outage lasts from the first failure to the
+    next success, however often the circuit was half-open meanwhile. Safe to use from several threads.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Breaker:
         show("closed", None)
 
     def admit(self) -> None:
-        """Let a request pass; the caller tells how it ended. Raises Unavailable while the circuit is open."""
+        """Let a request pass, whose end the caller must report. Raises Unavailable while the circuit is open."""
         with self._lock:
             if self._open_until is None:
                 return
@@ -66,13 +66,16 @@ class Breaker:
         """Take note of an answer: the neighbour is well."""
         with self._lock:
             self._failures, self._trying, self._since = 0, False, 0.0
-            # the first answer of a process also ends what the one before it told
+            # the first answer of a process also ends an outage that the process before it reported
             if self._open_until is not None or not self._answered:
                 self._open_until, self._answered = None, True
                 self._show("closed", None)
 
     def failed(self, reason: str, pause_s: float = 0.0) -> float | None:
-        """Take note of a failure. Returns for how long the circuit is open, at least `pause_s`; None when it is not."""
+        """Take note of a failure. Returns for how long the circuit is open; None when it is closed.
+
+        A circuit that this failure opens stays open for at least `pause_s`.
+        """
         with self._lock:
             self._failures += 1
             self._since = self._since or self._wall_clock()

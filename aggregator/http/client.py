@@ -3,7 +3,7 @@
     with client.open(Request(url, deadline_s=60.0)) as exchange:
         for piece in exchange.body(max_size=50_000_000): ...
 
-A stream has `deadline_s=None`, an `idle_s`, and a body of `max_size=None`.
+A stream is asked for with `deadline_s=None` and an `idle_s`, and its body is read with `max_size=None`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from aggregator.http.request import Request
 from aggregator.http.urls import Origin, Refused, is_at_home, login_of, next_url, origin_of, target_of
 
 DRAIN_BYTES = 64 * 1024
-"""The body of an answer nobody wants is read this far, to keep the connection; a longer one ends it."""
+"""A body that nobody wants is read up to this size, to keep the connection; a longer body ends the connection."""
 DRAIN_S = 1.0
-"""And not for longer than this."""
+"""How long the reading of a body that nobody wants may take."""
 REDIRECTS = (301, 302, 303, 307, 308)
 FAILURES = (Broken, Refused, OSError, HTTPException, ValueError)
-"""What asking and reading may raise, beside Stopping."""
+"""The exceptions that asking and reading may raise, besides Stopping."""
 LARGEST_TOKEN = 64 * 1024
 _TOKEN_S = 60.0
 _REPEATABLE = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
-"""What may be sent again when a kept connection turns out to be closed. Source: RFC 9110, section 9.2.2."""
+"""Methods that may be sent again when a kept connection turns out to be closed. Source: RFC 9110, section 9.2.2."""
 
 
 class Client:
@@ -57,7 +57,7 @@ class Client:
         self.environment = Environment(environ)
 
     def open(self, request: Request) -> Exchange:
-        """Return the exchange, which asks when it is entered as a context manager."""
+        """Return the exchange, which sends the request when it is entered as a context manager."""
         return Exchange(self, request)
 
     def close(self) -> None:
@@ -66,16 +66,16 @@ class Client:
 
 
 class Exchange:
-    """One request, where it leads, and the answer. Entering it raises one of FAILURES, or Stopping.
+    """One request, its redirects, and the answer. Entering it raises one of FAILURES, or Stopping.
 
-    At its end the connection is kept if the answer was read to its own.
+    Leaving it keeps the connection if the answer was read to its end.
     """
 
     def __init__(self, client: Client, request: Request) -> None:
         self.url = request.url
-        """Where the answer comes from; at first where it was asked for."""
+        """The URL that the answer comes from; before any redirect, the URL of the request."""
         self.status: int | None = None
-        """Of the last answer that came, also when what follows it fails."""
+        """The status of the last answer that came, also when a later step fails."""
         self._client = client
         self._request = request
         self._method, self._body = request.method, request.body
@@ -107,7 +107,7 @@ class Exchange:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The answer's headers by lower-case names; of one that stands there twice the last."""
+        """The answer's headers by lower-case names; of a repeated header the last value."""
         return {name.lower(): value for name, value in self.response.getheaders()}
 
     def body(self, max_size: int | None, *, keep_gzip: bool = False) -> Body:
@@ -115,7 +115,7 @@ class Exchange:
         return Body(self.response, max_size, self._request.encodings, keep_gzip=keep_gzip)
 
     def excerpt(self, size: int, within_s: float) -> bytes:
-        """Return the body's beginning as it comes, whatever it is; nothing when it does not come in time."""
+        """Return the beginning of the body, not unpacked; empty when it does not come in time."""
         assert self._held is not None, "the exchange is over, or has not begun"
         self._held[1].end_at(self._deadline.within(within_s))
         with suppress(OSError, HTTPException, Broken):
@@ -123,13 +123,13 @@ class Exchange:
         return b""
 
     def drain(self) -> None:
-        """Read an answer nobody wants, if that is short and comes soon; it counts all the same."""
+        """Read a body that nobody wants, if it is short and comes soon; the answer counts in either case."""
         length = self.response.length
         if length is not None and length <= DRAIN_BYTES and not self.response.chunked:
             self.excerpt(DRAIN_BYTES, DRAIN_S)
 
     def _travel(self) -> None:
-        """Ask, and follow where the answers lead."""
+        """Ask, and follow redirects."""
         for _ in range(self._request.follow + 1):
             self._ask()
             if self.status not in REDIRECTS or not self._request.follow:
@@ -141,7 +141,7 @@ class Exchange:
         raise Broken(f"more than {self._request.follow} redirects")
 
     def _ask(self) -> None:
-        """Ask one server, once more when its answer is how to say who asks."""
+        """Ask one server, and once more when its answer is a 401 that another `Authorization` may satisfy."""
         origin = self._origin
         is_home = is_at_home(self._home, origin)
         if self._body is not None and not is_home:
@@ -183,7 +183,7 @@ class Exchange:
                 headers["proxy-authorization"] = proxy.authorization
         question = self._method, target, headers, self._body
         if self._method in _REPEATABLE and (kept := connections.take(link, public_only=self._public_only)):
-            # closed just now, before a byte of an answer: not this request's fault
+            # the kept connection was closed before a byte of an answer came: not this request's fault
             with suppress(ConnectionError):
                 self._hold(link, kept, kept.ask(*question, self._deadline))
                 return
@@ -197,10 +197,10 @@ class Exchange:
             self._cookies.take(lines, link.origin, urlsplit(self.url).path or "/")
 
     def _turn(self) -> None:
-        """Take up where a redirect leads."""
+        """Prepare the request to which a redirect leads."""
         assert self._held is not None and self.status is not None
         _, connection, response = self._held
-        # once in the open, never back into a private network
+        # after a public address, never go to a private network
         self._public_only |= connection.public and not self._request.allow_private
         self.url = next_url(self.url, self.status, response.headers.get_all("location", ()))
         if self.status == 303 or (self.status in (301, 302) and self._method == "POST"):

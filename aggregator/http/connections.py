@@ -1,7 +1,7 @@
-"""Connections to web servers: kept alive, none waited for beyond a deadline, none to where it must not lead.
+"""Connections to web servers: kept alive, bounded by deadlines, and never made to a forbidden address.
 
 urllib3's connections write requests, open tunnels through proxies and put TLS around them; the sockets and the answers
-are ours. docs/decisions/0005 says why its pool and its responses are not used.
+are ours. docs/decisions/0005 says why urllib3's pool and responses are not used.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from aggregator.http.urls import Origin, Refused
 IDLE_S = 120.0
 """How long an unused connection is kept."""
 MOST_IDLE = 512
-"""How many are kept in all; each costs a file descriptor."""
+"""How many unused connections are kept in all; each costs a file descriptor."""
 
 
 class Link(NamedTuple):
-    """What a connection belongs to: a request may use another one's only when all of this is the same."""
+    """The target of a connection: two requests may share a connection only when all of these fields are the same."""
 
     origin: Origin
     proxy: Proxy | None = None
@@ -38,14 +38,14 @@ class Link(NamedTuple):
 
 
 class _Guarded(HTTPConnection):
-    """A connection of urllib3's whose socket ends at a deadline and leads to one of the allowed addresses."""
+    """A urllib3 connection whose waits end at a deadline and which leads to one of the allowed addresses."""
 
     response_class = Response
     public = False
     idle_since = 0.0
 
     def aim(self, addresses: Sequence[Address], deadline: Deadline) -> None:
-        """Say where it may lead, and until when."""
+        """Set the addresses that the connection may lead to, and its deadline."""
         self._addresses = addresses
         self._deadline = deadline
 
@@ -55,8 +55,8 @@ class _Guarded(HTTPConnection):
         return sock
 
     def end_at(self, deadline: Deadline) -> None:
-        """Wait no longer than until then, from now on."""
-        # of TLS within TLS, which is what leads to https through a proxy of https, it is the outer socket that waits
+        """Let every wait from now on end at this deadline."""
+        # https through an https proxy is TLS within TLS: there the outer socket waits
         for sock in (self.sock, getattr(self.sock, "socket", None)):
             if isinstance(sock, Socket | TlsSocket):
                 sock.deadline = deadline
@@ -64,7 +64,7 @@ class _Guarded(HTTPConnection):
     def ask(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
     ) -> Response:
-        """Send a request and return the answer as far as its headers. A failure closes the connection."""
+        """Send a request and return the answer, read as far as its headers. A failure closes the connection."""
         self.end_at(deadline)
         try:
             self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
@@ -73,7 +73,7 @@ class _Guarded(HTTPConnection):
             if body is not None:
                 client.HTTPConnection.putheader(self, "content-length", str(len(body)))
             self.endheaders(body)
-            # urllib3's own answer would be put around this one, and take a cut or doubtful body for whole
+            # urllib3's own method would wrap this answer in one that takes a cut or doubtful body for whole
             response = client.HTTPConnection.getresponse(self)
         except BaseException:
             self.close()
@@ -83,11 +83,11 @@ class _Guarded(HTTPConnection):
 
 
 class _Plain(_Guarded):
-    """Without TLS."""
+    """A connection without TLS."""
 
 
 class _Secure(_Guarded, HTTPSConnection):
-    """With TLS."""
+    """A connection with TLS."""
 
 
 Connection = _Plain | _Secure
@@ -122,7 +122,7 @@ class Connections:
                 if not kept:
                     del self._by_link[link]
             fresh = self._clock() - connection.idle_since < IDLE_S
-            # a server that closed it, or sent what nobody asked for, has something to be read
+            # bytes to read mean that the server closed the connection, or sent an answer that nobody asked for
             if fresh and (connection.public or not public_only) and connection.is_connected:
                 return connection
             connection.close()
@@ -146,7 +146,7 @@ class Connections:
         return connection
 
     def open(self, link: Link, deadline: Deadline, *, public_only: bool) -> Connection:
-        """Return a new connection. Raises OSError, Broken for a proxy's failure, or Refused for an address."""
+        """Return a new connection. Raises OSError, Broken for a proxy's failure, or Refused for a private address."""
         if link.proxy is not None:
             return self._open_through(link.proxy, link, deadline, public_only=public_only)
         origin = link.origin
@@ -197,7 +197,7 @@ class Connections:
         return connection
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         with self._lock:
             idle = list(self._idle)
             self._idle.clear()

@@ -1,7 +1,7 @@
-"""Cookies within one request and the redirects that it leads through; none is kept beyond it.
+"""Cookies within one request and its redirects; no cookie is kept after the request.
 
-A server that sets a cookie and sends the client to where it came from wants it back. No list of public suffixes is
-needed: a cookie that one server sets for another one is no more than it could have written into the redirect.
+A server that sets a cookie and redirects the client to the same URL wants the cookie back. No list of public suffixes
+is needed: by a cookie for another server, a server can say no more than it could have written into the redirect.
 
 Source: RFC 6265, sections 5.2 to 5.4.
 """
@@ -15,7 +15,7 @@ from aggregator.http.urls import Origin
 
 MOST = 50
 LONGEST = 4096
-"""Bytes of one cookie, and of all that are sent."""
+"""The most bytes of one cookie, and of all cookies sent in one header."""
 
 
 class _Key(NamedTuple):
@@ -31,17 +31,17 @@ class _Cookie(NamedTuple):
 
 
 class Cookies:
-    """A jar."""
+    """The cookies of one request."""
 
     def __init__(self) -> None:
         self._kept: dict[_Key, _Cookie] = {}
 
     def __bool__(self) -> bool:
-        """True when there is any."""
+        """True when there is any cookie."""
         return bool(self._kept)
 
     def take(self, lines: Iterable[str], origin: Origin, path: str) -> None:
-        """Take the `Set-Cookie` headers of an answer from there."""
+        """Take the `Set-Cookie` headers of an answer from this origin and path."""
         for line in lines:
             if len(line) <= LONGEST and line.isprintable():
                 self._take(line, origin, path)
@@ -59,7 +59,7 @@ class Cookies:
         if not domain or (is_secure and origin.scheme != "https"):
             return
         self._kept.pop(key, None)
-        # one that ends now is taken back; of one that ends later this request does not live to see the end
+        # a cookie that expires now is deleted; a later expiry comes after the end of this request
         if not attributes.get("max-age", "1").startswith(("0", "-")) and len(self._kept) < MOST:
             self._kept[key] = _Cookie(value, is_host_only, is_secure)
 
@@ -76,7 +76,7 @@ class Cookies:
 
 
 def _domain(text: str, host: str) -> tuple[str, bool]:
-    """Return whom a cookie is for, and whether for that host alone; '' for one that is not this host's to set."""
+    """Return the domain of a cookie, and whether it is that host alone; '' for a domain that this host may not set."""
     domain = text.removeprefix(".").lower()
     if not domain or domain == host:
         return host, not domain

@@ -1,7 +1,7 @@
 """Sockets whose every wait ends at one deadline, or when the process is to end.
 
-A timeout for each read, as is usual, would let a server that sends a byte now and then go on for ever. A stream that
-has no end has no deadline either: there the silence between two bytes is bounded.
+The usual timeout for each read would let a server go on for ever by sending a byte now and then. A stream has no end
+and therefore no deadline; for a stream the silence between two bytes is bounded.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 from aggregator.http.addresses import Address
 
 LOOK_S = 1.0
-"""How often a thread that waits for a server looks whether the process is to end."""
+"""How often a thread that waits for a server checks whether the process is to end."""
 STAGGER_S = 0.25
-"""So long one address is tried alone before the next is tried beside it. Source: RFC 8305, section 5."""
+"""How long one address is tried alone before the next is tried beside it. Source: RFC 8305, section 5."""
 _T = TypeVar("_T")
 
 
 class Stopping(Exception):
-    """The process is to end: whoever waits for a server gives up."""
+    """The process is to end: every wait for a server is given up."""
 
 
 class Deadline:
-    """The moment by which something must be over, and how long it may be silent until then."""
+    """The moment by which an exchange must be over, and how long the server may be silent until then."""
 
     def __init__(
         self,
@@ -38,21 +38,21 @@ class Deadline:
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `seconds` there is no deadline, without `idle_s` silence may last until it."""
+        """Without `seconds` there is no deadline; without `idle_s` silence may last until the deadline."""
         self.clock = clock
         self._stopping = stopping
         self._idle_s = idle_s
         self._at = None if seconds is None else clock() + seconds
 
     def within(self, seconds: float) -> Deadline:
-        """Return one that ends earlier."""
+        """Return a deadline that ends after `seconds`, or with this one if that is earlier."""
         sooner = Deadline(seconds, self._idle_s, self._stopping, self.clock)
         if self._at is not None and sooner._at is not None:
             sooner._at = min(self._at, sooner._at)
         return sooner
 
     def left_s(self, quiet_since: float | None = None) -> float | None:
-        """Return the seconds left, None when there is no end. Raises TimeoutError when there are none left."""
+        """Return the seconds left, None when nothing bounds the wait. Raises TimeoutError when none are left."""
         ends = [] if self._at is None else [self._at]
         if self._idle_s is not None and quiet_since is not None:
             ends.append(quiet_since + self._idle_s)
@@ -64,7 +64,7 @@ class Deadline:
         return left_s
 
     def wait_s(self, quiet_since: float | None = None) -> float:
-        """Return how long to wait until the next look at it. Raises TimeoutError or Stopping."""
+        """Return how long to wait before asking again. Raises TimeoutError or Stopping."""
         left_s = self.left_s(quiet_since)
         if self._stopping():
             raise Stopping
@@ -83,56 +83,56 @@ class _Patient:
             try:
                 return call(*args)
             except TimeoutError:
-                continue  # one piece of the wait; the deadline says whether there is another
+                continue  # one piece of the wait is over; the deadline says whether another follows
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send everything."""
+        """Send all of `data`."""
         left = memoryview(data).cast("B")
         while left:
             left = left[self.send(left, flags) :]  # type: ignore[attr-defined]
 
 
 class Socket(_Patient, socket.socket):
-    """A TCP socket that ends at a deadline."""
+    """A TCP socket whose waits end at a deadline."""
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """Read what is there."""
+        """Read the bytes that have arrived."""
         return self._patiently(super().recv_into, buffer, nbytes, flags)
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        """Return what is there; what speaks TLS within TLS reads so."""
+        """Return the bytes that have arrived; TLS within TLS reads in this way."""
         return self._patiently(super().recv, bufsize, flags)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send some of it."""
+        """Send some of `data`, and return how many bytes."""
         return self._patiently(super().send, data, flags)
 
 
 class TlsSocket(_Patient, ssl.SSLSocket):
-    """The same with TLS."""
+    """A TLS socket whose waits end at a deadline."""
 
     def do_handshake(self, block: bool = False) -> None:
         """Agree on keys, and check the other side's certificate."""
         self._patiently(super().do_handshake)
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        """Read what is there."""
+        """Read the bytes that have arrived."""
         return self._patiently(super().recv_into, buffer, nbytes, flags)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Return what is there."""
+        """Return the bytes that have arrived."""
         return self._patiently(super().recv, buflen, flags)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send some of it."""
+        """Send some of `data`, and return how many bytes."""
         return self._patiently(super().send, data, flags)
 
 
 def connect(addresses: Sequence[Address], deadline: Deadline) -> tuple[Socket, Address]:
     """Return a socket, connected to the address that answers first. Raises OSError, TimeoutError or Stopping.
 
-    The addresses are tried in their order, IPv6 and IPv4 in turn; one that swallows everything holds up the next for a
-    quarter of a second only.
+    The addresses are tried in their order, IPv6 and IPv4 in turn. An address that never answers holds up the next
+    address for a quarter of a second only.
     """
     waiting, trying, last = _in_turn(addresses), _Attempts(), OSError("no address")
     try:
@@ -162,7 +162,7 @@ def connect(addresses: Sequence[Address], deadline: Deadline) -> tuple[Socket, A
 
 
 def _in_turn(addresses: Sequence[Address]) -> list[Address]:
-    """Return the addresses with their two families in turn, beginning with the one that the system prefers."""
+    """Return the addresses with their two families in turn, beginning with the family that the system prefers."""
     first = [address for address in addresses if address.family == addresses[0].family]
     other = [address for address in addresses if address.family != addresses[0].family]
     both = [address for pair in zip(first, other, strict=False) for address in pair]
@@ -183,7 +183,7 @@ class _Attempts:
         self._poll = select.poll()
 
     def begin(self, address: Address) -> tuple[Socket | None, OSError | None]:
-        """Begin with one. Returns its socket or its error when that is known at once."""
+        """Begin to connect to an address. Returns the socket or the error when it is known at once."""
         sock = Socket(address.family, socket.SOCK_STREAM)
         sock.setblocking(False)
         code = sock.connect_ex(address.sockaddr)
@@ -197,7 +197,7 @@ class _Attempts:
         return None, None
 
     def wait(self, seconds: float) -> tuple[tuple[Socket, Address] | None, OSError | None]:
-        """Return the first that is connected, or the error of one that is not."""
+        """Return the first connected socket and its address, or the error of a connection that failed."""
         error = None
         for fd, _ in self._poll.poll(seconds * 1000):
             self._poll.unregister(fd)
@@ -210,6 +210,6 @@ class _Attempts:
         return None, error
 
     def close(self) -> None:
-        """Give up those that are not connected."""
+        """Give up the connections that are not made yet."""
         for sock, _ in self.pending.values():
             sock.close()

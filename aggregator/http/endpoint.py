@@ -1,4 +1,4 @@
-"""Tell one address something by GET: what counts is the status of the answer."""
+"""Tell a server something by a GET request: the status of the answer is what counts."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from aggregator.http.retryafter import retry_after_s
 from aggregator.http.route import DIRECT, Route
 
 MAX_BODY_BYTES = 64 * 1024
-"""Of a longer answer the rest is not read; the connection is closed instead."""
+"""The rest of a longer answer is not read; the connection is closed instead."""
 LONGEST_REST_S = 3600.0
-"""However long the server asks to be left alone."""
+"""The longest time for which the server is left alone, however long it asks for."""
 _DRAIN_S = 5.0
-"""A body nobody looks at may take so long, for the sake of the connection."""
+"""How long reading a body may take; a body is read to keep the connection."""
 _EXCERPT_BYTES = 200
 
 
 class Answer(NamedTuple):
-    """What the server said."""
+    """The server's answer."""
 
     status: int
     retry_after_s: float | None
     location: str
-    """Where the server sends us, as it may be shown: without the query, which holds the reader's address."""
+    """The target of a redirect as it may be shown: without the query, which holds the reader's address."""
     excerpt: str
-    """The beginning of the body, on one line: trackers say there what they dislike."""
+    """The beginning of the body, on one line: there trackers say why they refuse a request."""
 
 
 class Unanswered(Exception):
-    """There was no answer: refused, broken off, no HTTP, or too late."""
+    """There was no answer: the connection was refused or broken off, was no HTTP, or took too long."""
 
 
 class Endpoint:
@@ -45,7 +45,7 @@ class Endpoint:
         self._route = route
 
     def get(self, query: str) -> Answer:
-        """Ask with this query string behind the URL's own. Raises Unanswered."""
+        """Send a GET request with this query string behind the URL's own. Raises Unanswered."""
         request = Request(f"{self._begin}{query}", self._timeout_s, encodings=(), follow=0, route=self._route)
         try:
             with self._client.open(request) as exchange:

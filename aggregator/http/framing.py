@@ -1,6 +1,6 @@
-"""Find where an answer ends, strictly: what another reader would find elsewhere is not taken.
+"""Find where an answer ends, strictly: an answer whose end another reader could find elsewhere is refused.
 
-The standard library's response, with headers that are read to their end and bounds on all that surrounds a body.
+The standard library's response, with headers that are read to their end and with bounds on everything around a body.
 
 Source: RFC 9112, sections 6 and 7.1; RFC 9110, section 15.2.
 """
@@ -13,24 +13,24 @@ from http.client import HTTPResponse, UnknownProtocol
 from aggregator.http.heads import BadHead, Head, Lines, read_head
 
 MOST_PROMISES = 100
-"""Answers of the kind 1xx that may stand before the answer itself."""
+"""The most answers of the kind 1xx that may come before the answer itself."""
 LONGEST_LINE = 4096
 LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;.*)?\r?\n")
 
 
 class Broken(Exception):
-    """The answer cannot be taken; the text says why."""
+    """The answer cannot be used; the text says why."""
 
 
 class Response(HTTPResponse):
-    """An answer. Whoever needs its body calls `demand_body` first."""
+    """An answer. A caller that needs its body calls `demand_body` first."""
 
     head: Head
     _lines: Lines
 
     def begin(self) -> None:
-        """Read as far as the headers of the answer itself, past those that only promise one. Raises BadHead."""
+        """Read the headers of the answer itself, past those of 1xx answers before it. Raises BadHead."""
         self._lines = Lines(self.fp.readline)
         doubt, flawed = "", False
         for _ in range(MOST_PROMISES + 1):
@@ -39,7 +39,7 @@ class Response(HTTPResponse):
                 raise UnknownProtocol(version)
             head = read_head(self._lines)
             doubt, flawed = doubt or head.doubt, flawed or head.flawed
-            # 101 promises nothing: what follows it is another protocol
+            # 101 is the last answer: after it another protocol follows
             if not 100 <= self.status < 200 or self.status == 101:
                 break
         else:
@@ -51,12 +51,12 @@ class Response(HTTPResponse):
         self._find_end()
 
     def _find_end(self) -> None:
-        """Take the end of the body as it is announced; of one in doubt nothing is read.
+        """Find the end of the body from the headers; a body whose end is in doubt is not read.
 
-        What may mean two things ends the connection behind it.
+        An answer whose end may be understood in two ways closes the connection behind it.
         """
         codings, lengths = self.codings(), self.listed("content-length")
-        # said twice, by a server and by what stands before it, it is still done once, as every client in use takes it
+        # a body is chunked only once even if a server and a proxy both say so: every client in use reads it so
         self.chunked = set(codings) == {"chunked"}
         self.chunk_left = None
         length = lengths[0] if len(set(lengths)) == 1 and not codings else ""
@@ -71,7 +71,7 @@ class Response(HTTPResponse):
         """Raise Broken when the body can be understood in two ways."""
         if self.status == 101:
             raise Broken("HTTP 101: another protocol, which nobody asked for")
-        # of a failure there is only the page that comes with it
+        # the body of a failure is only the page that comes with it
         if self.status >= 400 or self.status in (204, 304):
             return
         if self.head.doubt:
@@ -85,15 +85,15 @@ class Response(HTTPResponse):
             raise Broken(f"a line among the headers that may belong to the body (found {self.head.unlike})")
 
     def codings(self) -> list[str]:
-        """Return how the body is sent, beside as it is."""
+        """Return the transfer codings of the body, except `identity`."""
         return [coding for value in self.listed("transfer-encoding") if (coding := value.lower()) != "identity"]
 
     def listed(self, name: str) -> list[str]:
-        """Return the values of a header that may stand there several times, or have several."""
+        """Return all values of a header that may be repeated or hold a list."""
         return [value.strip() for line in self.headers.get_all(name, ()) for value in line.split(",")]
 
     def read_some(self, size: int) -> bytes:
-        """Return what has come of the body, at most `size` bytes; nothing at its end.
+        """Return the part of the body that has arrived, at most `size` bytes; empty at its end.
 
         The standard library's `read1` loses count of a body whose length is known.
         """
@@ -107,7 +107,10 @@ class Response(HTTPResponse):
         return data
 
     def _get_chunk_left(self) -> int | None:
-        """Return what is left of a chunk; the standard library passes over any two bytes at its end. Raises Broken."""
+        """Return how much of a chunk is left. Raises Broken.
+
+        The standard library passes over any two bytes at the end of a chunk; here they must be a line's end.
+        """
         if self.chunk_left == 0:
             if self.fp.readline(2) != b"\r\n":
                 raise Broken("a chunk that does not end where it should")
@@ -115,9 +118,10 @@ class Response(HTTPResponse):
         return super()._get_chunk_left()  # type: ignore[misc, no-any-return]
 
     def _read_next_chunk_size(self) -> int:
-        """Return how long the next chunk is, in place of the standard library's, which reads up to the end for `-1`.
+        """Return the size of the next chunk.
 
-        Raises ValueError, which the caller takes for a cut body.
+        The standard library also takes `-1` for a size, and then reads up to the end of the connection. Raises
+        ValueError, which the caller takes for a cut body.
         """
         line = self.fp.readline(LONGEST_LINE)
         match = _CHUNK_SIZE.fullmatch(line)
@@ -126,5 +130,5 @@ class Response(HTTPResponse):
         return int(match[1], 16)
 
     def _read_and_discard_trailer(self) -> None:
-        """Read what stands behind the last chunk; the standard library's own has no bound."""
+        """Read the lines behind the last chunk; the standard library reads them without a bound."""
         self.will_close |= read_head(self._lines).flawed

@@ -1,8 +1,8 @@
-"""Read the headers of an answer: what is malformed is left out or named, and nothing behind it is forgotten.
+"""Read the headers of an answer: malformed lines are left out or named, and the lines behind them are read too.
 
-The standard library ends at the first line it cannot read, and takes the headers behind that line for a body. Here a
-line that can only be noise is left out. A line that another reader could take for one that says where the body ends,
-or how it is packed, is a doubt: whoever needs the body must not trust it.
+The standard library ends at the first line that it cannot read, and takes the headers behind that line for a body. Here
+a line that can only be noise is left out. A malformed line that another reader could take for a header about the body's
+end or packing is a doubt: a caller that needs the body must not trust it.
 
 Source: RFC 9112, sections 2.2, 5 and 7.1.2; RFC 9110, section 5.5.
 """
@@ -15,12 +15,12 @@ from http.client import HTTPException, HTTPMessage
 from typing import NamedTuple
 
 MOST_BYTES = 256 * 1024
-"""All headers of one answer together, those of answers that only promise one and its trailers included."""
+"""The most bytes of all headers of one answer, with those of its 1xx answers and its trailers."""
 MOST_LINES = 10_000
 
 _TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _WORDS = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-][A-Za-z0-9!#$%&'*+.^_`|~ \t-]*")
-"""A name with spaces in it: no header, but clearly a line of headers and not of a body."""
+"""A name with spaces in it: not a header's name, but its line clearly belongs to headers and not to a body."""
 _NO_LETTERS = re.compile(rb"[^a-z]+")
 _ABOUT_THE_BODY = (b"contentlength", b"transferencoding", b"contentencoding")
 """The letters of the headers that say where a body ends and how it is packed."""
@@ -28,7 +28,7 @@ _CR_OR_NUL = re.compile(rb"[\r\0]")
 
 
 class BadHead(HTTPException):
-    """The headers cannot be taken; the text says why."""
+    """The headers cannot be used; the text says why."""
 
 
 class Head(NamedTuple):
@@ -36,11 +36,11 @@ class Head(NamedTuple):
 
     fields: HTTPMessage
     doubt: str
-    """Why it is not certain where the body ends or how it is packed; empty when it is."""
+    """Why it is not certain where the body ends or how it is packed; empty when that is certain."""
     unlike: str
-    """The first line that was left out and may as well be the beginning of a body; empty when there is none."""
+    """The first line that was left out and could also be the beginning of the body; empty when there is none."""
     flawed: bool
-    """True when anything was left out, put right or doubted."""
+    """True when any line was left out, put right or doubted."""
 
 
 class Lines:
@@ -74,18 +74,18 @@ def read_head(lines: Lines) -> Head:
 class _Reader:
     def __init__(self) -> None:
         self._fields: list[tuple[bytes, list[bytes]]] = []
-        """Names, and the pieces of their values: more than one where a header is folded."""
+        """Names of headers, and the pieces of their values; a folded header has more than one piece."""
         self._doubt = ""
         self._unlike = ""
         self._flawed = False
         self._goes_on = False
-        """True while a folded line belongs to a header that was taken."""
+        """True while a folded line would belong to a header that was accepted."""
 
     def take(self, line: bytes) -> None:
-        """Take one line."""
+        """Take one line of headers."""
         if _CR_OR_NUL.search(line):
             self._flawed = True
-            # another reader ends the line here, drops the character, or refuses the answer
+            # other readers end the line at such a character, drop it, or refuse the answer
             if any(_is_about_the_body(part.partition(b":")[0]) for part in line.replace(b"\0", b"").split(b"\r")):
                 self.doubts("a header with a bare CR or a NUL", line)
             line = _CR_OR_NUL.sub(b" ", line)
@@ -102,7 +102,7 @@ class _Reader:
             self._leave_out(line, name, has_colon=bool(colon))
 
     def _fold(self, line: bytes) -> None:
-        """Join a line to the header above it, which it goes on with."""
+        """Join a folded line to the header above it."""
         self._flawed = True
         if not line.strip():
             self.doubts("a line of white space among the headers")
@@ -121,12 +121,12 @@ class _Reader:
             self._unlike = self._unlike or _shown(line)
 
     def doubts(self, why: str, line: bytes = b"") -> None:
-        """Note a reason not to trust what is said of the body; the first one stands."""
+        """Note a reason not to trust the headers about the body; the first reason is kept."""
         self._flawed = True
         self._doubt = self._doubt or (f"{why} (found {_shown(line)})" if line else why)
 
     def head(self) -> Head:
-        """Return what was read."""
+        """Return the headers that were read."""
         fields = HTTPMessage()
         for name, pieces in self._fields:
             fields[name.decode("ascii")] = b" ".join(pieces).decode("latin-1")

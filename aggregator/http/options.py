@@ -1,6 +1,6 @@
-"""The options that say how a server is reached, for every section that asks one.
+"""The options that say how a server is reached, for every section that makes requests.
 
-A settings class declares those that it has under these names; what is wrong with them is told here.
+A settings class declares the options that it has under these names; the functions here find their faults.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def route_of(settings: Any, root: Path) -> Route:
     kind = getattr(settings, "auth", None)
     files = [getattr(settings, name, None) for name in Tls._fields]
     if not (kind or settings.proxy or any(files)):
-        return DIRECT  # one for all, as most feeds are so
+        return DIRECT  # one object for all, because most feeds need no other
     texts = {name: getattr(settings, name, None) or "" for name in _OF_AUTH}
     tls = Tls(*(str(root / file) if file else "" for file in files))
     return Route(settings.proxy or "", tls, Credentials(kind, **texts) if kind else None)
 
 
 def faults_of(settings: Any) -> Iterator[tuple[str, str]]:
-    """Yield (option, fault) for what is wrong with a section's options, but for the files. No fault shows a secret."""
+    """Yield (option, fault) for the faults of a section's options, except its files. No fault shows a secret."""
     proxy = settings.proxy
     if proxy is not None and proxy != NONE:
         try:
@@ -97,7 +97,7 @@ def _faults_of_auth(settings: Any) -> Iterator[tuple[str, str]]:
 
 def faults_of_files(route: Route) -> Iterator[tuple[str, str]]:
     """Yield (option, fault) for files of a route that cannot be used."""
-    # imported for those alone who name files
+    # imported only where files are checked
     import ssl
 
     from aggregator.http.tls import load

@@ -1,4 +1,4 @@
-"""Unpack gzip, deflate, zstd and brotli in small pieces, however much the next byte stands for.
+"""Unpack gzip, deflate, zstd and brotli in small pieces, however much the next byte unpacks to.
 
 Source: RFC 1952, 1950, 1951, 8878, 7932; RFC 9110, section 8.4.1.
 """
@@ -14,28 +14,28 @@ from aggregator.http.framing import Broken
 PIECE = 64 * 1024
 GZIP = b"\x1f\x8b\x08"
 _BROTLI_LIMIT = PIECE // 4
-"""The library hands out whole blocks of its own, the first of 32 KB."""
+"""Less than PIECE, because the library hands out whole blocks of its own, the first of 32 KB."""
 MAX_ZSTD_WINDOW = 23
-"""8 MB: what a client must be ready to take. Source: RFC 9659."""
+"""8 MB (2 to the power of 23): the window that every client must be ready for. Source: RFC 9659."""
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _BEGINS = {
     "gzip": (GZIP,),
     "zstd": (_ZSTD, *(bytes([number]) + b"\x2a\x4d\x18" for number in range(0x50, 0x60))),
 }
-"""How a further stream begins, where there may be one behind the first."""
+"""How a further stream begins, for packings in which several streams may follow each other."""
 
 
 class _Stream(Protocol):
-    """What unpacks one stream."""
+    """An unpacker of one stream."""
 
     eof: bool
     rest: bytes
-    """What came behind its end."""
+    """The bytes that came behind the end of the stream."""
     full: bool
-    """True while there may be more to come out without anything going in."""
+    """True while more output may come without more input."""
 
     def take(self, data: bytes) -> bytes:
-        """Return at most PIECE bytes. Raises Broken for what is not packed so."""
+        """Unpack `data`, and return at most PIECE bytes. Raises Broken for data that is not packed in this way."""
         ...
 
 
@@ -56,7 +56,7 @@ class _Zlib:
 
 class _Zstd:
     def __init__(self) -> None:
-        # only where somebody offers it: few do
+        # imported only for an answer packed with zstd: few are
         from aggregator.files import zstd
 
         self._error = zstd.ZstdError
@@ -75,7 +75,7 @@ class _Zstd:
 
 class _Brotli:
     def __init__(self) -> None:
-        import brotli  # an extra of its own
+        import brotli  # an optional package
 
         self._error = brotli.error
         self._stream: Any = brotli.Decompressor()
@@ -87,15 +87,16 @@ class _Brotli:
         except self._error as error:
             raise _not_packed(error) from error
         self.eof = self._stream.is_finished()
-        # it tells of input that waits, and not of output
+        # the library tells when input waits, but not when output does
         self.full = not self.eof and bool(unpacked)
         return unpacked
 
 
 def unpack(pieces: Iterator[bytes], packing: str, notes: set[str]) -> Iterator[bytes]:
-    """Yield what is packed, in one stream or several. Zeros behind the end are padding, other bytes are noted.
+    """Yield the unpacked content of one stream or several.
 
-    Raises Broken for what is cut or not packed so.
+    Zeros behind the end are padding; other bytes there are noted. Raises Broken for data that is cut or not packed in
+    this way.
     """
     stream: _Stream | None = None
     came, data = False, b""
@@ -109,7 +110,7 @@ def unpack(pieces: Iterator[bytes], packing: str, notes: set[str]) -> Iterator[b
                 data = data.lstrip(b"\0")
                 begins = _BEGINS.get(packing, ())
                 if any(begin.startswith(data[: len(begin)]) and len(data) < len(begin) for begin in begins):
-                    break  # nothing is left, or too little to tell
+                    break  # nothing is left, or too few bytes to tell what follows
                 if data and not data.startswith(begins):
                     notes.add("bytes_behind_packing")
                     _pass_over(pieces)
@@ -126,7 +127,7 @@ def unpack(pieces: Iterator[bytes], packing: str, notes: set[str]) -> Iterator[b
 
 
 def _first(packing: str, data: bytes, notes: set[str]) -> _Stream | None:
-    """Return what unpacks a stream that begins with these bytes; None when there are too few to tell."""
+    """Return the unpacker of a stream that begins with these bytes; None when they are too few to tell."""
     if packing == "zstd":
         return _Zstd()
     if packing == "br":
@@ -138,11 +139,11 @@ def _first(packing: str, data: bytes, notes: set[str]) -> _Stream | None:
         if not is_zlib and not data.startswith(GZIP):
             notes.add("deflate_without_header")
             return _Zlib(-zlib.MAX_WBITS)
-    return _Zlib(32 + zlib.MAX_WBITS)  # gzip or zlib, as it begins
+    return _Zlib(32 + zlib.MAX_WBITS)  # gzip or zlib, as the first bytes say
 
 
 def _pass_over(pieces: Iterator[bytes]) -> None:
-    """Read to the end, so that the connection can be used again."""
+    """Read the pieces to the end, so that the connection can be used again."""
     for _ in pieces:
         continue
 

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: the one that is configured, or the one that the environment names.
+"""Choose the proxy that a request goes through: the configured one, or the one that the environment names.
 
 Source: the conventions of curl and Go for HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 """
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:  # a configuration is read without what asks
+if TYPE_CHECKING:  # a configuration is read without loading the client
     from aggregator.http.urls import Origin
 
 NONE = "none"
-"""What is written for no proxy at all, whatever the environment names."""
+"""The word in a configuration for no proxy at all, whatever the environment names."""
 
 
 class Proxy(NamedTuple):
@@ -33,12 +33,12 @@ class Proxy(NamedTuple):
         return f"{self.host}:{self.port}"
 
     def __repr__(self) -> str:
-        """Return it without the login, as this may end up in a traceback."""
+        """Return the address without the login, because the text may end up in a traceback."""
         return f"Proxy({self.scheme}://{self.shown})"
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Return a proxy by its address; one without a scheme is of http. Raises ValueError, which shows no login."""
+    """Return the proxy at an address; without a scheme it is http. Raises ValueError, whose text shows no login."""
     parts = urlsplit(text.strip() if "://" in text else f"http://{text.strip()}")
     try:
         host, port = parts.hostname, parts.port
@@ -65,13 +65,16 @@ class Environment:
         }
 
     def choose(self, configured: str, origin: Origin) -> Proxy | None:
-        """Return the proxy that a host is asked through; `configured` stands above the environment."""
+        """Return the proxy for a host, None for a direct connection; `configured` overrides the environment."""
         if configured:
             return None if configured == NONE else parse_proxy(configured)
         return self.proxy_for(origin)
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
-        """Return the proxy for a host, None when it is asked directly, as this machine always is. Raises ValueError."""
+        """Return the environment's proxy for a host, None for a direct connection, as always to this machine.
+
+        Raises ValueError for an address that is no proxy's.
+        """
         name = f"{origin.scheme}_proxy"
         text = self._named[name] or self._named["all_proxy"]
         if not text or _is_loopback(origin.host) or self._is_excepted(origin):
@@ -93,7 +96,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _covers(entry: str, origin: Origin) -> bool:
-    """True when an entry of NO_PROXY is meant for a host: `*`, a name and all below it, an address, a network."""
+    """True when an entry of NO_PROXY covers a host: `*`, a name and all names below it, an address, a network."""
     if not entry or entry == "*":
         return bool(entry)
     host = origin.host.rstrip(".").lower()

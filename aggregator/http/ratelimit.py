@@ -1,4 +1,4 @@
-"""A limit on how often something is done, shared by threads."""
+"""A limit on how often a call may be made, shared by threads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pace:
         self._next = 0.0
 
     def wait(self) -> None:
-        """Return when it is the caller's turn. Raises Unavailable when the process is to stop before."""
+        """Wait until it is the caller's turn. Raises Unavailable when the process is to stop before that."""
         if not self._interval_s:
             return
         with self._lock:

@@ -9,13 +9,14 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 
 _LONGEST = 100
-"""Characters of a date."""
+"""The most characters of a date."""
 
 
 def retry_after_s(text: str, date: str, now: float, longest_s: float = float("inf")) -> float | None:
     """Return the seconds that a `Retry-After` asks for, at most `longest_s`; None when it says nothing.
 
-    A moment is compared with the server's own clock, which its header `Date` tells, else with `now`, in Unix seconds.
+    A date is compared with the server's own clock, which its header `Date` tells, otherwise with `now`, in Unix
+    seconds.
     """
     text = text.strip()
     if not text:
@@ -30,7 +31,7 @@ def retry_after_s(text: str, date: str, now: float, longest_s: float = float("in
 
 
 def _moment(text: str) -> float | None:
-    """Return Unix seconds; a date without a zone is one in UTC."""
+    """Return a date in Unix seconds, None when the text is no date; a date without a zone is in UTC."""
     try:
         found = parsedate_to_datetime(text[:_LONGEST])
         return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()

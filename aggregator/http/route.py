@@ -1,4 +1,4 @@
-"""How a server is reached, and what it is shown: plain data, of which a configuration is made."""
+"""How a server is reached, and the credentials it is shown: plain data, made from a configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Tls(NamedTuple):
-    """Files, each '' when there is none."""
+    """The files for TLS, each '' when there is none."""
 
     ca_file: str = ""
     """Authorities to trust besides the system's; an intermediate is enough."""
@@ -16,7 +16,7 @@ class Tls(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """What somebody is known by; which of it counts depends on the kind. All but names and addresses is secret."""
+    """How a client proves who it is; `kind` decides which fields count. All but names and addresses is secret."""
 
     kind: str
     username: str = ""
@@ -28,7 +28,7 @@ class Credentials(NamedTuple):
     scope: str = ""
 
     def __repr__(self) -> str:
-        """Return its kind alone, as this may end up in a traceback."""
+        """Return the kind alone, because the text may end up in a traceback."""
         return f"Credentials({self.kind})"
 
 
@@ -36,20 +36,20 @@ class Route(NamedTuple):
     """The way to a server."""
 
     proxy: str = ""
-    """An address, which may hold a login, `none`, or '' for what the environment says."""
+    """An address, which may hold a login; or `none`; or '' for the proxy that the environment names."""
     tls: Tls = Tls()
     credentials: Credentials | None = None
-    """They go to the server of the request's URL only."""
+    """Credentials are sent to the server of the request's URL only."""
 
     def over(self, default: Route) -> Route:
-        """Return this way, with what it leaves open as in `default`."""
+        """Return this route, with the proxy and the authorities of `default` where it has none."""
         tls = self.tls._replace(ca_file=self.tls.ca_file or default.tls.ca_file)
         return Route(self.proxy or default.proxy, tls, self.credentials)
 
     def __repr__(self) -> str:
-        """Return it without what may be secret."""
+        """Return the route without its proxy, whose address may hold a login."""
         return f"Route({self.tls}, {self.credentials})"
 
 
 DIRECT = Route()
-"""No more than the environment says."""
+"""The route that adds nothing to the environment's proxy."""

@@ -1,4 +1,4 @@
-"""What TLS trusts and shows: the system's authorities, further ones, a certificate of our own."""
+"""TLS contexts: they trust the system's authorities and further ones, and may show a certificate of our own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from aggregator.http.deadlines import Socket, TlsSocket
 from aggregator.http.route import Tls
 
 MOST_CONTEXTS = 32
-"""So many are kept, those used last; each takes 0.8 MB, as it knows the system's authorities, and 20 ms to make."""
+"""The most contexts that are kept, the ones used last. Each takes 0.8 MB, for the system's authorities, and 20 ms to
+make."""
 
 
 class Context(ssl.SSLContext):
-    """A context whose sockets end at the deadline of those that they are put around."""
+    """A context whose TLS sockets end at the deadline of the sockets that they wrap."""
 
     sslsocket_class = TlsSocket
 
@@ -45,7 +46,7 @@ def make_context(tls: Tls) -> Context:
 
 
 def load(context: ssl.SSLContext, tls: Tls) -> None:
-    """Take the files into a context. Raises OSError (ssl.SSLError among them)."""
+    """Load the files into a context. Raises OSError (ssl.SSLError among them)."""
     if tls.ca_file:
         context.load_verify_locations(tls.ca_file)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -65,7 +66,7 @@ class Contexts:
         self._made: dict[tuple[object, ...], Context] = {}
 
     def get(self, tls: Tls) -> Context:
-        """Return the context for these files as they are now: a renewed certificate is taken at once."""
+        """Return the context for these files as they are now: a renewed certificate is used at once."""
         key = (tls, *(_mark(file) for file in tls if file))
         with self._lock:
             context = self._made.pop(key, None) or make_context(tls)

@@ -1,7 +1,8 @@
-"""What is used of urllib3: the connections, which write requests, open tunnels and put TLS around them.
+"""The part of urllib3 that is used: connections, which write requests, open tunnels and put TLS around them.
 
-urllib3 loads brotli and zstd, where they are installed, for answers of its own that are not used here: 1.2 MB in each
-worker that asks anybody. They are hidden from it while it is loaded; who wants them finds them afterwards.
+urllib3 loads brotli and zstd, where they are installed, for its own answers. These answers are not used here, and the
+two modules would cost 1.2 MB in each worker that makes requests. The modules are hidden from urllib3 while it is
+loaded; other code finds them afterwards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Take addresses of the web apart, and find where a redirect leads."""
+"""Take URLs apart, and find where a redirect leads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from aggregator.http.framing import Broken
 
 LONGEST_URL = 8192
-"""Of a redirect. Servers need not take longer ones (RFC 9110, 4.1), and taking an address apart costs time."""
+"""The longest URL of a redirect. Servers need not take longer ones (RFC 9110, 4.1), and taking a URL apart costs
+time."""
 PORTS = {"http": 80, "https": 443}
 _RESERVED = "!#$%&'()*+,/:;=?@[]~"
-"""What a path and query keep as it is; all else is percent-encoded."""
+"""The marks that stay as they are in a path and query; other marks are percent-encoded."""
 
 
 class Refused(Exception):
@@ -21,7 +22,7 @@ class Refused(Exception):
 
 
 class Origin(NamedTuple):
-    """Whom a request goes to."""
+    """The server that a request goes to."""
 
     scheme: str
     host: str
@@ -29,13 +30,13 @@ class Origin(NamedTuple):
 
     @property
     def header(self) -> str:
-        """The value of `Host`. The zone of an address is this machine's own affair, and left out."""
+        """The value of `Host`. The zone of an address concerns this machine only, and is left out."""
         host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def origin_of(url: str) -> Origin:
-    """Return whom a URL leads to. Raises ValueError, and Refused for another protocol."""
+    """Return the server that a URL leads to. Raises ValueError, and Refused for another protocol."""
     parts = urlsplit(url)
     if parts.scheme not in PORTS:
         raise Refused(f"a redirect to {printable(parts.scheme)}:, which is neither http nor https")
@@ -50,7 +51,7 @@ def origin_of(url: str) -> Origin:
 
 
 def target_of(parts: SplitResult) -> str:
-    """Return what stands in a request's first line."""
+    """Return the target in a request's first line: the path and the query."""
     path = quote(parts.path or "/", safe=_RESERVED)
     return f"{path}?{quote(parts.query, safe=_RESERVED)}" if parts.query else path
 
@@ -69,13 +70,13 @@ def basic(username: str, password: str) -> str:
 
 
 def is_at_home(home: Origin, origin: Origin) -> bool:
-    """True for the configured server, also when it sends us on from http to https, on the usual ports of both."""
+    """True for the configured server, also after its redirect from http to https, on the usual ports of both."""
     upgraded = Origin("https", home.host, 443) if (home.scheme, home.port) == ("http", 80) else home
     return origin in (home, upgraded)
 
 
 def next_url(url: str, status: int, lines: Iterable[str]) -> str:
-    """Return where a redirect leads that has these `Location` headers. Raises Broken when that is not one place."""
+    """Return where a redirect with these `Location` headers leads. Raises Broken when that is not one place."""
     locations = set(lines)
     if len(locations) > 1:
         raise Broken(f"HTTP {status} with {len(locations)} different Locations")
@@ -89,6 +90,6 @@ def next_url(url: str, status: int, lines: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return somebody else's text as it may stand in a record."""
+    """Return a text from another party in a form that is safe in a record."""
     shown = text[:200].encode("ascii", "backslashreplace").decode()
     return "".join(character if character.isprintable() else " " for character in shown).strip()

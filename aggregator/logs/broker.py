@@ -16,7 +16,7 @@ class Broker(Stage):
     In: any JSON object.
     Out: the same bytes on each queue of `fanout`.
     Effect: none outside Redis; exactly once.
-    Errors: what is no JSON object is set aside.
+    Errors: a message that is no JSON object is set aside.
     Source: docs/logs.md.
     """
 
@@ -30,7 +30,7 @@ class Broker(Stage):
     settings: Settings
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Send the message on as it is."""
-        _ = message.body  # raises Reject for what no consumer could read
+        """Send the message on unchanged."""
+        _ = message.body  # raises Reject for a message that no consumer could read
         for queue in self.settings.fanout:
             yield Send(queue, message.raw)

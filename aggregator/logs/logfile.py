@@ -25,12 +25,13 @@ from aggregator.runtime.message import Message, encode_body
 class LogFile(Stage):
     """Append each message to a file as one line, exactly once.
 
-    In: any JSON object; with `format`, one that has the fields named there.
+    In: any JSON object; with `format`, an object that has the fields named there.
     Out: none.
-    Effect: one line in `logfile` a message: its JSON as it is, or `format` with line breaks in values as `\\n`.
-    The file is made durable before each commit, and cut back to its committed length when a crash came between.
-    Errors: a missing field or a body that is no JSON object is set aside; a full disk or a file that another
-    process writes to pauses the worker.
+    Effect: one line in `logfile` for each message: its JSON unchanged, or `format` with line breaks in values written
+    as `\\n`. The file is made durable before each commit; after a crash between the two it is cut back to its committed
+    length.
+    Errors: a missing field or a body that is no JSON object is set aside; a full disk or a file that another process
+    writes to pauses the worker.
     Source: docs/logs.md.
     """
 
@@ -56,18 +57,21 @@ class LogFile(Stage):
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
-        """Refuse what `format` would silently leave out."""
+        """Refuse format specifications in `format`, which would silently have no effect."""
         for _, field, spec, conversion in Formatter().parse(settings.format or ""):
             if spec or conversion:
                 yield "format", f"only plain {{field}} is allowed (found {field} with a format of its own)"
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """Return the file's real path: a section of another name that writes it goes on."""
+        """Return the file's real path.
+
+        A section of another name that writes this file goes on from the cursor of a section that is gone.
+        """
         return (f"file:{text_of(os.path.realpath(root / settings.logfile))}",)
 
     def start(self) -> None:
-        """Lock the file and take back what was not committed."""
+        """Lock the file, and take back lines that were not committed."""
         self.file.acquire(self._committed())
 
     def handle(self, message: Message) -> Iterator[Outcome]:
@@ -76,18 +80,18 @@ class LogFile(Stage):
         return iter(())
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Write the lines kept, all in one."""
+        """Write the kept lines in one piece."""
         if self._lines:
             cursor = self.file.append(b"".join(self._lines))
             self._lines.clear()
             yield Cursor(self._cursor, cursor)
 
     def stop(self) -> None:
-        """Let the file go, all of it committed."""
+        """Release the file; everything written to it is committed."""
         self.file.finish()
 
     def _committed(self) -> str | None:
-        """Return the cursor of the file; earlier versions named it as the file was spelt in the configuration."""
+        """Return the file's cursor; earlier versions named the cursor by the path as spelt in the configuration."""
         cursors, root = self.context.cursors, self.context.root
         spelt = [text for name, text in cursors.items() if real_name(root / name, root) == self._cursor]
         return cursors.get(self._cursor) or max(spelt, key=generation_of, default=None)
@@ -95,7 +99,7 @@ class LogFile(Stage):
     def _line(self, message: Message) -> bytes:
         body = message.body
         if not self._parts:
-            # a producer of other make may have pushed JSON over several lines
+            # another program may have pushed JSON that spans several lines
             return encode_body(body) if b"\n" in message.raw or b"\r" in message.raw else message.raw
         texts = []
         for text, field in self._parts:
@@ -108,6 +112,6 @@ class LogFile(Stage):
 
 
 def _text_of(value: Any) -> str:
-    """Return a value on one line: text as it is, anything else as its JSON."""
+    """Return a value on one line: text unchanged, anything else as its JSON."""
     text = value if isinstance(value, str) else simplejson.dumps(value, separators=(",", ":"))
     return text.replace("\n", "\\n").replace("\r", "\\r")

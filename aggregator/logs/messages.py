@@ -6,7 +6,7 @@ import msgspec
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a log; the public form `{"service": …, "logline": …}`, which programs of others push as well."""
+    """One line of a log, in the public form `{"service": …, "logline": …}`, which programs of others push as well."""
 
     service: str
     """The `servicename` of the section that follows the log."""

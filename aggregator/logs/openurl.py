@@ -40,18 +40,19 @@ _PIRUS2_OPTIONS = {
     "svc_dat": "read by the plugin: version or address of the item",
 }
 _BUSY = frozenset({408, 429, 502, 503, 504})
-"""What a server says of its own state; any other failure may be about the one request."""
+"""Statuses by which a server describes its own state; any other failure may be caused by the one request."""
 
 
 class OpenUrl(Stage):
     """Send an OpenURL to a tracker for each message that the repository plugin finds eligible.
 
-    In: what the plugin understands; of `tail`: `{"service": …, "logline": …}`.
-    Out: the same bytes on `success_queue` once the tracker has it, on `other_queue` when the plugin finds it not
-    eligible (without that queue it is dropped, reason `not_eligible`).
-    Effect: one GET to `endpoint_url`, at least once; a repetition is the same byte for byte.
-    Errors: no answer or another status than `success` means a retry; three such failures in a row and the section
-    pauses for `pauseonfail`, holding no messages. An exception of the plugin is retried, then set aside.
+    In: messages that the plugin understands; from `tail`: `{"service": …, "logline": …}`.
+    Out: the same bytes on `success_queue` once the tracker has the download, on `other_queue` when the plugin finds the
+    message not eligible (without that queue the message is dropped, reason `not_eligible`).
+    Effect: one GET to `endpoint_url`, at least once; a repeated request is the same byte for byte.
+    Errors: no answer or another status than `success` means a retry; after three such failures in a row the section
+    pauses for `pauseonfail` and holds no messages. After an exception of the plugin the message is retried, then set
+    aside.
     Source: ANSI/NISO Z39.88-2004; irus.jisc.ac.uk/r5/us/about/policies/tracker; docs/logs.md.
     """
 
@@ -97,7 +98,7 @@ class OpenUrl(Stage):
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
-        """Look for the plugin's functions, ask it about its own options, and look at the parts of the address."""
+        """Check that the plugin has its functions, the plugin's own options, and the parts of the tracker's address."""
         plugin = importlib.import_module(settings.repository_plugin)
         for name in _missing(plugin):
             yield "repository_plugin", f"{settings.repository_plugin} has no function {name}()"
@@ -110,12 +111,12 @@ class OpenUrl(Stage):
         """Return the options of PIRUS2's plugins, and those in the plugin's own `OPTIONS`."""
         try:
             plugin = importlib.import_module(settings.get("repository_plugin", "").strip())
-        except Exception:  # noqa: BLE001 - whatever the plugin's import does; reported where it is loaded
+        except Exception:  # noqa: BLE001 - a plugin's import may raise anything; reported where it is loaded
             return _PIRUS2_OPTIONS
         return {**_PIRUS2_OPTIONS, **getattr(plugin, "OPTIONS", {})}
 
     def start(self) -> None:
-        """Load the plugin. Raises ConfigError when it is none, and for files that are no use."""
+        """Load the plugin. Raises ConfigError when it is no plugin, and for certificate files that cannot be used."""
         for option, text in options.faults_of_files(self._route):
             raise ConfigError(f"[{self.context.section}] {option}: {text}")
         name = self.settings.repository_plugin
@@ -129,7 +130,7 @@ class OpenUrl(Stage):
         self._config = self.context.config_parser()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Ask the plugin, then the tracker; what was sent before is sent as it was then."""
+        """Ask the plugin for a query, then send it to the tracker; a retry sends the same query as the first try."""
         query = message.kept or self._query(message)
         if not query:
             yield Send(self.settings.other_queue, message.raw) if self.settings.other_queue else Drop("not_eligible")
@@ -158,21 +159,21 @@ class OpenUrl(Stage):
             self.context.report("tracker_away", trouble.reason, advice, since=trouble.since)
 
     def _query(self, message: Message) -> str:
-        """Return what to send of a message; empty when it is not eligible."""
-        _ = message.body  # raises Reject for what no plugin could read
+        """Return the query string for a message; empty when the message is not eligible."""
+        _ = message.body  # raises Reject for a message that no plugin could read
         terms = self._plugin.parseline(message.raw.decode())
         params = self._plugin.get_openurl_params(self._config, self.context.section, terms) if terms else None
         return query_of(params) if params else ""
 
     def _send(self, query: str) -> None:
-        """Get one query to the tracker. Raises Retry or Unavailable."""
+        """Send one query to the tracker. Raises Retry or Unavailable."""
         try:
             answer = self._endpoint.get(query)
         except Unanswered as error:
             self.context.count("unanswered")
             self._fail(f"{self.settings.endpoint_url}: {error}", None, about_request=False)
         except BaseException:
-            self._breaker.failed("an error of ours")  # a request that tries must end, or nobody tries again
+            self._breaker.failed("an error of ours")  # a half-open breaker waits for its one request to end
             raise
         self.context.count(f"status_{answer.status}")
         if self.settings.debug:
@@ -195,10 +196,11 @@ class OpenUrl(Stage):
         self._fail(reason, answer.retry_after_s, about_request=answer.status >= 500 and answer.status not in _BUSY)
 
     def _fail(self, reason: str, retry_after_s: float | None, *, about_request: bool) -> NoReturn:
-        """Count a failure against the tracker.
+        """Count a failure against the tracker. Raises Retry or Unavailable.
 
-        While it is down, messages go back untried. One that may itself be the trouble goes behind the others, or it
-        would be the one that is tried after each pause for ever; its tries count while others come through.
+        While the tracker is down, messages return to the queue and their tries are not counted. A message that may
+        itself cause the failure goes behind the others: otherwise it would be the one that is tried after each pause,
+        for ever. Its tries count as long as other messages come through.
         """
         pause_s = self._breaker.failed(reason, retry_after_s or 0.0)
         if pause_s is None:
@@ -219,7 +221,10 @@ def mask(query: str) -> str:
 
 
 def _plugin_faults(plugin: ModuleType, config: RawConfigParser) -> Iterator[str]:
-    """Yield what the plugin's own `check(c, worker_section)` raises as ValueError, if it has one: a line a fault."""
+    """Yield the faults that the plugin's own `check(c, worker_section)` raises, if it has one.
+
+    The function raises ValueError with one fault on each line.
+    """
     if not hasattr(plugin, "check"):
         return
     for section in config.sections():
@@ -228,7 +233,7 @@ def _plugin_faults(plugin: ModuleType, config: RawConfigParser) -> Iterator[str]
                 plugin.check(config, section)
             except ValueError as error:
                 yield from str(error).splitlines()
-                return  # the same options: once is enough
+                return  # sections of one plugin share its options: one report is enough
 
 
 def _missing(plugin: ModuleType) -> list[str]:

@@ -30,7 +30,7 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Former, Send, Source, SourceOutcome, SourceSettings
 
 _TURNS = 10
-"""So many batches are yielded in one poll at most, so that the worker gets to look at its signals."""
+"""The most batches that one poll yields, so that the worker gets to look at its signals."""
 
 
 class Tail(Source):
@@ -39,9 +39,9 @@ class Tail(Source):
     In: text files that match `logfile`, UTF-8 or not, lines ended by LF or CRLF.
     Out: `{"service": …, "logline": …}` on `pushto`, in this order; `logline` is the line without its end.
     Effect: none on the files; the position is committed with the lines, exactly once.
-    Errors: a missing or unreadable file is tried again for ever and shows in `status`; bytes that are no UTF-8
-    are kept as backslash escapes (counted `escaped`), lines over `maxline` are cut (counted `cut`), a hole of NULs at
-    a file's start is left out (counted `nul`), a damaged compressed file is read as far as it goes (counted `broken`).
+    Errors: a missing or unreadable file is tried again for ever and shows in `status`; bytes that are not valid UTF-8
+    are kept as backslash escapes (counted `escaped`), lines over `maxline` are cut (counted `cut`), a run of NULs at a
+    file's start is skipped (counted `nul`), a damaged compressed file is read as far as possible (counted `broken`).
     Source: docs/logs.md.
     """
 
@@ -68,7 +68,7 @@ class Tail(Source):
         self._folders = Folders(context)
         self._telling = Telling(context)
         self._moved: dict[str, str | None] = {}
-        """Cursors to store that changed their names when the section started."""
+        """Cursors to store because their names changed when the section started; None deletes a cursor."""
         self._logs: dict[str, FollowedLog] = {}
         self._ready: deque[FollowedLog] = deque()
         self._look_at = self._polled_at = 0.0
@@ -77,7 +77,10 @@ class Tail(Source):
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """Return the real paths of the patterns: a section of another name that follows them goes on."""
+        """Return the real paths of the patterns.
+
+        A section of another name that follows the same paths goes on from the cursors of a section that is gone.
+        """
         patterns = [Pattern(text, root) for text in parse_words(settings.logfile)]
         names = {pattern.real for pattern in patterns}
         names |= {os.path.realpath(root / pattern.text) for pattern in patterns if not pattern.is_glob}
@@ -85,9 +88,10 @@ class Tail(Source):
 
     @classmethod
     def take_over(cls, settings: Any, root: Path, former: Former, own: Mapping[str, str]) -> Collection[str]:
-        """Take the positions of the files that this section follows now, and the other one no more.
+        """Return the cursors of the files that this section follows now and the former section follows no more.
 
-        So a section that is renamed, split, merged with another, or gets one of its files, goes on where that was.
+        A section that is renamed, split, merged with another, or given one of its files goes on where the former one
+        stopped.
         """
         ours = [Pattern(text, root) for text in parse_words(settings.logfile)]
         kept = [Pattern(name_of(name.partition(":")[2]), root) for name in former.keeps or ()]
@@ -96,14 +100,15 @@ class Tail(Source):
         found = []
         for name, text in former.cursors.items():
             called = called_by(ours, name, text, root)
-            # what nobody stands for goes along with the rest: the file may come back under another path
+            # a cursor whose path no pattern matches is taken only along with all others: its file may come back under
+            # another path
             is_ours = whole if called is None else called not in known and not is_kept_by(kept, name, text, root)
             if is_ours:
                 found.append(name)
         return found
 
     def start(self) -> None:
-        """Take up the positions committed before, however the files were spelt then."""
+        """Load the positions that were committed before, however the paths of the files were spelt then."""
         self._notes = ReadNotes(self.context)
         self._known = KnownFiles(self._notes)
         taken_up = take_up(self.context.cursors, self._patterns, self.context.root)
@@ -115,15 +120,15 @@ class Tail(Source):
             self._known.leave(each, left)
 
     def stop(self) -> None:
-        """Note what was read, which is committed, and close the files."""
+        """Write the note of what was read, all of which is committed, and close the files."""
         self._note(last=True)
         for log in self._logs.values():
             log.close()
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
-        """Yield some new lines of every file that has any, in turns."""
+        """Yield new lines, a batch from each file in turn."""
         self._polled_at = now
-        self._note()  # what the polls before brought is committed by now
+        self._note()  # the lines of earlier polls are committed by now
         if not self._ready or now >= self._look_at:
             yield from self._look(now)
         left = _TURNS * self.settings.batch
@@ -152,7 +157,7 @@ class Tail(Source):
             except UnicodeDecodeError:
                 text = line.decode(errors="backslashreplace")
                 self.context.count("escaped")
-            # the same bytes as encode_body makes, in a third of the time
+            # the same bytes as encode_body returns, in a third of the time
             yield Send(queue, f"{prefix}{encode_basestring_ascii(text)}}}".encode("ascii"))
 
     def _count(self, followed: FollowedFile, taken: Taken) -> None:
@@ -164,7 +169,7 @@ class Tail(Source):
     # Which files there are
 
     def _look(self, now: float) -> Iterator[Cursor]:
-        """See what became of every file; yield the positions that changed otherwise than by reading."""
+        """Look at every file again; yield the positions that changed for another reason than reading."""
         self._look_at = now + self.settings.idletime
         self._folders.forget()
         self._known.forget()
@@ -181,7 +186,7 @@ class Tail(Source):
     def _look_at_pattern(self, pattern: Pattern, now: float) -> Iterator[Cursor]:
         first, first_look = pattern.since is None, self._first_look(pattern)
         logs = [log for name, log in self._logs.items() if pattern.covers(name)]
-        # order: what is followed first, so that a rotated file or a link's new target is not taken for a new log
+        # order: followed files first, so that a rotated file or a link's new target is not taken for a new log
         ready = [log for log in logs if log.look(now, first_look)]
         for name in pattern.fresh(self._logs, now):
             log = self._logs[name] = self._log(name)
@@ -196,16 +201,16 @@ class Tail(Source):
                 del self._logs[name_of(log.name)]
         if first and not any(log.unsure for log in logs):
             pattern.since = now
-            # order: the positions first; a first look that was not seen through is done again
+            # order: the positions before the time of the first look, so that an interrupted first look is done again
             yield Cursor(SINCE + pattern.text, repr(now))
 
     def _first_look(self, pattern: Pattern) -> FirstLook:
-        """Return what to do with paths of a pattern that no position is known of."""
+        """Return where to begin with those paths of a pattern that have no stored position."""
         if pattern.since is not None:
             return FirstLook(pattern.since)
         if self.settings.from_ == "end":
             return FirstLook(at_end=True)
-        # what was rotated since a section read here for another Redis is new
+        # a log that changed since an earlier section looked here, for another Redis perhaps, is new
         looked_at = self._notes.last_look(lambda path: pattern.respell(path) is not None)
         return FirstLook() if looked_at is None else FirstLook(looked_at)
 

@@ -1,1 +1,1 @@
-"""What an instance does at one moment, what is wrong with it, and what is shown of the things that it works on."""
+"""The state of an instance at one moment, its faults, and overviews of the things that it works on."""

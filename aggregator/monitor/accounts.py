@@ -1,4 +1,4 @@
-"""The books of an instance's queues and sources: which there are, whose they are, and what does not add up."""
+"""The books of an instance's queues and sources: list them, find the section of each, and check that they add up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aggregator.runtime.ledger import Account, accounts, read_account
 
 
 def every_account(config: Config, client: Any, keys: Keys) -> list[Account]:
-    """Return the accounts that there are, and those of configured queues that nobody has used yet; queues first."""
+    """Return all accounts in Redis, and empty ones for configured queues that nobody has used yet; queues first."""
     found = {account.name: account for account in accounts(client, keys)}
     configured = {resolve(queue, config.node) for queue in (*config.consumers, *config.producers)}
     found |= {name: read_account(client, keys, name) for name in configured - found.keys()}
@@ -20,7 +20,7 @@ def every_account(config: Config, client: Any, keys: Keys) -> list[Account]:
 
 
 def section_of(config: Config, account: Account) -> str:
-    """Return the section whose books these are; nothing when no section here reads the queue."""
+    """Return the section that an account belongs to; empty when no section here reads the queue."""
     if account.is_source:
         return account.name.partition(":")[2].rpartition("_")[0]
     readers = {resolve(queue, config.node): section for queue, section in config.consumers.items()}
@@ -28,7 +28,7 @@ def section_of(config: Config, account: Account) -> str:
 
 
 def queue_facts(config: Config, keys: Keys, account: Account) -> dict[str, Any]:
-    """Return what is known of one queue, for JSON."""
+    """Return the facts of one queue for JSON."""
     return {
         "queue": account.name,
         "read_by": section_of(config, account) or None,
@@ -56,7 +56,7 @@ def account_facts(account: Account) -> dict[str, Any]:
 
 
 def imbalances(account: Account) -> list[str]:
-    """Return what does not add up, a sentence each."""
+    """Return one sentence for each sum of an account that does not add up."""
     found = []
     right = (
         f"{account.out:,} out + {sum(account.dropped.values()):,} dropped + {account.dead:,} dead"

@@ -1,4 +1,4 @@
-"""Findings about what is configured and collects nothing: no fault anywhere, and all the same nothing comes."""
+"""Findings about parts of a configuration that collect nothing although no fault shows anywhere."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def idle_parts(
     enabled: Callable[[str], bool],
     comes_from_outside: Callable[[str], bool],
 ) -> Iterator[Finding]:
-    """Find what collects nothing.
+    """Find the configured parts that collect nothing.
 
-    `enabled` tells of a section, `comes_from_outside` of a queue that no section here feeds: whether other programs or
-    nodes push to it.
+    `enabled` tells whether a section is enabled. `comes_from_outside` tells whether other programs or nodes push to a
+    queue that no section here feeds.
     """
     found = [finding for overview in overviews for finding in overview.idle(config, enabled)]
     yield from found
@@ -49,9 +49,10 @@ def unread_queues(config: Config, enabled: Callable[[str], bool]) -> Iterator[Fi
 
 
 def _collects(program: Program, config: Config, comes_from_outside: Callable[[str], bool]) -> bool:
-    """True for a section that brings messages in, or whose messages others push.
+    """True for a section that brings messages in, or whose messages other programs push.
 
-    A program that is not ours may collect without a queue; but `process_` is the name of those that only help.
+    A program that is not ours may collect without a queue, unless its name begins with `process_`: such programs only
+    help.
     """
     if program.is_source or program.traits.feeds_itself:
         return True

@@ -1,4 +1,4 @@
-"""One thing that is wrong, as `aggregator health` shows it. The codes are tabled in docs/operations.md."""
+"""One fault, as `aggregator health` shows it. The codes are tabled in docs/operations.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Level = Literal["error", "warning"]
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong; a warning alone does not fail the check unless it is strict."""
+    """One fault; a warning alone does not make `health` fail, except with `--strict`."""
 
     code: str
     """A constant word that monitors may match."""
@@ -23,12 +23,12 @@ class Finding(NamedTuple):
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
-    """Return findings as they are read: errors first, otherwise as they came."""
+    """Return findings with the errors first, otherwise in their old order."""
     return sorted(findings, key=lambda finding: finding.level)
 
 
 def level_after(since: float, now: float, after_s: float) -> Level:
-    """Return what an outage is: a warning at first, an error once it has lasted."""
+    """Return the level of an outage: a warning at first, an error once it has lasted for `after_s`."""
     return "error" if now - since >= after_s else "warning"
 
 

@@ -49,7 +49,7 @@ def _redis(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _files(running: Config) -> Iterator[Finding]:
-    """Compare the files, and the build that runs, with the configuration as it stands in its file."""
+    """Compare the generated files and the running build with the configuration file as it is now."""
     try:
         config = running if running.build is None else load(running.file, running.root, reading=True)
     except ConfigError as error:
@@ -70,7 +70,7 @@ def _files(running: Config) -> Iterator[Finding]:
             )
         return
     except OSError as error:
-        # some are for their owner alone, and whoever watches may be another user
+        # only their owner can read some of the files, and `health` may run as another user
         text = f"cannot be compared with {config.file.name}: {error.filename}: {error.strerror}"
         do = "Run `run/aggregator health` as the user whom the instance runs as."
         yield Finding("files_unreadable", "warning", "files", text, None, do)
@@ -191,7 +191,7 @@ def _viewed(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _told(snapshot: Snapshot) -> Iterator[Finding]:
-    """Find what living workers of this node say of themselves, and losses that nobody has acknowledged."""
+    """Find the troubles that living workers of this node report, and the losses that nobody has acknowledged."""
     workers = [worker for worker in snapshot.workers if worker.alive and worker.node == snapshot.config.node]
     after_s = snapshot.config.aggregator.outage_after
     queues = {account.name: account for account in snapshot.accounts if not account.is_source}
@@ -207,7 +207,7 @@ def _collecting(snapshot: Snapshot) -> Iterator[Finding]:
     served = {worker.queue for worker in snapshot.workers if worker.alive}
 
     def at_work(section: str) -> bool:
-        # one that is disabled may be run by hand
+        # a section that is disabled may be run by hand
         return os.path.lexists(config.instance.enabled / f"{section}.conf") or section in alive
 
     def comes_from_outside(queue: str) -> bool:
@@ -217,6 +217,6 @@ def _collecting(snapshot: Snapshot) -> Iterator[Finding]:
     yield from idle_parts(config, [view.overview for view in snapshot.views], at_work, comes_from_outside)
     for finding in unread_queues(config, at_work):
         account = queues.get(resolve(finding.about, config.node))
-        # messages that wait there are an error of their own
+        # messages that wait in the queue are an error of their own
         if resolve(finding.about, config.node) not in served and not (account and account.ready):
             yield finding

@@ -1,4 +1,4 @@
-"""What a process that does not come up said last: the reason is in its log."""
+"""The last line in the log of a process that does not come up: it often tells the reason."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LONGEST = 300
 
 
 def last_words(log: Path) -> str:
-    """Return the last line of a log, shortened; nothing where there is none, or it is no file, or not ours to read."""
+    """Return the last line of a log, shortened; empty when there is none, or when the log is no readable file."""
     try:
-        # neither a link that somebody put there is followed nor a pipe waited for
+        # a link that somebody put there is not followed, and a pipe is not waited for
         handle = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""

@@ -1,4 +1,4 @@
-"""Open the Redis of an instance for whoever looks at it, and say in one line why that does not work."""
+"""Open the Redis of an instance for commands that look at it, and say in one line why that fails."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ from aggregator.runtime.outages import Outage
 from aggregator.runtime.roster import WorkerFacts
 
 HELD_BACK_S = 10.0
-"""A full queue holds those who feed it back for moments all the time; that is how a line keeps its pace."""
+"""How long a section may be held back without a finding: a full queue often holds its feeders back for moments, which
+keeps all stages at the same pace."""
 RESTARTS = 3
 YOUNG_S = 60.0
-"""A process that has vanished so often, and is younger than this, is likely to do so again."""
+"""A process that has vanished `RESTARTS` times, and is younger than this, is likely to vanish again."""
 REDIS_FULL_S = 60.0
 """How long a Redis at its maxmemory may take to drain."""
 
@@ -27,13 +28,13 @@ def outages(
     for worker in workers:
         told = any(report.code in OUTAGES for report in worker.reports)
         for outage in _standing(worker, accounts, now):
-            # a stage that reports the outage itself knows more of it
+            # a stage that reports the outage itself knows more about it
             if not (told and outage.kind == "away"):
                 yield from _finding(worker, outage, stuck, now, after_s)
 
 
 def restarts(worker: WorkerFacts) -> Outage | None:
-    """Return since when a worker's process has ended again and again; supervisord shows it as running in between."""
+    """Return the outage of a worker whose process ends again and again; supervisord shows it as running in between."""
     found = next((outage for outage in worker.outages if outage.kind == "vanished"), None)
     return found if found and found.times >= RESTARTS and worker.up_s < YOUNG_S else None
 
@@ -46,7 +47,7 @@ def standing_outage(worker: WorkerFacts, accounts: Mapping[str, Account], now: f
 def _standing(worker: WorkerFacts, accounts: Mapping[str, Account], now: float) -> list[Outage]:
     found = [outage for outage in worker.outages if outage.kind != "vanished"]
     if not found and worker.state in ("paused", "waiting", "held back"):
-        # a worker of an older version tells its state only
+        # a worker of an older version reports its state only
         since = now - worker.state_age_s
         kind = "full" if worker.state == "held back" else "away"
         found = [Outage(kind=kind, since=since, reason=worker.reason)]  # type: ignore[arg-type]
@@ -54,7 +55,7 @@ def _standing(worker: WorkerFacts, accounts: Mapping[str, Account], now: float) 
 
 
 def _has_nothing_to_do(worker: WorkerFacts, accounts: Mapping[str, Account]) -> bool:
-    """True for a worker whose messages a sibling, or an operator, has seen to: nothing of it waits for anybody."""
+    """True for an idle worker whose queue is empty, because a sibling or an operator has seen to its messages."""
     account = accounts.get(worker.queue)
     return worker.state == "idle" and account is not None and not account.ready + account.in_flight + account.delayed
 
@@ -69,7 +70,8 @@ def _finding(
         level = level_after(outage.since, now, min(REDIS_FULL_S, after_s))
         yield Finding("redis_full", level, about, outage.reason, outage.since, do)
     elif outage.kind == "full":
-        # what holds a consumer back is told of where it happens; a source that is held back collects nothing
+        # the outage that holds a consumer back is reported where it happens; a source that is held back collects
+        # nothing
         if worker.queue and outage.queue in stuck:
             level = "warning"
         if now - outage.since >= min(HELD_BACK_S, after_s):

@@ -1,8 +1,8 @@
 """Overviews: what `status`, `health` and a page show of the things that stages work on, such as feeds.
 
 A stage declares its overview by name (`Stage.overview`), and so does a table of sections (`TableReader.overview`).
-Several stages may declare the same one. Workers never import it, and commands that only look import none that lies in
-the instance itself: that is the code of the instance's owner.
+Several stages may declare the same overview. Workers never import an overview. Commands that only look import no
+overview from the instance's own folder, because that is the code of the instance's owner.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ class Line(NamedTuple):
 
 
 class Overview(Protocol):
-    """What is shown of one sort of thing. A row is whatever the overview knows of one thing."""
+    """The view of one sort of thing. A row holds whatever the overview knows of one thing."""
 
     name: str
-    """The word for the things, as the key of their part of `status --json`."""
+    """The word for the things, which is also the key of their part of `status --json`."""
 
     def amount(self, config: Config) -> str:
         """Return how many there are, in words: `12 feeds`. Raises ConfigError."""
 
     def look(self, config: Config, client: Any, keys: Keys, now: float) -> Sequence[Any]:
-        """Return a row for each thing that is configured, from what lies in Redis; `now` in Unix seconds."""
+        """Return a row for each configured thing, made from the data in Redis; `now` is in Unix seconds."""
 
     def lines(self, rows: Sequence[Any]) -> Iterator[Line]:
-        """Yield the lines of `status`; called with one row at least."""
+        """Yield the lines of `status`; called with at least one row."""
 
     def as_json(self, row: Any) -> Mapping[str, Any]:
-        """Return everything about one thing for programs."""
+        """Return everything about one thing as data for JSON."""
 
     def findings(self, config: Config, rows: Sequence[Any], now: float) -> Iterator[Finding]:
-        """Yield what is wrong with things that are worked on."""
+        """Yield the faults of the things that are worked on."""
 
     def idle(self, config: Config, enabled: Callable[[str], bool]) -> Iterator[Finding]:
-        """Yield what is configured and collects nothing; `enabled` tells of a section."""
+        """Yield the configured things that collect nothing; `enabled` tells whether a section is enabled."""
 
 
 class View(NamedTuple):
@@ -55,11 +55,11 @@ class View(NamedTuple):
 
     overview: Overview
     rows: Sequence[Any] = ()
-    """Nothing when Redis is away."""
+    """Empty when Redis is away."""
 
 
 def overview_of(config: Config, program: Program) -> Overview | None:
-    """Return the overview that a program's stage declares; None without one, and where it may not be imported."""
+    """Return the overview that a program's stage declares; None when it declares none or may not be imported."""
     return _load(config, getattr(program.stage_class, "overview", ""))
 
 
@@ -77,6 +77,6 @@ def _load(config: Config, spec: str) -> Overview | None:
     try:
         overview: Overview = registry.load_object(spec)
     except ValueError:
-        # a package that is gone since the build: what the stage needs itself is told when it starts
+        # a package is gone since the build: the stage reports the packages that it needs itself when it starts
         return None
     return overview

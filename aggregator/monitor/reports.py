@@ -1,4 +1,4 @@
-"""Findings that stages report themselves: what is so now, and losses that nobody has acknowledged yet."""
+"""Findings that stages report themselves: troubles of this moment, and losses that nobody has acknowledged yet."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from aggregator.runtime.reports import MOST_LASTING, Told
 from aggregator.runtime.roster import WorkerFacts
 
 OUTAGES = frozenset({"tracker_away"})
-"""Codes of reports that tell of an outage of the stage, and know more of it than the worker does."""
+"""Codes of reports about an outage of the stage, of which the stage knows more than its worker does."""
 WORSENING = OUTAGES | {"unreadable"}
 """Codes of reports that are warnings at first and become errors once they have lasted."""
 
 
 def reported(workers: Sequence[WorkerFacts], now: float, outage_after_s: float) -> Iterator[Finding]:
-    """Return what the stages of living workers report; what several processes of a section say alike is said once."""
+    """Yield the reports of the stages of living workers; a report that several processes make alike comes once."""
     seen: dict[tuple[str, str], Finding] = {}
     for worker in workers:
         for told in worker.reports:
@@ -29,7 +29,7 @@ def reported(workers: Sequence[WorkerFacts], now: float, outage_after_s: float) 
 
 
 def lasting(losses: Sequence[Told]) -> Iterator[Finding]:
-    """Return the losses that wait to be acknowledged."""
+    """Yield the losses that wait to be acknowledged."""
     for told in losses:
         name = f"{told.code}:{told.shown_about}"
         yield _finding(told)._replace(
@@ -47,5 +47,5 @@ def _finding(told: Told) -> Finding:
 
 
 def _sentence(words: str) -> str:
-    """Return what a stage advises as it stands among other sentences."""
+    """Return the advice of a stage as a sentence, with a capital letter and a full stop."""
     return f"{words[:1].upper()}{words[1:].removesuffix('.')}." if words else ""

@@ -1,4 +1,4 @@
-"""What an instance does at one moment: what supervisord says of its processes, and Redis of its workers and queues."""
+"""The state of an instance at one moment: its processes from supervisord, its workers and queues from Redis."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from aggregator.supervision.logpaths import log_of
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a section: what supervisord knows of it, and what it says of itself; None = unknown."""
+    """One process of a section, as supervisord knows it and as its worker describes itself; None = unknown."""
 
     name: str
     supervised: ProcessState | None
     worker: WorkerFacts | None
     log: str = ""
-    """Where its output goes; empty where that is no file."""
+    """The file that the process's output goes to; empty when that is no file."""
     last_words: str = ""
-    """The last line of that, of a process that does not come up."""
+    """The last line of the log, for a process that does not come up."""
 
     @property
     def pid(self) -> int:
@@ -47,7 +47,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def up_s(self) -> float | None:
-        """How long it has been running."""
+        """How long the process has been running; None when that is unknown."""
         seen = self.supervised
         if seen is not None:
             return float(seen.now - seen.started_at) if seen.pid else None
@@ -55,25 +55,25 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rss_kb(self) -> int:
-        """Its resident memory; 0 when there is no process, or the system does not tell."""
+        """The resident memory of the process; 0 when there is no process, or the system does not tell."""
         if self.worker is not None and self.worker.alive:
             return self.worker.rss_kb
-        # of one that says nothing of itself
+        # a process that says nothing of itself
         return rss_kb(self.supervised.pid) if self.supervised is not None and self.supervised.pid else 0
 
 
 class SectionState(msgspec.Struct, frozen=True, kw_only=True):
-    """One section, as it runs. Rates in messages a second over the last minute."""
+    """One section, as it runs. Rates are in messages a second over the last minute."""
 
     program: Program
     enabled: bool
     processes: tuple[Process, ...]
     accounts: tuple[Account, ...]
-    """Its books: those of its queue, or for a source of each of its processes."""
+    """The section's books: the account of its queue, or for a source the account of each process."""
     rate: float | None
-    """What leaves its queue; for a source, what arrives in the queues it feeds."""
+    """The messages that leave its queue; for a source, the messages that arrive in the busiest queue it feeds."""
     success_age_s: float | None
-    """How long ago it last handled something with success; None = never."""
+    """How long ago the section last handled a message with success; None = never."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     config: Config
     supervisor_error: str
-    """Why supervisord told nothing; empty when it did."""
+    """Why supervisord did not answer; empty when it did."""
     redis_error: str
     redis_warnings: tuple[str, ...]
     sections: tuple[SectionState, ...]
@@ -90,13 +90,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Living workers that belong to none of the sections here: of other nodes, or of sections that are gone."""
     workers: tuple[WorkerFacts, ...]
     overdue: dict[str, int]
-    """For each queue how many delayed messages are due already."""
+    """For each queue, how many delayed messages are due already."""
     views: tuple[View, ...] = ()
-    """What the overviews show."""
+    """The overviews, with their rows."""
     losses: tuple[Told, ...] = ()
-    """What stages reported as lost, until an operator acknowledges it."""
+    """The losses that stages reported and that no operator has acknowledged yet."""
     now: float = 0.0
-    """Unix seconds by the clock of Redis, or ours when it is away."""
+    """Unix seconds by the clock of Redis, or by our own clock when Redis is away."""
 
 
 class _Redis(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ class _Redis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take(config: Config) -> Snapshot:
-    """Look at everything once. Whatever is away is said in the snapshot."""
+    """Look at everything once. The snapshot says when supervisord or Redis is away."""
     states, supervisor_error = _processes(config)
     overviews = overviews_of(config)
     redis = _ask_redis(config, overviews)
@@ -161,7 +161,7 @@ def _ask_redis(config: Config, overviews: Sequence[Overview]) -> _Redis:
 def _section(config: Config, program: Program, states: list[ProcessState], redis: _Redis) -> SectionState:
     supervised = {state.name: state for state in states if state.program == program.section}
     root = write_root(config.root)
-    # a living worker of our name that works in another folder is another instance's
+    # a living worker of our name that works in another folder belongs to another instance
     workers = {worker.name: worker for worker in redis.workers if not worker.alive or worker.root in ("", root)}
     names = [f"{program.section}_{number}" for number in range(program.numprocs)]
     names += [name for name in supervised if name not in names]

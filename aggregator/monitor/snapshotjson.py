@@ -16,7 +16,7 @@ from aggregator.runtime.roster import WorkerFacts
 
 
 def as_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Return everything for programs."""
+    """Return the whole snapshot as data for JSON."""
     config = snapshot.config
     return {
         "version": __version__,
@@ -71,6 +71,6 @@ def _worker_json(worker: WorkerFacts) -> dict[str, Any]:
 
 
 def queues_of(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return what is known of each queue."""
+    """Return the facts of each queue."""
     keys = Keys(snapshot.config.redis.namespace)
     return [queue_facts(snapshot.config, keys, account) for account in snapshot.accounts if not account.is_source]

@@ -6,7 +6,7 @@ NOTHING = "-"
 
 
 def printable(text: str) -> str:
-    """Return text that cannot move the cursor: messages come from strangers."""
+    """Return a text with control characters escaped, as they could move the cursor: messages come from strangers."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

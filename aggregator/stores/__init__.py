@@ -1,6 +1,6 @@
 """Where archives are kept: a folder or an S3 bucket, behind one contract with conditional writes.
 
-docs/stores.md tells users what each needs and promises.
+docs/stores.md tells users what each kind of store needs and promises.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from aggregator.stores.store import Store
 
 
 def open_store(url: str, **options: Any) -> Store:
-    """Return the store at a URL such as `file:///path` or `s3://bucket/prefix`; options are those of its kind.
+    """Return the store at a URL such as `file:///path` or `s3://bucket/prefix`; `options` are those of its kind.
 
-    Nothing is sent or written yet. Raises ConfigError for what can never work.
+    Nothing is sent or written yet. Raises ConfigError for settings that can never work.
     """
     return open_configured(settings_of(url, **options))
 

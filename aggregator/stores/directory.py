@@ -1,10 +1,10 @@
-"""A plain folder as an object store: one file an object, safe between processes and against kills.
+"""A plain folder as an object store: one file for each object, safe between processes and against kills.
 
-A write goes to a file of its own under `.store/incoming` and takes the object's name when it is whole and on the
-disk. Writers of one key take turns under a `flock`; the tag is the content's SHA-256, so it survives copies and
-says truly whether something changed. Who reads needs no lock.
+A write goes to a file of its own under `.store/incoming`; the file takes the object's name when it is complete and on
+the disk. Writers of one key take turns under a `flock`. The tag is the content's SHA-256, so that it survives copies
+and changes exactly when the content does. Readers need no lock.
 
-Needs a file system with `flock` and hard links, which local ones and NFS have.
+The file system must have `flock` and hard links, as local file systems and NFS do.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from aggregator.stores.store import (
 _LOCKS = 64
 _INTERNAL = ".store"
 _OF_THE_DISK = "lost+found"
-"""What a file system has at its root, for nobody but root to read."""
+"""A folder that a file system has at its root, and that only root can read."""
 
 
 class DirectoryStore:
@@ -67,15 +67,15 @@ class DirectoryStore:
         self._locks = root / _INTERNAL / "locks"
 
     def get(self, key: str) -> tuple[bytes, str]:
-        """Return an object's content and tag; for small ones. Raises NotFound."""
+        """Return an object's content and tag; for small objects. Raises NotFound."""
         with self.open_read(key) as reader:
             body = b"".join(iter(lambda: reader.read(CHUNK) or b"", b""))
         return body, hashlib.sha256(body).hexdigest()
 
     def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
-        """Open an object from byte `start`; past its end it is empty.
+        """Open an object from byte `start`; past the object's end there is nothing to read.
 
-        Raises NotFound, and Conflict when `tag` is given and the object has another by now.
+        Raises NotFound, and Conflict when `tag` is given and the object has another tag by now.
         """
         path = self._root / check_key(key)
         with faults_of_system(path):
@@ -89,7 +89,7 @@ class DirectoryStore:
         return reader
 
     def head(self, key: str) -> Info | None:
-        """Return what is known of an object, its tag always; None when there is none. Reads the whole object."""
+        """Return the facts of an object, always with its tag; None when there is no object. Reads the whole object."""
         try:
             with self.open_read(key) as reader:
                 return reader.info
@@ -106,12 +106,12 @@ class DirectoryStore:
         yield from self._list(folder, name, above)
 
     def _list(self, folder: str, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Info]:
-        """Yield what is in a folder; `above` are the folders it is in, lest a link back to one is followed for ever."""
+        """Yield the objects in a folder; `above` are the folders it is in, to which no link back is followed."""
         path = self._root / folder
         with faults_of_system(path):
             for entry_name in names_in(path):
                 key = f"{folder}/{entry_name}" if folder else entry_name
-                # what is hidden is ours, or nothing that a key could name
+                # hidden names are the store's own, or are no keys
                 if not entry_name.startswith(name) or fault_of_key(key) or key == _OF_THE_DISK:
                     continue
                 try:
@@ -126,9 +126,10 @@ class DirectoryStore:
                     yield Info(key, facts.st_size, facts.st_mtime)
 
     def put(self, key: str, source: Source, *, if_absent: bool = False, if_tag: str | None = None) -> str:
-        """Store an object and return its tag; it is durable then.
+        """Store an object durably and return its tag.
 
-        With `if_absent` only when there is none, with `if_tag` only while it has this tag; otherwise Conflict.
+        With `if_absent` the object is stored only when there is none, with `if_tag` only while it has this tag;
+        otherwise Conflict is raised.
         """
         path = self._root / check_key(key)
         with open_source(source) as stream, faults_of_system(path), self._new_file() as (temporary, file):
@@ -144,10 +145,13 @@ class DirectoryStore:
         return tag
 
     def delete(self, key: str, *, if_tag: str | None = None) -> None:
-        """Remove an object; with `if_tag` only while it has this tag, otherwise Conflict. None there is no error."""
+        """Remove an object; with `if_tag` only while it has this tag, otherwise raise Conflict.
+
+        Without `if_tag` an object that is not there is no error.
+        """
         path = self._root / check_key(key)
         with faults_of_system(path):
-            # a folder that is not there must not be made to hold our lock
+            # a store's folder that is not there must not be made only to hold our lock
             if if_tag is None and not path.is_file():
                 return
             with self._turn(key):
@@ -161,7 +165,7 @@ class DirectoryStore:
         return probe_store(self)
 
     def clean(self) -> None:
-        """Remove what killed writers left behind: nobody holds its lock any more."""
+        """Remove the files that killed writers left behind: nobody holds the lock of such a file any more."""
         with faults_of_system(self._incoming):
             for name in names_in(self._incoming):
                 with suppress(FileNotFoundError), open(self._incoming / name, "rb") as file:
@@ -173,7 +177,7 @@ class DirectoryStore:
 
     @contextmanager
     def _new_file(self) -> Iterator[tuple[Path, BinaryIO]]:
-        """Make a file that nobody else touches while we live; it is gone afterwards unless it was renamed."""
+        """Make a file that no other process touches; it is removed at the end of the block unless it was renamed."""
         make_folder(self._incoming)
         path, file = self._locked_file()
         try:
@@ -189,12 +193,12 @@ class DirectoryStore:
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file.fileno()).st_nlink:
                 return path, file
-            # clean() of another process came between the two calls
+            # clean() of another process removed the file between the two calls
             file.close()
 
     @contextmanager
     def _turn(self, key: str) -> Iterator[None]:
-        """Be the only writer of a key; a killed one's lock goes with it."""
+        """Be the only writer of a key; the lock of a killed writer ends with its process."""
         number = hashlib.sha256(key.encode()).digest()[0] % _LOCKS
         make_folder(self._locks)
         with open(self._locks / f"{number:02}", "ab") as lock:
@@ -202,7 +206,7 @@ class DirectoryStore:
             yield
 
     def _sync_folders(self, folder: Path) -> None:
-        """Make names durable, those of folders that another writer may just have made too."""
+        """Make names durable, also the names of folders that another writer may have made just before."""
         for path in (folder, *folder.parents):
             sync_folder(path)
             if path == self._root:
@@ -210,7 +214,7 @@ class DirectoryStore:
 
 
 def parse_folder(url: str) -> Path:
-    """Return the folder that a URL `file:///path` means. Raises ValueError."""
+    """Return the folder that a URL `file:///path` names. Raises ValueError for any other URL."""
     _, host, path, query, fragment = urlsplit(url.strip())
     if host not in ("", "localhost") or not path.strip("/") or query or fragment:
         raise ValueError
@@ -218,19 +222,20 @@ def parse_folder(url: str) -> Path:
 
 
 class DirectoryKind:
-    """Folders, as `aggregator.stores.settings` knows them."""
+    """The `StoreKind` of folders."""
 
     noun = "a folder"
     settings = StoreSettings
     ignores = ("multipart", "timeout")
-    """These stood in sections of folders from the first, and nobody was told."""
+    """Sections of folders were always allowed to have these two options, and nobody was told that they have no
+    effect."""
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for a URL that names no folder."""
         parse_folder(url)
 
     def faults_of(self, settings: StoreSettings) -> tuple[tuple[str, str], ...]:
-        """Return nothing: a folder has no option beside its URL."""
+        """Return nothing: a folder has no option besides its URL."""
         return ()
 
     def open(self, settings: StoreSettings) -> DirectoryStore:

@@ -1,4 +1,4 @@
-"""The files of a folder that is a store: one object each, opened, hashed, put in its place."""
+"""The files of a folder that is a store, one for each object: how a file is opened, hashed and put in its place."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aggregator.stores.store import Conflict, Info, ObjectReader
 CHUNK = 1024 * 1024
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR)
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-"""What the system says of a name that no file of ours can have."""
+"""Errors of the system for a name under which there is no file of ours."""
 
 
 class ObjectFile(ObjectReader):
-    """One state of an object: its file, also after another took its name."""
+    """One state of an object: its file, also after another file took the object's name."""
 
     def __init__(self, key: str, path: Path, fd: int, start: int) -> None:
         self._key = key
@@ -34,7 +34,7 @@ class ObjectFile(ObjectReader):
 
     @property
     def info(self) -> Info:
-        """Return what is known of this state; reads it all, once, for its tag."""
+        """Return the facts of this state; the first call reads the whole file for its tag."""
         if self._info is None:
             with faults_of_system(self._path):
                 facts = os.fstat(self._file.fileno())
@@ -43,7 +43,7 @@ class ObjectFile(ObjectReader):
         return self._info
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; less only at the end."""
+        """Fill the buffer; with fewer bytes only at the end."""
         view = memoryview(buffer).cast("B")
         filled = 0
         with faults_of_system(self._path):
@@ -61,7 +61,7 @@ class ObjectFile(ObjectReader):
 
 
 def open_regular(path: Path) -> int | None:
-    """Open a file, or return None when nothing of the name is one."""
+    """Open a regular file; return None when there is none of this name."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for its writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -94,7 +94,7 @@ def copy_hashed(source: BinaryIO, target: BinaryIO) -> str:
 
 
 def refuse_unless(path: Path, tag: str | None) -> None:
-    """Raise Conflict when the object does not have the tag; None asks for nothing."""
+    """Raise Conflict when the object does not have the tag; with None nothing is checked."""
     if tag is None:
         return
     fd = open_regular(path)
@@ -108,14 +108,14 @@ def refuse_unless(path: Path, tag: str | None) -> None:
 
 
 def put_in_place(temporary: Path, path: Path, if_absent: bool) -> None:
-    """Give a whole file the object's name."""
+    """Give the object's name to a file that is complete."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not if_absent:
         os.replace(temporary, path)
         return
     try:
-        # unlike a rename it fails when there is one, also one that somebody else put there without our lock
+        # unlike a rename, a link fails when the object exists, even if another program put it there without our lock
         os.link(temporary, path)
     except FileExistsError as error:
         raise Conflict(f"{path} exists") from error
@@ -129,7 +129,7 @@ def make_folder(path: Path) -> None:
 
 
 def identity_of(facts: os.stat_result) -> tuple[int, int]:
-    """Return what tells one file from all others, however it is reached."""
+    """Return the device and inode, which tell one file from all others, however it is reached."""
     return facts.st_dev, facts.st_ino
 
 
@@ -152,7 +152,7 @@ def try_lock(file: BinaryIO) -> bool:
 
 @contextmanager
 def faults_of_system(path: Path) -> Iterator[None]:
-    """Say in our errors what the file system says in its own."""
+    """Turn the file system's errors into ours."""
     try:
         yield
     except OSError as error:

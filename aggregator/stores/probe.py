@@ -1,8 +1,9 @@
 """Find out whether a store keeps its word on conditional writes.
 
-Some S3 servers ignore `If-None-Match` and `If-Match` without a word, some honour them for one kind of request only,
-one answered success to `If-Match` on an object that was not there (minio #21526), and some look first and write
-later, so that several racing writers win (SeaweedFS #8800). Documentation does not tell; trying does.
+Some S3 servers ignore `If-None-Match` and `If-Match` without a word, and some honour them for one kind of request only.
+One server answered success to `If-Match` on an object that was not there (minio #21526). Some servers look first and
+write later, so that several racing writers win (SeaweedFS #8800). The documentation of a server does not tell this;
+only trying does.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ def _broken_writes(store: Store, key: str) -> list[str]:
             store.put(key, b"gone", if_tag=second)
             broken.append("it replaces what is gone")
     except (Retry, Reject) as error:
-        # refuses what it must allow, or does not know the condition at all
+        # the store refuses a write that it must allow, or does not know the condition at all
         return [f"it answers {error}"]
     except Unavailable as error:
         if not _takes_plain_writes(store, key):
             raise
-        # nobody is forbidden to write here, and the store is not away: it is the condition that it will not have
+        # plain writes work, so the store is neither away nor forbidden to us: it does not accept the condition
         return [f"it answers {error}"]
     return broken
 
@@ -71,18 +72,18 @@ def _takes_plain_writes(store: Store, key: str) -> bool:
 
 
 def _deletes_by_tag(store: Store, key: str) -> bool:
-    """Return True if only the tag that an object has lets it be deleted."""
+    """Return True if an object can be deleted by the tag that it has, and not by another tag."""
     refused = _refused(store, key, lambda: store.delete(key, if_tag="0" * 32))
     try:
         store.delete(key, if_tag=store.put(key, b"last"))
     except (Retry, Reject, Unavailable):
-        # should the store be away, what comes next says so
+        # if the store is away, the next request says so
         return False
     return refused
 
 
 def _lost_races(store: Store, key: str) -> list[str]:
-    """Let writers of one state race: not more than one may win. Finds most servers that look before they lock."""
+    """Let writers of one state race: at most one may win. This finds most servers that look before they lock."""
     with ThreadPoolExecutor(_RACERS) as racers:
         store.delete(key)
         created = _winners(racers, lambda body: store.put(key, body, if_absent=True))
@@ -92,7 +93,7 @@ def _lost_races(store: Store, key: str) -> list[str]:
 
 
 def _winners(racers: ThreadPoolExecutor, attempt: Callable[[bytes], object]) -> int:
-    """Return how many of several attempts at once succeeded."""
+    """Return how many of several simultaneous attempts succeeded."""
     start = threading.Barrier(_RACERS)
 
     def race(racer: int) -> bool:
@@ -126,7 +127,7 @@ def _content(store: Store, key: str) -> bytes | None:
 
 
 def _remove_left_over(store: Store) -> None:
-    """Remove the keys of probes that were killed; those of others at work are younger."""
+    """Remove the keys of probes that were killed; the keys of probes that still run are younger."""
     for info in store.list(PROBE_PREFIX):
         if time.time() - info.modified > _LEFT_OVER_S:
             store.delete(info.key)

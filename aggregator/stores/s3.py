@@ -1,9 +1,9 @@
 """An S3 bucket, or a prefix in one, as an object store.
 
-Conditions are `If-None-Match: *` and `If-Match` on PutObject, CompleteMultipartUpload and DeleteObject (AWS since
-2024 and 2025, and many others; `probe` finds out). Every object carries its SHA-256 and the number of the write that
-made it as metadata: the first is compared when it is read, the second tells a conflict with somebody else from our
-own write whose answer was lost.
+Conditions are `If-None-Match: *` and `If-Match` on PutObject, CompleteMultipartUpload and DeleteObject (AWS since 2024
+and 2025, and many others; `probe` finds out). Every object carries as metadata its SHA-256 and the number of the write
+that made it. The hash is compared when the object is read. The number tells a conflict with another writer from our own
+write whose answer was lost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from aggregator.stores.store import (
 WRITE = "write"
 _CHUNK = 1024 * 1024
 _PART_BYTES = 16 * 1024 * 1024
-"""One part is in memory at a time."""
+"""The size of a part; one part is in memory at a time."""
 _MAX_PARTS = 10_000
 MAX_WHOLE_BYTES = 5 * 1024**3
 """The most that S3 takes in one request."""
@@ -58,19 +58,19 @@ class S3Store:
         self._multipart_conditional = multipart_from < MAX_WHOLE_BYTES
 
     def get(self, key: str) -> tuple[bytes, str]:
-        """Return an object's content and tag; for small ones. Raises NotFound."""
+        """Return an object's content and tag; for small objects. Raises NotFound."""
         with self.open_read(key) as reader:
             return b"".join(iter(lambda: reader.read(_CHUNK) or b"", b"")), reader.info.tag or ""
 
     def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
-        """Open an object from byte `start`; past its end it is empty.
+        """Open an object from byte `start`; past the object's end there is nothing to read.
 
-        Raises NotFound, and Conflict when `tag` is given and the object has another by now.
+        Raises NotFound, and Conflict when `tag` is given and the object has another tag by now.
         """
         return S3Reader(self._calls, key, self._name(key), start, tag)
 
     def head(self, key: str) -> Info | None:
-        """Return what is known of an object; None when there is none (or no bucket: HEAD does not tell them apart)."""
+        """Return the facts of an object; None when there is none (or no bucket: HEAD does not tell them apart)."""
         try:
             return info_of(key, self._calls.call("head_object", Key=self._name(key)))
         except NotFound:
@@ -83,7 +83,7 @@ class S3Store:
             page = self._calls.call("list_objects_v2", **where)
             for found in page.get("Contents", ()):
                 key = found["Key"].removeprefix(self._prefix)
-                # others may have put there what we could not ask for
+                # other programs may have stored objects under names that are no keys
                 if not fault_of_key(key):
                     yield Info(key, found["Size"], found["LastModified"].timestamp(), found["ETag"])
             if not page.get("IsTruncated"):
@@ -91,10 +91,11 @@ class S3Store:
             where["ContinuationToken"] = page["NextContinuationToken"]
 
     def put(self, key: str, source: Source, *, if_absent: bool = False, if_tag: str | None = None) -> str:
-        """Store an object and return its tag; it is durable then.
+        """Store an object durably and return its tag.
 
-        With `if_absent` only when there is none, with `if_tag` only while it has this tag; otherwise Conflict. May
-        also raise Conflict when nothing changed but another write was in progress. The source is read twice.
+        With `if_absent` the object is stored only when there is none, with `if_tag` only while it has this tag;
+        otherwise Conflict is raised. Conflict may also be raised when nothing changed but another write was in
+        progress. The source is read twice.
         """
         name = self._name(key)
         condition = _condition(if_absent, if_tag)
@@ -152,17 +153,20 @@ class S3Store:
         return parts
 
     def _abort(self, name: str, upload: str) -> None:
-        """Let the server forget the parts of an upload that came to nothing."""
+        """Let the server delete the parts of an upload that failed."""
         try:
             self._calls.call("abort_multipart_upload", Key=name, UploadId=upload)
         except NotFound:
-            pass  # complete after all, or already forgotten
+            pass  # the upload was complete after all, or is deleted already
         except AggregatorError as error:
-            # not worth hiding the failure that brought us here: clean() does it later
+            # this must not hide the failure of the upload: clean() deletes the parts later
             _log.warning("store parts left name=%s error=%s", name, error)
 
     def _own_tag(self, name: str, write: str, error: Conflict | NotFound, conditional: bool) -> str:
-        """Return the tag if the refused write is the one that is there: it was done, only its answer was lost."""
+        """Return the object's tag if the refused write made it: the write succeeded, and only its answer was lost.
+
+        Otherwise raises Conflict for a conditional write, and Retry for any other.
+        """
         try:
             response = self._calls.call("head_object", Key=name)
         except NotFound:
@@ -174,12 +178,15 @@ class S3Store:
         raise Retry(str(error)) from error
 
     def delete(self, key: str, *, if_tag: str | None = None) -> None:
-        """Remove an object; with `if_tag` only while it has this tag, otherwise Conflict. None there is no error."""
+        """Remove an object; with `if_tag` only while it has this tag, otherwise raise Conflict.
+
+        Without `if_tag` an object that is not there is no error.
+        """
         name = self._name(key)
         if if_tag is None:
             self._calls.call("delete_object", Key=name)
             return
-        # the server may not know conditional deletions: this leaves it but a moment to be wrong in
+        # a server may not know conditional deletions: after this check it can be wrong only about the next moment
         info = self.head(key)
         if info is None or info.tag != if_tag:
             raise Conflict(f"s3://{self._calls.bucket}/{name} is not what was to be deleted")
@@ -189,7 +196,10 @@ class S3Store:
             raise Conflict(str(error)) from error
 
     def probe(self) -> Capabilities:
-        """Try what this server really does; from then on conditional writes avoid parts if it is wrong about those."""
+        """Try what this server really does.
+
+        When the server breaks its promises for writes in parts, later conditional writes avoid parts.
+        """
         prefix = self._prefix.rstrip("/")
         whole = probe_store(S3Store(self._calls, prefix, MAX_WHOLE_BYTES))
         if not whole.conditional or not self._multipart_conditional:
@@ -199,7 +209,7 @@ class S3Store:
         return Capabilities(True, whole.conditional_delete, tuple(dict.fromkeys((*whole.notices, *split.notices))))
 
     def clean(self) -> None:
-        """Let the server forget the parts that killed writers sent more than a day ago."""
+        """Let the server delete the parts that killed writers began to send more than a day ago."""
         where: dict[str, Any] = {"Prefix": self._prefix}
         while True:
             page = self._calls.call("list_multipart_uploads", **where)
@@ -211,11 +221,11 @@ class S3Store:
             where |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def close(self) -> None:
-        """Let connections go."""
+        """Close the connections."""
         self._calls.close()
 
     def _name(self, key: str) -> str:
-        """Return the name an object has in the bucket. Raises Reject for what is no key."""
+        """Return the name that an object has in the bucket. Raises Reject for a bad key."""
         return self._prefix + check_key(key)
 
 
@@ -226,7 +236,7 @@ def _condition(if_absent: bool, if_tag: str | None) -> dict[str, str]:
 
 
 def _hashes(stream: BinaryIO, with_md5: bool) -> tuple[str, str]:
-    """Return the content's SHA-256 in hex, and its MD5 as S3 wants it if it is needed."""
+    """Return the content's SHA-256 in hex and, with `with_md5`, its MD5 in the form that S3 wants."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     stream.seek(0)
     while chunk := stream.read(_CHUNK):

@@ -1,7 +1,7 @@
-"""Requests to one S3 bucket: repeated while that may help, and their errors in our words.
+"""Requests to one S3 bucket: they are repeated while that may help, and their errors become ours.
 
-botocore repeats requests without telling, but a conditional write whose first answer was lost must not be taken for
-a conflict with somebody else; so botocore repeats nothing and this module does.
+botocore repeats requests without telling the caller. A conditional write whose first answer was lost would then look
+like a conflict with another writer. So botocore repeats nothing, and this module repeats requests instead.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NEVER = {
 _MEND = {"AuthorizationHeaderMalformed", "ExpiredToken", "InvalidBucketName", "InvalidToken", "NoSuchBucket"}
 _BROKEN_OFF = (BotoConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError)
 FAILURES = (ClientError, BotoCoreError, ResponseParserError)
-"""What a request of botocore's, or the reading of its answer, raises."""
+"""The exceptions that a botocore request, or the reading of its answer, raises."""
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 
 
@@ -92,7 +92,7 @@ class Calls:
         raise AssertionError
 
     def wait(self, attempt: int) -> None:
-        """Let some time pass before the next attempt: twice as long each time, never at the same instant as others."""
+        """Wait before the next attempt: twice as long each time, with a random part that keeps processes apart."""
         time.sleep(self._backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ def connect_s3(
         retries={"total_max_attempts": 1},
         max_pool_connections=16,
         tcp_keepalive=True,
-        # bucket.host needs names that other servers than AWS rarely have
+        # addresses of the form bucket.host need DNS names that servers other than AWS rarely have
         s3={"addressing_style": "path" if endpoint_url else "auto"},
         # many servers do not know the newer checksums: every upload carries Content-MD5 and our own SHA-256 instead
         request_checksum_calculation="when_required",
@@ -128,7 +128,7 @@ def connect_s3(
     )
     try:
         session = boto3.session.Session(access_key, secret_key, region_name=region, profile_name=profile)
-        # what is no AWS asks for any region, as long as the signature names one
+        # servers other than AWS accept any region, as long as the signature names one
         fallback = "us-east-1" if endpoint_url and not session.region_name else None
         return Calls(session.client("s3", region_name=fallback, endpoint_url=endpoint_url, config=config), bucket)
     except (ProfileNotFound, PartialCredentialsError, NoRegionError, InvalidConfigError, ValueError) as error:
@@ -136,7 +136,7 @@ def connect_s3(
 
 
 def meaning_of(error: Exception, what: str, conditional: bool) -> Answer:
-    """Say what a failed request means for the caller."""
+    """Return the meaning of a failed request for the caller."""
     if isinstance(error, ParamValidationError):
         return Answer(Reject(f"{what}: {error}"))
     if isinstance(error, _CREDENTIALS):
@@ -160,7 +160,7 @@ def _meaning_of_response(error: ClientError, what: str, conditional: bool) -> An
         return Answer(Unavailable(told, _BUSY_PAUSE_S), True)
     if code in _AGAIN or status >= 500 or status in (408, 409):
         return Answer(Unavailable(told), True)
-    # what only an operator can mend is no message's fault: nothing is set aside for it
+    # a fault that only an operator can mend is no message's fault: no message is set aside for it
     if code in _MEND or status in (301, 307, 401, 402, 403):
         return Answer(Unavailable(told, _MEND_PAUSE_S))
     return Answer(Retry(told))

@@ -1,4 +1,4 @@
-"""Reading an S3 object to its end although connections break, and making sure that it is what was written."""
+"""Read an S3 object to its end although connections break, and check that its content is the one that was written."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def info_of(key: str, response: dict[str, Any]) -> Info:
 
 
 class S3Reader(ObjectReader):
-    """One state of an object, read from byte `start`; an interrupted answer is continued, bound to the same tag."""
+    """One state of an object, read from byte `start`. An interrupted answer is continued, bound to the same tag."""
 
     def __init__(self, calls: Calls, key: str, name: str, start: int, tag: str | None) -> None:
         self._calls = calls
         self._name = name
         self._position = start
-        # a part cannot be compared with the whole's hash
+        # a part cannot be compared with the hash of the whole
         self._digest = None if start else hashlib.sha256()
         self._body: Any = None
         # a range that begins at the end would be an error: the size must be known first
@@ -37,11 +37,11 @@ class S3Reader(ObjectReader):
 
     @property
     def info(self) -> Info:
-        """Return what is known of this state."""
+        """Return the facts of this state."""
         return self._info
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; less only at the end."""
+        """Fill the buffer; with fewer bytes only at the end."""
         view = memoryview(buffer).cast("B")
         filled = 0
         while filled < len(view) and self._position < self._info.size:
@@ -56,7 +56,7 @@ class S3Reader(ObjectReader):
         return filled
 
     def _read(self, size: int) -> bytes:
-        """Return at least one byte from where we are, over as many connections as it takes."""
+        """Return at least one byte from the current position, over several connections if the first ones break."""
         for attempt in range(1, self._calls.attempts + 1):
             try:
                 if self._body is None:

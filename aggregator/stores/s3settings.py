@@ -1,4 +1,7 @@
-"""An S3 bucket in the configuration: its options, and what opens it. boto3 is imported only when one is opened."""
+"""An S3 bucket in the configuration: its options, and how it is opened.
+
+boto3 is imported only when a bucket is opened.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ _MULTIPART_FROM = 64 * 1024**2
 
 
 class Bucket(NamedTuple):
-    """A bucket, and what all keys in it begin with; an empty prefix means the whole bucket."""
+    """A bucket, and the prefix of all keys in it; an empty prefix means the whole bucket."""
 
     name: str
     prefix: str
 
 
 def parse_bucket(url: str) -> Bucket:
-    """Return what a URL `s3://bucket/prefix` means. Raises ValueError."""
+    """Return the bucket and prefix that a URL `s3://bucket/prefix` names. Raises ValueError for any other URL."""
     _, host, path, query, fragment = urlsplit(url.strip())
     prefix = path.strip("/")
     if not _BUCKET.fullmatch(host) or query or fragment or (prefix and fault_of_key(prefix)):
@@ -55,7 +58,7 @@ class S3Settings(StoreSettings, frozen=True, kw_only=True):
 
 
 class S3Kind:
-    """Buckets, as `aggregator.stores.settings` knows them."""
+    """The `StoreKind` of buckets."""
 
     noun = "an S3 bucket"
     settings = S3Settings
@@ -66,7 +69,7 @@ class S3Kind:
         parse_bucket(url)
 
     def faults_of(self, settings: S3Settings) -> Iterator[tuple[str, str]]:
-        """Yield (option, fault) for what only shows when options are read together."""
+        """Yield (option, fault) for faults that show only when options are read together."""
         if (settings.access_key is None) != (settings.secret_key is None):
             given = "access_key" if settings.secret_key is None else "secret_key"
             yield given, "access_key and secret_key go together; allowed: both or none"
@@ -75,7 +78,7 @@ class S3Kind:
 
     def open(self, settings: S3Settings) -> Store:
         """Return the store."""
-        # only here: boto3 lives in memory only where objects are stored in S3
+        # imported here, so that boto3 is in memory only where objects are stored in S3
         from aggregator.stores.s3 import MAX_WHOLE_BYTES, S3Store
         from aggregator.stores.s3calls import connect_s3
 

@@ -18,12 +18,12 @@ from aggregator.stores.store import Store
 
 
 class Scheme(NamedTuple):
-    """One sort of store, as it is known without importing it."""
+    """One kind of store, as far as it is known without importing its module."""
 
     form: str
-    """The URL of such a store, as a user reads it."""
+    """The URL of such a store, as users see it in messages."""
     kind: str
-    """Its `StoreKind`, as ``module:OBJECT``."""
+    """The `StoreKind` of the store, as ``module:OBJECT``."""
 
 
 SCHEMES = {
@@ -51,22 +51,22 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
 
 
 class StoreKind(Protocol):
-    """One sort of store: its options, what is wrong with them, and how it is opened."""
+    """One kind of store: its options, how they are checked, and how the store is opened."""
 
     noun: str
     """What such a store is, for messages: `a folder`."""
     settings: type[StoreSettings]
     ignores: tuple[str, ...]
-    """The options of other stores that may stand in a section and mean nothing; any further one is refused."""
+    """Options of other stores that are accepted in a section and have no effect; all others are refused."""
 
     def check_url(self, url: str) -> None:
-        """Look at a URL without its surroundings. Raises ValueError for a bad one."""
+        """Check a URL on its own. Raises ValueError for a bad URL."""
 
     def faults_of(self, settings: Any) -> Iterable[tuple[str, str]]:
-        """Return (option, fault) for what only shows when options are read together."""
+        """Return (option, fault) for faults that show only when options are read together."""
 
     def open(self, settings: Any) -> Store:
-        """Return the store. Nothing is sent or written yet. Raises ConfigError for what can never work."""
+        """Return the store. Nothing is sent or written yet. Raises ConfigError for settings that can never work."""
 
 
 def kind_of(url: str) -> StoreKind:
@@ -89,13 +89,13 @@ def settings_of(url: str, **options: Any) -> StoreSettings:
 
 
 class StoreTable:
-    """What makes settings of the sections `[store_NAME]` (a `config.tables.TableReader`)."""
+    """The reader of the sections `[store_NAME]` (a `config.tables.TableReader`)."""
 
     live = False
     overview = ""
 
     def purpose(self) -> str:
-        """Return what a section describes."""
+        """Return, in words, what a section describes."""
         nouns = " or ".join(kind_of(f"{scheme}:").noun for scheme in SCHEMES)
         return f"{nouns[:1].upper()}{nouns[1:]} for archives."
 
@@ -113,7 +113,7 @@ class StoreTable:
         return ()
 
     def read(self, text: TableText) -> Mapping[str, StoreSettings]:
-        """Return the settings of each store by name; what is wrong goes into the document."""
+        """Return the settings of each store by name; faults go into the document."""
         stores = {}
         for name, section, texts, _ in text.sections:
             url = texts.get("url", "")
@@ -133,7 +133,7 @@ class StoreTable:
 
 
 def _foreign_options(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (option, fault) for each option that means something to another store alone."""
+    """Yield (option, fault) for each option that only other kinds of store have."""
     scheme = url.strip().partition(":")[0]
     if scheme not in SCHEMES:
         return

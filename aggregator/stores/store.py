@@ -1,9 +1,9 @@
-"""What an object store is to the rest: keys, tags, conditional writes.
+"""The contract of an object store: keys, tags, conditional writes.
 
 A store holds whole objects under keys such as `2026-11-22/05/mta.tar.zst`. An object appears, changes and goes in one
-step: a reader sees the old or the new one, never a part, whatever is killed when. Every state of an object has a
-**tag**; a write may be bound to the tag it was based on, so that of two writers who read the same state one gets
-`Conflict`, reads again and merges, and nothing is lost.
+step: a reader sees the old object or the new one, never a part, whichever process is killed at whatever moment. Every
+state of an object has a **tag**. A write may be bound to the tag of the state that it was based on: of two writers who
+read the same state, one gets `Conflict`, reads again and merges, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from aggregator.errors import AggregatorError, Reject, Retry
 MAX_KEY_BYTES = 900
 """S3 allows 1,024 bytes; the rest is left to the store's own prefix."""
 MAX_PART_BYTES = 255
-"""What file systems allow between two slashes."""
+"""The most bytes that file systems allow between two slashes."""
 
 Source: TypeAlias = Path | bytes | BinaryIO
-"""What is to be stored: a file's path, bytes, or a seekable file that is read from its beginning."""
+"""The content to store: a file's path, bytes, or a seekable file that is read from its beginning."""
 
 
 class Conflict(Retry):
-    """The object is not in the state the write was bound to: read it again, merge, write again."""
+    """The object is not in the state that the write was bound to: read it again, merge, write again."""
 
 
 class Damaged(Retry):
-    """What was read is not what was written."""
+    """The content that was read differs from the content that was written."""
 
 
 class NotFound(AggregatorError):
@@ -38,92 +38,95 @@ class NotFound(AggregatorError):
 
 
 class Info(NamedTuple):
-    """What a store knows of an object without handing it over."""
+    """The facts of an object, without its content."""
 
     key: str
     size: int
     modified: float
-    """When it was written, in Unix seconds, by the store's clock."""
+    """When the object was written, in Unix seconds, by the store's clock."""
     tag: str | None = None
-    """Names this state of the object; None in listings of stores that would have to read it all to know."""
+    """Names this state of the object; None in listings of a store that would have to read the content to know it."""
     sha256: str | None = None
-    """Of the content, in hex; None when the object's writer did not record it, and in listings."""
+    """The hash of the content, in hex; None when the object's writer did not record it, and in listings."""
 
 
 class Capabilities(NamedTuple):
     """What `Store.probe` found out."""
 
     conditional: bool
-    """Writes bound to a tag or to absence are refused when they must be. Without it two writers of one key lose
-    what one of them wrote: write under keys that name their content instead."""
+    """True when writes bound to a tag or to absence are refused whenever they must be. Without this, of two writers of
+    one key one may overwrite the other: write under keys that name their content instead."""
     conditional_delete: bool
     notices: tuple[str, ...]
     """What an operator should know, one sentence each."""
 
 
 class ObjectReader(io.RawIOBase):
-    """An object open for reading: one state of it, to its end, whoever replaces it meanwhile.
+    """One state of an object, open for reading to its end, even if the object is replaced meanwhile.
 
-    A read returns as many bytes as were asked for, fewer only at the end. Raises Unavailable when the rest cannot
-    be had, and Damaged instead of handing over the last bytes of an object that is not what was written.
+    A read returns as many bytes as were asked for, fewer only at the end. It raises Unavailable when the rest cannot be
+    read. It raises Damaged in place of the last bytes when the content is not the one that was written.
     """
 
     @property
     def info(self) -> Info:
-        """Return what is known of this state, its tag always; costs a pass over the content where it must."""
+        """Return the facts of this state, always with its tag; some stores must read the whole content for it."""
         raise NotImplementedError
 
     def readable(self) -> bool:
-        """Return True: it is what a reader is for."""
+        """Return True: a reader can always be read."""
         return True
 
 
 class Store(Protocol):
     """Keep objects under keys.
 
-    Every method raises Unavailable while the store cannot be reached, is full or refuses us: what only an operator
-    can mend makes callers wait, not set their messages aside. Reject means that this object or key can never be
+    Every method raises Unavailable while the store cannot be reached, is full or refuses us: until an operator mends
+    such a fault, callers wait and do not set their messages aside. Reject means that this object or key can never be
     stored. All methods may be called from several threads and processes at once.
     """
 
     def get(self, key: str) -> tuple[bytes, str]:
-        """Return an object's content and tag; for small ones. Raises NotFound."""
+        """Return an object's content and tag; for small objects. Raises NotFound."""
 
     def open_read(self, key: str, *, start: int = 0, tag: str | None = None) -> ObjectReader:
-        """Open an object from byte `start`; past its end it is empty.
+        """Open an object from byte `start`; past the object's end there is nothing to read.
 
-        Raises NotFound, and Conflict when `tag` is given and the object has another by now.
+        Raises NotFound, and Conflict when `tag` is given and the object has another tag by now.
         """
 
     def head(self, key: str) -> Info | None:
-        """Return what is known of an object, its tag always; None when there is none."""
+        """Return the facts of an object, always with its tag; None when there is no object."""
 
     def list(self, prefix: str = "") -> Iterator[Info]:
         """Yield the objects whose keys begin with `prefix` (not only at a slash), in no order."""
 
     def put(self, key: str, source: Source, *, if_absent: bool = False, if_tag: str | None = None) -> str:
-        """Store an object and return its tag; it is durable then.
+        """Store an object durably and return its tag.
 
-        With `if_absent` only when there is none, with `if_tag` only while it has this tag; otherwise Conflict. May
-        also raise Conflict when nothing changed but another write was in progress. After Unavailable the write may
-        have happened.
+        With `if_absent` the object is stored only when there is none, with `if_tag` only while it has this tag;
+        otherwise Conflict is raised. Conflict may also be raised when nothing changed but another write was in
+        progress. After Unavailable the write may have happened.
         """
 
     def delete(self, key: str, *, if_tag: str | None = None) -> None:
-        """Remove an object; with `if_tag` only while it has this tag, otherwise Conflict. None there is no error."""
+        """Remove an object; with `if_tag` only while it has this tag, otherwise raise Conflict.
+
+        Without `if_tag` an object that is not there is no error.
+        """
 
     def probe(self) -> Capabilities:
-        """Try what this store really does, on throw-away keys; call it once before relying on conditions."""
+        """Try what this store really does, on throw-away keys; call this once before relying on conditions."""
 
     def clean(self) -> None:
-        """Remove what killed writers left behind; nothing of it was ever to be seen as an object."""
+        """Remove the data that killed writers left behind; readers never saw it as an object."""
 
     def close(self) -> None:
-        """Let connections go."""
+        """Close the connections."""
 
 
 def check_key(key: str) -> str:
-    """Return a key if it is one: parts between slashes, none empty, none hidden or upward. Raises Reject."""
+    """Return a valid key: parts between slashes, none empty, hidden or upward. Raises Reject for any other key."""
     fault = fault_of_key(key)
     if fault:
         raise Reject(f"bad key {key[:80]!r}: {fault}")
@@ -131,12 +134,12 @@ def check_key(key: str) -> str:
 
 
 def fault_of_key(key: str) -> str:
-    """Return what is wrong with a key; empty when it is one."""
+    """Return the fault of a key; empty when the key is valid."""
     return _fault_of(key) or next(filter(None, map(_fault_of_part, key.split("/"))), "")
 
 
 def check_prefix(prefix: str) -> str:
-    """Return what keys may begin with: like a key, but it may end anywhere. Raises Reject."""
+    """Return a valid prefix of keys: like a key, but it may end anywhere. Raises Reject for any other prefix."""
     folder, _, name = prefix.rpartition("/")
     if prefix and name:
         return check_key(prefix)
@@ -171,7 +174,7 @@ def _fault_of_part(part: str) -> str:
 
 
 def open_source(source: Source) -> AbstractContextManager[BinaryIO]:
-    """Open what is to be stored at its beginning; what the caller opened stays open."""
+    """Open a source at its beginning; a file that the caller opened stays open afterwards."""
     if isinstance(source, Path):
         return source.open("rb")
     if isinstance(source, bytes):

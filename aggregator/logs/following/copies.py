@@ -1,4 +1,4 @@
-"""How far two files hold the same text: copies of a log, and logs that were replaced by a copy of themselves."""
+"""Compare the text of two files, to find copies of a log and logs that were replaced by a copy of themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CHUNK = 256 * 1024
 
 
 def common_end(one: OpenFile, other: OpenFile, begin: int) -> int:
-    """Return up to where two files hold the same bytes, from `begin` on."""
+    """Return the offset up to which two files hold the same bytes, from `begin` on."""
     at = begin
     while True:
         left, right = one.read_at(at, _CHUNK), other.read_at(at, _CHUNK)
@@ -22,7 +22,7 @@ def common_end(one: OpenFile, other: OpenFile, begin: int) -> int:
 
 
 def end_of_lines(file: OpenFile, begin: int, end: int) -> int:
-    """Return where the last whole line before `end` ends; `begin`, which is the start of one, where there is none."""
+    """Return where the last whole line before `end` ends; `begin`, itself the start of a line, where there is none."""
     at = end
     while at > begin:
         start = max(at - _CHUNK, begin)
@@ -34,7 +34,7 @@ def end_of_lines(file: OpenFile, begin: int, end: int) -> int:
 
 
 def ends_alike(one: OpenFile, other: OpenFile, end: int) -> bool:
-    """True when two files hold the same first bytes, and the same last ones before `end`."""
+    """True when two files hold the same first bytes, and the same last bytes before `end`."""
     at = max(end - HEAD_BYTES, 0)
     first = min(HEAD_BYTES, end)
     return one.read_at(0, first) == other.read_at(0, first) and one.read_at(at, end - at) == other.read_at(at, end - at)

@@ -1,4 +1,4 @@
-"""One file being read: its position, the open file, and what may be taken from it now."""
+"""One file being read: its position, the open file, and the lines that may be taken from it now."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from aggregator.logs.following.openfile import OpenFile, text_in
 from aggregator.logs.following.position import Position
 
 SETTLE_S = 5.0
-"""A rotated file that did not change for so long has no writer in the middle of a line."""
+"""A rotated file that did not change for this long has no writer in the middle of a line."""
 WATCH_S = 3600.0
-"""A file that did not change for so long is closed; a rotated one is not looked at again."""
+"""A file that did not change for this long is closed; a rotated file is then not looked at again."""
 
 
 class FollowedFile:
@@ -26,16 +26,17 @@ class FollowedFile:
         """Size and time of change at the last look."""
         self.quiet_since = 0.0
         self.let_go = False
-        """True once it was read to its end and closed."""
+        """True once the file was read to its end and closed."""
         self.succeeded = False
-        """True once a copy took its place: its position would find the next such copy, and is not kept."""
+        """True once a copy replaced the file: its position is not kept, because it would also match the next such
+        copy."""
         self.unread: int | None = None
-        """How many bytes were there to read when its text was lost; None while that is not known."""
+        """How many bytes were still unread when the file's text was lost; None while that is not known."""
         self._head = b""
         self._last = b""
         self._scanned = 0
         self._hole = 0
-        """Up to where nothing but NULs was found at the file's start."""
+        """The offset up to which nothing but NULs was found at the file's start."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -43,7 +44,7 @@ class FollowedFile:
         return self.position.dev, self.position.ino
 
     def attach(self, file: OpenFile) -> None:
-        """Read from this open file on."""
+        """Read from this open file from now on."""
         self.release()
         facts = file.stat()
         position = self.position
@@ -51,7 +52,7 @@ class FollowedFile:
         position.gone, position.done, position.suspect = 0.0, False, False
         self.let_go, self.unread = False, None
         self._head = file.read_at(position.start, position.hashed) if position.hashed else b""
-        # of a compressed file it is far away, and not looked at
+        # the last bytes of a compressed file are far away, and are not compared
         self._last = b"" if position.codec else file.read_at(position.last_at, position.last_hashed)
         self.file, self.seen, self._scanned, self._hole = file, (-1, 0.0), 0, 0
 
@@ -62,14 +63,14 @@ class FollowedFile:
             self.file = None
 
     def start_at_end(self, end: int | None = None) -> None:
-        """Leave out what is there, or what is before `end`, except a line that has no newline before it."""
+        """Skip all text, or all text before `end`, except a last line that has no newline yet."""
         assert self.file is not None
         size = self.file.stat().st_size if end is None else end
         if at := end_of_lines(self.file, 0, size):
             self._skip_to(at)
 
     def skip_all(self) -> None:
-        """Count what is there as read: it was there before the section's first run."""
+        """Count all text as read: the file is older than the section's first run, or a copy is read in its place."""
         assert self.file is not None
         if self.position.codec:
             self._skip_to(len(self.file.read_at(0, HEAD_BYTES)))
@@ -103,14 +104,14 @@ class FollowedFile:
         return partial and not self.quiet_for(now, SETTLE_S)
 
     def quiet_for(self, now: float, seconds: float) -> bool:
-        """True when nothing changed in the open file for so long."""
+        """True when nothing changed in the open file for this many seconds."""
         return now - self.quiet_since >= seconds
 
     def succeed(self, file: OpenFile) -> Position | None:
-        """Return how far a file was read by what was read here, where it is a longer copy of this one, now removed.
+        """Return the position in `file` when it is a longer copy of this file, which was removed; None when it is not.
 
-        What both hold is read there, once. What only the removed file holds is still read here, also if its writer goes
-        on for a while. Returns None where the file is no such copy.
+        Text that both files hold is read only once. Text that only the removed file holds is still read here, also if
+        its writer goes on for a while.
         """
         position = self.position
         if self.succeeded or self.file is None or position.codec or self.file.stat().st_nlink:
@@ -122,7 +123,7 @@ class FollowedFile:
             return None
         common = common_end(self.file, file, position.offset)
         if common < size and not position.hashed:
-            return None  # nothing was read from it that would show that they are one
+            return None  # no bytes were read that would prove one to be the copy of the other
         copied, self.succeeded = msgspec.structs.replace(position), True
         if common >= size:
             self.skip_all()
@@ -132,7 +133,7 @@ class FollowedFile:
         return copied
 
     def written_anew(self, file: OpenFile) -> bool:
-        """True for a file that begins as this one, and is shorter: it may be overwritten with a copy just now."""
+        """True for a file that begins as this one and is shorter: a copy may be being written over it just now."""
         size = file.stat().st_size
         if size >= self.position.offset or not self._head:
             return False
@@ -149,16 +150,16 @@ class FollowedFile:
         return self.file.read_at(position.last_at, len(self._last)) == self._last
 
     def take(self, limit: int, maxline: int) -> Taken | None:
-        """Take whole lines. Returns None when the file turns out to be another by now."""
+        """Take whole lines. Returns None when the file turns out to have been truncated or written anew."""
         assert self.file is not None
         offset = self._next_line()
         taken = take_lines(self.file.read_at, offset, limit, maxline, self._scanned)
         self._scanned = taken.scanned
-        # order: read, then look whether it was the file we mean: it may have been truncated in between
+        # order: read first, then check that the file is intact: it may have been truncated in between
         return taken if not taken.lines or self.intact() else None
 
     def take_rest(self, maxline: int) -> Taken | None:
-        """Take what stands behind the last newline of a file that nobody writes to any more; None if nothing does."""
+        """Take the text behind the last newline of a file that nobody writes to any more; None if there is none."""
         assert self.file is not None
         begin = self._next_line()
         line = self.file.read_at(begin, maxline + 1)
@@ -168,7 +169,7 @@ class FollowedFile:
         return Taken([cut_line(line, maxline)], begin, end, head, begin, head, int(len(line) > maxline))
 
     def _next_line(self) -> int:
-        """Return where the next line begins: behind the hole, if there is one at the file's start."""
+        """Return where the next line begins: behind the run of NULs, if there is one at the file's start."""
         assert self.file is not None
         offset = self.position.offset
         if offset == self.position.start and not self.position.codec:
@@ -178,7 +179,7 @@ class FollowedFile:
         return offset
 
     def advance(self, taken: Taken) -> None:
-        """Move on behind what was taken."""
+        """Move the position behind the lines that were taken."""
         position = self.position
         if position.offset == position.start:
             position.start = taken.begin

@@ -1,7 +1,7 @@
 """All the files that one path has named, oldest first: rotation, truncation, deletion and return.
 
-The path's newest file is live as long as the path names it. When it does not any more, the rotated logs beside it tell
-what happened meanwhile, and are read before the path's next file.
+The path's newest file is live as long as the path names it. When the path names the file no more, the rotated logs
+beside it show what happened meanwhile, and are read before the path's next file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aggregator.runtime.context import Context
 
 
 class FollowedLog:
-    """Follow one path; `name` is what its positions and the log call it, as text."""
+    """Follow one path; `name` is the path as its positions and the worker's log spell it, as text."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class FollowedLog:
         self.elsewhere = False
         """True when the path names a file that is followed under another path."""
         self.matched = matched
-        """True for a path that only globs stand for."""
+        """True for a path that only globs match, and that is not configured itself."""
         self.generations = Generations(path, name, known, context, positions, matched=matched)
         self._path = LivePath(path, name, context, matched=matched)
         self._folders = folders
@@ -68,7 +68,7 @@ class FollowedLog:
 
     @property
     def followed(self) -> bool:
-        """True while one of the files at least is there."""
+        """True while at least one of the files is there."""
         return any(not each.position.gone for each in self.generations.files)
 
     def reading(self) -> list[NotedFile]:
@@ -81,7 +81,7 @@ class FollowedLog:
             each.release()
 
     def look(self, now: float, first_look: FirstLook) -> bool:
-        """See what became of the files. Returns True when there may be lines to take."""
+        """Look at the files again. Returns True when there may be lines to take."""
         ready = self.unsure = False
         try:
             if not self._still_live():
@@ -150,13 +150,13 @@ class FollowedLog:
         return live.intact()
 
     def _turn_over(self, now: float, first_look: FirstLook) -> None:
-        """Find every file again and add what is new. Raises BeingRenamed, having added nothing, to be tried again."""
+        """Find every file again and add new files. Raises BeingRenamed, having added nothing, to be tried again."""
         if self._live is not None:
-            self._live.quiet_since = now  # its writer may go on for a moment under the other name
+            self._live.quiet_since = now  # the writer of a renamed file may go on for a moment
         self._live = None
         first = not self.generations.seen_before
         with ExitStack() as opened:
-            # order: the path's file first, then the folder: what is rotated in between is then open already
+            # order: the path's file first, then the folder: a file that is rotated in between is then open already
             file = self._open_live(now)
             if file is not None:
                 opened.callback(file.close)
@@ -199,7 +199,7 @@ class FollowedLog:
         return None
 
     def _take_stock(self, file: OpenFile | None, now: float) -> tuple[FollowedFile | None, list[Entry]]:
-        """Return the followed file that the path names now, if it is one of ours, and the rotated logs that are new."""
+        """Return the followed file that the path names now, None if there is none, and the new rotated logs."""
         beside = self._folders.beside(self.path)
         if beside is None or (file is not None and not self._path.names(file)):
             raise BeingRenamed

@@ -1,4 +1,4 @@
-"""The files that one path has named, oldest first: which are begun, gone on with, and let go."""
+"""The files that one path has named, oldest first: how each is begun, continued and let go."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from aggregator.logs.following.vanished import Vanished
 from aggregator.runtime.context import Context
 
 GONE_KEPT_S = 7 * 86400.0
-"""How long the position of a file that is gone is kept: it may return with a mount or a backup."""
+"""How long the position of a file that is gone is kept: the file may return with a mount or a backup."""
 
 
 class Generations:
-    """The followed files of one path and their positions; `name` is what these call it, as text."""
+    """The followed files of one path and their positions; `name` is the path as the positions spell it, as text."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Generations:
         self.path = path
         self.name = name
         self.changed: dict[str, str | None] = {}
-        """Positions to store that changed otherwise than by reading; None forgets one."""
+        """Positions to store, by cursor name, that changed for another reason than reading; None deletes a cursor."""
         self.vanished = Vanished(name, context, known.notes, matched=matched)
         self._matched = matched
         self._known = known
         self._context = context
         stored = sorted(positions, key=lambda each: each.serial)
         self.deferred = Deferred(path, name, stored)
-        # One from which nothing was taken says nothing: its file is as new as any that nobody knows.
+        # A position identifies no file before a line was taken: such a file is treated like one that was never seen.
         self.files = [FollowedFile(each) for each in stored if each.hashed]
         self.changed |= {each.name: None for each in stored if not each.hashed and each is not self.deferred.position}
         self.seen_before = bool(stored) and self.deferred.position is None
@@ -72,7 +72,7 @@ class Generations:
         ]
 
     def begin(self, file: OpenFile, *, read: bool = False, at_end: bool = False) -> FollowedFile:
-        """Follow one more file: from its start, or from its end, or counting it as read."""
+        """Follow one more file: from its start, from its end with `at_end`, or counted as already read with `read`."""
         self._serial += 1
         followed = FollowedFile(Position(self.name, self._serial, mtime=file.stat().st_mtime))
         followed.attach(file)
@@ -90,28 +90,28 @@ class Generations:
         return followed
 
     def put_last(self) -> None:
-        """Put a file that was removed, and that nothing was taken from yet, behind those that were rotated before."""
+        """Move removed files from which nothing was taken yet behind the files that were rotated before them."""
         removed = [e for e in self.files if e.file is not None and not e.position.hashed and not e.file.stat().st_nlink]
         self.files.sort(key=lambda each: each in removed)
 
     def is_being_written(self, file: OpenFile, now: float) -> bool:
-        """True while the file that was followed until now may be overwritten with a copy of itself."""
+        """True while a copy may be in the middle of being written over `file`, which was followed until now."""
         lost = [each for each in self.files if each.key == key_of(file) and now - SETTLE_S < each.position.gone]
         return any(each.written_anew(file) for each in lost)
 
     def succeed(self, file: OpenFile) -> FollowedFile | None:
-        """Go on in a longer copy that has taken the place of a file; None when it is none."""
+        """Continue in a longer copy that has replaced a followed file; None when `file` is no such copy."""
         for each in reversed(self.files):
             position = each.succeed(file)
             if position is not None:
-                # one cursor tells both: the copy's is stored in place of the removed file's, which needs none any more
+                # one cursor serves both: the copy takes over the cursor of the removed file, which needs none any more
                 self._serial += 1
                 each.position.serial = self._serial
                 return self._follow(position, file)
         return None
 
     def take_over(self, file: OpenFile) -> FollowedFile | None:
-        """Go on with a file that was followed under another path; None when it was not."""
+        """Continue with a file that was followed under another path; None when the file was not followed."""
         position = self._known.adopt(file)
         if position is None:
             return None
@@ -122,7 +122,7 @@ class Generations:
         return self._follow(position, file, was)
 
     def _follow(self, position: Position, file: OpenFile, was: str = "") -> FollowedFile:
-        """Follow a file from a position that was another's."""
+        """Follow a file from a position that belonged to another file or path."""
         followed = FollowedFile(position)
         followed.attach(file)
         self.files.append(followed)
@@ -143,7 +143,8 @@ class Generations:
             live.start_at_end(copied)
             live.position.copy = True
         if self.latest and not live.position.hashed:
-            # Rotated files may be unread still: they changed after the newest that was read, not after this one.
+            # Rotated files may still be unread: to count as new they are compared with the newest file read, not with
+            # this.
             live.position.mtime = self.latest
         self.seen_before, self.latest = True, live.position.mtime
         self.changed = self.deferred.forget() | self.changed
@@ -151,7 +152,7 @@ class Generations:
         return live
 
     def _tell_of_repetition(self, file: OpenFile) -> None:
-        """Tell of a file that begins as one that was read: a shorter copy, or the same log written anew."""
+        """Report a file that begins like a file that was read: a shorter copy, or the same log written anew."""
         for each in self.files:
             position = each.position
             if position.hashed == HEAD_BYTES and position.begins(file.read_at(position.start, HEAD_BYTES)):
@@ -168,7 +169,7 @@ class Generations:
                 return
 
     def find_again(self, beside: Beside, folders: Folders, now: float) -> None:
-        """Find the files among those beside the path, close those that were truncated, and note which are gone."""
+        """Find the followed files beside the path, close truncated files, and note which files are gone."""
         for each in self.files:
             if each.file is not None and not each.intact():
                 self._context.log.info("truncated path=%s read=%d", self.name, each.position.offset)
@@ -187,11 +188,11 @@ class Generations:
         self.claim()
 
     def is_elsewhere(self, entry: Entry, folders: Folders) -> bool:
-        """True for a file beside the path that is followed under another one."""
+        """True for a file beside the path that is followed under another path."""
         return self._known.is_elsewhere(self.files, entry.key, folders.text(entry))
 
     def let_go(self, each: FollowedFile, live: FollowedFile | None, now: float) -> None:
-        """Close a file that nothing comes from any more: removed, or unchanged for long.
+        """Close a file from which nothing more comes, because it was removed or has long been unchanged.
 
         `live` is the file that the path names now.
         """
@@ -205,7 +206,7 @@ class Generations:
                 self.drop(each)
 
     def drop(self, each: FollowedFile) -> None:
-        """Close a file and let its position go: nothing comes from it any more, or it is found again as a new one."""
+        """Close a file and delete its position: nothing more comes from it, or it is found again as a new file."""
         each.release()
         self.files.remove(each)
         self.changed[each.position.name] = None
@@ -229,5 +230,5 @@ class Generations:
             self.drop(each)
 
     def change(self, each: FollowedFile) -> None:
-        """Have a position stored that changed otherwise than by reading."""
+        """Mark a position for storing that changed for another reason than reading."""
         self.changed[each.position.name] = each.position.store()

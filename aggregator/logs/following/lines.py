@@ -1,4 +1,4 @@
-"""Whole lines out of a file, without ever holding more than one line's limit in memory."""
+"""Take whole lines out of a file, without ever holding more of one line in memory than its limit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from aggregator.files.fingerprint import HEAD_BYTES
 
 _BYTES_A_LINE = 512
-"""What is read for each line wanted: more than access logs have on average, so that one read is enough."""
+"""Bytes read for each line wanted: more than a line of an access log has on average, so that one read is enough."""
 _SCAN = 256 * 1024
 
 ReadAt = Callable[[int, int], bytes]
 
 
 class Taken(NamedTuple):
-    """Some lines, without their ends, and where the next one begins."""
+    """Some lines, without their line ends, and `end`, where the next line begins."""
 
     lines: list[bytes]
     begin: int
@@ -24,18 +24,19 @@ class Taken(NamedTuple):
     """The first of the bytes that were taken."""
     last_at: int = 0
     last: bytes = b""
-    """Some of the last bytes that were taken, and where they begin."""
+    """Some of the last bytes that were taken; `last_at` is where they begin."""
     cut: int = 0
     more: bool = False
-    """True when there may be another line behind."""
+    """True when another line may follow."""
     scanned: int = 0
-    """Up to where no end of the line in progress was found."""
+    """The offset up to which the unfinished line was searched for its end in vain."""
 
 
 def take_lines(read_at: ReadAt, offset: int, limit: int, maxline: int, scanned: int = 0) -> Taken:
-    """Take up to `limit` lines from `offset`; a line without its newline yet is left alone.
+    """Take up to `limit` lines from `offset`; a line without its newline is not taken yet.
 
-    A line longer than `maxline` bytes is cut there and the rest skipped. `scanned` is what the last try returned.
+    A line longer than `maxline` bytes is cut there and the rest skipped. `scanned` is the value that the last try
+    returned.
     """
     wanted = max(limit * _BYTES_A_LINE, 8192)
     data = read_at(offset, wanted)
@@ -52,7 +53,7 @@ def take_lines(read_at: ReadAt, offset: int, limit: int, maxline: int, scanned: 
         lines = [cut_line(line, maxline) for line in lines]
     if b"\r\n" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
-    # What was read beyond the lines is read again with the next ones: the page cache is cheaper than a buffer.
+    # Bytes read beyond the lines are read again with the next lines: the page cache is cheaper than a buffer.
     taken = end - offset
     last_at = max(taken - HEAD_BYTES, 0)
     last = data[last_at:taken]
@@ -60,7 +61,7 @@ def take_lines(read_at: ReadAt, offset: int, limit: int, maxline: int, scanned: 
 
 
 def _take_long(read_at: ReadAt, offset: int, maxline: int, scanned: int) -> Taken:
-    """Take one line that is longer than a usual read, if its end is there."""
+    """Take one line that is longer than a usual read, if its newline is there."""
     line = read_at(offset, maxline + 1)
     length = line.find(b"\n")
     if length < 0:
@@ -70,13 +71,13 @@ def _take_long(read_at: ReadAt, offset: int, maxline: int, scanned: int) -> Take
         length = newline - offset
     text = line[:length]
     text = cut_line(text, maxline) if length > maxline else text.removesuffix(b"\r")
-    # the last bytes of so long a line may be far: its first ones are as good
+    # the last bytes of so long a line may be far away: its first bytes identify it as well
     head = line[:HEAD_BYTES]
     return Taken([text], offset, offset + length + 1, head, offset, head, int(length > maxline), more=True)
 
 
 def _find_newline(read_at: ReadAt, at: int) -> tuple[int | None, int]:
-    """Return where the next newline is, if there is one, and up to where was looked."""
+    """Return the offset of the next newline, None if there is none, and the offset up to which was searched."""
     while data := read_at(at, _SCAN):
         found = data.find(b"\n")
         if found >= 0:
@@ -90,14 +91,14 @@ def cut_line(line: bytes, maxline: int) -> bytes:
     if len(line) <= maxline:
         return line
     end = maxline
-    # 0b10xxxxxx continues a character: go back to where the one that is cut in two began
+    # a byte 0b10xxxxxx continues a character: go back to the start of the character that is cut in two
     while end > max(maxline - 4, 0) and line[end] & 0xC0 == 0x80:
         end -= 1
     return line[: end if end > maxline - 4 else maxline]
 
 
 def end_of_hole(read_at: ReadAt, offset: int) -> int:
-    """Return where a run of NULs at `offset` ends, or the file."""
+    """Return where a run of NULs at `offset` ends: at other text, or at the end of the file."""
     at = offset
     while data := read_at(at, _SCAN):
         text = data.lstrip(b"\0")

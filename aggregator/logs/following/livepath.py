@@ -10,30 +10,30 @@ from aggregator.logs.following.openfile import OpenFile, key_of, open_file
 from aggregator.runtime.context import Context
 
 GAP_S = 60.0
-"""A path that was there may be missing for so long, between a rotation and the next line, without being reported."""
+"""How long a path that was there may be missing, between a rotation and the next line, without being reported."""
 
 NEVER_S = 300.0
-"""Where nothing was ever followed for so long, the configuration is wrong."""
+"""When nothing was ever followed for this long, the configuration counts as wrong."""
 
 
 class LivePath:
-    """A configured path, or a `matched` one; `name` is what positions and the log call it."""
+    """A configured path, or one `matched` by a glob; `name` is the path as positions and the log spell it."""
 
     def __init__(self, path: Path, name: str, context: Context, *, matched: bool = False) -> None:
         self.path = path
         self.name = name
         self.problem = ""
-        """Why it cannot be read; empty when it can."""
+        """Why the path cannot be read; empty when it can."""
         self.missing = False
-        """True when nothing is there, or for a matched path nothing that could be a log."""
+        """True when there is no file at the path, or for a matched path none that could be a log."""
         self._matched = matched
         self._context = context
         self._missed_at = 0.0
 
     def open(self, now: float, *, was_there: bool) -> OpenFile | None:
-        """Open what it names; None when that cannot be, which is reported once.
+        """Open the file that the path names; None when that fails, which is reported once.
 
-        A matched path may go as it came: dated logs expire.
+        A matched path that is missing is not reported: dated logs expire.
         """
         try:
             file = open_file(self.path)
@@ -59,7 +59,7 @@ class LivePath:
         return (facts.st_dev, facts.st_ino) == key_of(file)
 
     def report(self, problem: str, level: Literal["error", "warning"] = "warning") -> None:
-        """Tell of a problem until it is over; an empty one is none. Of matched paths the section tells as a whole."""
+        """Report a problem until it is over; an empty text ends it. The section reports all matched paths together."""
         if problem and self._matched:
             if problem != self.problem:
                 self._context.log.info("unreadable path=%s reason=%s", self.name, problem)

@@ -1,4 +1,4 @@
-"""Rotated logs that nobody knows yet: which are read, which are left out, and which are waited for."""
+"""Rotated logs that are not known yet: which of them are read, left out, or waited for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aggregator.logs.following.rotation import BeingRenamed, Entry, open_entry
 from aggregator.runtime.context import Context
 
 MTIME_SLACK_S = 3600.0
-"""A rotated log nobody knows is new unless it was last changed this long before the newest one known: older ones are
-backups that somebody brought back."""
+"""An unknown rotated log is new unless it was last changed more than this long before the newest file that was read:
+older files are backups that somebody brought back."""
 
 
 class NewFiles:
@@ -23,11 +23,11 @@ class NewFiles:
         self._context = context
         self._left_out: set[tuple[int, int]] = set()
         self._shut_since = 0.0
-        """When one was first found that may not be read, Unix seconds; 0 when there is none."""
+        """When a rotated log that may not be read was first found, Unix seconds; 0 when there is none."""
 
     def without_backups(self, entries: Iterable[Entry], latest: float) -> list[Entry]:
-        """Return those that are no backups; `latest` is when the newest file read was last changed, Unix seconds."""
-        # a clock that was wrong once must not shut out all that comes
+        """Return the entries that are no backups; `latest` is when the newest file read last changed, Unix seconds."""
+        # a time in the future, from a clock that was wrong once, must not shut out all later files
         after = min(latest, self._context.clock()) - MTIME_SLACK_S
         new = []
         for entry in entries:
@@ -38,7 +38,11 @@ class NewFiles:
         return new
 
     def open(self, entries: Iterable[Entry], now: float, opened: ExitStack, *, patient: bool) -> list[OpenFile]:
-        """Open what may be read. Raises BeingRenamed to wait for the rest: its compressor may hand it over yet."""
+        """Open the files that may be read.
+
+        Raises BeingRenamed, when `patient`, to wait for the others: the compressor that makes a file may still give it
+        its owner and mode.
+        """
         found = []
         for entry in entries:
             try:

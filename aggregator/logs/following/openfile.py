@@ -1,4 +1,4 @@
-"""Files open for reading at an offset: plain ones, and compressed ones as the text they hold."""
+"""Files open for reading at an offset: plain files, and compressed files as the text that they hold."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ CODECS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstd.ZstdError, ValueError)
 _CHUNK = 256 * 1024
 _ZSTD_BOUNDS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
-"""128 MB, the memory that a zstd frame may ask for: what `zstd` itself takes without being told otherwise."""
+"""128 MB, the most memory that a zstd frame may ask for: the limit that the command `zstd` has by default."""
 
 
 class OpenFile(Protocol):
-    """What the reading of lines needs of a file."""
+    """The operations that reading lines needs of an open file."""
 
     codec: str
     broken: str
-    """Why the text ends before its end, for a compressed file that is damaged or still being written."""
+    """Why the text breaks off, for a compressed file that is damaged or still being written."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer only at the end."""
@@ -36,11 +36,14 @@ class OpenFile(Protocol):
         """Return the facts of the open file, whatever its name is by now."""
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the file."""
 
 
 def open_file(path: Path) -> OpenFile:
-    """Open a file by its suffix. Raises OSError, also for what is no regular file, or a link that is not followed."""
+    """Open a file, decompressed by its suffix.
+
+    Raises OSError, also for anything that is no regular file, and for a link that is not followed.
+    """
     codec = CODECS.get(path.suffix, "")
     return CompressedFile(path, codec) if codec else PlainFile(path)
 
@@ -52,12 +55,12 @@ def key_of(file: OpenFile) -> tuple[int, int]:
 
 
 def text_in(file: OpenFile) -> TextAt:
-    """Return what reads the text of an open file."""
+    """Return a function that reads the text of an open file."""
     return lambda at: file.read_at(at, HEAD_BYTES)
 
 
 def end_of_text(file: OpenFile, size: int) -> tuple[int, bytes]:
-    """Return where the last `size` bytes of a file's text begin, and these; a compressed one is unpacked for it."""
+    """Return where the last `size` bytes of a file's text begin, and the bytes; this unpacks a compressed file."""
     at, last = (0 if file.codec else max(file.stat().st_size - size, 0)), b""
     while piece := file.read_at(at, _CHUNK):
         last = (last + piece)[-size:]
@@ -66,7 +69,7 @@ def end_of_text(file: OpenFile, size: int) -> tuple[int, bytes]:
 
 
 class PlainFile:
-    """A log as its writer leaves it."""
+    """A log that is not compressed."""
 
     codec = ""
     broken = ""
@@ -83,12 +86,12 @@ class PlainFile:
         return os.fstat(self._fd)
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the file."""
         os.close(self._fd)
 
 
 class CompressedFile:
-    """A rotated log that was compressed; offsets count its text. Cheap only where they grow."""
+    """A rotated log that was compressed. Offsets count its decompressed text; reading is cheap only where they grow."""
 
     def __init__(self, path: Path, codec: str) -> None:
         self.codec = codec
@@ -114,7 +117,7 @@ class CompressedFile:
                 break
             pieces.append(piece)
             have += len(piece)
-            if self._window_at + have <= offset:  # all of it lies before: keep memory small
+            if self._window_at + have <= offset:  # all of these pieces lie before the offset: keep memory small
                 self._window_at += have
                 pieces, have = [], 0
         text = b"".join(pieces)
@@ -128,7 +131,7 @@ class CompressedFile:
         except _BROKEN as error:
             self.broken = str(error) or type(error).__name__
         except OSError as error:
-            if error.errno is not None:  # the disk, not the stream
+            if error.errno is not None:  # the disk failed, not the stream
                 raise
             self.broken = str(error)
         return b""
@@ -138,7 +141,7 @@ class CompressedFile:
         return os.fstat(self._file.fileno())
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the file."""
         self._file.close()
 
 
@@ -151,14 +154,14 @@ def _decompress(file: IO[bytes], codec: str) -> Any:
 
 
 class _ZstdStream:
-    """The text of zstd frames; it tells a file that ends too early from one that is whole."""
+    """The text of zstd frames; a file that ends too early is told from a whole one."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._frame: zstd.ZstdDecompressor | None = None
 
     def read1(self, size: int) -> bytes:
-        """Return some of the text, whatever `size` says; nothing at its end. Raises EOFError, ZstdError."""
+        """Return the next piece of the text, whatever `size` says; empty at its end. Raises EOFError, ZstdError."""
         while True:
             frame = self._frame
             if frame is None or frame.eof:

@@ -1,8 +1,8 @@
-"""Which file is which: finding followed files again beside their path, and telling new rotated logs from known ones.
+"""Find followed files again beside their path, and tell new rotated logs from known ones.
 
-A file is where its device and inode are, as long as what was read from it is still there: the first bytes and the last
-ones. One that is not found so was compressed, copied by copytruncate, or brought back: then a file with these bytes is
-it.
+A file is recognised by its device and inode, as long as the bytes that were read from it are still there: the first
+bytes and the last ones. A file that is not found in this way was compressed, copied by copytruncate, or brought back:
+then it is recognised in any file that holds these bytes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from aggregator.logs.following.rotation import BeingRenamed, Beside, Entry, Fold
 def locate(
     files: Sequence[FollowedFile], beside: Beside, folders: Folders, is_elsewhere: Callable[[Entry], bool]
 ) -> list[FollowedFile]:
-    """Find every file that is not open, and open those that may have more lines. Returns those that are nowhere.
+    """Find every file that is not open, and open the files that may have more lines. Returns the files not found.
 
     `is_elsewhere` is true for a file that is followed under another path.
     """
     claimed = {each.key for each in files if each.file is not None}
     homeless = []
-    # What was read of one file may be the beginning of another: the one of which most was read has the first choice.
+    # The bytes read from one file may be the beginning of another: the file with most bytes read chooses first.
     for each in sorted(files, key=lambda each: -each.position.offset):
         if each.file is not None:
             continue
@@ -39,7 +39,7 @@ def locate(
     for each in homeless:
         found = next((entry for entry in likely if entry.key not in claimed and _is_twin(each, entry, folders)), None)
         if found is None and not each.position.gone and each.position.hashed == HEAD_BYTES:
-            # a long beginning is enough to know it under whatever name
+            # `HEAD_BYTES` are enough to recognise the file under whatever name
             others = [entry for entry in folders.beginning(beside, each.position.hash) if not is_elsewhere(entry)]
             found = next(
                 (entry for entry in others if entry.key not in claimed and _is_twin(each, entry, folders)), None
@@ -53,7 +53,7 @@ def locate(
 
 
 def unknown(files: Sequence[FollowedFile], beside: Beside, folders: Folders) -> list[Entry]:
-    """Return the rotated logs that are none of the files nor a copy of one."""
+    """Return the rotated logs that are neither one of the files nor a copy of one."""
     claimed = {each.key for each in files if not each.position.gone}
     return [
         entry
@@ -63,7 +63,7 @@ def unknown(files: Sequence[FollowedFile], beside: Beside, folders: Folders) -> 
 
 
 def named_by(files: Sequence[FollowedFile], file: OpenFile | None) -> FollowedFile | None:
-    """Return the one of these that the open file is."""
+    """Return the followed file that the open file is; None when it is none of them."""
     if file is None:
         return None
     key = key_of(file)
@@ -73,9 +73,10 @@ def named_by(files: Sequence[FollowedFile], file: OpenFile | None) -> FollowedFi
 def untaken(
     files: Sequence[FollowedFile], live: OpenFile | None, beside: Beside, folders: Folders
 ) -> list[FollowedFile]:
-    """Return the files nothing was taken from, where they are found again as new ones.
+    """Return the files from which nothing was taken, as far as they will be found again as new files.
 
-    They may have been copied and truncated since, so that others come before them: they are better forgotten.
+    Such a file may have been copied and truncated since, so that other files come before it. Forgetting it and finding
+    it anew puts the files in the right order.
     """
     named = named_by(files, live)
     return [
@@ -98,7 +99,7 @@ def _settle(each: FollowedFile, entry: Entry) -> None:
         file = open_entry(entry)
         if position.hashed and not _holds(entry, each, text_in(file)):
             file.close()
-            raise BeingRenamed  # another file by now that has its name and its inode
+            raise BeingRenamed  # another file has the name and the inode by now
         each.attach(file)
 
 
@@ -114,23 +115,23 @@ def _is_same(each: FollowedFile, entry: Entry, folders: Folders) -> bool:
 def _holds(entry: Entry, each: FollowedFile, text: TextAt) -> bool:
     """True when what was read from the followed file is in this text."""
     if entry.compressed and entry.key == each.key:
-        return each.position.begins(text(each.position.start))  # never written anew: not worth unpacking it
+        return each.position.begins(text(each.position.start))  # a compressed file never changes: its head is enough
     return each.position.fits(text)
 
 
 def _is_twin(each: FollowedFile, entry: Entry, folders: Folders) -> bool:
     position = each.position
     if position.gone and position.hashed < HEAD_BYTES:
-        return False  # a short beginning may be anybody's, and the file was missed before
+        return False  # a short beginning may be that of any file, and this file was missed before
     if not entry.compressed and entry.size < position.offset:
         return False
     return position.fits(folders.text(entry))
 
 
 def _is_copy(each: FollowedFile, entry: Entry, beside: Beside, folders: Folders) -> bool:
-    """True when the file holds what the known one does, or only a part of that: it was copied some time ago.
+    """True when the entry holds the text of the known file, or only its beginning, as a copy made some time ago does.
 
-    A short beginning alone does not tell: then the known one must hold nothing else either.
+    A short beginning alone is no proof: then the known file must hold nothing else either.
     """
     position, file, text = each.position, each.file, folders.text(entry)
     if each.succeeded:
@@ -153,7 +154,7 @@ def _is_copy(each: FollowedFile, entry: Entry, beside: Beside, folders: Folders)
 
 
 def _succeeds(each: FollowedFile, entry: Entry, folders: Folders) -> bool:
-    """True for a copy that has taken the place of a removed file, and grew on."""
+    """True for a copy that replaced a removed file and has grown longer than that file."""
     if each.file is None or each.file.stat().st_nlink:
         return False
     at, last = folders.end(entry) if entry.compressed else (entry.size, b"")
@@ -161,7 +162,7 @@ def _succeeds(each: FollowedFile, entry: Entry, folders: Folders) -> bool:
 
 
 def _known_text(each: FollowedFile, beside: Beside, folders: Folders) -> TextAt | None:
-    """Return what reads the text of a followed file, if it is at hand."""
+    """Return a function that reads the text of a followed file; None when the file is not at hand."""
     if each.file is not None:
         return text_in(each.file)
     entry = None if each.position.gone else beside.find(each.key)

@@ -1,4 +1,4 @@
-"""What a section knew when it ended: positions and first looks, found again however their paths are spelt now."""
+"""The positions and first looks that a section stored, found again however their paths are spelt now."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from aggregator.logs.following.pattern import Pattern
 from aggregator.logs.following.position import Position, load_position
 
 SINCE = "since "
-"""Begins the names of cursors that hold when a pattern was first looked at."""
+"""How the names of cursors begin that hold when a pattern was first looked at."""
 
 
 class TakenUp(NamedTuple):
-    """The positions by the names that the patterns have for their paths now."""
+    """The stored positions, by the names that the patterns have for their paths now."""
 
     positions: dict[str, list[Position]]
     left: list[Position]
-    """Positions of paths that no pattern stands for."""
+    """Positions of paths that no pattern matches."""
     moved: dict[str, str | None]
-    """Cursors that have another name now, to be stored; None forgets one."""
+    """Cursors to store because they have another name now; None deletes a cursor."""
 
 
 def take_up(cursors: Mapping[str, str], patterns: Sequence[Pattern], root: Path) -> TakenUp:
-    """Sort stored cursors by what the patterns call their paths, and tell each pattern since when it was looked at."""
+    """Sort stored cursors by the patterns' names for their paths, and set when each pattern was first looked at."""
     found = TakenUp({}, [], _take_up_first_looks(cursors, patterns, root))
     spelt: dict[str, list[Position]] = {}
     for name, text in cursors.items():
@@ -52,7 +52,7 @@ def take_up(cursors: Mapping[str, str], patterns: Sequence[Pattern], root: Path)
 
 
 def called_by(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> str | None:
-    """Return what patterns call that which a cursor is about: a path, or a pattern that was looked at."""
+    """Return the patterns' name for the path that a cursor is about, or for the pattern; None when they have none."""
     if cursor.startswith(SINCE):
         looked = Pattern(cursor.removeprefix(SINCE), root)
         same = (pattern for pattern in patterns if looked.text == pattern.text or looked.real == pattern.real)
@@ -62,7 +62,7 @@ def called_by(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -
 
 
 def is_kept_by(patterns: Sequence[Pattern], cursor: str, text: str, root: Path) -> bool:
-    """True for a cursor about something that patterns stand for, were it but one path of a glob."""
+    """True for a cursor about a path or pattern that these patterns match; a glob matches each of its paths."""
     path = cursor.removeprefix(SINCE)
     within = cursor != path and any(pattern.respell(path) is not None for pattern in patterns)
     return within or called_by(patterns, cursor, text, root) is not None
@@ -85,10 +85,11 @@ def _take_up_first_looks(cursors: Mapping[str, str], patterns: Iterable[Pattern]
 
 
 def _merge(alternatives: Sequence[Sequence[Position]]) -> list[Position]:
-    """Return the positions of one path, out of those stored under several spellings.
+    """Return the positions of one path, merged from those stored under several spellings.
 
-    They are of one path where a kill came while they were stored under another name. An earlier version began anew
-    under each spelling: where they are not, those that came furthest are the newest.
+    When the spellings agree about the files, a kill came while the positions were being stored under another name: of
+    each file the furthest position counts. When they do not agree, an earlier version began anew under each spelling:
+    the positions of the spelling that came furthest are the newest.
     """
     merged: dict[int, Position] = {}
     for positions in alternatives:
@@ -103,6 +104,6 @@ def _merge(alternatives: Sequence[Sequence[Position]]) -> list[Position]:
 
 
 def _progress(positions: Iterable[Position]) -> tuple[float, int, int]:
-    """Return what orders the positions of one path by how far they came."""
+    """Return a sort key for the positions of one path: how far they came."""
     last = max(positions, key=lambda each: each.serial)
     return last.mtime, last.serial, last.offset

@@ -1,4 +1,4 @@
-"""What a folder holds of rotated logs, and their order."""
+"""The rotated logs in a folder, and their order."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Entry(NamedTuple):
 
     @property
     def key(self) -> tuple[int, int]:
-        """What tells the file from others at this moment."""
+        """Device and inode, which tell the file from others at this moment."""
         return self.dev, self.ino
 
     @property
     def compressed(self) -> bool:
-        """True for what has a compressor's suffix."""
+        """True for a file with a compressor's suffix."""
         return self.path.suffix in CODECS
 
 
@@ -49,7 +49,7 @@ class BeingRenamed(Exception):
 
 
 def open_entry(entry: Entry) -> OpenFile:
-    """Open the file that was listed. Raises BeingRenamed when its name belongs to another by now."""
+    """Open the file that was listed. Raises BeingRenamed when its name belongs to another file by now."""
     try:
         file = open_file(entry.path)
     except FileNotFoundError as error:
@@ -61,17 +61,17 @@ def open_entry(entry: Entry) -> OpenFile:
 
 
 class Listing:
-    """What a folder held at one moment."""
+    """The files that a folder held at one moment."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.by_key = {entry.key: entry for entry in entries}
         self.by_name = {entry.path.name: entry for entry in entries}
         self.beginnings: dict[str, list[Entry]] | None = None
-        """The files by the hash of their first bytes, once somebody asked."""
+        """The files by the hash of their first bytes; None until somebody asks for them."""
         self.rotated: dict[str, list[Entry]] = defaultdict(list)
-        """The rotated logs of each live one.
+        """The rotated logs of each live log, by the name of the live log.
 
-        A compressed file beside the plain one it comes from is left out: its compressor is still at it.
+        A compressed file beside the plain file that it is made from is left out: its compressor is still at work.
         """
         for name, entry in self.by_name.items():
             if not (entry.compressed and entry.path.stem in self.by_name):
@@ -80,11 +80,11 @@ class Listing:
 
 
 class Beside(NamedTuple):
-    """What stands beside a live log, and beside what it links to."""
+    """The files beside a live log, and beside the file that it links to."""
 
     listings: list[Listing]
     own: list[Entry]
-    """The path itself, and what it links to."""
+    """The path itself, and the file that it links to."""
     rotated: list[Entry]
     """Oldest first, each file once."""
 
@@ -94,7 +94,7 @@ class Beside(NamedTuple):
 
 
 class Folders:
-    """What folders hold at one moment; every folder is read once until `forget`."""
+    """The files that folders hold at one moment; every folder is read once until `forget`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -103,15 +103,15 @@ class Folders:
         self._texts: dict[tuple[int, int, int, float, int | None], tuple[int, bytes]] = {}
 
     def forget(self) -> None:
-        """Have folders read again."""
+        """Forget the listings, so that folders are read again."""
         self._listed.clear()
         if len(self._texts) > 10_000:
             self._texts.clear()
 
     def beside(self, live: Path) -> Beside | None:
-        """Return the files beside a log, as two looks agree on.
+        """Return the files beside a log, when two listings of each folder agree.
 
-        None when files are being renamed right now: a file may be missed or met twice then.
+        None means that files are being renamed right now, so that a listing may miss a file or name it twice.
         """
         target = Path(os.path.realpath(live))
         found = Beside([], [], [])
@@ -137,8 +137,8 @@ class Folders:
     def unchanged(self, live: Path) -> bool:
         """True when every name still belongs to the same file as `beside` said.
 
-        Inodes are handed out again at once: a file opened by name may be another that has both name and inode by now,
-        but then its neighbours have moved.
+        A file system gives a free inode to the next new file at once: a file opened by name may be another file that
+        has both the name and the inode by now. In that case other names in the folder have changed too.
         """
         return all(
             _names(_list(folder)) == _names(listing.by_name.values())
@@ -147,7 +147,7 @@ class Folders:
         )
 
     def _may_list(self, folder: Path) -> bool:
-        """False for a folder in which only files of known names can be opened."""
+        """False for a folder that cannot be listed, so that only files of known names can be opened in it."""
         listable = os.access(folder, os.R_OK, effective_ids=True) or not os.path.isdir(folder)
         if listable:
             self._closed.discard(folder)
@@ -157,11 +157,14 @@ class Folders:
         return listable
 
     def text(self, entry: Entry) -> TextAt:
-        """Return what reads a file's text, decompressed; of one it may not open nothing. It may raise BeingRenamed."""
+        """Return a function that reads a file's decompressed text.
+
+        The function reads nothing from a file that may not be opened, and may raise BeingRenamed.
+        """
         return lambda at: self._read(entry, at)[1]
 
     def end(self, entry: Entry) -> tuple[int, bytes]:
-        """Return where the last bytes of a file's text begin, and these. Raises BeingRenamed."""
+        """Return where the last bytes of a file's text begin, and the bytes themselves. Raises BeingRenamed."""
         return self._read(entry, None)
 
     def beginning(self, beside: Beside, digest: str) -> list[Entry]:
@@ -184,7 +187,7 @@ class Folders:
             try:
                 file = open_entry(entry)
             except OSError:
-                return 0, b""  # not ours to read: whoever opens it to read lines says so
+                return 0, b""  # not ours to read: the code that opens it to read lines reports that
             try:
                 piece = end_of_text(file, HEAD_BYTES) if at is None else (at, file.read_at(at, HEAD_BYTES))
                 self._texts[key] = piece
@@ -194,7 +197,7 @@ class Folders:
 
 
 def _list(folder: Path) -> list[Entry] | None:
-    """Return what a folder holds, or None when a file vanished on the way."""
+    """Return the regular files in a folder, or None when a file vanished during the listing."""
     found: list[Entry] = []
     try:
         listing = os.scandir(folder)
@@ -205,7 +208,7 @@ def _list(folder: Path) -> list[Entry] | None:
             try:
                 facts = entry.stat()
             except OSError:
-                if entry.is_symlink():  # it leads nowhere, and may do so for ever
+                if entry.is_symlink():  # the link leads nowhere, and may do so for ever
                     continue
                 return None
             if stat.S_ISREG(facts.st_mode):
@@ -226,7 +229,7 @@ def _names(entries: Iterable[Entry] | None) -> set[tuple[Path, int, int]] | None
 
 
 def _folders(live: Path, target: Path) -> dict[Path, list[str]]:
-    """Return the folders that a log and what it links to stand in, each by its real path, with their names there."""
+    """Return the folders of a log and of the file that it links to, by real path, each with their names there."""
     folder = Path(os.path.realpath(live.parent))
     return (
         {folder: [live.name, target.name]}

@@ -1,4 +1,4 @@
-"""What `tail` tells of its files: globs that stand for none, files that are read anew, files that cannot be read."""
+"""What `tail` reports of its files: globs without a file, files that are read again, files that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Telling:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._told_again: dict[str, tuple[int, int]] = {}
-        """The files that were told of as read before."""
+        """The files that were already reported as read before."""
 
     def follows_nothing(self, pattern: Pattern, logs: Sequence[FollowedLog], now: float) -> None:
-        """Tell of a glob that no file is followed for; of a path the log does."""
+        """Report a glob for which no file is followed; a path that is no glob reports this itself."""
         if not pattern.is_glob:
             return
         if any(log.followed or log.elsewhere or log.problem for log in logs):
@@ -40,9 +40,9 @@ class Telling:
         )
 
     def began_anew(self, again: Mapping[str, tuple[int, int]]) -> None:
-        """Tell of files that were read before, and of which no position is known any more.
+        """Report files that were read before but have no stored position any more.
 
-        `again` has for each path how many bytes are read a second time, and how many are left out.
+        `again` has for each path the number of bytes that are read a second time, and of those that are left out.
         """
         if not again or again == self._told_again:
             return
@@ -61,7 +61,7 @@ class Telling:
         )
 
     def files(self, logs: Collection[FollowedLog]) -> None:
-        """Tell of files that cannot be read, and note how many are followed; `logs` are all of the section."""
+        """Report files that cannot be read, and note how many are followed; `logs` are all logs of the section."""
         troubled = [log for log in logs if log.problem]
         troubles = [f"{log.name}: {log.problem}" for log in troubled]
         matched = [text for log, text in zip(troubled, troubles, strict=True) if log.matched]

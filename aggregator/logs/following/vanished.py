@@ -1,4 +1,4 @@
-"""Files that are not there any more, with lines that nobody may have read."""
+"""Files that are gone, with lines that may never have been read."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from aggregator.logs.following.readnotes import ReadNotes
 from aggregator.runtime.context import Context
 
 _MOST = 20
-"""So many files are shown by name: where more are gone, it is a folder or a mount."""
+"""The most files that are shown by name: when more are gone, the cause is a folder or a mount."""
 
 
 class Vanished:
-    """Tell of lost files of one path; `name` is what it is called, as text."""
+    """Report the lost files of one path; `name` is the path as text."""
 
     def __init__(self, name: str, context: Context, notes: ReadNotes, *, matched: bool) -> None:
         self._name = name
         self._context = context
         self._notes = notes
         self._expires = matched and is_dated(name)
-        """True where files come and go with their dates, so that one that was read and is gone is no loss."""
+        """True for a path with a date that a glob matches: such files expire, and losing a file that was read is no
+        loss."""
 
     def suspect(self, each: FollowedFile, files: Sequence[FollowedFile]) -> bool:
-        """True when lines of a file that is nowhere may not have been read; `files` are all of its path."""
-        if each.unread is not None:  # it was open until now
+        """True when a file that is not found may have unread lines; `files` are all files of its path."""
+        if each.unread is not None:  # the file was open until now
             return each.unread > 0
         if each.let_go:
             return False
@@ -40,7 +41,7 @@ class Vanished:
         return not (quiet and self._expires)
 
     def tell(self, files: Sequence[FollowedFile], now: float) -> list[FollowedFile]:
-        """Tell of those that did not turn up elsewhere in a moment. Returns them: their positions changed."""
+        """Report files that did not turn up elsewhere in time. Returns them, because their positions changed."""
         told = []
         for each in files:
             position = each.position
@@ -75,5 +76,5 @@ class Vanished:
         )
 
     def found(self, name: str = "") -> None:
-        """Take it back: the file is there again; `name` is the path that it had, if it was another."""
+        """Withdraw the report, because the file is there again; `name` is the path that it had, if it was another."""
         self._context.withdraw("vanished", name or self._name)
