@@ -1,4 +1,4 @@
-"""The stage that downloads feeds."""
+"""The stage `download`: download every feed at its planned times."""
 
 from __future__ import annotations
 

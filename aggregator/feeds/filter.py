@@ -1,4 +1,4 @@
-"""The stage that tells publications from repetitions and rubbish."""
+"""The stage `filter`: tell publications from repetitions and corrupt bodies."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class Filter(Stage):
         )
 
     def _note(self, feed: str, about: About, tick: Tick, state: FeedState) -> Tick:
-        """Update the shown state of a feed, and flag the tick when its feed's contents have not changed for too long."""
+        """Update the shown state of a feed, and flag its tick when the contents have not changed for too long."""
         state.outcome, state.error, state.planned_ms = tick.outcome, tick.error, tick.planned_ms
         if tick.outcome in COVERED:
             state.answered_ms = tick.ended_ms or tick.planned_ms

@@ -177,7 +177,7 @@ class _Streams:
         return b""
 
     def _begin_next(self) -> bool:
-        """Begin with the next stream. False at the file's end."""
+        """Begin the next stream; return False at the file's end."""
         data = self._stream.unused_data
         while not (begun := data.lstrip(b"\0")):
             data = self._file.read(PIECE)

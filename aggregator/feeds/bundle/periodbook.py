@@ -1,4 +1,4 @@
-"""Which periods of which feeds are open: their state, when they may be closed, and their files on the disk.
+"""The book of the open periods of all feeds: their state, when they may be closed, and their files on the disk.
 
 Cursors of `compress`: `FEED/START` holds the revision of an open period, or `closed REVISION` when the period's bundle
 is written and the files that it was made of are still to be deleted.
@@ -126,7 +126,7 @@ class PeriodBook:
                 period.patience_s = min(period.patience_s * 2, LONGEST_PATIENCE_S)
                 yield key
 
-    # What lies on the disk
+    # The files on the disk
 
     def folder(self, key: Key) -> PeriodFolder:
         """Return the folder of a period."""

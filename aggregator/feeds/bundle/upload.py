@@ -3,10 +3,10 @@
     PREFIX/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT             with conditional writes: a shared key
     PREFIX/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.CONTENTS.tar.FORMAT    without them: the key names the contents
 
-All keys of one feed and period are siblings. Siblings are first merged into one object, and then removed: keys that
-name their contents, and keys of a lower-ranked format. Formats are ranked because two writers may merge siblings of
-different formats at once: without a rank, each could remove the object that the other wrote. A shared key of the first
-rank is never removed.
+All keys of one feed and period are siblings. Siblings are first merged into one object. Then the siblings whose key
+names their contents, or has a lower-ranked format, are removed. Formats are ranked because two writers may merge
+siblings of different formats at once: without a rank, each could remove the object that the other wrote. A shared key
+of the first rank is never removed.
 
 A key that names its contents always holds the same bytes, so writing it needs no condition. Two writers that merge at
 the same time create two more siblings, and each of these holds everything that its writer removed.

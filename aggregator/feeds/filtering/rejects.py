@@ -71,7 +71,7 @@ class Rejects:
             self._prune(feed, int(self.max_bytes * (1 - ROOM)), now)
 
     def _prune(self, feed: str, max_bytes: int, now: float) -> None:
-        """Delete a feed's rejects that are too old, then the oldest until the rest fits; each body before its report."""
+        """Delete a feed's rejects that are too old, then the oldest until the rest fits; bodies before reports."""
         found = []
         for entry in _entries(self.folders.rejected / feed):
             if entry.is_file(follow_symlinks=False):

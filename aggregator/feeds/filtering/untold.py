@@ -29,8 +29,8 @@ from aggregator.runtime.contract import Cursor
 UNTOLD_AFTER_S = 60.0
 """How old a body without a message must be to count as forgotten, while no message waits for `filter`.
 
-A message is sent as soon as its body is complete, so the message of an older body is lost. Should it come after all,
-only the first of the two messages counts.
+A message is sent as soon as its body is complete, so the message of an older body is lost. If it comes after all, only
+the first of the two messages counts.
 """
 FLAG = "found"
 

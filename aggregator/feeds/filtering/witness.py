@@ -4,8 +4,9 @@
 
 For such a feed a body equal to the last one is a repetition, so the filter must know which body came last. A Redis that
 was restored from an older copy, or a section that gets back an old name, has an older state: `on` would be taken for a
-repetition though `off` came in between. Therefore each decision is written here before it is committed. A state in
-Redis that lacks it is not trusted when younger ticks come; in doubt a publication is kept twice.
+repetition though `off` came in between. Therefore each new publication is written here before it is committed. When a
+younger tick comes and the state in Redis lacks that publication, the state is not trusted: in doubt a publication is
+kept twice.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class _Keys(msgspec.Struct):
-    """The keys that tell messages without a kind apart: an order had the name of its kind as its only key."""
+    """The keys that tell messages without a kind apart: an order to a stage stood under the name of its kind."""
 
     close: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     clear: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

@@ -46,7 +46,7 @@ class BundleName(NamedTuple):
         return f"{prefix}/{self.path}" if prefix else self.path
 
     def stem(self, prefix: str) -> str:
-        """Return the beginning of all keys of the feed and period, in any format, with or without a hash of contents."""
+        """Return the beginning of all keys of the feed and period, in any format, with or without a contents hash."""
         return self.key(prefix).removesuffix(f"tar.{self.format}")
 
 
