@@ -1,7 +1,8 @@
 """Files that a stage found on the disk without a message, as the Redis with the messages was lost or replaced.
 
-A found file gets one message; the cursor `found:NAME` in Redis records that it was sent. After that the stage leaves
-the file to its message, even if the message goes to the dead letters. The cursor is removed when the file is gone.
+A found file gets one message; the cursor `found:NAME` in Redis records that it was sent, so only a Redis without that
+cursor sends it again. After that the stage leaves the file to its message, even if the message goes to the dead
+letters. The cursor is removed when the file is gone.
 """
 
 from __future__ import annotations

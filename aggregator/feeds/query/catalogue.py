@@ -33,7 +33,7 @@ READERS = 8
 _MANY_DAYS = 400
 """Above this number of days one listing of everything is quicker than one listing for each day."""
 _MARK = re.compile(r"[-.~+](?:r\d+|[0-9a-f]{8,64})(?=\.tar\.[a-z0-9]+$)", re.ASCII)
-"""The mark in a key: the revision of a local bundle, or the hash of the contents (stores without conditional writes)."""
+"""The mark in a key: the revision of a local bundle, or the contents' hash in a store without conditional writes."""
 
 
 class Span(NamedTuple):
