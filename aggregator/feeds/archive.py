@@ -1,4 +1,4 @@
-"""The stage `archive`: each bundle goes into a store, united with what is there under its key."""
+"""The stage `archive`: put each bundle into a store, merged with the object that is already there under its key."""
 
 from __future__ import annotations
 
@@ -34,21 +34,24 @@ from aggregator.stores import open_configured
 from aggregator.stores.store import Store
 
 UNTOLD_AFTER_S = 60.0
-"""A bundle is told of in the step in which it is written, so one that is older, while no message waits, is not."""
+"""How old a bundle without a message must be to count as forgotten, while no message waits for `archive`.
+
+`compress` announces a bundle in the same step in which it writes the file, so an older bundle has no message any more.
+"""
 UNITE_AFTER_S = 900.0
-"""How long after writing a key that names its contents to look whether there are several to be united."""
+"""How long after writing a key that names its contents the stage looks for other such keys and merges them."""
 
 
 class Archive(Stage):
-    """Store each bundle under the key of its feed and period, united with what others stored there.
+    """Store each bundle under the key of its feed and period, merged with what other instances stored there.
 
-    In: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `file` (from the instance's folder), `sha256`,
+    In: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `file` (relative to the instance's folder), `sha256`,
     `contents_id`, `revision`, `level`. To itself, as a timer: `unite`, with `feed`, `start`, `format`, `level`.
     Out: none.
-    Effect: an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` in the store, which was read back; once that is
-    committed the file is called `….stored`, and goes `keep` later.
-    Errors: a bundle that is missing or damaged, and an object that cannot be united, are set aside; a store that is
-    away or full pauses the worker.
+    Effect: the store holds an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` that was read back and checked. After
+    the commit the local file is renamed to `….stored`; it is deleted `keep` later.
+    Errors: the message of a bundle that is missing or damaged, or of an object that cannot be merged, goes to the dead
+    letters; a store that is unreachable or full pauses the worker.
     Source: docs/feeds.md.
     """
 
@@ -56,7 +59,7 @@ class Archive(Stage):
     accepts = (Bundle, Unite, Remove)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
-        """What a section of this stage may say."""
+        """The options of this stage's section."""
 
         store: Annotated[SafeName, Doc("where bundles go: the NAME of a section [store_NAME]")]
         prefix: Annotated[KeyPrefix, Doc("what keys begin with")] = ""
@@ -76,15 +79,15 @@ class Archive(Stage):
         self._conditional = True
         self._found = Found()
         self._stored: list[Path] = []
-        """Bundles that are stored, which is still to be committed."""
+        """Bundles that are in the store, but whose messages are not committed yet."""
         self._waiting = StoredFiles(self._folders, settings.keep, context)
         self._newest: dict[str, str] = {}
         self._newer: dict[str, str] = {}
-        """What is to be committed of it."""
+        """The changes of `_newest` that are still to be committed."""
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """What was found and told of lies in this folder."""
+        """Return the folder of the feeds: the cursors of this stage are about the bundles in it."""
         return (f"archive:{realpath(root / 'data/feeds')}",)
 
     @classmethod
@@ -95,7 +98,7 @@ class Archive(Stage):
             yield "store", f"there is no section [store_{settings.store}]{meant(settings.store, known)}"
 
     def start(self) -> None:
-        """Open the store and find out whether it keeps its word."""
+        """Open the store and test what it can do, above all whether it honours conditional writes."""
         own = self._cursor("")
         self._newest = {name: start for name, start in self.context.cursors.items() if name.startswith(own)}
         if self._store is None:
@@ -113,7 +116,7 @@ class Archive(Stage):
         self._found.load(self.context.cursors)
 
     def idle(self, now: float) -> Iterator[Send | Cursor]:
-        """Remove what is stored; once a minute take the bundles that no message tells of: their Redis is gone."""
+        """Delete stored files; once a minute queue bundles without a message, as after the loss of Redis."""
         with stage_wide():
             self._waiting.remove(now)
         if not self._found.is_due(now):
@@ -130,7 +133,7 @@ class Archive(Stage):
                     yield from self._tell(path, name, number)
 
     def _is_untold(self, path: Path, now: float) -> bool:
-        """True for a bundle that should have been stored by now, or be waited for by a message."""
+        """True for a bundle that should have been stored by now, and that no message announces."""
         if self._found.is_told(path.relative_to(self._folders.bundles).as_posix()):
             return False
         with suppress(FileNotFoundError):
@@ -155,15 +158,15 @@ class Archive(Stage):
         yield Send(self.settings.listento, encode(bundle))
 
     def stop(self) -> None:
-        """Let the store's connections go."""
+        """Close the store's connections."""
         if self._store is not None:
             self._store.close()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Store a bundle, or unite what was written without conditions."""
+        """Store a bundle, or merge the objects that were written without conditional writes."""
         told = decode(message.raw, *self.accepts)
         with fault_of_message(*self._folders.all()):
-            if isinstance(told, Remove):  # sent by a version that removed by messages
+            if isinstance(told, Remove):  # sent by an older version, which removed files by messages
                 self._remove(told)
             elif isinstance(told, Unite):
                 self._unite(told)
@@ -171,13 +174,13 @@ class Archive(Stage):
                 yield from self._archive(told)
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Say how far the feeds are archived, for `feeds list`."""
+        """Store how far each feed is archived, for `feeds list`."""
         newer, self._newer = self._newer, {}
         for name, start in newer.items():
             yield Cursor(name, start)
 
     def committed(self) -> None:
-        """Mark the files of what is stored, so that they go when Redis can no longer forget that."""
+        """Mark the files of stored bundles; they are deleted once Redis cannot lose that commit any more."""
         with stage_wide():
             while self._stored:
                 self._waiting.add(self._stored[-1], self.context.clock())
@@ -188,9 +191,9 @@ class Archive(Stage):
         return f"{ARCHIVED}{self.context.number}:{feed}"
 
     def _is_stored(self, bundle: Bundle) -> None:
-        """Remember the newest period of a feed; older ones come late, or again."""
+        """Remember the newest stored period of a feed; bundles of older periods may arrive late, or again."""
         name = self._cursor(bundle.feed)
-        # texts of this form are in the order of the times they mean
+        # these texts sort in the order of their times
         if bundle.start > self._newest.get(name, ""):
             self._newest[name] = self._newer[name] = bundle.start
 
@@ -200,7 +203,7 @@ class Archive(Stage):
         prefix = self.settings.prefix
         if not path.exists():
             if self._waiting.has(path, bundle.sha256):
-                self._stored.append(path)  # Redis had forgotten that: from now on the file waits once more
+                self._stored.append(path)  # Redis lost the earlier commit, so the file waits for `keep` again
             else:
                 self._accept_missing(bundle)
             self._is_stored(bundle)
@@ -215,7 +218,7 @@ class Archive(Stage):
         self.context.count("stored")
         self._is_stored(bundle)
         self.context.log.debug("stored key=%s revision=%d", key, bundle.revision)
-        # order: read back from the store, then committed, then, when Redis can no longer forget that, removed here
+        # order: read back from the store, then commit, then delete here once Redis cannot lose that commit any more
         self._stored.append(path)
         if not self._conditional:
             unite = Unite(feed=bundle.feed, start=bundle.start, format=name.format, level=bundle.level)
@@ -223,10 +226,10 @@ class Archive(Stage):
             yield Send(self.settings.listento, encode(unite), UNITE_AFTER_S, key)
 
     def _accept_missing(self, bundle: Bundle) -> None:
-        """Take a file that is not there for stored before, if an object in the store is that very file.
+        """Accept a bundle whose file is missing if the store holds exactly that file; else raise Reject.
 
-        A Redis that comes back a second older than it was still finds the file, as it stays for `keep`. One that is
-        older still does not; nor does anybody find what was lost. That others stored the same period proves nothing.
+        When Redis lost only the last seconds, the file is still here, as it stays for `keep`. When Redis lost more, the
+        file may be stored and deleted, or lost. An object that others stored for the same period proves nothing.
         """
         assert self._store is not None
         name = BundleName(bundle.feed, read_stamp(bundle.start))

@@ -1,4 +1,4 @@
-"""The stage `compress`: the publications and ticks of each feed and period become one bundle."""
+"""The stage `compress`: pack the publications and ticks of each feed and period into one bundle."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 
 REARMED = "/rearmed"
-"""The cursor with the hour in which periods were last looked through for one without a timer."""
+"""The cursor with the hour in which overdue periods last got new timers at a start."""
 SET_BACK_S = 60.0
-"""By how much the clock may go back without anything being made of it."""
+"""How far the clock may go back before timers are set anew."""
 LOOK_EVERY_S = 60.0
 PATIENCE = 10
-"""For how many times `grace` a period waits for publications that lie there and were not heard of."""
+"""How many times `grace` a period waits for the messages of publications that are already in its folder."""
 
 
 class Compress(Stage):
-    """Bundle what was published and what became of every tick, one bundle a feed and period.
+    """Bundle the publications and the outcomes of all ticks, one bundle for each feed and period.
 
     In: of kind `filtered`: `feed`, `tick` (as in a manifest), `publication` (the file's name or ''), `published_ms`
     (Unix milliseconds or null), `url`, `period_ms` (of the feed), `node`, `instance`. Of kind `missed`: `feed`,
     `missed_from_ms`, `missed_to_ms`, `url`, `period_ms`, `node`, `instance`. To itself, as a timer: `close`, with
     `feed` and `start`.
-    Out: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (from the instance's folder),
+    Out: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `revision`, `file` (relative to the instance's folder),
     `sha256`, `size` (bytes), `contents_id`, `level`.
-    Effect: a bundle below `data/feeds/bundles`; the publications in it go once its message is committed. A period
-    closes `grace` after both its end and its last arrival; what comes later makes another bundle, the next revision.
-    Errors: a body that is none of these is set aside; a full or read-only disk pauses the worker.
+    Effect: a bundle is written below `data/feeds/bundles`; the publications in it are deleted once its message is
+    committed. A period closes `grace` after its end and after its last arrival, whichever is later. Later arrivals make
+    another bundle, the next revision.
+    Errors: a message of another form goes to the dead letters; a full or read-only disk pauses the worker.
     Source: docs/feeds.md.
     """
 
@@ -58,7 +59,7 @@ class Compress(Stage):
     emits: ClassVar[Emits] = {"pushto": (Bundle,)}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
-        """What a section of this stage may say."""
+        """The options of this stage's section."""
 
         pushto: Annotated[TargetQueue, Doc("the queue that bundles go to")]
         grace: Annotated[Duration, Doc("how long after its end and its last arrival a period is closed"), Bounds(0)] = (
@@ -86,11 +87,11 @@ class Compress(Stage):
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """The periods that are open are folders of this one."""
+        """Return the folder of the feeds: the cursors of this stage are about the open periods in it."""
         return (f"compress:{realpath(root / 'data/feeds')}",)
 
     def start(self) -> None:
-        """Learn which periods are open, and remove bundles that a killed process did not finish."""
+        """Learn which periods are open, and delete half-written bundles of a killed process."""
         with stage_wide():
             for part in self.folders.bundles.rglob(".*.part"):
                 part.unlink(missing_ok=True)
@@ -99,14 +100,14 @@ class Compress(Stage):
         self._looked_at = self.context.clock()
 
     def seed(self) -> Iterator[Send | Cursor]:
-        """Open what lies on the disk and nobody knows of, and close what should have been closed long ago."""
+        """Open periods that only the disk knows of, and set new timers for periods that are long overdue."""
         now = self.context.clock()
         for key, revision in self._unknown.items():
             self.book.begin(key, revision)
             yield self._timer(key)
         hour = str(int(now // 3600))
         if self.context.cursors.get(REARMED) != hour:
-            # A timer's message may have been dropped from the dead letters. Each is looked at once an hour at most.
+            # A timer's message may have been dropped from the dead letters. Look for that once an hour at most.
             yield Cursor(REARMED, hour)
             for key in self.book.open:
                 if now > key.start + self.settings.bundle + (PATIENCE + 1) * self.settings.grace:
@@ -114,7 +115,7 @@ class Compress(Stage):
         yield from self.book.take_cursors()
 
     def idle(self, now: float) -> Iterator[Settled]:
-        """Once a minute open what lies on the disk unknown, and set the timers that are lost."""
+        """Once a minute, open periods that only the disk knows of, and replace lost timers."""
         if abs(now - self._looked_at) >= LOOK_EVERY_S:
             self._looked_at = now
             with stage_wide():
@@ -130,26 +131,26 @@ class Compress(Stage):
         yield from self.book.take_cursors()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Take in a tick, or close a period."""
+        """Record a tick, or close a period."""
         told = decode(message.raw, *self.accepts)
         with fault_of_message(*self.folders.all()):
             if isinstance(told, Close):
                 yield from self._close(Key(told.feed, read_stamp(told.start)), force=told.force)
-            elif isinstance(told, Clear):  # sent by a version that cleared up by messages
+            elif isinstance(told, Clear):  # sent by an older version, which cleared periods by messages
                 self.book.folder(Key(told.feed, read_stamp(told.start))).clear(told.revision)
             elif isinstance(told, Filtered | Missed):
                 yield from self._take(told)
         yield from self._watch_clock()
 
     def _watch_clock(self) -> Iterator[Outcome]:
-        """Set new timers when the clock was set back: the old ones rest until it has caught up."""
+        """Set new timers when the clock was set back, as the old ones would wait until the clock has caught up."""
         before, self._now = self._now, self.context.clock()
         if self._now < before - SET_BACK_S:
             for key in self.book.open:
                 yield self._timer(key)
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Make the records of the ticks handled durable."""
+        """Make the records of the handled ticks durable."""
         with stage_wide():
             for key in list(self._records):
                 self._write(key)
@@ -158,15 +159,15 @@ class Compress(Stage):
         yield from self.book.take_cursors()
 
     def committed(self) -> None:
-        """Remove what bundles are made of, now that they are on their way."""
+        """Delete the source files of bundles, now that the messages of these are committed."""
         with stage_wide():
             self.book.clear()
 
     def _take(self, arrival: Filtered | Missed) -> Iterator[Outcome]:
-        """Keep the records of a tick, and see that the periods it touches are open."""
+        """Keep the records of a message, and open the periods that they belong to."""
         rows = [(Key(arrival.feed, start), record) for start, record in records_of(arrival, self.settings.bundle)]
         keys = dict.fromkeys(key for key, _ in rows)
-        # order: all that may fail, then what is remembered
+        # order: first everything that may fail, then the changes of memory
         try:
             revisions = {key: self.book.next_revision(key) for key in keys if key not in self.book.open}
         except ValueError as error:
@@ -177,7 +178,7 @@ class Compress(Stage):
             yield from self._open(key, revisions.get(key))
 
     def _open(self, key: Key, revision: int | None) -> Iterator[Outcome]:
-        """Open a period as a revision, or note that something more came of one that is open."""
+        """Open a period as the given revision; with None, note another arrival in an open period."""
         if revision is None:
             self.book.open[key].last_arrival = self.context.clock()
             return
@@ -204,7 +205,7 @@ class Compress(Stage):
         wait_s = PATIENCE * self.settings.grace
         since = self.context.clock() - wait_s
         if not force and overdue_s < wait_s and self.book.folder(key).in_flight(since):
-            # `filter` has laid it down and its message is still to come, or to come again
+            # `filter` has filed a publication whose message is still to come, or to come again
             yield self._timer(key, self.settings.grace)
             return
         built = self._build(key, period.revision)
@@ -217,11 +218,11 @@ class Compress(Stage):
         self.book.close(key)
 
     def _refile(self, key: Key, revision: int) -> Iterator[Outcome]:
-        """Move what came while bundles had another length to the periods it belongs to now."""
+        """Move files and records that came while bundles had another length to the periods they belong to now."""
         refiling = Refiling(self.folders, *key, self.settings.bundle, revision)
         strays = refiling.find()
         homes = {Key(key.feed, start) for start in strays.starts}
-        # remembered until they are opened: a move that fails halfway is gone on with
+        # remember the periods until they are opened, as a move that fails halfway is continued later
         self._refiled |= homes
         refiling.move(strays, {home.start: self.book.revision_of(home) for home in homes})
         for home in sorted(self._refiled):
@@ -229,7 +230,7 @@ class Compress(Stage):
         self._refiled.clear()
 
     def _build(self, key: Key, revision: int) -> Revision | None:
-        # zstd at its smallest takes the time of xz and is larger
+        # at its highest level zstd takes as long as xz, and its result is larger
         usual = "xz" if self.settings.level == "small" else "zst"
         name = BundleName(*key, self.settings.format or usual)
         settings = self.settings
@@ -245,7 +246,7 @@ class Compress(Stage):
             del self._records[key]
 
     def _look_for_records(self, key: Key) -> None:
-        """Report a folder whose records somebody removed: what became of its ticks is not known any more."""
+        """Report a folder whose records somebody removed: the outcomes of its ticks are lost."""
         period, folder = self.book.open[key], self.book.folder(key)
         if period.has_records and not folder.has_records(period.revision):
             period.has_records = False

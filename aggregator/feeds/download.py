@@ -1,4 +1,4 @@
-"""The stage that downloads feeds."""
+"""The stage `download`: download every feed at its planned times."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ from aggregator.runtime.schedule import Due, Schedule, timer_key
 MOST_KILLS = 3
 """A tick whose worker vanished this often is not tried again."""
 UNREAD_PERIOD_MS = 14_000
-"""How often a feed is told of whose configuration cannot be read."""
+"""How often a failed tick is recorded for a feed whose configuration cannot be read."""
 
 _with = msgspec.structs.replace
 
 
 class Download(Stage):
-    """Download every feed at its planned times, each tick with one recorded outcome.
+    """Download every feed at its planned times, and record one outcome for each tick.
 
-    In: of kind `due`: ticks that it sends to itself, one for each feed: `feed`, `planned_ms` (Unix milliseconds), and
-    what is to be remembered of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `failing`, `kills`,
+    In: of kind `due`: ticks that the stage sends to itself, one for each feed: `feed`, `planned_ms` (Unix
+    milliseconds), and the state of the feed (`chain`, `failures`, `wait_until_ms`, `why`, `failing`, `kills`,
     `validators`).
     Out: of kind `downloaded`: for each tick `feed`, `tick` (as in a manifest; outcome ok, not_modified, failed or
-    late), `file` (the body, from the instance's folder, or ''), `headers`, `final_url`, and the feed's `url` (secrets
-    hidden), `period_ms`, `extension`, `timestamp`, `format`, `stale_after_ms`; for ticks missed in a row
+    late), `file` (the body, relative to the instance's folder, or ''), `headers`, `final_url`, and the feed's `url`
+    (secrets hidden), `period_ms`, `extension`, `timestamp`, `format`, `stale_after_ms`; for ticks missed in a row
     `missed_from_ms` and `missed_to_ms` in place of `tick`.
-    Effect: a file below `data/feeds/downloads`, durable before it is told of.
+    Effect: a file below `data/feeds/downloads`, which is durable before its message is sent.
     Errors: a download that fails is an outcome, not an error; a full disk pauses the worker.
     Source: RFC 9110, RFC 9111; docs/feeds.md.
     """
@@ -66,7 +66,7 @@ class Download(Stage):
     overview = "aggregator.feeds.query.overview:OVERVIEW"
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
-        """What a section of this stage may say."""
+        """The options of this stage's section."""
 
         listento: Annotated[ListenQueue, Doc("the queue in which ticks wait for their time")] = "ticks@node"
         pushto: Annotated[TargetQueue, Doc("the queue that downloads go to")]
@@ -90,7 +90,7 @@ class Download(Stage):
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """What is scheduled brings what goes into this folder."""
+        """Return the folder of the feeds: the cursors of this stage schedule the downloads into it."""
         return (f"download:{realpath(root / 'data/feeds')}",)
 
     @classmethod
@@ -102,14 +102,14 @@ class Download(Stage):
         yield from options.faults_of(settings)
 
     def start(self) -> None:
-        """Say what is wrong with the feeds that cannot be downloaded. Raises ConfigError for files that are no use."""
+        """Log the feeds whose configuration cannot be read. Raises ConfigError when a file for TLS cannot be used."""
         for option, text in options.faults_of_files(self._route):
             raise ConfigError(f"[{self.context.section}] {option}: {text}")
         for fault in self.feeds.table.faults:
             self.context.log.error("feed_unread fault=%s", fault)
 
     def seed(self) -> Iterator[Send | Cursor]:
-        """Begin with the feeds that are new."""
+        """Send the first tick of new feeds."""
         timings = {name: FeedTiming(name, feed.period_ms) for name, feed in self.feeds.table.entries.items()}
         for outcome in self.schedule.begin(timings, self._now()):
             if isinstance(outcome, Due):
@@ -120,11 +120,11 @@ class Download(Stage):
                 yield outcome
 
     def stop(self) -> None:
-        """Close what is kept open."""
+        """Close the open connections."""
         self.fetcher.connections.close()
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Store what the schedule wants to be remembered; files are durable already."""
+        """Store the state of the schedule; files are durable already."""
         return self.schedule.cursors(int(now * 1000))
 
     def handle(self, message: Message) -> Iterator[Outcome]:
@@ -135,8 +135,8 @@ class Download(Stage):
         elif not due.once and not self.schedule.is_current(due.feed, due.chain):
             yield Drop("tick_superseded")
         elif message.history and message.history.deliveries:
-            # As a message of its own, so that it takes its turn beside the others: what a killed worker held is handed
-            # out one by one, and one slow server would hold up all feeds.
+            # Send the tick as a new message, so that it runs beside the others. The messages that a killed worker held
+            # are handed out one by one, so one slow server would delay all feeds.
             remove_leftovers(*self._place(feed, due))
             yield self._due(_with(due, kills=due.kills + message.history.deliveries))
         else:
@@ -150,7 +150,7 @@ class Download(Stage):
                     yield outcome
 
     def _unknown(self, due: DueTick) -> Iterator[Outcome]:
-        """End the schedule of a feed that is no more; go on while the feed may be one that cannot be read just now."""
+        """End the schedule of a removed feed; continue it while some feeds of the configuration cannot be read."""
         faults = self.feeds.table.faults
         if not faults:
             self.schedule.end(due.feed)
@@ -184,7 +184,7 @@ class Download(Stage):
         return Send(self.settings.pushto, encode(tell(feed, tick=tick)))
 
     def _missed(self, feed: Feed, due: DueTick, now_ms: int) -> Iterator[Outcome]:
-        """Tell of the ticks whose time went by, and go on with the one whose period this is."""
+        """Record the ticks whose time has passed as missed, and continue with the tick of the current period."""
         timing = FeedTiming(feed.name, feed.period_ms)
         first, current = timing.next_after(due.planned_ms), timing.last_until(now_ms)
         longest = min(LONGEST_ROW, LONGEST_ROW_MS // feed.period_ms) * feed.period_ms
@@ -209,7 +209,7 @@ class Download(Stage):
                 answer = self.fetcher.fetch(request, partial.write)
                 file = ""
                 if answer.status != 304:
-                    # the hash keeps apart what two processes bring that take each other for dead
+                    # the hash separates the bodies of two processes that take each other for dead
                     noted = answer.headers if "http" in feed.timestamp else None
                     kept = partial.keep(f"{stem}-{answer.sha256[:8]}.{feed.extension}", noted)
                     file = str(kept.relative_to(self.context.root))
@@ -218,7 +218,7 @@ class Download(Stage):
             except Failed as error:
                 yield from self._failed(feed, due, started_ms, error)
                 return
-            except Retry as error:  # something else lies where its file belongs: a fault of this feed's alone
+            except Retry as error:  # something else has the name of the feed's file: a fault of this feed alone
                 yield from self._failed(feed, due, started_ms, Failed(str(error)))
                 return
         self.context.count("bodies" if file else "not_modified")
@@ -228,9 +228,10 @@ class Download(Stage):
         yield self._next(feed, _with(due, failures=0, wait_until_ms=0, why="", failing="", kills=0, validators=known))
 
     def _proved(self, feed: Feed, known: Validators | None) -> Validators | None:
-        """Return validators unless the disk knows of a body that came after theirs: Redis came back older.
+        """Return validators unless the disk knows a newer body than theirs, as when Redis was restored from a copy.
 
-        A 304 would say that the older body is still right, of which a feed without a clock would tell nothing new.
+        With outdated validators, a 304 would mean that an older body is valid again. For a feed without a clock that
+        change would go unnoticed.
         """
         if known is None or feed.name in self._believed or feed.timestamp not in CLOCKLESS:
             return known
@@ -254,7 +255,7 @@ class Download(Stage):
         yield self._next(feed, failed)
 
     def _place(self, feed: Feed, due: DueTick) -> tuple[Path, str]:
-        """Return the folder of a tick's body, and how the names of all its files begin."""
+        """Return the folder of a tick's body, and the beginning of the names of all the tick's files."""
         path = self.folders.download(feed.name, due.planned_ms, feed.extension)
         return path.parent, path.name.removesuffix(f".{feed.extension}")
 
@@ -263,7 +264,7 @@ class Download(Stage):
         return self._due(_with(due, planned_ms=FeedTiming(feed.name, feed.period_ms).next_after(due.planned_ms)))
 
     def _due(self, due: DueTick) -> Send:
-        """Return the timer of a tick; one beside the planned ones has a timer of its own."""
+        """Return the timer of a tick; a tick outside the plan has a timer of its own."""
         delay_s = max(due.planned_ms - self._now(), 0) / 1000
         key = f"{due.feed}/once" if due.once else timer_key(due.feed, due.chain)
         return Send(self.settings.listento, encode(due), delay_s, key)

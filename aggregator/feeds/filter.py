@@ -1,4 +1,4 @@
-"""The stage that tells publications from repetitions and rubbish."""
+"""The stage `filter`: tell publications from repetitions and corrupt bodies."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from aggregator.runtime.message import Message
 
 
 class Filter(Stage):
-    """Name each publication by its timestamp, keep the same publication once, and set corrupt ones aside.
+    """Name each publication by its timestamp, drop repetitions, and set corrupt bodies aside.
 
-    In: of kind `downloaded`: for each tick what `download` says of it.
+    In: of kind `downloaded`: for each tick the message of `download`.
     Out: of kind `filtered`: `feed`, `tick` (as in a manifest, with its final outcome), `publication` (the file's name
     or ''), `published_ms` (Unix milliseconds or null), `url`, `period_ms`, `node`, `instance`; of kind `missed`, for
-    ticks missed in a row: `missed_from_ms` and `missed_to_ms` in place of these.
-    Effect: the body moves below `data/feeds/publications`, or with its report below `data/feeds/rejected`, or goes when
-    the feed said the same before; until that is committed it can be found where it was.
-    How a body is read, what its file is called and when it is stale says the feed's configuration. A feed that left it
-    is judged by what its message says, as long as that names no plugin. The same is tried with a body that cannot be
-    read, as the feed may have been configured otherwise when it was downloaded.
-    Errors: a timestamp plugin that cannot be imported is tried again, then the message is set aside; a full disk pauses
-    the worker.
+    ticks missed in a row: `missed_from_ms` and `missed_to_ms` in place of `tick`, `publication` and `published_ms`.
+    Effect: the body moves below `data/feeds/publications`, or with a report below `data/feeds/rejected`, or is deleted
+    when the feed published the same before. Until the decision is committed, the body can be found in its old place.
+    The feed's configuration says how a body is read, how its file is named and when the feed is stale. For a feed that
+    is no longer configured, the message's description is used, unless it names a plugin. The message's description is
+    also tried for a body that cannot be read, as the feed's configuration may have changed since the download.
+    Errors: a timestamp plugin that cannot be imported is tried again, then the message goes to the dead letters; a full
+    disk pauses the worker.
     Source: docs/feeds.md.
     """
 
@@ -55,7 +55,7 @@ class Filter(Stage):
     emits: ClassVar[Emits] = {"pushto": (Filtered, Missed)}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
-        """What a section of this stage may say."""
+        """The options of this stage's section."""
 
         pushto: Annotated[TargetQueue, Doc("the queue that ticks and publications go to")]
         bundle: Annotated[BundlePeriod, Doc("how much time one bundle covers; `compress` must say the same")] = 3600
@@ -79,7 +79,7 @@ class Filter(Stage):
         self._frozen: set[str] = set()
 
     def start(self) -> None:
-        """Remember what was decided."""
+        """Load the state of all feeds, and delete bodies whose decisions are committed."""
         for name, text in self.context.cursors.items():
             if name.startswith(CURSOR):
                 self._states[name.removeprefix(CURSOR)] = decode_state(text)
@@ -88,7 +88,7 @@ class Filter(Stage):
             self.bodies.clean({feed: state.planned_ms for feed, state in self._states.items()})
 
     def idle(self, now: float) -> Iterator[Send | Cursor]:
-        """Take the bodies that no message tells of, as if it had come: the messages were in a Redis that is gone."""
+        """Queue messages for bodies that have none, as their messages were lost with Redis."""
         if not self._untold.found.is_due(now):
             return
         with stage_wide():
@@ -96,7 +96,7 @@ class Filter(Stage):
                 yield outcome if isinstance(outcome, Cursor) else Send(self.settings.listento, encode(outcome))
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Make the new names durable, and remember what was decided."""
+        """Make the new names durable, and store the changed states of feeds."""
         with stage_wide():
             self.filing.sync()
             self.rejects.sweep(now)
@@ -105,7 +105,7 @@ class Filter(Stage):
             yield Cursor(f"{CURSOR}{feed}", encode_state(self._states[feed]))
 
     def committed(self) -> None:
-        """Remove the bodies that nobody will ask for again."""
+        """Delete the bodies whose decisions are committed."""
         with stage_wide():
             self.bodies.clear()
 
@@ -124,14 +124,14 @@ class Filter(Stage):
             yield self._handle(told, about, told.tick, state, is_late=is_late)
 
     def _was_told(self, told: Downloaded, tick: Tick, state: FeedState) -> bool:
-        """True for the message of a body that was found without it, or that was found though it was on its way."""
+        """True for the second of two messages about one body: one from `download`, one made when the body was found."""
         if not told.file or self.bodies.find(self._judge.source(told)):
             return False
         return tick.planned_ms in state.found or (told.found and self.filing.find(told.feed, tick) is None)
 
     def _handle(self, told: Downloaded, about: About, tick: Tick, known: FeedState, *, is_late: bool) -> Send:
-        """Decide on a tick. One that comes behind younger ones is not what the feed shows now."""
-        # a copy: nothing is remembered of a message that fails halfway
+        """Decide on a tick. A late tick, which comes after younger ones, does not change the feed's state."""
+        # a copy, so that a message that fails halfway changes nothing
         state = msgspec.structs.replace(known)
         is_clockless = about.timestamp in CLOCKLESS
         if is_clockless and is_late:
@@ -178,7 +178,7 @@ class Filter(Stage):
         )
 
     def _note(self, feed: str, about: About, tick: Tick, state: FeedState) -> Tick:
-        """Keep what is shown of a feed, and flag one whose server answers with the same for too long."""
+        """Update the shown state of a feed, and flag its tick when the contents have not changed for too long."""
         state.outcome, state.error, state.planned_ms = tick.outcome, tick.error, tick.planned_ms
         if tick.outcome in COVERED:
             state.answered_ms = tick.ended_ms or tick.planned_ms
@@ -192,12 +192,12 @@ class Filter(Stage):
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """What is remembered is about the feeds of this folder."""
+        """Return the folder of the feeds: the cursors of this stage are about them."""
         return (f"filter:{realpath(root / 'data/feeds')}",)
 
     @classmethod
     def check(cls, settings: Settings, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
-        """Compare with the section that makes the bundles."""
+        """Refuse another bundle length than that of the `compress` section that reads `pushto`."""
         for section in config.sections():
             options: Mapping[str, Any] = config[section]
             if options.get("stage") == "compress" and options.get("listento", "").strip() == settings.pushto:

@@ -1,1 +1,1 @@
-"""Bundles: open periods, manifests, tar files, and their way into a store."""
+"""Bundles: open periods, manifests, tar files, and the upload to a store."""

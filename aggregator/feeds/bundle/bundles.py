@@ -1,7 +1,8 @@
 """Bundles: the publications of one feed and period with the manifests of its nodes, as a compressed tar.
 
-Equal contents give equal bytes: manifests first by node, then publications by time; times come from the publications,
-owner, group and mode are fixed. Only manifests are ever in memory as a whole. Any `tar` unpacks a bundle.
+Equal contents give equal bytes: manifests come first, ordered by node, then publications, ordered by time. File times
+come from the publications; owner, group and mode are fixed. Only manifests are read into memory as a whole. Any `tar`
+unpacks a bundle.
 """
 
 from __future__ import annotations
@@ -21,54 +22,54 @@ from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.files.durable import sync_folder
 
 MAX_MANIFEST = 1 << 27
-"""Bytes of one: a day of ticks a second apart takes a fifth of it."""
+"""The most bytes of one manifest; one of a day with a tick every second takes a fifth of that."""
 MAX_MANIFESTS = 1 << 28
-"""Bytes of all that a bundle holds."""
+"""The most bytes of all manifests in a bundle."""
 MAX_TICKS = 1_000_000
-"""Of all manifests: as objects they take about 250 MB."""
+"""The most ticks in all manifests of a bundle; so many take about 250 MB as objects."""
 
 
 class Written(NamedTuple):
-    """What a bundle came to."""
+    """The size and the hashes of a bundle that was written."""
 
     size_bytes: int
     sha256: str
-    """Of the compressed file."""
+    """The hash of the compressed file."""
     contents_id: str
-    """The same for equal contents in any format; see members.py."""
+    """A hash that is the same for equal contents in any format; see members.py."""
     publications: int
     publication_bytes: int
 
 
 class Contents(NamedTuple):
-    """What a bundle holds."""
+    """The contents of a bundle."""
 
     members: list[Member]
-    """Manifests too."""
+    """All members, manifests included."""
     bodies: list[SpooledBody]
-    """The publications, when there was a spool for them."""
+    """The publications, if a spool was given to copy them to."""
     manifests: list[Manifest]
 
     @property
     def publications(self) -> list[Member]:
-        """The members that are no manifests."""
+        """The members that are not manifests."""
         return [member for member in self.members if not is_manifest_name(member.name)]
 
     @property
     def contents_id(self) -> str:
-        """One hash for all of it; see members.py."""
+        """One hash of all members; see members.py."""
         return contents_id(self.members)
 
 
 class ManifestReader:
-    """Read the manifests of one bundle: their bytes and ticks are bounded, as they are in memory as a whole."""
+    """Read the manifests of one bundle, with a bound on bytes and ticks, as manifests are held in memory as a whole."""
 
     def __init__(self) -> None:
         self._bytes_left = MAX_MANIFESTS
         self._ticks_left = MAX_TICKS
 
     def read(self, entry: TarMember) -> tuple[Member, Manifest]:
-        """Return a manifest as a member, and what it says. Raises BadBundle."""
+        """Return a manifest as a member, and decoded. Raises BadBundle."""
         self._bytes_left -= entry.size
         if entry.size > MAX_MANIFEST or self._bytes_left < 0:
             raise BadBundle(f"beyond the limits: a manifest of {entry.size} bytes")
@@ -88,7 +89,7 @@ def write_bundle(
     format_name: str = "zst",
     level: Level = "default",
 ) -> Written:
-    """Write a bundle of these publications, each distinct one once, and these manifests united.
+    """Write a bundle of publications, each distinct one once, and of manifests, merged to one for each node.
 
     Raises BadBundle when a publication changed since its hash was taken, and BadManifest for manifests of different
     bundles.
@@ -114,7 +115,7 @@ def save_bundle(
     format_name: str = "zst",
     level: Level = "default",
 ) -> Written:
-    """Write a bundle to a file, which is there whole and durable or not at all."""
+    """Write a bundle to a file durably; after a crash the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -132,7 +133,7 @@ def save_bundle(
 def read_bundle(file: BinaryIO, spool: BinaryIO | None = None, limits: Limits = LIMITS) -> Contents:
     """Read a bundle of any format to its end and hash every member; publications are copied to `spool` if given.
 
-    Raises BadBundle for what is damaged, cut, hostile or no bundle.
+    Raises BadBundle for a file that is damaged, truncated, hostile or not a bundle.
     """
     members: list[Member] = []
     bodies: list[SpooledBody] = []
@@ -152,18 +153,18 @@ def read_bundle(file: BinaryIO, spool: BinaryIO | None = None, limits: Limits = 
 
 
 def extract_bundle(file: BinaryIO, folder: Path) -> list[Path]:
-    """Unpack a bundle of any format into a folder, manifests too; files there of the same names are replaced.
+    """Unpack a bundle of any format, manifests included, into a folder; existing files of the same names are replaced.
 
-    Writes nothing outside the folder, whatever the bundle says. Raises BadBundle.
+    Nothing is written outside the folder, even if the bundle is hostile. Raises BadBundle.
     """
     paths = []
     for entry in read_tar(Decompressed(file)):
         path = folder / entry.name
-        # of its own length: the name may have all the 255 bytes there are
+        # not made from the member's name, which may already have the 255 bytes that a file name can have
         part = folder / f".extracting.{os.getpid()}.part"
         part.unlink(missing_ok=True)
         try:
-            # O_EXCL: a link that somebody laid there is not followed.
+            # O_EXCL: do not follow a link that somebody put there.
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as target:
                 _copy(entry, target)
             os.utime(part, (entry.mtime, entry.mtime))
@@ -175,13 +176,13 @@ def extract_bundle(file: BinaryIO, folder: Path) -> list[Path]:
 
 
 def check_contents(contents: Contents) -> list[str]:
-    """Return what does not fit together, a line each: publications that a manifest knows and the bundle lacks."""
+    """Return the contradictions in a bundle, a line each: publications that a manifest records and the bundle lacks."""
     held = {member.sha256: member for member in contents.publications}
     problems = []
     for manifest in contents.manifests:
         start_ms = read_stamp(manifest.header.start) * 1000
         for tick in (*manifest.ticks, *manifest.elsewhere):
-            # What a tick brought belongs to the bundle of its own timestamp, which may be another one.
+            # A publication belongs to the bundle of its own timestamp, which may be another one than its tick's.
             inside = tick.header_ms is not None and 0 <= tick.header_ms - start_ms < manifest.header.period_s * 1000
             if tick.outcome != "ok" or not tick.sha256 or not inside:
                 continue
@@ -196,7 +197,7 @@ def check_contents(contents: Contents) -> list[str]:
 def _tar_pieces(manifests: Sequence[tuple[Member, bytes]], arranged: Sequence[tuple[Member, Body]]) -> Iterator[bytes]:
     for member, data in manifests:
         yield tar_header(member.name, member.size_bytes, member.mtime)
-        # in pieces: a day of ticks is large
+        # in pieces, as a manifest of a whole day is large
         for at in range(0, len(data), PIECE):
             yield data[at : at + PIECE]
         yield padding(member.size_bytes)

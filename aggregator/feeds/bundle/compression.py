@@ -1,6 +1,6 @@
 """Compress and decompress streams in four formats, always the same bytes for the same input.
 
-Figures are for 12 real captures of 130 KB in a row, against `bz2 -9`; a whole hour is in docs/feeds.md.
+Figures here are relative to `bz2 -9`, for 12 consecutive real captures of 130 KB; docs/feeds.md has those for an hour.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from aggregator.files import zstd
 Level = Literal["default", "small"]
 
 PIECE = 1 << 17
-"""Bytes handed over at a time."""
+"""Bytes that are read or compressed at a time."""
 MAX_WINDOW = 27
-"""128 MB: what every zstd decompresses without being asked to."""
+"""The largest window as a power of two: 128 MB, which every zstd accepts without an option."""
 MAX_XZ_MEMORY = 1 << 28
 
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zst", b"BZh": "bz2", b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz"}
 
 
 class BadBundle(AggregatorError):
-    """Do not use this bundle: it is damaged, hostile or no bundle at all. The text says why."""
+    """Do not use this bundle: it is damaged, hostile or not a bundle at all. The text says why."""
 
 
 class Readable(Protocol):
-    """What bytes come from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most this many bytes; none at the end."""
+        """Return at most `size` bytes; none at the end."""
         ...
 
 
 class Compressor(Protocol):
-    """What zlib, bz2, lzma and zstd agree on."""
+    """The interface that the compressors of zlib, bz2, lzma and zstd share."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take a piece; return what is ready."""
+        """Take a piece of input and return the output that is ready."""
         ...
 
     def flush(self) -> bytes:
-        """Return the rest."""
+        """Return the rest of the output."""
         ...
 
 
 def compressed(pieces: Iterable[bytes], compressor: Compressor) -> Iterator[bytes]:
     """Yield the compressed form of a stream.
 
-    The pieces are cut anew to one size: how a stream happened to arrive must not show in its bytes.
+    The input is cut into pieces of one size, so that the output does not depend on the pieces in which it arrived.
     """
     waiting = bytearray()
     for piece in pieces:
@@ -71,7 +71,7 @@ def new_compressor(format_name: str, level: Level, size_bytes: int, largest_byte
     if format_name == "zst":
         return _zstd_compressor(small, size_bytes, largest_bytes)
     if format_name == "xz":
-        # Neither protocol buffers nor text are aligned to four bytes, which is what `pb` is for: 0.04 smaller without.
+        # `pb` is for data aligned to four bytes, which neither protocol buffers nor text are: 0.04 smaller without it.
         fields = {"id": lzma.FILTER_LZMA2, "pb": 0}
         fast = {"dict_size": 1 << 23, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 128, "depth": 24}
         filters = [{**fields, **({"preset": 6, "nice_len": 273} if small else fast)}]
@@ -87,7 +87,7 @@ def _zstd_compressor(small: bool, size_bytes: int, largest_bytes: int) -> Compre
     """Return a zstd compressor of one thread whose window holds several of the largest members.
 
     Long-distance matching (`zstd --long`) makes consecutive captures larger, not smaller: it prefers one far match to
-    many near ones. What helps is a window over a few captures and a deep search in it.
+    many near ones. A window over a few captures and a deep search in that window make them smaller.
     """
     window = min(max((4 * largest_bytes).bit_length(), 22), MAX_WINDOW)
     known = zstd.CompressionParameter
@@ -105,16 +105,16 @@ def _zstd_compressor(small: bool, size_bytes: int, largest_bytes: int) -> Compre
 
 
 class Decompressed:
-    """What is inside a file of any of the four formats. The memory this takes is bounded, whatever made the file.
+    """A stream of the decompressed contents of a file in any of the four formats, in bounded memory.
 
-    Raises BadBundle when the file is in none of them, damaged or cut, or something else follows in it.
+    Raises BadBundle when the file is in none of the formats, is damaged or truncated, or has other data at its end.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._inside = _open(file)
 
     def read(self, size: int) -> bytes:
-        """Return this many bytes, fewer only at the end."""
+        """Return `size` bytes, fewer only at the end."""
         pieces = []
         while size > 0:
             piece = self._read_some(min(size, PIECE))
@@ -130,7 +130,7 @@ class Decompressed:
         except (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
             raise BadBundle(f"damaged: {error}") from error
         except OSError as error:
-            # gzip and bz2 say so by an OSError of their own, without a number; the disk's have one.
+            # gzip and bz2 report damage as an OSError without a number; an error of the disk has a number.
             if error.errno is not None:
                 raise
             raise BadBundle(f"damaged: {error}") from error
@@ -153,9 +153,9 @@ def _open(file: BinaryIO) -> Readable:
 
 
 class _Streams:
-    """One stream after the other up to the file's end, of which the library's own readers are not so sure.
+    """Read the streams in a file one after the other up to its end, more strictly than the library's own readers.
 
-    Zeros may follow a stream: xz knows such a padding, and tapes need it.
+    Zeros may follow a stream: xz defines such padding, and tapes need it.
     """
 
     def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
@@ -177,7 +177,7 @@ class _Streams:
         return b""
 
     def _begin_next(self) -> bool:
-        """Begin with the next stream. False at the file's end."""
+        """Begin the next stream; return False at the file's end."""
         data = self._stream.unused_data
         while not (begun := data.lstrip(b"\0")):
             data = self._file.read(PIECE)

@@ -1,7 +1,8 @@
-"""What one node saw of one feed in one bundle's period: every tick with its outcome, failures included.
+"""Manifests: what one node saw of one feed in one bundle's period, every tick with its outcome, failures included.
 
-A manifest is JSON lines: a header, then the ticks in the order in which they were planned. Equal contents are equal
-bytes. Uniting manifests is commutative, associative and idempotent, so nodes and revisions can meet in any order.
+A manifest is JSON lines: a header, then the ticks in the order in which they were planned. Equal contents give equal
+bytes. Merging manifests is commutative, associative and idempotent, so those of several nodes and revisions can be
+merged in any order.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from aggregator.feeds.naming.stamps import DAY_S, read_stamp
 
 Outcome = Literal["ok", "same", "not_modified", "invalid", "failed", "late", "missed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-"""In order of what they prove: should one tick have two outcomes, the first of them stands."""
+"""All outcomes, the strongest evidence first: of two outcomes recorded for one tick, the earlier in this list wins."""
 
 COVERED: tuple[Outcome, ...] = ("ok", "same", "not_modified")
-"""The outcomes by which we know for sure what the feed showed."""
+"""The outcomes that tell for certain what the feed showed."""
 
 VERSION = 1
 LONGEST_NODE = 80
 MIN_TICK_MS = 100
 """The shortest period that a feed may have."""
 _SPARE_TICKS = 1000
-"""So many more than its period has room for: after each start one stands beside the plan."""
+"""How many more ticks a manifest may hold than its period has planned times, as each start adds one unplanned tick."""
 
 
 class BadManifest(AggregatorError):
-    """Do not trust this manifest: it is not what we write."""
+    """Do not trust this manifest: this program cannot have written it."""
 
 
 class Tick(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One planned download. Times are Unix milliseconds; what is unknown is left out."""
+    """One planned download. Times are Unix milliseconds; unknown fields are left out."""
 
     planned_ms: int
     outcome: Outcome
@@ -46,26 +47,26 @@ class Tick(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: int | None = None
     """The HTTP status; None when no answer came."""
     wire_bytes: int | None = None
-    """What came over the wire, compressed as it was."""
+    """The bytes that came over the network, still compressed."""
     size_bytes: int | None = None
     sha256: str = ""
-    """Of the body; a publication with this hash is a member of the bundle."""
+    """The hash of the body; a publication with this hash is a member of the bundle."""
     entities: str = ""
-    """The hash of the entities without their header, of GTFS-realtime."""
+    """For GTFS-realtime: the hash of the entities without the header."""
     header_ms: int | None = None
     """The timestamp that the feed itself gave."""
     flags: tuple[str, ...] = ()
-    """What is odd about an outcome that is kept, such as `backwards` or `future`."""
+    """Remarks on a body that is kept although something about it is odd, such as `backwards` or `future`."""
     error: str = ""
 
     @property
     def fetched_ms(self) -> int:
-        """When it began, or was to begin where that is not known."""
+        """When the download began, or when it was planned if the start is not known."""
         return self.started_ms if self.started_ms is not None else self.planned_ms
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line: whose ticks these are."""
+    """The first line of a manifest: the feed, period and node of its ticks."""
 
     manifest: int = VERSION
     feed: str
@@ -76,39 +77,39 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     tick_ms: int = 0
     """The feed's own period; 0 when it is not known."""
     url: str = ""
-    """With secrets masked."""
+    """The address, with secrets masked."""
     instance: str | msgspec.UnsetType = msgspec.UNSET
-    """The id of the instance whose ticks these are: copies have one node's name and two ids. Its beginning stands in
-    `node` as well, so that neither takes the place of the other."""
+    """The id of the instance that recorded the ticks: copies of an instance share a node name, but have different ids.
+    The id's first characters are part of `node` too, so that the manifests of two copies stay apart."""
     elsewhere: tuple[Tick, ...] | msgspec.UnsetType = msgspec.UNSET
-    """Ticks of other periods that brought publications of this one, as the feed's clock and the plan differ. They are
-    recorded in full where they were planned, and stand here so that each publication has its record beside it."""
+    """Ticks of other periods that brought publications of this period, as the feed's clock and the plan differ. Each is
+    recorded in full in its own period; its copy here lets every publication have its record in the same bundle."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A header and its ticks, ordered by `planned_ms`, each of them once."""
+    """A header and its ticks, ordered by `planned_ms`, each tick once."""
 
     header: Header
     ticks: tuple[Tick, ...]
 
     @property
     def elsewhere(self) -> tuple[Tick, ...]:
-        """The ticks of other periods that brought publications of this one."""
+        """The ticks of other periods that brought publications of this period."""
         return self.header.elsewhere or ()
 
     @property
     def file_name(self) -> str:
-        """The name of its member in the bundle."""
+        """The name of the manifest's member in the bundle."""
         return manifest_name(self.header.feed, read_stamp(self.header.start), self.header.node)
 
     def outcomes(self) -> dict[Outcome, int]:
-        """Return how many ticks ended in each outcome, those that none ended in included."""
+        """Return how many ticks ended in each outcome; outcomes without a tick count 0."""
         counts = Counter(tick.outcome for tick in self.ticks)
         return {outcome: counts[outcome] for outcome in OUTCOMES}
 
 
 def make_manifest(header: Header, ticks: Iterable[Tick]) -> Manifest:
-    """Return the manifest of these ticks, put in order. Raises BadManifest when no file can bear the header's names."""
+    """Return a manifest with its ticks in order. Raises BadManifest when the header's names cannot form a file name."""
     try:
         name = manifest_name(parse_feed_name(header.feed), read_stamp(header.start), header.node)
     except ValueError as error:
@@ -121,16 +122,16 @@ def make_manifest(header: Header, ticks: Iterable[Tick]) -> Manifest:
 
 
 def source_name(node: str, instance: str) -> str:
-    """Return what a node is called in its manifests: with the beginning of its instance's id, when that is known.
+    """Return a node's name in its manifests: with the first characters of its instance's id, when the id is known.
 
-    Older versions take it for a node's name, of which there are 80 characters at most, and keep it apart from others.
+    Older versions take the result for a node name, so it has at most the 80 characters of one.
     """
     mark = instance[:8]
     return f"{node[: LONGEST_NODE - 1 - len(mark)]}.{mark}" if mark else node
 
 
 def _arranged(header: Header, ticks: Iterable[Tick], elsewhere: Iterable[Tick]) -> Manifest:
-    """Return a manifest in which each tick stands once: those of other periods only where they are not its own."""
+    """Return a manifest in which each tick stands once: a tick of its own period is not in `elsewhere` too."""
     united = _unite_ticks(ticks)
     own = {tick.planned_ms for tick in united}
     others = tuple(tick for tick in _unite_ticks(elsewhere) if tick.planned_ms not in own)
@@ -143,7 +144,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def decode_manifest(data: bytes | bytearray) -> Manifest:
-    """Read a manifest; fields that we do not know are dropped. Raises BadManifest."""
+    """Read a manifest; unknown fields are dropped. Raises BadManifest."""
     end = data.find(b"\n") + 1 or len(data)
     try:
         header = msgspec.json.decode(data[:end], type=Header)
@@ -162,7 +163,7 @@ def most_ticks(period_s: int) -> int:
 
 
 def _check_size(header: Header, ticks: int) -> None:
-    """Raise BadManifest for what takes no bundle's period, or more memory than one needs."""
+    """Raise BadManifest for a period that no bundle has, and for more ticks than the period can hold."""
     if not 0 <= header.period_s <= DAY_S or 0 < header.tick_ms < MIN_TICK_MS or header.tick_ms < 0:
         raise BadManifest(f"no manifest: a period of {header.period_s} s with a tick every {header.tick_ms} ms")
     if ticks > most_ticks(header.period_s):
@@ -170,7 +171,7 @@ def _check_size(header: Header, ticks: int) -> None:
 
 
 def bounded(manifest: Manifest) -> Manifest:
-    """Return a manifest that can be read again: of more ticks than there can be, those that prove most."""
+    """Return a manifest that passes the reader's limit on ticks: of too many, those with the strongest outcomes."""
     most = most_ticks(manifest.header.period_s)
     if len(manifest.ticks) <= most:
         return manifest
@@ -179,7 +180,7 @@ def bounded(manifest: Manifest) -> Manifest:
 
 
 def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """Return one manifest a node, ordered by node. Raises BadManifest when they are not of one feed and period."""
+    """Merge manifests to one for each node, ordered by node. Raises BadManifest if they differ in feed or period."""
     united: dict[str, Manifest] = {}
     subjects = set()
     for manifest in manifests:
@@ -193,7 +194,7 @@ def unite_manifests(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def _unite(one: Manifest, other: Manifest) -> Manifest:
-    # The header of the longer period, which has the ticks of both; else any choice that is the same in every order.
+    # Keep the header with the longer period, as it spans the ticks of both; else a choice that no order changes.
     headers = [msgspec.structs.replace(manifest.header, elsewhere=msgspec.UNSET) for manifest in (one, other)]
     header = max(headers, key=lambda header: (header.period_s, msgspec.json.encode(header)))
     return _arranged(header, (*one.ticks, *other.ticks), (*one.elsewhere, *other.elsewhere))

@@ -1,8 +1,9 @@
-"""The members of a bundle: what they are called, in which order they stand, and whether two bundles hold the same.
+"""The members of a bundle: their names, their order, and how to tell whether two bundles hold the same.
 
-What identifies a publication is its plain name (feed, timestamp, extension) and its SHA-256. Of several bodies under
-one plain name one keeps it and the others are called `…-HASH8`: the one that had it, and if nodes disagree the one with
-the smallest hash. So the names follow from the set alone, and sets can be united in any order.
+A publication is identified by its plain name (feed, timestamp, extension) and its SHA-256. When several bodies share a
+plain name, one body keeps it and the others are called `…-HASH8`. The body that had the plain name before keeps it; if
+nodes disagree, the body with the smallest hash. So the names depend on the set of bodies alone, and sets can be merged
+in any order.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ class Member(NamedTuple):
 
 
 class Body(Protocol):
-    """A member and the place its bytes are read from."""
+    """A member and the source of its bytes."""
 
     @property
     def member(self) -> Member:
-        """What it is, under any of its names."""
+        """The member, under any of its names."""
         ...
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield its bytes."""
+        """Yield the member's bytes."""
         ...
 
 
@@ -64,7 +65,7 @@ class SpooledBody(NamedTuple):
     member: Member
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield its part of the file."""
+        """Yield the publication's part of the file."""
         left = self.member.size_bytes
         self.spool.seek(self.offset)
         while left:
@@ -76,7 +77,7 @@ class SpooledBody(NamedTuple):
 
 
 def file_body(path: Path) -> FileBody:
-    """Return the publication in a file, with its hash."""
+    """Return a file as a publication, with its hash."""
     sha256, facts = hash_file(path), path.stat()
     return FileBody(path, Member(path.name, int(facts.st_mtime), facts.st_size, sha256))
 
@@ -93,7 +94,7 @@ def hash_file(path: Path) -> str:
 def arrange(bodies: Iterable[Body]) -> list[tuple[Member, Body]]:
     """Return each distinct body once, under its name in the bundle, ordered by time and then name.
 
-    In order of time consecutive captures stand together, which is what makes a bundle small.
+    Ordered by time, consecutive captures stand side by side, and their likeness makes the bundle small.
     """
     groups: dict[str, dict[str, list[Body]]] = {}
     claims: dict[str, set[str]] = {}
@@ -112,7 +113,7 @@ def arrange(bodies: Iterable[Body]) -> list[tuple[Member, Body]]:
 
 
 def split_name(name: str, sha256: str) -> tuple[str, bool]:
-    """Return a member's plain name, and whether that is the name it has."""
+    """Return a member's plain name, and whether the member has that name now."""
     match = _VARIANT.fullmatch(name)
     if match and sha256.startswith(match[2]):
         return match[1] + match[3], False
@@ -120,13 +121,13 @@ def split_name(name: str, sha256: str) -> tuple[str, bool]:
 
 
 def variant_name(plain: str, variant: str) -> str:
-    """Return the name of other bytes under the same plain name."""
+    """Return the name of a further body under the same plain name."""
     match = _PLAIN.fullmatch(plain)
     return f"{match[1]}-{variant}{match[2]}" if match else f"{plain}-{variant}"
 
 
 def contents_id(members: Iterable[Member]) -> str:
-    """Return one hash for the contents of a bundle: the same whatever its format, level and compressor's version."""
+    """Return one hash of a bundle's contents, independent of format, level and version of the compressor."""
     digest = hashlib.sha256()
     for member in sorted(members):
         digest.update(f"{member.name}\0{member.mtime}\0{member.size_bytes}\0{member.sha256}\n".encode())
@@ -137,7 +138,7 @@ def _names(plain: str, hashes: set[str], claims: set[str]) -> dict[str, str]:
     keeper = min(claims, default=None)
     names = {}
     for sha256 in hashes:
-        # Somebody may serve bodies made so that their hashes begin alike.
+        # A hostile server may craft bodies whose hashes begin alike.
         alike = sum(other != keeper and other[:8] == sha256[:8] for other in hashes) > 1
         names[sha256] = plain if sha256 == keeper else variant_name(plain, sha256 if alike else sha256[:8])
     return names
@@ -146,5 +147,5 @@ def _names(plain: str, hashes: set[str], claims: set[str]) -> dict[str, str]:
 def _mtime(plain: str, copies: list[Body]) -> int:
     try:
         return parse_publication(plain).published_at
-    except ValueError:  # not a name of ours: another program's archive
+    except ValueError:  # the archive of another program, with names of another form
         return max(copy.member.mtime for copy in copies)

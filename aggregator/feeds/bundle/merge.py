@@ -1,6 +1,6 @@
-"""Unite bundles: every publication and every tick that any of them has, once.
+"""Merge bundles into one with every publication and every tick that any of them has, each once.
 
-In whatever order, grouping or format the bundles come, the result is the same to the byte.
+The result is the same to the byte, whatever the order, grouping and format of the bundles.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def merge_bundles(
 ) -> Written:
     """Write the union of bundles of any format.
 
-    `scratch` is a folder with room for the publications of all of them, uncompressed; memory holds only their names
-    and hashes. Raises BadBundle for a source that is none, BadManifest for bundles of different feeds or periods.
+    `scratch` is a folder with room for all their publications, uncompressed; of these, memory holds only the names and
+    hashes. Raises BadBundle for a source that is not a bundle, BadManifest for bundles of different feeds or periods.
     """
     bodies: list[Body] = []
     manifests: list[Manifest] = []

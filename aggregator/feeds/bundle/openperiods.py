@@ -1,10 +1,10 @@
-"""What lies in the folder of one feed and period until it is bundled.
+"""The folder of one feed and period, which collects files until they are bundled.
 
     PUBLICATION          put there by `filter`
     ticks.N.jsonl        the ticks that came while revision N was open: one record a line, appended, maybe twice
-    members.N.txt        what revision N was made of, a name a line: what may go once N is on its way
+    members.N.txt        the names of the files that revision N was made of, one a line; they are deleted after commit
 
-A revision is what one bundle is made of; members that come after it make the next one.
+A revision is the content of one bundle; files that arrive after it was bundled make the next revision.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MEMBERS = re.compile(r"members\.(\d+)\.txt")
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One tick, or a row of missed ones, and what the manifest's header says of its feed; or a publication alone."""
+    """One tick, a row of missed ticks or a publication alone, with the facts of its feed for the manifest's header."""
 
     node: str
     instance: str = ""
@@ -38,14 +38,14 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tick: Tick | None = None
     missed_from_ms: int = 0
     missed_to_ms: int = 0
-    """Inclusive; from there every `period_ms` a tick was missed."""
+    """The last missed tick; from `missed_from_ms` up to it one tick was missed every `period_ms`."""
     publication: str = ""
-    """The file here that its tick brought, be that a tick of this period or of another."""
+    """The name of the file in this folder that a tick of this or of another period brought."""
     brought_by: Tick | None = None
-    """The tick of another period that brought it."""
+    """The tick that brought the publication, if it is a tick of another period."""
 
     def ticks(self) -> Iterator[Tick]:
-        """Yield the tick, or every one of the row."""
+        """Yield the tick, or every tick of the missed row."""
         if self.tick is not None:
             yield self.tick
         elif self.missed_to_ms:
@@ -60,29 +60,29 @@ class PeriodFolder:
         self.folder = folder
 
     def names(self) -> list[str]:
-        """Return the names of all files there; none when there is no folder."""
+        """Return the names of all files in the folder; none when the folder does not exist."""
         with suppress(FileNotFoundError):
             return os.listdir(self.folder)
         return []
 
     def last_listed(self) -> int:
-        """Return the highest revision of which a list of members lies here."""
+        """Return the highest revision whose list of members is in the folder; 0 without any."""
         return max((int(match[1]) for name in self.names() if (match := _MEMBERS.fullmatch(name))), default=0)
 
     def has_records(self, revision: int) -> bool:
-        """True when ticks of a revision are written down here."""
+        """True when the folder has records of ticks of a revision."""
         return (self.folder / f"ticks.{revision}.jsonl").exists()
 
     def append(self, revision: int, records: Iterable[Record]) -> set[Path]:
-        """Append records durably. What a crash left half written at the end of the file does no harm.
+        """Append records durably. A half-written record that a crash left at the end of the file does no harm.
 
-        Returns the folders that have new names; they are durable once `sync_folders` was called.
+        Returns the folders with new entries; the entries are durable once `sync_folders` was called.
         """
         path = self.folder / f"ticks.{revision}.jsonl"
         is_new = not path.exists()
         if is_new:
             self.folder.mkdir(parents=True, exist_ok=True)
-        # A line break in front: a record must not continue one that a crash cut.
+        # A line break in front, so that no record continues one that a crash cut off.
         data = b"".join(b"\n" + msgspec.json.encode(record) for record in records) + b"\n"
         with path.open("ab") as file:
             file.write(data)
@@ -93,8 +93,8 @@ class PeriodFolder:
     def bundled(self, revision: int) -> tuple[list[str], list[str]]:
         """Return the names of the publications and of the files of ticks that make a revision.
 
-        Files of ticks of earlier revisions are those that a crash kept from being committed, or from being removed:
-        having them twice does no harm.
+        Files of ticks of earlier revisions are included: a crash kept them from being committed, or from being deleted.
+        Bundling such ticks twice does no harm.
         """
         publications, ticks = [], []
         for name in sorted(self.names()):
@@ -106,7 +106,7 @@ class PeriodFolder:
         return publications, ticks
 
     def in_flight(self, since: float) -> set[str]:
-        """Return the names of publications that lie here, were not heard of yet and were downloaded since then."""
+        """Return the publications here that no record or list names yet and that were downloaded after `since`."""
         names = self.names()
         heard = {record.publication for record in self.records(filter(_TICKS.fullmatch, names))}
         for listing in filter(_MEMBERS.fullmatch, names):
@@ -118,7 +118,7 @@ class PeriodFolder:
         return is_publication_name(name) and (self.folder / name).is_file()
 
     def records(self, names: Iterable[str]) -> Iterator[Record]:
-        """Yield the records in files of ticks. Lines cut by a crash are passed over: their messages come again."""
+        """Yield the records in files of ticks. Lines that a crash cut off are skipped, as their messages come again."""
         decoder = msgspec.json.Decoder(Record)
         for name in names:
             with (self.folder / name).open("rb") as file:
@@ -127,7 +127,7 @@ class PeriodFolder:
                         yield decoder.decode(line)
 
     def take_back(self, revision: int) -> None:
-        """Move the records of later revisions, which a crash kept from being committed, to this one."""
+        """Move the records of later revisions, which a crash kept from being committed, to this revision."""
         for name in self.names():
             match = _TICKS.fullmatch(name)
             if match and int(match[1]) > revision:
@@ -135,7 +135,7 @@ class PeriodFolder:
                 (self.folder / name).unlink()
 
     def replace_records(self, revision: int, records: list[Record]) -> None:
-        """Let these be all the records of a revision, and of those before it."""
+        """Replace all records of a revision, and of the revisions before it, by these."""
         _, ticks = self.bundled(revision)
         path = self.folder / f"ticks.{revision}.jsonl"
         if records:
@@ -145,11 +145,11 @@ class PeriodFolder:
                 (self.folder / name).unlink(missing_ok=True)
 
     def list_members(self, revision: int, names: Iterable[str]) -> None:
-        """Write down what a revision is made of, before its bundle is on its way."""
+        """Write down which files make a revision, before its bundle is announced."""
         _write_durably(self.folder / f"members.{revision}.txt", [f"{name}\n".encode() for name in names])
 
     def clear(self, revision: int) -> None:
-        """Remove what a revision was made of; doing it again does no harm."""
+        """Delete the files that a revision was made of; a repetition does no harm."""
         listing = self.folder / f"members.{revision}.txt"
         with suppress(FileNotFoundError):
             for name in listing.read_text(encoding="utf-8").splitlines():
@@ -157,16 +157,16 @@ class PeriodFolder:
             for name in self.names():
                 match = _MEMBERS.fullmatch(name)
                 if match and int(match[1]) < revision:
-                    # of a revision whose clearing never came: what it was made of went into this one
+                    # the list of an earlier revision that was never cleared: its files went into this revision
                     (self.folder / name).unlink(missing_ok=True)
-            # order: the list goes last, so that a removal that was interrupted can be gone on with
+            # order: delete the list last, so that an interrupted clearing can be continued
             listing.unlink()
         with suppress(OSError):
             self.folder.rmdir()
 
 
 def sound(records: Iterable[Record], log: logging.Logger) -> Iterator[Record]:
-    """Yield the records that a manifest can hold, and log the others: no record keeps a period from being bundled."""
+    """Yield the records that a manifest can hold; log the others, so that no bad record stops a period's bundle."""
     for record in records:
         try:
             check_node(record.node)
@@ -187,7 +187,7 @@ def sound(records: Iterable[Record], log: logging.Logger) -> Iterator[Record]:
 def make_manifests(feed: str, start: int, period_s: int, records: Iterable[Record]) -> list[Manifest]:
     """Return a manifest for each node and instance that records came from.
 
-    The latest tick says what the feed's header is.
+    The record of the latest tick gives the address and period for the manifest's header.
     """
     last: dict[tuple[str, str], tuple[int, bytes, Record]] = {}
     ticks: dict[tuple[str, str], list[Tick]] = {}

@@ -1,7 +1,7 @@
-"""Which periods of which feeds are open: what is remembered of each, when it may be closed, and what lies on the disk.
+"""The book of the open periods of all feeds: their state, when they may be closed, and their files on the disk.
 
-Cursors of `compress`: `FEED/START` has the revision of a period that is open, or `closed REVISION` of one whose bundle
-is written while what it was made of has still to go.
+Cursors of `compress`: `FEED/START` holds the revision of an open period, or `closed REVISION` when the period's bundle
+is written and the files that it was made of are still to be deleted.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ class Key(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its cursor and of its timer."""
+        """The name of the period's cursor and of its timer."""
         return f"{self.feed}/{write_stamp(self.start)}"
 
 
 class Period(msgspec.Struct):
-    """What is known of a period that is open."""
+    """The state of an open period."""
 
     revision: int
     last_arrival: float
-    """In Unix seconds; of one that was open before this process started, its start."""
+    """In Unix seconds; the start of this process if the period was open before."""
     timer_at: float = 0.0
-    """When the last timer is due that this process has set; of one that was open before, nobody knows."""
+    """When the last timer that this process set is due; 0 if it has set none."""
     has_records: bool = False
-    """True once this process has written records of ticks for its bundle."""
+    """True once this process has written records of ticks for the period."""
     patience_s: float = 60.0
-    """How long after its timer, and its time to close, a period waits for another timer."""
+    """How long after its closing time and its timer the period must still be open for the timer to count as lost."""
 
 
 class PeriodBook:
@@ -62,11 +62,11 @@ class PeriodBook:
         self._context = context
         self.open: dict[Key, Period] = {}
         self._closed: dict[Key, int] = {}
-        """Those whose bundle is written, with its revision: what it is made of goes once that is committed."""
+        """Periods whose bundle is written, with its revision; its source files are deleted after the commit."""
         self._cursors: dict[str, str | None] = {}
 
     def load(self) -> None:
-        """Learn from the cursors which periods are open, and finish what a killed process did not. Raises OSError."""
+        """Learn from the cursors which periods are open, and finish the work of a killed process. Raises OSError."""
         now = self._context.clock()
         states = read_states(self._context.cursors)
         self.open = {key: Period(revision, now) for key, (revision, is_open) in states.items() if is_open}
@@ -76,24 +76,24 @@ class PeriodBook:
             self.folder(key).take_back(self.revision_of(key))
 
     def take_cursors(self) -> Iterator[Cursor]:
-        """Yield what is to be committed of the changes since the last call."""
+        """Yield the changes of cursors since the last call, which are to be committed."""
         cursors, self._cursors = self._cursors, {}
         for name, text in cursors.items():
             yield Cursor(name, text)
 
     def begin(self, key: Key, revision: int) -> None:
-        """Open a period as a revision."""
+        """Open a period as the given revision."""
         self.open[key] = Period(revision, self._context.clock())
         self._cursors[key.name] = str(revision)
 
     def close(self, key: Key) -> None:
         """Note that the bundle of a period is written."""
-        # order: the bundle's message is committed, then its members go
+        # order: commit the bundle's message, then delete the files it was made of
         self._closed[key] = self.open.pop(key).revision
         self._cursors[key.name] = f"{CLOSED}{self._closed[key]}"
 
     def clear(self) -> None:
-        """Remove what bundles are made of whose messages are committed; what cannot be removed now is tried again."""
+        """Delete the source files of bundles whose messages are committed; try again later where that fails."""
         for key, revision in list(self._closed.items()):
             folder = self.folder(key)
             try:
@@ -109,59 +109,60 @@ class PeriodBook:
     # When a period may be closed
 
     def closes_at(self, key: Key) -> float:
-        """Return when a period may be closed, as far as is known now."""
+        """Return when a period may be closed, as far as known now."""
         period, now = self.open[key], self._context.clock()
-        # A clock that was set back must not keep a period open until it has caught up.
+        # A clock that was set back must not keep a period open until the clock has caught up.
         period.last_arrival = min(period.last_arrival, now)
-        # A feed may live in the future, by a wrong clock: nobody waits for the end of such a period.
+        # A feed with a wrong clock may publish in the future: do not wait for the end of a period far ahead.
         ends_at = key.start + self._period_s if key.start < now + self._period_s else 0
         return max(ends_at, period.last_arrival) + self._grace_s
 
     def delay_s(self, key: Key, least_s: float = 0.0) -> float:
-        """Return how long its timer is to wait, and remember that one is set."""
+        """Return the delay of a period's next timer, and remember when that timer is due."""
         now = self._context.clock()
         delay_s = max(self.closes_at(key) - now, least_s)
         self.open[key].timer_at = now + delay_s
         return delay_s
 
     def without_timer(self, now: float) -> Iterator[Key]:
-        """Yield the periods whose timer should have come long ago; each call waits longer for one before it is so."""
+        """Yield the periods whose timer is long overdue, and double the patience of each."""
         for key, period in self.open.items():
             if now > max(self.closes_at(key), period.timer_at) + period.patience_s:
-                # a timer that is tried again and again, as the period cannot be closed, is no lost one
+                # the timer may not be lost, but be retried again and again as the period cannot be closed
                 period.patience_s = min(period.patience_s * 2, LONGEST_PATIENCE_S)
                 yield key
 
-    # What lies on the disk
+    # The files on the disk
 
     def folder(self, key: Key) -> PeriodFolder:
         """Return the folder of a period."""
         return PeriodFolder(self._folders.period(*key))
 
     def next_revision(self, key: Key) -> int:
-        """Return the number of the bundle that comes after those that are known of."""
+        """Return the number of the revision after all that the disk still knows of."""
         return 1 + max(self.folder(key).last_listed(), last_revision(self._folders, *key))
 
     def revision_of(self, key: Key) -> int:
-        """Return the revision as which a period is open, or would be."""
+        """Return the revision of an open period, or the one that a closed period would be opened as."""
         period = self.open.get(key)
         return period.revision if period else self.next_revision(key)
 
     def find_unknown(self) -> Iterator[tuple[Key, int]]:
-        """Yield each period whose folder holds something that nobody knows of, and its revision. Raises OSError."""
+        """Yield each period that is not open though its folder has files, and its revision. Raises OSError."""
         for feed_folder in _folders_in(self._folders.publications):
             for folder in _folders_in(feed_folder):
                 with suppress(ValueError):
                     key = Key(parse_feed_name(feed_folder.name), read_stamp(folder.name))
-                    if key not in self.open and _holds_something(folder):  # not looked into: there may be very many
+                    # the folders of open periods are not looked into: there may be very many
+                    if key not in self.open and _holds_something(folder):
                         revision = self.next_revision(key)
-                        # bundles by which its revision was counted may be archived and gone
+                        # earlier bundles may be archived and deleted, and then this revision is lower than before
                         self.folder(key).take_back(revision)
                         yield key, revision
 
 
 def read_states(cursors: Mapping[str, str]) -> dict[Key, tuple[int, bool]]:
-    """Return of each period that cursors tell of its revision, and whether it is open or only not cleared up yet."""
+    """Return for each period in the cursors its revision, and whether it is open or only waits to be cleared."""
     states = {}
     for name, text in cursors.items():
         feed, _, stamp = name.rpartition("/")

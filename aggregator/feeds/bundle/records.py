@@ -1,4 +1,4 @@
-"""Which periods belongs to what comes to `compress`."""
+"""Assign the messages that come to `compress` to the periods of their ticks and publications."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aggregator.feeds.naming.stamps import bundle_start
 
 
 def records_of(arrival: Filtered | Missed, period_s: int) -> list[tuple[int, Record]]:
-    """Return the records of a message by the start of the period they belong to."""
+    """Return the records of a message, each with the start of the period that it belongs to."""
     if isinstance(arrival, Missed):
         row = Record(
             node=arrival.node,
@@ -33,7 +33,7 @@ def records_of(arrival: Filtered | Missed, period_s: int) -> list[tuple[int, Rec
 
 
 def parts_of(record: Record, published_at: int | None, period_s: int) -> list[tuple[int, Record]]:
-    """Return a record by the start of the period it belongs to, in parts when it belongs to several."""
+    """Return a record with the start of its period, divided into parts when it belongs to several periods."""
     published = bundle_start(published_at, period_s) if record.publication and published_at is not None else None
     if record.tick is not None:
         start = bundle_start(record.tick.planned_ms // 1000, period_s)

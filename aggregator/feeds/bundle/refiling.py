@@ -1,4 +1,4 @@
-"""What lies in the folder of a period it does not belong to, because bundles have another length since."""
+"""Move files and records into the folders of other periods after the length of bundles was changed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from aggregator.files.durable import sync_folders
 
 
 class Strays(NamedTuple):
-    """What a folder holds of other periods, by their start."""
+    """The records and publications in a folder that belong to other periods, by the start of those periods."""
 
     records: dict[int, list[Record]]
     publications: dict[int, list[str]]
 
     @property
     def starts(self) -> list[int]:
-        """The periods they belong to."""
+        """The starts of the periods that the strays belong to."""
         return sorted({*self.records, *self.publications})
 
 
 class Refiling:
-    """The folder of one revision of a period, which has this length now."""
+    """The folder of one revision of a period, and the length that periods have now."""
 
     def __init__(self, folders: FeedFolders, feed: str, start: int, period_s: int, revision: int) -> None:
         self.folders = folders
@@ -40,7 +40,7 @@ class Refiling:
         self.folder = PeriodFolder(folders.period(feed, start))
 
     def find(self) -> Strays:
-        """Return what belongs to other periods."""
+        """Return the records and publications that belong to other periods."""
         strays = Strays({}, {})
         for name in self.folder.bundled(self.revision)[0]:
             home = bundle_start(parse_publication(name).published_at, self.period_s)
@@ -52,8 +52,8 @@ class Refiling:
         return strays
 
     def move(self, strays: Strays, revisions: Mapping[int, int]) -> None:
-        """Move it there, given the revision of each period; what a kill leaves twice does no harm."""
-        # order: there and durable, then gone here
+        """Move strays to their periods, given the revision of each; copies that a kill leaves behind do no harm."""
+        # order: durable in the new folder, then deleted here
         for home, records in strays.records.items():
             sync_folders(PeriodFolder(self.folders.period(self.feed, home)).append(revisions[home], records))
         for home, names in strays.publications.items():
@@ -72,7 +72,7 @@ class Refiling:
 
 
 def _free(path: Path, target: Path) -> Path:
-    """Return the name that a publication may take without replacing other bytes."""
+    """Return a name that a publication can take without replacing a different one."""
     if not target.exists() or filecmp.cmp(path, target, shallow=False):
         return target
     variant = hashlib.sha256(path.read_bytes()).hexdigest()[:8]

@@ -1,8 +1,8 @@
-"""One revision of a bundle, from the folder of its period to a checked file among the bundles.
+"""Build one revision of a bundle from the folder of its period, as a checked file below `bundles`.
 
     bundles/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.rN.tar.FORMAT
 
-Until revision N is committed it may be built again, and takes the place of what an earlier try left.
+Until revision N is committed it may be built again, and then replaces the file of the earlier try.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+(?:\.stored)?$")
 
 
 class Revision(NamedTuple):
-    """A bundle that was written, read back and found whole."""
+    """A bundle that was written, read back and found complete."""
 
     path: Path
     name: BundleName
@@ -42,7 +42,7 @@ class Revision(NamedTuple):
     publications: int
 
     def message(self, root: Path, level: Level) -> Bundle:
-        """Return what is said of it to those who are to archive it; `root` is the instance's folder."""
+        """Return the message that announces the bundle to `archive`; `root` is the instance's folder."""
         return Bundle(
             feed=self.name.feed,
             start=write_stamp(self.name.start),
@@ -56,14 +56,14 @@ class Revision(NamedTuple):
 
 
 def revision_path(folders: FeedFolders, name: BundleName, revision: int) -> Path:
-    """Return the file of a revision."""
+    """Return the path of a revision's file."""
     path = folders.bundle(name)
     stem = path.name.removesuffix(f".tar.{name.format}")
     return path.with_name(f"{stem}.r{revision}.tar.{name.format}")
 
 
 def last_revision(folders: FeedFolders, feed: str, start: int) -> int:
-    """Return the highest revision that still lies among the bundles, in any format; 0 without one."""
+    """Return the highest revision whose file still exists, in any format; 0 without one."""
     stem = f"{feed}-{write_stamp(start)}"
     with suppress(FileNotFoundError):
         names = os.listdir(folders.bundle(BundleName(feed, start)).parent)
@@ -75,10 +75,10 @@ def last_revision(folders: FeedFolders, feed: str, start: int) -> int:
 def build_revision(
     folders: FeedFolders, name: BundleName, revision: int, period_s: int, level: Level, log: logging.Logger
 ) -> Revision | None:
-    """Bundle what lies in a period's folder, and read the bundle back. Returns None when there is nothing.
+    """Bundle the files in a period's folder, and read the bundle back. Returns None when there is nothing to bundle.
 
-    A bundle of this very revision that is there already is taken in: when Redis came back older than it was, its
-    members are gone and it is all there is. If it is damaged, it is put aside as `….damaged`.
+    An existing bundle of the same revision is merged into the new one: when Redis was restored from an older state, its
+    source files may be deleted and the bundle is the only copy. A damaged one is renamed to `….damaged`.
     """
     path = revision_path(folders, name, revision)
     written = _write(folders, path, name, revision, period_s, level, log)
@@ -88,7 +88,7 @@ def build_revision(
 def _write(
     folders: FeedFolders, path: Path, name: BundleName, revision: int, period_s: int, level: Level, log: logging.Logger
 ) -> Written | None:
-    # a function of its own: nothing of this is in memory when the bundle is read back
+    # a function of its own, so that all of this is freed before the bundle is read back
     folder = PeriodFolder(folders.period(name.feed, name.start))
     publications, ticks = folder.bundled(revision)
     bodies: list[Body] = [file_body(folder.folder / publication) for publication in publications]
@@ -106,14 +106,14 @@ def _write(
             manifests += earlier.manifests
         if not bodies and not manifests:
             return None
-        # order: members listed, bundle written, its message committed, then what is listed goes
+        # order: list the files, write the bundle, commit its message, then delete the listed files
         if publications or ticks:
             folder.list_members(revision, [*publications, *ticks])
         return save_bundle(path, bodies, manifests, name.format, level)
 
 
 def _read_earlier(path: Path, spool: BinaryIO, log: logging.Logger) -> Contents | None:
-    """Return what an earlier try left, if it is whole."""
+    """Return the contents of the bundle that an earlier try left, if it is undamaged."""
     try:
         with path.open("rb") as file:
             return read_bundle(file, spool)
@@ -127,7 +127,7 @@ def _read_earlier(path: Path, spool: BinaryIO, log: logging.Logger) -> Contents 
 
 
 def read_back(path: Path, name: BundleName, revision: int, written: Written) -> Revision:
-    """Read the bundle that was just written. Raises Retry when it is another, and BadBundle when it is damaged."""
+    """Read the bundle that was just written. Raises Retry when it differs, and BadBundle when it is damaged."""
     built = read_revision(path, name, revision)
     if (built.contents_id, built.sha256) != (written.contents_id, written.sha256):
         raise Retry(f"{path.name}: what was read back is not what was written")
@@ -143,7 +143,7 @@ def read_revision(path: Path, name: BundleName, revision: int) -> Revision:
 
 
 def find_revisions(folders: FeedFolders) -> Iterator[tuple[Path, BundleName, int]]:
-    """Yield every bundle that lies here: its file, what it holds, and its number."""
+    """Yield every local bundle: its file, its name and the number of its revision."""
     for path in sorted(folders.bundles.rglob("*.tar.*")):
         with suppress(ValueError):
             yield path, *parse_revision(path.relative_to(folders.bundles).as_posix())

@@ -1,7 +1,7 @@
-"""Bundles on this disk that are in the store: each stays for a while as `NAME.stored`, and then goes.
+"""Local bundles that are in the store: each is kept for a while as `NAME.stored`, and then deleted.
 
-A Redis that comes back a second or two older than it was has forgotten that a bundle was stored: its message comes
-again, and finds the file under this name.
+A Redis that lost its last second or two may have lost the record that a bundle was stored. Then the bundle's message
+comes again, and finds the file under this name.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _LOOK_EVERY_S = 60.0
 
 
 class StoredFiles:
-    """The files that wait to be removed, `keep_s` after they were stored."""
+    """The files that are deleted `keep_s` after they were stored."""
 
     def __init__(self, folders: FeedFolders, keep_s: float, context: Context) -> None:
         self._context = context
         self._folders = folders
         self._keep_s = keep_s
         self._since: dict[Path, float] = {}
-        """When each was stored, in Unix seconds."""
+        """When each file was stored, in Unix seconds."""
         self._looked_at = float("-inf")
 
     def add(self, path: Path, now: float) -> None:
-        """Mark a bundle as stored. Raises OSError; doing it again does no harm."""
+        """Mark a bundle as stored. Raises OSError; a repetition does no harm."""
         stored = _marked(path)
-        with suppress(FileNotFoundError):  # marked before, when Redis had not yet forgotten it
+        with suppress(FileNotFoundError):  # marked before, in a step that Redis has lost since
             path.replace(stored)
         with suppress(FileNotFoundError):
-            # its time tells since when it is stored
+            # the file's time says since when the bundle is stored
             os.utime(stored, (now, now))
         self._since[stored] = now
 
@@ -47,7 +47,7 @@ class StoredFiles:
         return False
 
     def remove(self, now: float) -> None:
-        """Remove what was stored long enough ago; once a minute also what processes before this one left.
+        """Delete files that were stored long enough ago; once a minute, look for those of earlier processes too.
 
         A file that cannot be removed holds up no other: it is reported, and tried again in a minute.
         """

@@ -1,7 +1,7 @@
 """Tar as a stream: headers that are the same everywhere, and a reader that trusts nothing.
 
-The reader is our own because the standard library's keeps every member it saw and reads a name as long as the archive
-says. Ours takes files with safe names, in bounds, and refuses the rest.
+The standard library's reader keeps every member it saw and reads names of any length that the archive claims. The
+reader here accepts only files with safe names, within bounds, and refuses everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ END = bytes(2 * BLOCK)
 
 
 class Limits(NamedTuple):
-    """What an archive may ask of the one who reads it."""
+    """How much an archive may contain to be read."""
 
     member_bytes: int = 1 << 30
     total_bytes: int = 1 << 35
@@ -28,7 +28,7 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 MAX_LONG_NAME = 4096
 MAX_END = 1 << 20
-"""Zeros after the last member; tar writes up to 10 KB of them."""
+"""The most zero bytes after the last member; tar writes up to 10 KB of them."""
 
 
 def tar_header(name: str, size: int, mtime: int) -> bytes:
@@ -39,20 +39,20 @@ def tar_header(name: str, size: int, mtime: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """Return what follows a file of this size up to the next block."""
+    """Return the zeros between a file of this size and the next block."""
     return bytes(-size % BLOCK)
 
 
 class Readable(Protocol):
-    """A stream of which `read(n)` returns n bytes, fewer only at its end."""
+    """A stream whose `read(n)` returns n bytes, fewer only at its end."""
 
     def read(self, size: int, /) -> bytes:
-        """Return this many bytes, fewer only at the end."""
+        """Return `size` bytes, fewer only at the end."""
         ...
 
 
 class TarMember:
-    """One file of an archive that is being read; its bytes are there until the next one is asked for."""
+    """One file of an archive that is being read; its bytes can be read until the next file is asked for."""
 
     def __init__(self, stream: Readable, name: str, size: int, mtime: int) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class TarMember:
         self._left = size
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what is left of its bytes. Raises BadBundle when the archive ends before they do."""
+        """Yield the unread bytes of the file. Raises BadBundle when the archive ends within them."""
         while self._left:
             piece = self._stream.read(min(self._left, PIECE))
             if not piece:
@@ -72,9 +72,9 @@ class TarMember:
 
 
 def read_tar(stream: Readable, limits: Limits = LIMITS) -> Iterator[TarMember]:
-    """Yield the files of an archive, by the last part of their names; folders are passed over.
+    """Yield the files of an archive, named by the last part of their names; folders are skipped.
 
-    Raises BadBundle at the first thing that is neither, at a name that could lead anywhere, and beyond the limits.
+    Raises BadBundle at anything that is neither a file nor a folder, at an unsafe name, and beyond the limits.
     """
     total = count = 0
     long_name: str | None = None
@@ -102,7 +102,7 @@ def read_tar(stream: Readable, limits: Limits = LIMITS) -> Iterator[TarMember]:
 def check_name(name: str) -> str:
     """Return the last part of a member's name.
 
-    Raises BadBundle when the name is absolute, climbs, is hidden (a `.bashrc`) or no text.
+    Raises BadBundle when the name is absolute, contains `..`, is hidden (a `.bashrc`) or is not printable text.
     """
     parts = [part for part in name.rstrip("/").split("/") if part != "."]
     climbs = name.startswith("/") or ".." in parts or "" in parts or "\\" in name
@@ -115,7 +115,7 @@ def check_name(name: str) -> str:
 
 
 def _next_header(stream: Readable) -> tarfile.TarInfo | None:
-    """Return the next header; None at the archive's end, where the stream is read out so that its checksum is seen."""
+    """Return the next header; None at the archive's end, after reading the stream to its end to check its checksum."""
     block = stream.read(BLOCK)
     if len(block) < BLOCK:
         raise BadBundle("cut: no end of the archive")
@@ -130,7 +130,7 @@ def _next_header(stream: Readable) -> tarfile.TarInfo | None:
 
 
 def _read_long_name(stream: Readable, info: tarfile.TarInfo) -> str | None:
-    """Return the name that stands before the file it is for: GNU's way, or `path` among the keywords of pax."""
+    """Return the long name of the following file, from a GNU header or the keyword `path` of a pax header."""
     if info.size > MAX_LONG_NAME:
         raise BadBundle(f"a name or header of {info.size} bytes in the archive")
     data = stream.read(info.size)

@@ -1,14 +1,15 @@
-"""Bring a bundle into a store, united with what others brought under its key, whoever writes at the same moment.
+"""Upload a bundle to a store and merge it with other objects of its feed and period, also while others write.
 
-    PREFIX/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT             where writes can be bound to a state
-    PREFIX/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.CONTENTS.tar.FORMAT    where they cannot: the key names the contents
+    PREFIX/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT             with conditional writes: a shared key
+    PREFIX/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.CONTENTS.tar.FORMAT    without them: the key names the contents
 
-All keys of one feed and period are siblings. Siblings are united into one, and only then removed: those that name their
-contents, and those of a lesser format. Formats have a rank, so that of two writers who unite siblings of different
-formats never each removes what the other wrote; nobody ever removes a key of the first rank.
+All keys of one feed and period are siblings. Siblings are first merged into one object. Then the siblings whose key
+names their contents, or has a lower-ranked format, are removed. Formats are ranked because two writers may merge
+siblings of different formats at once: without a rank, each could remove the object that the other wrote. A shared key
+of the first rank is never removed.
 
-A key that names its contents always holds the same, so writing it needs no condition, and what two writers unite at
-once are two siblings more, each of which has all that was removed for it.
+A key that names its contents always holds the same bytes, so writing it needs no condition. Two writers that merge at
+the same time create two more siblings, and each of these holds everything that its writer removed.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from aggregator.feeds.naming.bundles import FORMATS, BundleName
 from aggregator.stores.store import Capabilities, Conflict, Damaged, NotFound, Store
 
 RANKS = ("zst", "xz", "gz", "bz2")
-"""Of siblings the one of the first format stays."""
+"""Formats by rank: the sibling in the first of these formats is kept."""
 MAX_PAUSE_S = 0.1
 ROUNDS = 20
-"""How often to begin anew when others are quicker, before the message is put off."""
+"""How often to try again when other writers were quicker, before the message is retried later."""
 _SIBLING = re.compile(rf"(?:([0-9a-f]{{16}})\.)?tar\.({'|'.join(FORMATS)})")
 
 
@@ -47,11 +48,11 @@ class Sibling(NamedTuple):
     key: str
     format: str
     contents: str
-    """The contents that its key names; empty for the key that all share."""
+    """The hash of the contents that the key names; empty for the shared key."""
 
 
 class Fetched(NamedTuple):
-    """A sibling as it was read."""
+    """A sibling that was read."""
 
     sibling: Sibling
     tag: str
@@ -59,7 +60,7 @@ class Fetched(NamedTuple):
 
 
 def hashed_key(name: BundleName, prefix: str, contents_id: str) -> str:
-    """Return the key that names its contents."""
+    """Return the key of a bundle that names the bundle's contents."""
     return f"{name.stem(prefix)}{contents_id[:16]}.tar.{name.format}"
 
 
@@ -75,7 +76,7 @@ def siblings_of(store: Store, name: BundleName, prefix: str) -> list[Sibling]:
 
 
 class Depositor:
-    """Bring bundles into one store. `scratch` is a folder with room for several bundles, unpacked."""
+    """Upload bundles to one store. `scratch` is a folder with room for several unpacked bundles."""
 
     def __init__(self, store: Store, capabilities: Capabilities, scratch: Path, log: logging.Logger) -> None:
         self._store = store
@@ -85,9 +86,9 @@ class Depositor:
         scratch.mkdir(parents=True, exist_ok=True)
 
     def deposit(self, path: Path, name: BundleName, prefix: str, contents_id: str, level: Level) -> str:
-        """Bring a file into the store. Returns the key under which an object was read back that holds all of it.
+        """Upload a file. Returns the key of an object that holds all its contents and was read back.
 
-        Raises Retry when others were always quicker, and Reject for something in the store that is no bundle.
+        Raises Retry when other writers were quicker every time, and Reject when a sibling in the store is not a bundle.
         """
         if self._capabilities.conditional:
             return self._repeat(lambda: self._deposit_shared(path, name, prefix, level), name)
@@ -100,12 +101,12 @@ class Depositor:
         return key
 
     def unite(self, name: BundleName, prefix: str, level: Level) -> str | None:
-        """Unite the siblings there are. Returns the key of the one that is left, None when there was none."""
+        """Merge all siblings in the store. Returns the key of the remaining object, None when there was no sibling."""
         unite = self._unite_shared if self._capabilities.conditional else self._unite_hashed
         return self._repeat(lambda: unite(name, prefix, level), name) or None
 
     def _deposit_shared(self, path: Path, name: BundleName, prefix: str, level: Level) -> str | None:
-        """Try once. Returns the key when the file's contents are in the one object there is."""
+        """Try once to upload. Returns the key when the only object of the period holds the file's contents."""
         siblings = siblings_of(self._store, name, prefix)
         if siblings:
             key = self._merge_shared(siblings, name, prefix, level, path)
@@ -122,14 +123,14 @@ class Depositor:
         return self._if_alone(self._merge_shared(siblings, name, prefix, level), name, prefix)
 
     def _if_alone(self, key: str, name: BundleName, prefix: str) -> str | None:
-        """Return the key of what was written, if it has no siblings."""
-        # order: written, then looked at: of two that wrote siblings at once, the second sees both
+        """Return the key of the written object if it has no siblings."""
+        # order: write, then list: of two writers that create siblings at once, the second sees both
         return key if [sibling.key for sibling in siblings_of(self._store, name, prefix)] == [key] else None
 
     def _merge_shared(
         self, siblings: list[Sibling], name: BundleName, prefix: str, level: Level, path: Path | None = None
     ) -> str:
-        """Unite siblings and a file under the key that all share, and remove the other siblings."""
+        """Merge siblings and a file under the shared key, and remove the other siblings."""
         shared = [sibling.format for sibling in siblings if not sibling.contents]
         target = name._replace(format=min([name.format, *shared], key=RANKS.index))
         key = target.key(prefix)
@@ -155,13 +156,13 @@ class Depositor:
                 self._store.put(key, output)
                 self._verify(key, None, written.sha256)
             self._remove(one for one in fetched if one.sibling.key != key)
-        return None  # look again: somebody may have brought another
+        return None  # look again: another writer may have added a sibling
 
     @contextmanager
     def _merged(
         self, siblings: list[Sibling], path: Path | None, format_name: str, level: Level
     ) -> Iterator[tuple[list[Fetched], BinaryIO, Written]]:
-        """Fetch siblings and write the union of them and a file to a temporary one."""
+        """Fetch siblings, and write the union of them and a file to a temporary file."""
         with ExitStack() as stack:
             spool, output = (stack.enter_context(tempfile.TemporaryFile(dir=self._scratch)) for _ in range(2))
             fetched = [self._fetch(sibling, spool) for sibling in siblings]
@@ -192,7 +193,7 @@ class Depositor:
                 raise Reject(f"what is stored as {sibling.key} is no bundle that could be united: {error}") from error
 
     def _verify(self, key: str, tag: str | None, sha256: str) -> None:
-        """Read an object back. Raises Conflict when it is another by now, and Damaged."""
+        """Read an object back. Raises Conflict when it was replaced or removed, Damaged when its hash differs."""
         digest = hashlib.sha256()
         try:
             with self._store.open_read(key, tag=tag) as reader:
@@ -204,12 +205,13 @@ class Depositor:
             raise Damaged(f"{key}: what was read back is not what was written")
 
     def _remove(self, united: Iterable[Fetched]) -> None:
-        """Remove siblings that are united in another one, unless they have changed since they were read."""
+        """Remove siblings that were merged into another one, unless they changed since they were read."""
         for one in united:
             if self._capabilities.conditional_delete:
                 self._store.delete(one.sibling.key, if_tag=one.tag)
             else:
-                # Whoever of ours writes it between these two calls lists the siblings afterwards, and sees the others.
+                # A writer of ours that writes this key between the two calls lists the siblings afterwards, sees the
+                # merged object, and merges again.
                 info = self._store.head(one.sibling.key)
                 if info is None or info.tag != one.tag:
                     raise Conflict(f"{one.sibling.key} has changed")
@@ -217,7 +219,7 @@ class Depositor:
             self._log.info("united key=%s", one.sibling.key)
 
     def _repeat(self, attempt: Callable[[], str | None], name: BundleName) -> str:
-        """Try until nobody comes between. Raises Retry."""
+        """Try until no other writer interferes. Raises Retry."""
         for _ in range(ROUNDS):
             try:
                 key = attempt()

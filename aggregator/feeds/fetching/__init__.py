@@ -1,1 +1,1 @@
-"""What `download` needs: when a feed is due, how it is asked, and where its body lands."""
+"""The parts of `download`: when a feed is due, how it is requested, and where its body is written."""

@@ -1,4 +1,4 @@
-"""What a feed's server is asked with, so that an unchanged feed costs a 304; and when it must not be."""
+"""Validators for conditional requests, so that an unchanged feed costs only a 304; and when not to send them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aggregator.feeds.messages.ticks import DueTick, Validators
 from aggregator.feeds.settings.table import Feed
 
 LONGEST = 1000
-"""They travel in every tick: longer ones are not kept."""
+"""The most characters of validators that are kept, as they travel in the message of every tick."""
 
 
 def source_of(feed: Feed) -> str:
-    """Return a hash of where a feed comes from and how it is read: what was learnt under another is not true of it."""
+    """Return a hash of a feed's address and of how it is read; validators and failures hold for this source only."""
     told = msgspec.json.encode((feed.url, feed.timestamp, feed.extension, sorted(feed.headers.items())))
     if feed.body is not None or feed.route.credentials is not None:
         told += msgspec.json.encode((feed.method, feed.body, feed.route.credentials))
@@ -23,16 +23,16 @@ def source_of(feed: Feed) -> str:
 
 
 def validators_for(feed: Feed, due: DueTick) -> Validators | None:
-    """Return what to ask the feed's server with; nothing when it was learnt of another source.
+    """Return the validators to send to the feed's server; None when they were learnt from another source.
 
-    A 304 says that the last body is still right. It is not when it was named or judged by other settings.
+    A 304 says that the last body is still valid. That does not hold when other settings named or judged that body.
     """
     known = due.validators
     return known if known is not None and known.url == source_of(feed) else None
 
 
 def validators_of(feed: Feed, answer: Answer) -> Validators | None:
-    """Return what to ask with the next time; nothing after a body that is empty, or may be cut, lest 304s keep it."""
+    """Return the validators for the next request; None if the body is empty or perhaps cut: a 304 would confirm it."""
     etag, modified = answer.headers.get("etag", ""), answer.headers.get("last-modified", "")
     if not answer.size_bytes or not answer.has_end or not (etag or modified):
         return None

@@ -21,42 +21,42 @@ from aggregator.http.urls import Refused, printable
 
 
 class Request(NamedTuple):
-    """What to ask for."""
+    """The request for one download."""
 
     url: str
     headers: Mapping[str, str]
-    """Those of the feed, which may hold secrets: they go to its own server only."""
+    """The feed's own headers, which may hold secrets: they are sent to the feed's own server only."""
     timeout_s: float
     max_size: int
     allow_private: bool = False
     etag: str = ""
     modified: str = ""
     keep_gzip: bool = False
-    """The gzip file is wanted, and not what is in it."""
+    """True to keep the body as a gzip file instead of unpacking it."""
     method: str = "GET"
     body: bytes | None = None
     route: Route = DIRECT
 
 
 class Answer(NamedTuple):
-    """A whole answer: 200 with a body, or 304 without."""
+    """A complete answer: 200 with a body, or 304 without one."""
 
     status: int
     headers: dict[str, str]
-    """By lower-case names."""
+    """The headers by lower-case name."""
     url: str
-    """Where it came from in the end."""
+    """The address that answered, after redirects."""
     wire_bytes: int = 0
     size_bytes: int = 0
     sha256: str = ""
     has_end: bool = True
-    """False when nothing but the end of the connection said where the body ends: it may be cut."""
+    """False when only the end of the connection marked the end of the body, which may therefore be truncated."""
     notes: tuple[str, ...] = ()
-    """What was odd about the body, such as `bytes_behind_packing`."""
+    """Remarks on an odd body, such as `bytes_behind_packing`."""
 
 
 class Failed(Exception):
-    """There is no whole answer; the text says why."""
+    """There is no complete answer; the text says why."""
 
     def __init__(self, reason: str, status: int | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -72,9 +72,9 @@ class Fetcher:
         self.connections = self.client.connections
 
     def fetch(self, request: Request, write: Callable[[bytes], object]) -> Answer:
-        """Return the answer; its body, unpacked, goes to `write` in pieces.
+        """Return the answer; its unpacked body is passed to `write` in pieces.
 
-        Raises Failed, perhaps when some of the body has been written. What `write` raises goes through.
+        Raises Failed, perhaps after a part of the body has been written. Exceptions of `write` are passed on.
         """
         exchange = self.client.open(_asked(request))
         try:
@@ -97,7 +97,7 @@ def _asked(request: Request) -> http.Request:
         everywhere={name: value for name, value in validators.items() if value},
         method=request.method,
         body=request.body,
-        # a gzip file that is packed once more for the way gains nothing, and cannot be told from one that is not
+        # do not let the server pack a gzip file once more: it gains nothing, and cannot be told from a plain gzip file
         encodings=() if request.keep_gzip else ("gzip",),
         allow_private=request.allow_private,
         route=request.route,
@@ -138,4 +138,4 @@ def _words(error: Exception) -> str:
 
 
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
-"""The codes of OpenSSL for a chain that leads to nobody who is trusted."""
+"""The codes of OpenSSL for a chain of certificates that does not lead to a trusted authority."""

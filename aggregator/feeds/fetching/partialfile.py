@@ -1,4 +1,4 @@
-"""Put what is downloaded on the disk: under another name until it is whole and durable."""
+"""Write a download to the disk, under a temporary name until it is complete and durable."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aggregator.files.faults import whose_fault
 
 
 class PartialFile:
-    """A file in the making; as a context manager it leaves nothing behind unless it was kept.
+    """A file that is being written; as a context manager it is deleted unless `keep` was called.
 
-    A fault of the disk is Unavailable: it is nothing the feed could help. One of the file's own name is Retry.
+    A fault of the disk raises Unavailable, as no feed is to blame for it. A fault of the file's own name raises Retry.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
@@ -25,11 +25,11 @@ class PartialFile:
         self._file: BinaryIO | None = None
 
     def write(self, piece: bytes) -> None:
-        """Add to it."""
+        """Append a piece to the file."""
         try:
             file, left = self._open(), memoryview(piece)
             while left:
-                # the last bytes that a disk has room for are a short write, and no error yet
+                # when the disk becomes full, the first sign is a short write, not an error
                 left = left[file.write(left) :]
         except OSError as error:
             raise whose_fault(error, self.folder.parent, what=f"cannot write {self.part}") from error
@@ -43,7 +43,7 @@ class PartialFile:
         return self._file
 
     def keep(self, name: str, headers: Mapping[str, str] | None = None) -> Path:
-        """Make it durable under its name, with headers that are to be found with it, and return its path."""
+        """Make the file durable under its final name, with these headers as an attribute, and return its path."""
         path = self.folder / name
         try:
             file = self._open()
@@ -67,7 +67,7 @@ class PartialFile:
 
 
 def remove_leftovers(folder: Path, stem: str) -> None:
-    """Remove what a killed process left of a file that is about to be made again."""
+    """Delete the files that a killed process left of a tick whose download is about to be repeated."""
     if folder.is_dir():
         for path in folder.iterdir():
             if path.name.startswith(stem):

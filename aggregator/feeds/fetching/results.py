@@ -1,4 +1,4 @@
-"""What `download` tells of its ticks."""
+"""Make the messages in which `download` reports its ticks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aggregator.feeds.messages.ticks import Downloaded, DueTick
 from aggregator.feeds.settings.masking import mask_url
 from aggregator.feeds.settings.table import Feed
 
-if TYPE_CHECKING:  # filter, which tells of bodies that it finds, fetches nothing
+if TYPE_CHECKING:  # `filter` uses this module for bodies that it finds, and needs no code that fetches
     from aggregator.feeds.fetching.fetch import Answer, Failed
 
 KEPT_HEADERS = (
@@ -21,9 +21,9 @@ KEPT_HEADERS = (
 
 
 def tell(feed: Feed, extension: str = "", **what: Any) -> Downloaded:
-    """Return a message about a feed: of a `tick`, or of a row of missed ones.
+    """Return a message about a tick of a feed, or about a row of missed ticks.
 
-    A body that was downloaded under another `extension` than the feed has by now keeps its own.
+    `extension` is for a body that was downloaded while the feed had another extension than now.
     """
     return Downloaded(
         feed=feed.name,
@@ -38,7 +38,7 @@ def tell(feed: Feed, extension: str = "", **what: Any) -> Downloaded:
 
 
 def tell_answer(feed: Feed, due: DueTick, times: tuple[int, int], answer: Answer, file: str) -> Downloaded:
-    """Return what is told of an answer; `times` are its start and end, in Unix milliseconds."""
+    """Return the message about an answer; `times` are its start and end, in Unix milliseconds."""
     tick = Tick(planned_ms=due.planned_ms, outcome="not_modified", started_ms=times[0], ended_ms=times[1], status=304)
     if file:
         tick = msgspec.structs.replace(
@@ -56,7 +56,7 @@ def tell_answer(feed: Feed, due: DueTick, times: tuple[int, int], answer: Answer
 
 
 def tell_failure(feed: Feed, due: DueTick, times: tuple[int, int], error: Failed) -> Downloaded:
-    """Return what is told of a download that failed."""
+    """Return the message about a download that failed."""
     tick = Tick(
         planned_ms=due.planned_ms,
         outcome="failed",
@@ -69,7 +69,7 @@ def tell_failure(feed: Feed, due: DueTick, times: tuple[int, int], error: Failed
 
 
 def tell_unread(due: DueTick, period_ms: int, reason: str) -> Downloaded:
-    """Return what is told of a tick whose feed's configuration cannot be read."""
+    """Return the message about a tick of a feed whose configuration cannot be read."""
     tick = Tick(planned_ms=due.planned_ms, outcome="failed", error=f"its configuration cannot be read: {reason}"[:300])
     return Downloaded(
         feed=due.feed, url="", period_ms=period_ms, extension="bin", timestamp="none", format="other", tick=tick

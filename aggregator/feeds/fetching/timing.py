@@ -1,4 +1,4 @@
-"""When a feed is downloaded: a grid of planned times that nothing shifts, and when to leave a failing server alone.
+"""When a feed is downloaded: a fixed grid of planned times, and pauses for a failing server.
 
 Times are Unix milliseconds.
 """
@@ -11,13 +11,13 @@ from typing import NamedTuple
 from aggregator.runtime.schedule import Every
 
 PATIENCE = 2
-"""This many failures in a row change nothing: most servers that fail once answer the next time."""
+"""How many failures in a row cause no pause, as most servers that fail once answer the next time."""
 LONGEST_RETRY_AFTER_S = 86_400.0
 FIRST_WITHIN_MS = 10_000
 
 
 class FeedTiming(NamedTuple):
-    """The planned times of a feed: its grid begins at a phase that its name gives, so that feeds are spread evenly."""
+    """The planned times of a feed: a grid whose phase depends on the feed's name, so that feeds are spread evenly."""
 
     feed: str
     period_ms: int
@@ -32,23 +32,23 @@ class FeedTiming(NamedTuple):
         return self.grid.next_after(at_ms)
 
     def last_until(self, at_ms: int) -> int:
-        """Return the feed's last planned time up to a moment."""
+        """Return the feed's last planned time at or before a moment."""
         return self.grid.last_until(at_ms)
 
     def first(self, now_ms: int) -> int:
         """Return when the feed is downloaded for the first time: within ten seconds, however long its period."""
         if self.period_ms < FIRST_WITHIN_MS:
-            return self.next_after(now_ms)  # on its grid at once, so that feeds are spread from the start
+            return self.next_after(now_ms)  # use the grid at once, so that feeds are spread from the start
         return now_ms + _spread(self.feed, FIRST_WITHIN_MS)
 
 
 def _spread(feed: str, within_ms: int) -> int:
-    """Return a constant of a feed's name, such that many feeds lie evenly within so many milliseconds."""
+    """Return an offset below `within_ms` that depends on a feed's name only, so that many feeds are spread evenly."""
     return int.from_bytes(hashlib.sha256(feed.encode()).digest()[:8], "big") % within_ms
 
 
 def backoff_ms(failures: int, period_ms: int, longest_ms: int) -> int:
-    """Return how long to leave a feed alone after so many failures in a row; it doubles with each of them."""
+    """Return how long to pause a feed after a number of failures in a row; each further failure doubles the pause."""
     if failures <= PATIENCE:
         return 0
     wait_ms = min(period_ms << min(failures - PATIENCE, 20), longest_ms)

@@ -1,1 +1,1 @@
-"""What `filter` needs: downloads, publications, rejected bodies, and what is remembered of each feed."""
+"""The parts of `filter`: downloads, publications, rejected bodies, and the state of each feed."""

@@ -1,10 +1,10 @@
-"""The bodies that `download` left for the filter: each stays until what was decided on it is committed.
+"""The bodies that `download` left for the filter: each is kept until the decision on it is committed.
 
-    downloads/NAME/FILE     nobody has decided on it yet
-    downloads/NAME/.FILE    the filter has; it goes once that is committed
+    downloads/NAME/FILE     the filter has not decided on it yet
+    downloads/NAME/.FILE    the filter has decided; the file is deleted once the decision is committed
 
-A publication is a second name of the same file. So a message that comes again after a kill finds its body, however long
-that was, and whatever became of the publication meanwhile.
+A publication is a second name (a hard link) of the same file. So a message that comes again after a kill finds its
+body, however much later it comes, and even if the publication was bundled and deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ from aggregator.feeds.naming.folders import FeedFolders
 
 
 class Downloads:
-    """What lies in the folders of downloads."""
+    """The bodies in the folders of downloads."""
 
     def __init__(self, folders: FeedFolders) -> None:
         self.folders = folders
         self._decided: list[Path] = []
 
     def find(self, path: Path) -> Path | None:
-        """Return where the body of a download lies, if it does."""
+        """Return where the body of a download is, or None."""
         return next((place for place in (path, _decided_name(path)) if place.is_file()), None)
 
     def has(self, path: Path) -> bool:
-        """Return whether a file is one of these bodies, and no publication."""
+        """Return whether a file is in the folders of downloads, and not a publication."""
         return path.parent.parent == self.folders.downloads
 
     def publish(self, path: Path, target: Path) -> None:
-        """Give a body its name among the publications; doing it again does no harm."""
-        # order: named there, then marked here
+        """Give a body its name among the publications; a repetition does no harm."""
+        # order: link the publication, then mark the download as decided
         if not target.exists():
             os.link(path, target)
         if self.has(path):
             self.decide(path)
 
     def decide(self, path: Path) -> None:
-        """Keep a body for as long as its message may come again."""
+        """Mark a body as decided on, and keep it while its message may come again."""
         decided = _decided_name(path)
         if path != decided:
             path.rename(decided)
         self._decided.append(decided)
 
     def remove(self, path: Path) -> None:
-        """Remove a body that is known, whether or not something was decided on it before."""
+        """Delete a body that is a repetition, whether or not it was decided on before."""
         for place in (path, _decided_name(path)):
             place.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what was decided on; to be called when that was committed."""
+        """Delete the bodies that were decided on; call this after the commit."""
         while self._decided:
             self._decided[-1].unlink(missing_ok=True)
             self._decided.pop()
 
     def clean(self, last_planned_ms: Mapping[str, int]) -> None:
-        """Remove what a killed process left, given the last tick of each feed that was committed."""
+        """Delete decided bodies that a killed process left, given the last committed tick of each feed."""
         for path in self.folders.downloads.glob("*/.*"):
             feed, name = path.parent.name, path.name.removeprefix(".")
             if feed in last_planned_ms and name.startswith(f"{feed}-") and path.is_file():

@@ -1,4 +1,4 @@
-"""Where bodies are filed: their names among the publications, which are durable once `sync` was called."""
+"""File bodies under their names among the publications; the names are durable once `sync` was called."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Filing:
         self._unsynced: set[Path] = set()
 
     def choose(self, plain: Publication, tick: Tick, path: Path, *, is_taken: bool) -> Path:
-        """Return the first of the possible names that is free, or is this body's own already.
+        """Return the first of the possible names that is free, or already holds this body.
 
-        `is_taken` says that the plain name is known to belong to other bytes, which may be archived by now.
+        `is_taken` says that the plain name is known to belong to another body, which may be archived by now.
         """
         for variant in (*(() if is_taken else ("",)), tick.sha256[:8]):
             target = self.folders.publication(plain._replace(variant=variant), self.period_s)
@@ -34,7 +34,7 @@ class Filing:
         return self.folders.publication(plain._replace(variant=tick.sha256), self.period_s)
 
     def lay_down(self, path: Path, target: Path) -> None:
-        """Give a body its name; doing it again does no harm."""
+        """Give a body its name; a repetition does no harm."""
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             self._unsynced |= {target.parent.parent, target.parent.parent.parent}
@@ -42,7 +42,7 @@ class Filing:
         self._unsynced.add(target.parent)
 
     def find(self, feed: str, tick: Tick) -> Path | None:
-        """Find a body that was committed before, among the publications: Redis came back older than it was."""
+        """Find a body among the publications, where it is if it was filed in a step that Redis has lost since."""
         for path in sorted((self.folders.publications / feed).glob("*/*"), reverse=True):
             same_size = path.is_file() and path.stat().st_size == tick.size_bytes
             if same_size and hashlib.sha256(path.read_bytes()).hexdigest() == tick.sha256:

@@ -1,4 +1,4 @@
-"""What a download is: a publication, the same as before, or rubbish; and where its body goes because of that."""
+"""Decide whether a download is a publication, a repetition or corrupt, and move its body accordingly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aggregator.runtime.context import Context
 
 
 class Judge:
-    """Decide on downloads, one after the other, and lay their bodies where they belong."""
+    """Decide on downloads, one after the other, and move their bodies where they belong."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Judge:
         path, body = fetched.path, fetched.body
         assert path is not None
         second = int(published)
-        # a fraction that rounds up must not tell of another second, and so of another period, than the file's name
+        # a fraction that rounds up must not give another second, and so perhaps another period, than the file's name
         published_ms = min(round(published * 1000), second * 1000 + 999)
         entities = _entities(about.format, body)
         plain = Publication(feed, second, about.extension)
@@ -85,7 +85,7 @@ class Judge:
         flags = state.flags_of(published_ms, now_ms)
         self._tell_clock(feed, published_ms - now_ms, flags)
         if self._downloads.has(path) and target.exists() and not target.samefile(path):
-            # the same bytes came so long ago that only the disk remembers
+            # the same bytes came before, but so long ago that only the disk still has them
             self._downloads.decide(path)
             state.see(known.content, now_ms)
             return _with(tick, outcome="same"), ""
@@ -95,7 +95,7 @@ class Judge:
         return _with(tick, flags=(*tick.flags, *flags)), target.name
 
     def _tell_clock(self, feed: str, off_ms: int, flags: tuple[str, ...]) -> None:
-        """Have `health` show a feed whose time is far from ours, until it is not."""
+        """Report a feed whose timestamps are far from our clock, and withdraw the report when they are not."""
         if "past" not in flags and "future" not in flags:
             self._context.withdraw("feed_clock", feed)
             return
@@ -108,7 +108,7 @@ class Judge:
         )
 
     def _vanished(self, told: Downloaded, tick: Tick) -> Tick:
-        """Return the outcome of a tick whose body is not where it was put: rejected before, or removed by somebody."""
+        """Return the tick of a missing body as invalid: the body was rejected before, or somebody removed it."""
         report = self._rejects.find(told.feed, tick.planned_ms, told.extension)
         if report is None:
             self._context.report(
@@ -135,7 +135,7 @@ class Judge:
         return _with(tick, outcome="invalid", error=reason)
 
     def source(self, told: Downloaded) -> Path:
-        """Return where the body lies. Raises Reject when a message names another place, or a link leads there."""
+        """Return the path of a message's body. Raises Reject for a path outside the feed's downloads, or a link."""
         path = self._context.path(told.file)
         folder = self._folders.downloads / told.feed
         if path.parent != folder or path.is_symlink() or folder.is_symlink():

@@ -1,4 +1,4 @@
-"""Keep what was no publication, as evidence: the body, why it was refused, and the headers; not for ever."""
+"""Keep rejected bodies for a while as evidence, each with the reason and the headers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.files.durable import sync_folder
 
 SWEEP_EVERY_S = 3600.0
-"""Between two looks at how old the rejects of all feeds are."""
+"""The time between two searches for rejects that are too old."""
 ROOM = 0.1
-"""The part of the bound that is made free at once, so that not every reject has the folder read again."""
+"""The share of the bound that is freed at once, so that not every new reject makes the folder be read again."""
 
 
 class Rejects:
@@ -26,16 +26,16 @@ class Rejects:
         self.folders = folders
         self.max_age_s = max_age_s
         self.max_bytes = max_bytes
-        """Of each feed: one that sends rubbish only must not push out the evidence of others."""
+        """The bound for each feed, so that a feed that sends only rubbish does not displace the evidence of others."""
         self._kept_bytes: dict[str, int] = {}
         self._swept_at: float | None = None
 
     def add(self, feed: str, planned_ms: int, extension: str, source: Path, report: dict[str, Any], now: float) -> None:
-        """Move a body here, with its report beside it. Raises Unavailable when the disk is full."""
+        """Move a body to the rejects, with its report beside it. Raises Unavailable when the disk is full."""
         path = self.folders.reject(feed, planned_ms, extension)
         with PartialFile(path.parent, path.name) as partial:
             partial.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-            # order: report, then body: a body that has gone from where it came can be looked up here
+            # order: report, then body, so that a body that is gone from the downloads always has its report here
             partial.keep(_report(path).name)
         os.replace(source, path)
         for kept in (path, _report(path)):
@@ -53,7 +53,7 @@ class Rejects:
         return report
 
     def sweep(self, now: float) -> None:
-        """Remove what is too old, of feeds that send no more rubbish too; at most once an hour."""
+        """Delete rejects that are too old, at most once an hour; feeds without new rejects are included."""
         if self._swept_at is not None and 0 <= now - self._swept_at < SWEEP_EVERY_S:
             return
         for folder in _entries(self.folders.rejected):
@@ -62,7 +62,7 @@ class Rejects:
         self._swept_at = now
 
     def _bound(self, feed: str, path: Path, now: float) -> None:
-        """See that not too much of a feed is kept, now that a reject was added."""
+        """Keep the rejects of a feed within the bound after a reject was added."""
         if feed in self._kept_bytes:
             self._kept_bytes[feed] += path.stat().st_size + _report(path).stat().st_size
         else:
@@ -71,7 +71,7 @@ class Rejects:
             self._prune(feed, int(self.max_bytes * (1 - ROOM)), now)
 
     def _prune(self, feed: str, max_bytes: int, now: float) -> None:
-        """Remove what is too old of a feed, and the oldest of what is too much; of one reject the body first."""
+        """Delete a feed's rejects that are too old, then the oldest until the rest fits; bodies before reports."""
         found = []
         for entry in _entries(self.folders.rejected / feed):
             if entry.is_file(follow_symlinks=False):

@@ -1,6 +1,6 @@
-"""What the filter remembers of each feed: the state that decides, and what `feeds list` shows.
+"""The filter's state of each feed: the basis of its decisions, and the facts that `feeds list` shows.
 
-It is a cursor of the filter, `feed:NAME`, stored in the step in which what it decided takes effect.
+The state is the cursor `feed:NAME` of the filter. It is stored in the same step as the messages that follow from it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from aggregator.feeds.reading.dates import FAR_S
 
 CURSOR = "feed:"
 ARCHIVED = "archived:"
-"""How the cursors of `archive` begin that hold the start of the newest period stored: `archived:PROCESS:FEED`."""
+"""The prefix of the cursors of `archive` that hold the start of the newest stored period: `archived:PROCESS:FEED`."""
 REMEMBERED = 12
-"""Publications that are known again when they come once more. Servers behind one address lag by one or two."""
+"""How many publications of a feed are recognized when they come again; servers behind one address lag by one or two."""
 FOUND = 100
 FUTURE_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -25,65 +25,66 @@ class Known(NamedTuple):
     """A publication that came before."""
 
     sha: str
-    """How its SHA-256 begins: 16 digits."""
+    """The first 16 digits of the SHA-256."""
     published_ms: int
     content: str
-    """The hash of its entities; of a feed that has none, the same as `sha`."""
+    """The hash of the entities; the same as `sha` for a feed without entities."""
 
 
 class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What is known of a feed. Times are Unix milliseconds."""
+    """The state of a feed. Times are Unix milliseconds."""
 
     recent: tuple[Known, ...] = ()
     """The last publications, the latest at the end."""
     newest_ms: int = 0
-    """The greatest timestamp so far, but for those that lay in the future."""
+    """The greatest timestamp so far, without timestamps that were in the future."""
     content: str = ""
     changed_ms: int = 0
     """When the contents were last seen to have changed."""
     outcome: str = ""
-    """The last tick's outcome, and its error."""
+    """The outcome of the last tick; `error` is its error."""
     error: str = ""
     refused: str = ""
-    """Why the last body that came was invalid; empty when it was good."""
+    """Why the last body was invalid; empty when it was valid."""
     planned_ms: int = 0
-    """When that tick was planned."""
+    """When the last tick was planned."""
     answered_ms: int = 0
     """When a tick last succeeded: ok, same or not_modified."""
     published_ms: int = 0
     """The timestamp of the latest publication."""
     day: int = 0
-    """The day of the latest publication's download, in days since 1970, and the bytes that came on it."""
+    """The day on which the latest publication was downloaded, in days since 1970."""
     day_bytes: int = 0
+    """The bytes of publications downloaded on that day."""
     last_day_bytes: int = 0
-    """The same of the day before."""
+    """The bytes of publications downloaded on the day before."""
     found: tuple[int, ...] = ()
-    """When the last ticks were planned whose bodies were found without a message."""
+    """The planned times of the last ticks whose bodies were found without a message."""
 
     def known(self, sha256: str, *, tells_time: bool) -> Known | None:
-        """Return the publication with these bytes, if it came not long ago.
+        """Return the publication with this hash if it is among the last ones.
 
-        Of a feed that does not tell its time only the latest is looked at: older bytes may be true once more.
+        For a feed without a clock only the latest counts, as older bytes may be published anew.
         """
         return next((known for known in self.recent[0 if tells_time else -1 :] if known.sha == sha256[:16]), None)
 
     def is_taken(self, second: int, sha256: str) -> bool:
-        """True when other bytes had the same timestamp, by the second."""
+        """True when a publication with other bytes has a timestamp in the same second."""
         return any(known.published_ms // 1000 == second and known.sha != sha256[:16] for known in self.recent)
 
     def flags_of(self, published_ms: int, now_ms: int) -> tuple[str, ...]:
-        """Return what is odd about a timestamp."""
+        """Return the flags of an odd timestamp."""
         if published_ms > now_ms + FUTURE_MS:
             return ("future",)
         past = ("past",) if published_ms < now_ms - FAR_S * 1000 else ()
         return (*past, "backwards") if published_ms < self.newest_ms else past
 
     def is_frozen(self, now_ms: int, stale_after_ms: int) -> bool:
-        """True when the server answers, but nothing has changed for too long."""
+        """True when the feed's contents have not changed for too long, although its server answers."""
         return bool(stale_after_ms and self.changed_ms and now_ms - self.changed_ms >= stale_after_ms)
 
     def publish(self, known: Known, size_bytes: int, now_ms: int) -> None:
-        """Take in a new publication."""
+        """Add a new publication to the state."""
         self.recent = (*self.recent, known)[-REMEMBERED:]
         if known.published_ms <= now_ms + FUTURE_MS:
             self.newest_ms = max(self.newest_ms, known.published_ms)
@@ -95,11 +96,11 @@ class FeedState(msgspec.Struct, omit_defaults=True, kw_only=True):
         self.day_bytes += size_bytes
 
     def find(self, planned_ms: int) -> None:
-        """Note that a tick was told of by its body, so that its own message counts no more."""
+        """Record a tick whose body was found, so that the tick's own message no longer counts."""
         self.found = (*self.found, planned_ms)[-FOUND:]
 
     def see(self, content: str, now_ms: int) -> None:
-        """Note what the server has now."""
+        """Record the contents that the server shows now."""
         if content != self.content:
             self.content, self.changed_ms = content, now_ms
 

@@ -1,7 +1,7 @@
-"""Downloads among the downloads that no message tells of, and the messages that are made for them from what is known.
+"""Find downloaded bodies without a message, and make messages for them from the facts on the disk.
 
-A message says of a download what nobody else knows: when it began, its status, its headers. What is not known is left
-out, the file's own time stands for the time of the download, and the tick is flagged `found`.
+Only the lost message knew when the download began, its status and its headers. Unknown fields are left out, the file's
+own time stands for the time of the download, and the tick is flagged `found`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor
 
 UNTOLD_AFTER_S = 60.0
-"""A body is told of in the moment in which it is whole. One that is older, while no message waits, was told of to
-somebody else; should it not be so, both messages count once."""
+"""How old a body without a message must be to count as forgotten, while no message waits for `filter`.
+
+A message is sent as soon as its body is complete, so the message of an older body is lost. If it comes after all, only
+the first of the two messages counts.
+"""
 FLAG = "found"
 
 
 class Untold:
-    """The bodies of all feeds that nobody told of."""
+    """The downloaded bodies of all feeds that have no message."""
 
     def __init__(self, context: Context, folders: FeedFolders, configured: Configured) -> None:
         self.context = context
@@ -42,7 +45,7 @@ class Untold:
         self.found = Found()
 
     def look(self, now: float) -> Iterator[Downloaded | Cursor]:
-        """Yield the messages of bodies that have none; to be called while no message waits. Raises OSError."""
+        """Yield messages for bodies without one; call this only while no message waits. Raises OSError."""
         yield from self.found.forget(self._lies_there)
         told = 0
         without_feed: dict[str, int] = {}
@@ -66,7 +69,7 @@ class Untold:
             self.context.log.warning("bodies_found count=%d: no message told of them, so they are taken now", told)
 
     def _bodies(self, now: float) -> Iterator[tuple[Path, Download]]:
-        """Yield the bodies that are old enough and were not told of, in the order in which they were planned."""
+        """Yield the bodies without a message that are old enough, in the order in which they were planned."""
         for folder in _scan(self.folders.downloads):
             if not folder.is_dir(follow_symlinks=False):
                 continue
@@ -80,7 +83,7 @@ class Untold:
                         yield Path(entry.path), download
 
     def _message(self, path: Path, download: Download, feed: Feed) -> Downloaded | None:
-        """Return what `download` may have told of a body; None for one that is not what was downloaded."""
+        """Return a message like the one `download` sent for a body; None when the body lacks the hash in its name."""
         facts = path.stat()
         sha256 = hash_file(path)
         if sha256[:8] != download.hash8:
@@ -115,7 +118,7 @@ class Untold:
 
     def _report(self, without_feed: dict[str, int]) -> None:
         if self.configured.table.faults:
-            return  # the feed may be one that cannot be read just now
+            return  # the feed may be among those whose configuration cannot be read now
         for feed, count in without_feed.items():
             self.context.report(
                 "body_without_feed",

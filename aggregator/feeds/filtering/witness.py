@@ -1,11 +1,12 @@
-"""What the disk knows of the newest publication of each feed without a clock, as the proof of what Redis remembers.
+"""The newest publication of each feed without a clock, kept on the disk to check the state in Redis.
 
     data/feeds/newest/NAME.json
 
-Of such a feed the same bytes as before are nothing new, so everything hangs on which ones came last. A Redis that comes
-back older, or a section that gets back an old name, remembers older ones: `on` would be taken for nothing new though
-`off` came between. What is decided is therefore written here before it is committed. A memory that lacks it, while
-ticks come that are younger, is not believed: in doubt a publication comes twice.
+For such a feed a body equal to the last one is a repetition, so the filter must know which body came last. A Redis that
+was restored from an older copy, or a section that gets back an old name, has an older state: `on` would be taken for a
+repetition though `off` came in between. Therefore each new publication is written here before it is committed. When a
+younger tick comes and the state in Redis lacks that publication, the state is not trusted: in doubt a publication is
+kept twice.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ class Newest(msgspec.Struct, frozen=True):
     """The newest publication of a feed that was decided on."""
 
     planned_ms: int
-    """When the tick was planned that brought it; 0 where the file cannot be read, and nothing can be believed."""
+    """When the tick that brought it was planned; 0 when the file cannot be read, so that no state is trusted."""
     sha: str
-    """How its SHA-256 begins: 16 digits."""
+    """The first 16 digits of the SHA-256."""
     published_ms: int
 
 
 class Witness:
-    """The folder of these files."""
+    """The files with the newest publication of each feed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._unproved: set[str] | None = None
 
     def read(self, feed: str) -> Newest | None:
-        """Return what is known of a feed; None when nothing is."""
+        """Return the newest publication of a feed; None when the feed has no file."""
         try:
             return msgspec.json.decode(self._path(feed).read_bytes(), type=Newest)
         except FileNotFoundError:
@@ -44,9 +45,9 @@ class Witness:
             return Newest(0, "", 0)
 
     def contradicts(self, feed: str, planned_ms: int, state: FeedState) -> bool:
-        """True when a feed's memory lacks its newest publication, though the tick in hand is younger.
+        """True when a feed's state lacks its newest publication, though the tick in hand is younger.
 
-        Messages that come again after a kill are older than what was decided on them before.
+        A tick that is not younger is no contradiction: its message may come again after a kill.
         """
         if self._unproved is None:
             self._unproved = {path.name.removesuffix(".json") for path in self.folder.glob("*.json")}
@@ -57,16 +58,16 @@ class Witness:
         return (last.sha, last.published_ms) != (newest.sha, newest.published_ms)
 
     def believe(self, feed: str, planned_ms: int) -> None:
-        """Ask the file no more, once a tick was decided on that is younger than what it tells of."""
+        """Stop checking a feed once a tick younger than its file was decided on."""
         if self._unproved and feed in self._unproved:
             newest = self.read(feed)
             if newest is None or planned_ms > newest.planned_ms:
                 self._unproved.discard(feed)
 
     def note(self, feed: str, planned_ms: int, known: Known) -> None:
-        """Write down a publication, before it is committed.
+        """Write down a publication before it is committed.
 
-        A file that a power cut leaves unreadable proves nothing, and costs a repetition.
+        If a power cut makes the file unreadable, the next publication may be kept twice.
         """
         newest = Newest(planned_ms, known.sha, known.published_ms)
         if newest != self.read(feed):

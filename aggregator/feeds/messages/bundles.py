@@ -1,4 +1,4 @@
-"""What `compress` and `archive` hand on, and what each of them tells itself to do later."""
+"""The messages of `compress` and `archive`: bundles, and timers that each stage sends to itself."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.runtime.kinds import Kind
 
 BUNDLES = "data/feeds/bundles/"
-"""How the path of every local bundle begins, from the instance's folder."""
+"""The folder of local bundles, relative to the instance's folder; every path of a bundle begins with it."""
 Number = Annotated[int, msgspec.Meta(ge=1, lt=10**9)]
 
 
 class Close(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="close"):
-    """Close a period if its time has come."""
+    """Close a period if it is due."""
 
     feed: str
     start: str
     """When the period begins, `yyyy-mm-ddThhmmssZ`."""
     force: bool = False
-    """Close it whether or not its time has come."""
+    """True to close the period even if it is not due."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
@@ -33,7 +33,7 @@ class Close(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="close"):
 
 
 class Clear(Kind, frozen=True, kw_only=True, tag="clear"):
-    """Remove what a revision was made of, now that its bundle is on its way."""
+    """Delete the files that a revision was made of, now that its bundle is committed."""
 
     feed: str
     start: str
@@ -51,7 +51,7 @@ class Bundle(Kind, frozen=True, kw_only=True, tag="bundle"):
     start: str
     revision: Number
     file: str
-    """From the instance's folder."""
+    """The path relative to the instance's folder."""
     sha256: str
     size: int = 0
     contents_id: str
@@ -66,7 +66,7 @@ class Bundle(Kind, frozen=True, kw_only=True, tag="bundle"):
 
     @property
     def name(self) -> BundleName:
-        """The feed, period and format. Raises ValueError when the file is named after others."""
+        """The feed, period and format. Raises ValueError when the file's name contradicts the message."""
         name, number = parse_revision(_key(self.file))
         if (name.feed, name.start, number) != (self.feed, read_stamp(self.start), self.revision):
             raise ValueError(f"no file of this feed, period and revision (found {shorten(self.file, 200)})")
@@ -74,7 +74,7 @@ class Bundle(Kind, frozen=True, kw_only=True, tag="bundle"):
 
 
 class Remove(Kind, frozen=True, kw_only=True, tag="remove"):
-    """Remove a bundle on this disk that is in the store."""
+    """Delete a local bundle that is in the store."""
 
     file: str
     sha256: str
@@ -86,7 +86,7 @@ class Remove(Kind, frozen=True, kw_only=True, tag="remove"):
 
 
 class Unite(Kind, frozen=True, kw_only=True, tag="unite"):
-    """Unite the objects that the store may have of a feed and period."""
+    """Merge the objects of a feed and period in the store."""
 
     feed: str
     start: str
@@ -100,7 +100,7 @@ class Unite(Kind, frozen=True, kw_only=True, tag="unite"):
 
 
 def _key(file: str) -> str:
-    """Return the path below the folder of bundles. Raises ValueError for a file that lies elsewhere."""
+    """Return a bundle's path below the folder of bundles. Raises ValueError for a file elsewhere."""
     if not file.startswith(BUNDLES):
         raise ValueError(f"not among our bundles (found {shorten(file, 200)})")
     return file.removeprefix(BUNDLES)

@@ -1,4 +1,4 @@
-"""What the fields of feeds' messages may say; each check raises ValueError with what was found."""
+"""Checks of the fields in feeds' messages; each raises ValueError with the value found."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from aggregator.feeds.naming.stamps import is_bundle_start, read_stamp
 from aggregator.feeds.reading.dates import YEAR_10000
 
 LONGEST_ROW = 1_000_000
-"""Ticks missed in a row that one message may tell of: eleven days of a tick every second."""
+"""The most missed ticks that one message may report: eleven days with a tick every second."""
 LONGEST_ROW_MS = 31 * 86_400_000
-"""And the time they may span: each bundle in it gets a record of its own."""
+"""The longest time that the missed ticks of one message may span, as each bundle in it gets a record."""
 LONGEST_PERIOD_MS = 7 * 86_400_000
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -21,25 +21,25 @@ _INSTANCE = re.compile("[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 def check_feed(name: str) -> None:
-    """Raise ValueError for what no feed can be called."""
+    """Raise ValueError unless a text can be a feed's name."""
     if not is_feed_name(name):
         raise ValueError(f"no feed's name (found {shorten(name)})")
 
 
 def check_node(name: str) -> None:
-    """Raise ValueError for what no node can be called."""
+    """Raise ValueError unless a text can be a node's name."""
     if not is_node_name(name):
         raise ValueError(f"no node's name (found {shorten(name)}); allowed: letters, digits, _ . - (at most 80)")
 
 
 def check_instance(text: str) -> None:
-    """Raise ValueError for what is no id of an instance."""
+    """Raise ValueError unless a text is empty or can be the id of an instance."""
     if text and not _INSTANCE.fullmatch(text):
         raise ValueError(f"no id of an instance (found {shorten(text)})")
 
 
 def check_row(first_ms: int | None, last_ms: int | None, period_ms: int) -> None:
-    """Raise ValueError for what is no row of missed ticks."""
+    """Raise ValueError unless the values describe a row of missed ticks within the limits."""
     if first_ms is None or last_ms is None or first_ms > last_ms:
         raise ValueError("neither a tick nor a row of missed ones: needs `tick`, or missed_from_ms up to missed_to_ms")
     if (last_ms - first_ms) // period_ms >= LONGEST_ROW:
@@ -49,7 +49,7 @@ def check_row(first_ms: int | None, last_ms: int | None, period_ms: int) -> None
 
 
 def check_tick(tick: Tick) -> None:
-    """Raise ValueError for a tick that no download can have had."""
+    """Raise ValueError for a tick with impossible values."""
     for name in ("planned_ms", "started_ms", "ended_ms", "header_ms"):
         moment = getattr(tick, name)
         if moment is not None and not 0 <= moment < YEAR_10000 * 1000:
@@ -65,7 +65,7 @@ def check_tick(tick: Tick) -> None:
 
 
 def check_sha256(text: str) -> None:
-    """Raise ValueError for what is no SHA-256 in hexadecimal digits."""
+    """Raise ValueError unless a text is a SHA-256 in hexadecimal digits."""
     if not _SHA256.fullmatch(text):
         raise ValueError(f"no SHA-256 (found {shorten(text)})")
 

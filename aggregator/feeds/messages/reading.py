@@ -1,4 +1,4 @@
-"""Read the messages of feeds, those of versions before there were kinds too."""
+"""Read the messages of feeds, including those of older versions, which had no kinds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class _Keys(msgspec.Struct):
-    """The keys by which messages without a kind are told apart: orders stood under their kind."""
+    """The keys that tell messages without a kind apart: an order to a stage stood under the name of its kind."""
 
     close: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     clear: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -23,9 +23,9 @@ class _Keys(msgspec.Struct):
 
 
 def decode(raw: bytes, *wanted: type[_T]) -> _T:
-    """Return a message of one of these kinds. Raises Reject when it is none of them, or says what cannot be.
+    """Return a message of one of the wanted kinds. Raises Reject for another kind, or for impossible values.
 
-    One without a kind is of the kind that its keys tell, else of the first of these kinds.
+    A message without a kind is recognized by its keys, and is else taken for the first of the wanted kinds.
     """
     return kinds.decode(raw, *wanted, older=_older)
 

@@ -1,4 +1,4 @@
-"""What the stages of feeds tell of ticks, and the timer of a feed's next one."""
+"""The messages about ticks that the stages of feeds send, and the timer of a feed's next tick."""
 
 from __future__ import annotations
 
@@ -31,63 +31,63 @@ Period = Annotated[int, msgspec.Meta(ge=MIN_TICK_MS, le=LONGEST_PERIOD_MS)]
 
 
 class Validators(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What the last whole answer said of itself, to be asked whether there is something newer."""
+    """The validators of the last complete answer, to ask the server whether there is a newer one."""
 
     url: str
-    """A hash of the source it belongs to: the address, and what the configuration says of it."""
+    """A hash of the source that they belong to: the address and the configuration of the request."""
     etag: str = ""
     modified: str = ""
     sha: str = ""
-    """How the SHA-256 of the body begins that they came with: 16 digits."""
+    """The first 16 digits of the SHA-256 of the body that they came with."""
 
 
 class DueTick(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="due"):
-    """The next download of a feed. There is one of these for each feed, and it carries the feed's state."""
+    """The next download of a feed. Each feed has one such message, which carries the feed's state."""
 
     feed: str
     planned_ms: Moment
     chain: Moment = 0
-    """When the feed's first tick was sent, in Unix milliseconds; of two ticks of a feed the younger chain stands."""
+    """When the feed's first tick was sent, in Unix milliseconds; of two ticks of a feed the later chain wins."""
     failures: Count = 0
-    """In a row."""
+    """The number of failures in a row."""
     wait_until_ms: Moment = 0
-    """Ticks planned before this are not tried."""
+    """Ticks planned before this time are not tried."""
     why: str = ""
-    """Why they are not."""
+    """Why those ticks are not tried."""
     failing: str = ""
-    """A hash of the source that these three are about."""
+    """A hash of the source that `failures`, `wait_until_ms` and `why` are about."""
     kills: Count = 0
     """How often a worker vanished while it held this tick."""
     validators: Validators | None = None
     once: bool = False
-    """True for a download beside the planned ones: no other tick follows it."""
+    """True for a download outside the plan, which no other tick follows."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
 
 
 class Downloaded(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="downloaded"):
-    """What became of a tick, or of a row of missed ones, and what its feed was configured as then."""
+    """The outcome of a tick, or a row of missed ticks, with the feed's configuration at that time."""
 
     feed: str
     url: str
-    """With secrets hidden."""
+    """The address, with secrets hidden."""
     period_ms: Period
     extension: str
     timestamp: str
     format: str
     stale_after_ms: Count = 0
     tick: Tick | None = None
-    """`ok` means here: a body has come. Whether it is a publication is the filter's to say."""
+    """The outcome `ok` means here that a body has come. The filter decides whether the body is a publication."""
     file: str = ""
-    """The body, from the instance's folder; empty when none came."""
+    """The path of the body relative to the instance's folder; empty when none came."""
     headers: Mapping[str, str] = {}
     final_url: str = ""
-    """Where redirects led to, when they did."""
+    """The address that redirects led to; empty without redirects."""
     missed_from_ms: Moment | None = None
     missed_to_ms: Moment | None = None
     found: bool = False
-    """True for a body that lay there without a message: this one was made from what is known of it."""
+    """True when the body was found without a message, and this message was made from the facts on the disk."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
@@ -106,18 +106,18 @@ class Downloaded(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="downl
 
 
 class Filtered(Kind, frozen=True, kw_only=True, tag="filtered"):
-    """What the filter tells of a tick."""
+    """The filter's decision on a tick."""
 
     feed: str
     tick: Tick
     publication: str
-    """The name of its file; empty when the tick brought no new publication."""
+    """The name of the publication's file; empty when the tick brought no new publication."""
     published_ms: Moment | None
     url: str
     period_ms: Period
     node: str
     instance: str = ""
-    """The id of the instance that this node was, empty where nobody knows."""
+    """The id of the instance that handled the tick; empty when it is not known."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
@@ -143,7 +143,7 @@ class Missed(Kind, frozen=True, kw_only=True, tag="missed"):
     period_ms: Period
     node: str
     instance: str = ""
-    """The id of the instance that this node was, empty where nobody knows."""
+    """The id of the instance that handled the tick; empty when it is not known."""
 
     def __post_init__(self) -> None:
         check_feed(self.feed)
@@ -153,7 +153,7 @@ class Missed(Kind, frozen=True, kw_only=True, tag="missed"):
 
 
 def _check_download(told: Downloaded, tick: Tick) -> None:
-    """Raise ValueError unless the file is named as the body of this tick is."""
+    """Raise ValueError unless the file has the name of this tick's body."""
     check_sha256(tick.sha256)
     named = parse_download(told.file.rpartition("/")[2])
     if named != (told.feed, tick.planned_ms, tick.sha256[:8], told.extension):

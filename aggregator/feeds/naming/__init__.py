@@ -1,1 +1,1 @@
-"""What the data of feeds is called, on this disk and in a store."""
+"""The names of the data of feeds, on this disk and in a store."""

@@ -1,4 +1,4 @@
-"""What a bundle and its manifests are called: its key in a store, its path below `bundles`, its local revisions."""
+"""The names of a bundle and its manifests: its key in a store, its path below `bundles`, its local revisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REVISION = re.compile(r"\.r(\d{1,9})(?=\.tar\.[a-z0-9]+$)", re.ASCII)
 
 
 def parse_prefix(text: str) -> str:
-    """Return what keys in a store begin with, without slashes around it. Raises ValueError."""
+    """Return the prefix of keys in a store, without slashes around it. Raises ValueError."""
     prefix = text.strip().strip("/")
     if prefix and fault_of_key(prefix):
         raise ValueError
@@ -29,7 +29,7 @@ KeyPrefix = Annotated[str, OptionType("key prefix", parse_prefix, "names with si
 
 
 class BundleName(NamedTuple):
-    """One feed and period, and the format it is stored in."""
+    """The bundle of one feed and period in one format."""
 
     feed: str
     start: int
@@ -37,21 +37,21 @@ class BundleName(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Its path below `bundles` and, with the prefix before it, its key in a store."""
+        """The bundle's path below `bundles` and, with the prefix before it, its key in a store."""
         moment = utc(self.start)
         return f"{moment:%Y-%m-%d/%H}/{self.feed}-{write_stamp(self.start)}.tar.{self.format}"
 
     def key(self, prefix: str) -> str:
-        """Return its key in a store."""
+        """Return the bundle's key in a store."""
         return f"{prefix}/{self.path}" if prefix else self.path
 
     def stem(self, prefix: str) -> str:
-        """Return what all keys of the feed and period begin with, in whatever format, also those with a mark."""
+        """Return the beginning of all keys of the feed and period, in any format, with or without a contents hash."""
         return self.key(prefix).removesuffix(f"tar.{self.format}")
 
 
 def parse_key(key: str) -> tuple[str, BundleName]:
-    """Return the prefix and the bundle that a store's key names. Raises ValueError when it names none."""
+    """Return the prefix and the bundle that a store's key names. Raises ValueError when it is not a bundle's key."""
     match = _BUNDLE.fullmatch(key)
     name = BundleName(match[4], read_stamp(match[5]), match[6]) if match else None
     if match is None or name is None or not key.endswith(name.path):
@@ -60,7 +60,7 @@ def parse_key(key: str) -> tuple[str, BundleName]:
 
 
 def parse_revision(key: str) -> tuple[BundleName, int]:
-    """Read the path below `bundles` of a local bundle, which ends in `.rN.tar.FORMAT`. Raises ValueError."""
+    """Read the path of a local bundle below `bundles`, which ends in `.rN.tar.FORMAT`. Raises ValueError."""
     match = _REVISION.search(key)
     prefix, name = parse_key(_REVISION.sub("", key))
     if not match or prefix or not is_feed_name(name.feed):
@@ -69,7 +69,7 @@ def parse_revision(key: str) -> tuple[BundleName, int]:
 
 
 def manifest_name(feed: str, start: int, node: str) -> str:
-    """Return the name of a node's manifest in a bundle: unlike any other even when many are unpacked together."""
+    """Return the name of a node's manifest in a bundle; it is unique even when many bundles are unpacked together."""
     return f"{feed}-{write_stamp(start)}.manifest.{node}.jsonl"
 
 

@@ -1,4 +1,4 @@
-"""What a feed, a node and a file extension may be called, so that files can bear their names."""
+"""Allowed names of feeds, nodes and file extensions, so that they can be parts of file names."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from aggregator.config.settings import OptionType
 from aggregator.feeds.naming.stamps import STAMP
 
 MAX_NAME_BYTES = 120
-"""File names may have 255 bytes, and ours add a time, a hash, an extension and `.part`."""
+"""The longest name of a feed: file names have 255 bytes at most, and ours add a time, a hash, an extension, `.part`."""
 
 LONGEST_NAME = 255
-"""Of a file, as file systems have it. Expressions for names may take time that grows faster than they do."""
+"""The longest file name of file systems. Longer texts are refused first, as matching them could take very long."""
 EXTENSION = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.ASCII)
 _NODE = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
 _LIKE_A_MANIFEST = re.compile(rf"-{STAMP}\.manifest\.", re.ASCII)
-"""What a feed's name must not have: its publications in JSON lines would be taken for manifests, and not be bundled."""
+"""A feed's name must not match this: its publications in JSON lines would be taken for manifests, and not bundled."""
 
 
 def parse_feed_name(text: str) -> str:
-    """Return a feed's name when files can bear it everywhere. Raises ValueError."""
+    """Return a feed's name if it can be part of a file name on every system. Raises ValueError."""
     name = unicodedata.normalize("NFC", text.strip())
     safe = name.isprintable() and not re.search(r'[/\\:*?"<>|]', name) and name[:1] not in ("", ".", "-")
     safe = safe and not name.endswith(".") and not _LIKE_A_MANIFEST.search(name)
@@ -31,7 +31,7 @@ def parse_feed_name(text: str) -> str:
 
 
 def is_feed_name(text: str) -> bool:
-    """True for a feed's name as it stands in a configuration that was read."""
+    """True for a feed's name in the form that `parse_feed_name` returns."""
     try:
         return parse_feed_name(text) == text
     except ValueError:
@@ -39,7 +39,7 @@ def is_feed_name(text: str) -> bool:
 
 
 def is_node_name(text: str) -> bool:
-    """True for what `[aggregator] node` may say."""
+    """True for an allowed value of `[aggregator] node`."""
     return _NODE.fullmatch(text) is not None
 
 

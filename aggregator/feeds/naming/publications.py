@@ -1,4 +1,4 @@
-"""What the files of a publication and of a download are called, and what their names say."""
+"""The file names of publications and downloads: how they are made and read."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _DOWNLOAD = re.compile(r"(.+)-(\d{4}-\d\d-\d\dT\d{6})\.(\d{3})Z-([0-9a-f]{8})\.(
 
 
 class Publication(NamedTuple):
-    """One publication of a feed, as its file name says it."""
+    """One publication of a feed, as described by its file name."""
 
     feed: str
     published_at: int
     extension: str
     variant: str = ""
-    """How the hash begins of other bytes under the same timestamp."""
+    """The beginning of the body's hash, if another body has the same timestamp; else empty."""
 
     @property
     def file_name(self) -> str:
-        """The name of its file and of its member in a bundle."""
+        """The name of the publication's file, and of its member in a bundle."""
         variant = f"-{self.variant}" if self.variant else ""
         return f"{self.feed}-{write_stamp(self.published_at)}{variant}.{self.extension}"
 
 
 def parse_publication(file_name: str) -> Publication:
-    """Read a publication's file name. Raises ValueError when it is none."""
+    """Read a publication's file name. Raises ValueError for any other name."""
     match = _PUBLICATION.fullmatch(file_name) if len(file_name) <= LONGEST_NAME else None
     if not match or is_manifest_name(file_name):
         raise ValueError(f"no publication's file name (found {file_name[:200]!r})")
@@ -39,7 +39,7 @@ def parse_publication(file_name: str) -> Publication:
 
 
 def is_publication_name(file_name: str) -> bool:
-    """True for the name of a publication; another program's archive has others."""
+    """True for the file name of a publication; archives of other programs have names of another form."""
     try:
         parse_publication(file_name)
     except ValueError:
@@ -48,17 +48,17 @@ def is_publication_name(file_name: str) -> bool:
 
 
 class Download(NamedTuple):
-    """One body that a tick brought, as its file name says it."""
+    """One body that a tick brought, as described by its file name."""
 
     feed: str
     planned_ms: int
     hash8: str
-    """How the SHA-256 of the body begins."""
+    """The first 8 digits of the body's SHA-256."""
     extension: str
 
 
 def parse_download(file_name: str) -> Download:
-    """Read the file name of a download. Raises ValueError when it is none."""
+    """Read the file name of a download. Raises ValueError for any other name."""
     match = _DOWNLOAD.fullmatch(file_name)
     if not match or not is_feed_name(match[1]):
         raise ValueError(f"no download's file name (found {file_name[:200]!r})")
@@ -67,6 +67,6 @@ def parse_download(file_name: str) -> Download:
 
 
 def tick_name(feed: str, planned_ms: int, extension: str) -> str:
-    """Return the name of what the tick planned for a moment brought, still without the hash of it."""
+    """Return the file name of a tick's body, still without the body's hash."""
     stamp = write_stamp(planned_ms // 1000).removesuffix("Z")
     return f"{feed}-{stamp}.{planned_ms % 1000:03d}Z.{extension}"

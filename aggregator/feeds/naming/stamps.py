@@ -13,7 +13,7 @@ DAY_S = 86_400
 SHORTEST_BUNDLE_S = 60
 
 STAMP = r"(\d{4}-\d\d-\d\dT\d{6}Z)"
-"""What `write_stamp` returns, as part of a regular expression."""
+"""The form of a text from `write_stamp`, as part of a regular expression."""
 
 
 def parse_bundle_period(text: str) -> int:
@@ -41,17 +41,17 @@ def read_stamp(text: str) -> int:
 
 
 def bundle_start(published_at: float, period_s: int) -> int:
-    """Return when the bundle begins that a publication belongs to."""
+    """Return the start of the bundle that a publication belongs to."""
     return int(published_at) // period_s * period_s
 
 
 def is_bundle_start(start: int) -> bool:
-    """True when a bundle of any length may begin then: lengths divide a day and are a minute or more."""
+    """True for a time at which a bundle of some length may begin: lengths divide a day and are a minute or more."""
     return gcd(start % DAY_S, DAY_S) >= SHORTEST_BUNDLE_S
 
 
 def utc(seconds: int) -> datetime:
-    """Return the moment of Unix seconds. Raises ValueError for one that no name can say."""
+    """Return Unix seconds as a datetime. Raises ValueError for a time that file names cannot express."""
     if not 0 <= seconds < YEAR_10000:
         raise ValueError(f"no time between 1970 and 9999 (found {seconds})")
     return datetime.fromtimestamp(seconds, timezone.utc)

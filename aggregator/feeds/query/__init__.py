@@ -1,1 +1,1 @@
-"""Getting data out of the archive: catalogue, coverage, retrieve, verify, export."""
+"""Get data out of the archive: catalogue, coverage, retrieve, verify, export."""

@@ -1,7 +1,8 @@
-"""What a store holds of each feed and period, under whatever keys and in whatever format it lies there.
+"""List which bundles a store holds for each feed and period, under all possible keys and in all formats.
 
-One period may lie in several objects: an archive of the old program beside ours, or several under keys that name their
-content, where the store has no conditional writes. Together they are one bundle, and are read as their union.
+One period may be stored in several objects: an archive of the old program beside one of ours, or, in a store without
+conditional writes, several objects whose keys name their contents. All objects of a period are read as one bundle, the
+union of their contents.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from aggregator.stores.store import Conflict, Info, NotFound, Store
 T = TypeVar("T")
 
 READERS = 8
-"""Objects that are read at the same time."""
+"""How many objects are read at the same time."""
 
 _MANY_DAYS = 400
-"""From so many days on, one listing of everything is quicker than one a day."""
+"""Above this number of days one listing of everything is quicker than one listing for each day."""
 _MARK = re.compile(r"[-.~+](?:r\d+|[0-9a-f]{8,64})(?=\.tar\.[a-z0-9]+$)", re.ASCII)
-"""The number of a revision among the local bundles; the hash of the contents in stores without conditional writes."""
+"""The mark in a key: the revision of a local bundle, or the contents' hash in a store without conditional writes."""
 
 
 class Span(NamedTuple):
-    """A time range in Unix seconds, its end not included."""
+    """A time range in Unix seconds, without its end."""
 
     start: int
     end: int
@@ -48,16 +49,16 @@ class Archived(NamedTuple):
     feed: str
     start: int
     objects: tuple[Info, ...]
-    """What holds it, ordered by key: mostly one object."""
+    """The objects of the period, ordered by key: mostly one."""
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of all its objects."""
+        """The size of all objects of the period together."""
         return sum(info.size for info in self.objects)
 
 
 def read_key(key: str) -> tuple[str, BundleName]:
-    """Return the prefix and the bundle that a key names, also one with a mark of its own. Raises ValueError."""
+    """Return the prefix and the bundle that a key names, even if the key has a mark. Raises ValueError."""
     try:
         prefix, name = parse_key(key)
     except ValueError:
@@ -69,16 +70,16 @@ def read_key(key: str) -> tuple[str, BundleName]:
 def find_bundles(
     store: Store, prefix: str, span: Span | None = None, wanted: Callable[[str], bool] = lambda feed: True
 ) -> list[Archived]:
-    """Return what is in the store of the wanted feeds, by feed and then time.
+    """Return the bundles of the wanted feeds in the store, ordered by feed and then time.
 
-    With a span: the bundles that begin in it, and those that begin before and reach into it.
+    With a span, only bundles that begin in the span, or begin before and reach into it, are returned.
     """
     found: dict[tuple[str, int], list[Info]] = {}
     for info in _list(store, prefix, span):
         try:
             prefix_found, name = read_key(info.key)
         except ValueError:
-            continue  # something else that lies in the store
+            continue  # some other object in the store
         if prefix_found == prefix and wanted(name.feed) and (span is None or name.start < span.end):
             found.setdefault((name.feed, name.start), []).append(info)
     bundles = [Archived(feed, start, tuple(sorted(infos))) for (feed, start), infos in sorted(found.items())]
@@ -86,7 +87,7 @@ def find_bundles(
 
 
 def read_manifests(store: Store, archived: Archived) -> list[Manifest]:
-    """Return the manifests of a period, one a node; only the beginning of its objects is read. Raises BadBundle."""
+    """Return the manifests of a period, one for each node, from the beginning of its objects. Raises BadBundle."""
     manifests: list[Manifest] = []
     for info in archived.objects:
         with open_bundle(store, info.key) as file:
@@ -95,13 +96,13 @@ def read_manifests(store: Store, archived: Archived) -> list[Manifest]:
 
 
 def manifests_beside(store: Store, archived: Archived, start: int) -> list[Manifest]:
-    """Return the manifests of the period that begins at another time; none when they cannot be read."""
+    """Return the manifests of the same feed's period at another start; none when they cannot be read."""
     found = find_beside(store, archived, start)
     return manifests_of(store, found) if found else []
 
 
 def manifests_of(store: Store, archived: Archived) -> list[Manifest]:
-    """Return the manifests of a period; none when they cannot be read, which is a problem of that bundle alone."""
+    """Return the manifests of a period; none when they cannot be read, which concerns that bundle alone."""
     try:
         return read_current(store, archived, lambda current: read_manifests(store, current))
     except Unavailable:
@@ -112,26 +113,26 @@ def manifests_of(store: Store, archived: Archived) -> list[Manifest]:
 
 @contextmanager
 def open_bundle(store: Store, key: str) -> Iterator[Any]:
-    """Open an object for the functions that read bundles. Raises NotFound."""
+    """Open an object so that it can be read as a bundle. Raises NotFound."""
     with store.open_read(key) as reader:
         yield _Rereadable(reader)
 
 
 def find_period(store: Store, prefix: str, feed: str, start: int) -> Archived | None:
-    """Return what is in the store of one feed and period now; None when there is nothing."""
+    """Return the objects of one feed and period that are in the store now; None when there are none."""
     name = BundleName(feed, start)
     infos = tuple(sorted(info for info in store.list(name.stem(prefix)) if _names(info.key, name)))
     return Archived(feed, start, infos) if infos else None
 
 
 def find_beside(store: Store, archived: Archived, start: int) -> Archived | None:
-    """Return what is in the store of the same feed and another period."""
+    """Return the objects in the store of the same feed and another period; None when there are none."""
     prefix, _ = read_key(archived.objects[0].key)
     return find_period(store, prefix, archived.feed, start)
 
 
 def read_current(store: Store, archived: Archived, read: Callable[[Archived], T]) -> T:
-    """Call `read` with a period; should an object change or go meanwhile, united with others, with what is there."""
+    """Call `read` with a period; if an object was merged or removed meanwhile, repeat with the objects there now."""
     for _ in range(3):
         try:
             return read(archived)
@@ -160,15 +161,16 @@ def _list(store: Store, prefix: str, span: Span | None) -> Iterator[Info]:
 
 
 def _within(store: Store, bundles: list[Archived], span: Span) -> list[Archived]:
-    """Leave out what begins too early and does not reach into the span."""
+    """Leave out bundles that end before the span."""
     last = {bundle.feed: bundle.start for bundle in bundles if bundle.start <= span.start}
-    # what reaches in is longer than the time until the span; and it begins at a multiple of its length, as that divides
-    # a day
+    # A bundle that reaches into the span is longer than the time from its start to the span. Its start is a multiple of
+    # its length, as lengths divide a day, so the length is at most gcd(start, day).
     early = [bundle for bundle in bundles if 0 < span.start - bundle.start < gcd(bundle.start % DAY_S, DAY_S)]
     with ThreadPoolExecutor(READERS) as readers:
         ends = readers.map(lambda bundle: _end(store, bundle), early)
         reaching = [
-            # of one that cannot be read the next one tells where it ended; whoever reads it says why it cannot be read
+            # An unreadable bundle has no known end: keep it if it is its feed's last one up to the span's start. The
+            # code that reads it later reports the error.
             bundle
             for bundle, end in zip(early, ends, strict=True)
             if (bundle.start == last[bundle.feed] if end is None else end > span.start)
@@ -177,7 +179,7 @@ def _within(store: Store, bundles: list[Archived], span: Span) -> list[Archived]
 
 
 def _end(store: Store, bundle: Archived) -> int | None:
-    """Return when a bundle's period ends, None when it cannot be read."""
+    """Return when a bundle's period ends; None when the bundle cannot be read."""
     try:
         manifests = read_current(store, bundle, lambda current: read_manifests(store, current))
     except Unavailable:
@@ -188,12 +190,12 @@ def _end(store: Store, bundle: Archived) -> int | None:
 
 
 def period_s_of(manifests: Iterable[Manifest]) -> int:
-    """Return the seconds that a bundle covers; archives of the old program, without manifests, cover an hour."""
+    """Return how many seconds a bundle covers; archives of the old program have no manifests and cover an hour."""
     return max((manifest.header.period_s for manifest in manifests), default=3600)
 
 
 def manifests_in(file: Any, feed: str, start: int) -> Iterator[Manifest]:
-    """Yield the manifests of a bundle, which stand before everything else. Raises BadBundle for those of others."""
+    """Yield the manifests of a bundle, its first members. Raises BadBundle for a manifest of another bundle."""
     reader = ManifestReader()
     for entry in read_tar(Decompressed(file)):
         if not is_manifest_name(entry.name):
@@ -205,7 +207,7 @@ def manifests_in(file: Any, feed: str, start: int) -> Iterator[Manifest]:
 
 
 class _Rereadable:
-    """An object being read, with the one step back over its first bytes that telling its format takes."""
+    """A stream of an object that can go back once over its first bytes, as needed to recognize the format."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

@@ -1,8 +1,8 @@
-"""How complete is what was collected? For each feed and clock hour: every planned tick and what became of it.
+"""Measure how complete the collected data is: for each feed and clock hour, the outcomes of all planned ticks.
 
-Expected ticks = those of each outcome + those of which no record is left. A tick is covered when we know for sure what
-the feed showed then: new contents, the same, or not modified. Of several nodes that plan the same ticks, the best
-outcome of each tick counts.
+Expected ticks are the ticks with an outcome plus the ticks without a record. A tick is covered when its outcome tells
+for certain what the feed showed then: new contents, the same, or not modified. When several nodes plan the same ticks,
+the best outcome of each tick counts.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ HOUR_S = 3600
 NOT_RUNNING = "not running"
 
 _UNDER_WAY_MS = 60_000
-"""So long a tick may be under way before its record must be there."""
+"""How long a tick may be under way before its record must exist."""
 
 
 class Gap(NamedTuple):
-    """A time in which no tick was covered. Unix milliseconds."""
+    """A time in which no tick was covered, in Unix milliseconds."""
 
     start_ms: int
     end_ms: int
@@ -32,22 +32,22 @@ class Gap(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The length of the gap."""
         return (self.end_ms - self.start_ms) / 1000
 
 
 class Hour(NamedTuple):
-    """One feed in one clock hour, or the part of it that was asked for."""
+    """One feed in one clock hour, or in the requested part of the hour."""
 
     start: int
     expected: int | None
-    """Planned ticks; None when nothing says how many: an archive without a manifest."""
+    """The number of planned ticks; None when it is not known, as for an archive without a manifest."""
     outcomes: Mapping[Outcome, int]
     unrecorded: int
-    """Planned ticks that left no record: the collector did not run."""
+    """The number of planned ticks without a record, as the collector did not run."""
     publications: int
     gap: Gap | None
-    """The longest one; None when every tick was covered."""
+    """The longest gap; None when every tick was covered."""
 
     @property
     def completeness(self) -> float | None:
@@ -63,7 +63,7 @@ class Coverage(NamedTuple):
     feed: str
     hours: list[Hour]
     gap: Gap | None
-    """The longest one of all, over the hours' bounds."""
+    """The longest gap of the span; it may extend over several hours."""
     problems: list[str]
 
     @property
@@ -80,7 +80,7 @@ class _Slot(NamedTuple):
     planned_ms: int
     tick_ms: int
     tick: Tick | None
-    """None when it left no record."""
+    """The record of the tick; None when there is none."""
 
     @property
     def is_covered(self) -> bool:
@@ -96,10 +96,11 @@ class _Slot(NamedTuple):
 def measure(
     feed: str, evidence: Evidence, span: Span, now: float, *, tick_ms: int = 0, strict: bool, to_end: bool = False
 ) -> Coverage:
-    """Return what a feed's evidence comes to.
+    """Return a feed's coverage by the evidence.
 
-    `tick_ms` is the period it is configured with, 0 when it is not configured (any more): then it is not expected
-    after its last record, unless `to_end`. Unless `strict`, it is not expected before its first record either.
+    `tick_ms` is the feed's configured period, 0 when the feed is not configured (any more). A feed that is not
+    configured has no expected ticks after its last record, unless `to_end`. Unless `strict`, no feed has expected ticks
+    before its first record.
     """
     lines = _timelines(evidence.manifests)
     bounds = _bounds(lines, evidence, span, int(now * 1000), to_end=to_end or tick_ms > 0, strict=strict)
@@ -107,7 +108,7 @@ def measure(
     unexplained: Counter[int] = Counter()
     for start, count in evidence.unexplained.items():
         unexplained[_hour_of(start * 1000)] += count
-    # nothing was missed for sure where nobody wrote anything down
+    # in an hour of an archive without manifests, a tick without a record was not necessarily missed
     slots = [slot for slot in slots if slot.tick or _hour_of(slot.planned_ms) not in unexplained]
     by_hour = {start: [*group] for start, group in groupby(slots, lambda slot: _hour_of(slot.planned_ms))}
     published = _publications(evidence.manifests) + unexplained
@@ -127,7 +128,7 @@ def _hour(start: int, slots: Sequence[_Slot], publications: int, *, is_explained
 
 
 def _timelines(manifests: Iterable[Manifest]) -> list[list[_Slot]]:
-    """Return the recorded ticks in order: in one line those of all nodes that plan alike, else a line each."""
+    """Return the recorded ticks in order, one list for each plan; nodes with the same plan share a list."""
     by_node: dict[str, dict[int, _Slot]] = {}
     for manifest in manifests:
         mine = by_node.setdefault(manifest.header.node, {})
@@ -136,7 +137,7 @@ def _timelines(manifests: Iterable[Manifest]) -> list[list[_Slot]]:
             mine[tick.planned_ms] = _better(_Slot(tick.planned_ms, tick_ms, tick), mine.get(tick.planned_ms))
     lines: dict[tuple[int, int], dict[int, _Slot]] = {}
     for mine in by_node.values():
-        # the first tick after a start stands beside the plan of all others
+        # the first tick after a start is not on the plan of the others, so the most frequent plan counts
         plans = Counter((slot.tick_ms, slot.planned_ms % max(slot.tick_ms, 1)) for slot in mine.values())
         line = lines.setdefault(max(plans, key=lambda plan: (plans[plan], plan), default=(0, 0)), {})
         for planned_ms, slot in mine.items():
@@ -145,7 +146,7 @@ def _timelines(manifests: Iterable[Manifest]) -> list[list[_Slot]]:
 
 
 def _best_hours(lines: Iterable[Iterable[_Slot]]) -> list[_Slot]:
-    """Return of several plans that of each clock hour of which most was covered, else recorded."""
+    """Return for each clock hour the ticks of the plan with the most covered ticks, then the most recorded ones."""
     by_hour: dict[int, list[list[_Slot]]] = {}
     for line in lines:
         for start, group in groupby(line, lambda slot: _hour_of(slot.planned_ms)):
@@ -165,7 +166,7 @@ def _better(slot: _Slot, rival: _Slot | None) -> _Slot:
 
 
 def _usual_distance(ticks: Sequence[Tick]) -> int:
-    """Return the most frequent distance of ticks whose period nobody wrote down; 0 when it is not to be told."""
+    """Return the most frequent distance of ticks whose period was not recorded; 0 when it cannot be derived."""
     distances = Counter(after.planned_ms - before.planned_ms for before, after in pairwise(ticks))
     distances = Counter({distance: count for distance, count in distances.items() if distance >= MIN_TICK_MS})
     return max(distances, key=lambda distance: (distances[distance], -distance), default=0)
@@ -174,7 +175,7 @@ def _usual_distance(ticks: Sequence[Tick]) -> int:
 def _bounds(
     lines: Sequence[Sequence[_Slot]], evidence: Evidence, span: Span, now_ms: int, *, to_end: bool, strict: bool
 ) -> tuple[int, int]:
-    """Return from when and until when ticks are expected, in Unix milliseconds."""
+    """Return the start and end of the time in which ticks are expected, in Unix milliseconds."""
     start_ms, end_ms = span.start * 1000, min(span.end * 1000, now_ms)
     recorded = [(slot.planned_ms, slot.tick_ms) for line in lines for slot in (line[0], line[-1])]
     known = [planned_ms for planned_ms, _ in recorded] + [start * 1000 for start in evidence.unexplained]
@@ -189,7 +190,7 @@ def _bounds(
 
 
 def _slots(line: Sequence[_Slot], bounds: tuple[int, int], tick_ms: int = 0) -> Iterator[_Slot]:
-    """Yield the planned ticks within bounds in order, those without a record put where they must have been."""
+    """Yield the planned ticks within bounds in order; ticks without a record are added at their planned times."""
     start_ms, end_ms = bounds
     inside = [slot for slot in line if start_ms <= slot.planned_ms < end_ms]
     if not inside:
@@ -226,13 +227,13 @@ def _longest_gap(slots: Iterable[_Slot]) -> Gap | None:
 
 
 def _cause(lost: Sequence[_Slot]) -> str:
-    """Return the most frequent cause, and in how many of the ticks it was when there are others."""
+    """Return the most frequent cause, and if there are others, in how many of the ticks it was the cause."""
     (cause, count), *others = Counter(slot.cause for slot in lost).most_common()
     return f"{cause} ({count} of {len(lost)})" if others else cause
 
 
 def _publications(manifests: Iterable[Manifest]) -> Counter[int]:
-    """Return for each hour how many different bodies have a timestamp in it."""
+    """Return for each hour how many different bodies have a timestamp in that hour."""
     found = {
         (_hour_of(tick.header_ms if tick.header_ms is not None else tick.planned_ms), tick.sha256)
         for manifest in manifests

@@ -1,4 +1,4 @@
-"""Everything that is known of what happened to feeds: in the store, in local bundles, and in hours not bundled yet."""
+"""Gather all records about feeds: from the store, from local bundles, and from periods that are not bundled yet."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from aggregator.stores.store import Store
 
 
 class Evidence(NamedTuple):
-    """What is known of one feed."""
+    """All records about one feed."""
 
     manifests: list[Manifest]
-    """One for each period and node."""
+    """One manifest for each period and node."""
     unexplained: Mapping[int, int]
-    """Archives without a manifest, as the old program made them: their start and how many publications are in them."""
+    """Archives without a manifest, as the old program made them: the start and the number of publications of each."""
     problems: list[str]
-    """What could not be read."""
+    """Objects and files that could not be read, with the reasons."""
 
 
 class _Piece(NamedTuple):
@@ -49,14 +49,14 @@ class _Piece(NamedTuple):
 
 
 Local = dict[int, list[Path]]
-"""Of one feed the files that lie here of each period: ticks that are not bundled yet, and bundles."""
+"""The local files of one feed by the start of their period: ticks that are not bundled yet, and bundles."""
 
 
 def gather(
     store: Store, prefix: str, folders: FeedFolders, span: Span, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, Evidence]]:
     """Yield the evidence of each of the wanted feeds in a span, by name."""
-    # order: what lies here, then the store's list; what moves on while feeds are read one by one is looked for there
+    # order: list local files, then the store; a local file that is gone when it is read is looked for in the store
     local = _local(folders, span, wanted)
     archived: dict[str, list[Archived]] = {}
     for bundle in find_bundles(store, prefix, span, wanted):
@@ -73,11 +73,11 @@ def gather(
 
 
 def _local(folders: FeedFolders, span: Span, wanted: Callable[[str], bool]) -> dict[str, Local]:
-    """Return the files of periods that are open, and of bundles that are not archived yet, or kept."""
+    """Return the files of open periods, and of bundles that are not archived yet, or are still kept."""
     found: dict[str, Local] = {}
     for path in sorted(folders.publications.glob("*/*/ticks.*.jsonl")):
         feed, stamp = path.parts[-3:-1]
-        with suppress(ValueError):  # something else that lies there
+        with suppress(ValueError):  # some other file in the folder
             if wanted(feed) and span.start - DAY_S < (start := read_stamp(stamp)) < span.end:
                 found.setdefault(feed, {}).setdefault(start, []).append(path)
     bundles = DirectoryStore(folders.bundles)
@@ -88,10 +88,10 @@ def _local(folders: FeedFolders, span: Span, wanted: Callable[[str], bool]) -> d
 
 
 def _read_local(feed: str, start: int, path: Path) -> _Piece:
-    """Read a file that may move on at any moment; then what it held is found where it went."""
+    """Read a local file; return nothing when it is gone, as `gather` then looks for its records in the store."""
     try:
         if path.suffix == ".jsonl":
-            # how long the period is is not known before it is bundled, and nobody here asks for it
+            # the length of a period is not known before it is bundled, and not needed here
             return _Piece(make_manifests(feed, start, 0, PeriodFolder(path.parent).records([path.name])))
         with path.open("rb") as file:
             return _Piece(list(manifests_in(file, feed, start)))
@@ -114,7 +114,7 @@ def _piece(store: Store, archived: Archived) -> _Piece:
 
 
 def _count_publications(store: Store, archived: Archived) -> int:
-    """Return how many publications an archive without a manifest holds; all of it is read."""
+    """Return how many publications an archive without a manifest holds; the whole archive is read."""
     hashes = set()
     for info in archived.objects:
         with open_bundle(store, info.key) as file:
@@ -123,7 +123,7 @@ def _count_publications(store: Store, archived: Archived) -> int:
 
 
 def _unite(pieces: Iterable[_Piece]) -> Evidence:
-    """Return what pieces about one feed say together."""
+    """Return the evidence of all pieces about one feed together."""
     by_start: dict[str, list[Manifest]] = {}
     counts: dict[int, int] = {}
     problems = []

@@ -1,7 +1,7 @@
-"""Archived GTFS-realtime as tables: Parquet, CSV or JSON lines, an entity a row, however long the time asked for.
+"""Export archived GTFS-realtime of spans of any length as Parquet, CSV or JSON lines, one row for each entity.
 
-Memory holds one publication, one batch of rows and the manifests of three bundles. A bundle being read is spooled to
-the disk, and so is the next one of its feed, as each is read only once.
+Memory holds one publication, one batch of rows and the manifests of three bundles. The current bundle and the next one
+of its feed are spooled to the disk, so that each bundle is read from the store only once.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from aggregator.stores.store import Store
 
 
 class Exported(NamedTuple):
-    """What one bundle came to."""
+    """The result of one bundle."""
 
     archived: Archived
     publications: int
     rows: int
     problems: tuple[str, ...]
-    """What could not be read and is not in the tables."""
+    """Errors of publications or bundles that could not be read and are missing from the tables."""
 
 
 class _Origin(NamedTuple):
-    """How a publication came to us."""
+    """When and from where a publication was fetched."""
 
     fetched_ms: int
     url: str
 
 
 class Target:
-    """Where rows go: all into one file, or into one for each feed and day, or the part of it that is in the span."""
+    """The files that rows are written to: one file for all rows, or one for each feed and day within the span."""
 
     def __init__(self, path: Path, format_name: Format, *, is_folder: bool, span: Span | None = None) -> None:
         self._path = path
@@ -54,7 +54,7 @@ class Target:
         self._open: tuple[Path, RowFile] | None = None
 
     def file_for(self, archived: Archived) -> RowFile:
-        """Return the file that a bundle's rows go to; bundles come by feed and time."""
+        """Return the file for a bundle's rows; bundles must come in order of feed and time."""
         path = self._path
         if self._is_folder:
             day = datetime.fromtimestamp(archived.start, timezone.utc)
@@ -66,20 +66,20 @@ class Target:
         return self._open[1]
 
     def close(self) -> None:
-        """Make the file that is open whole."""
+        """Complete the open file."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
 
     def discard(self) -> None:
-        """Remove the file that is open."""
+        """Delete the open file."""
         if self._open is not None:
             self._open[1].discard()
             self._open = None
 
 
 def _part_of_day(day: int, span: Span | None) -> str:
-    """Return what names the part of a day that a span takes; nothing for all of it."""
+    """Return the part of a file name that tells which part of a day a span covers; empty for the whole day."""
     start, end = (0, DAY_S) if span is None else (max(span.start - day, 0), min(span.end - day, DAY_S))
     return "" if (start, end) == (0, DAY_S) else f".{_clock(start)}-{_clock(end)}"
 
@@ -89,13 +89,13 @@ def _clock(seconds: int) -> str:
 
 
 class _Reading(NamedTuple):
-    """What one bundle holds, until its spool is closed."""
+    """The contents of one bundle, usable until its spool is closed."""
 
     spool: BinaryIO
     contents: list[Contents]
-    """Of each of its objects."""
+    """The contents of each object of the bundle."""
     problem: str = ""
-    """Why it cannot be read."""
+    """Why the bundle cannot be read; empty when it can."""
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -103,7 +103,7 @@ class _Reading(NamedTuple):
 
 
 def export(store: Store, bundles: Sequence[Archived], span: Span | None, target: Target) -> Iterator[Exported]:
-    """Write bundles to a target, and yield what each came to. The target is whole when the last one was yielded."""
+    """Write bundles to a target, and yield the result of each. The target is complete once the iterator has ended."""
     decoder = Decoder()
     reading: _Reading | None = None
     following: _Reading | None = None
@@ -125,7 +125,7 @@ def export(store: Store, bundles: Sequence[Archived], span: Span | None, target:
 
 
 def _read(store: Store, archived: Archived) -> _Reading:
-    """Read a bundle. Raises Unavailable, as that is not this bundle's fault: a table without the rest is of no use."""
+    """Read a bundle. Raises Unavailable, as an unreachable store concerns all bundles: a partial table is of no use."""
     spool = tempfile.TemporaryFile(prefix="aggregator-export-")  # noqa: SIM115 - whoever reads it closes it
 
     def read(current: Archived) -> list[Contents]:
@@ -147,9 +147,10 @@ def _read(store: Store, archived: Archived) -> _Reading:
 def _around(
     store: Store, archived: Archived, before: list[Manifest] | None, own: list[Manifest], after: list[Manifest] | None
 ) -> list[Manifest]:
-    """Return a bundle's manifests and those beside it, which the store is asked for at the ends of what is exported.
+    """Return the manifests of a bundle and of the periods before and after it.
 
-    What is published at the end of a period is fetched in the next; and a feed's clock may be fast.
+    A publication from the end of a period is fetched in the next period, and one of a fast clock in the period before.
+    Manifests that were not read for the export anyway are fetched from the store.
     """
     period_s = period_s_of(own)
     if before is None:
@@ -160,7 +161,7 @@ def _around(
 
 
 class _Export:
-    """One bundle."""
+    """The export of one bundle."""
 
     def __init__(self, decoder: Decoder, span: Span | None, origins: Mapping[str, _Origin]) -> None:
         self._decoder = decoder
@@ -196,7 +197,7 @@ class _Export:
 
 
 def _origins(manifests: Iterable[Manifest]) -> dict[str, _Origin]:
-    """Return for each body when and where it was fetched first."""
+    """Return for each body, by its hash, when and from where it was fetched first."""
     origins: dict[str, _Origin] = {}
     for manifest in manifests:
         for tick in (*manifest.ticks, *manifest.elsewhere):
@@ -207,7 +208,7 @@ def _origins(manifests: Iterable[Manifest]) -> dict[str, _Origin]:
 
 
 def _distinct(read: Iterable[Contents]) -> list[SpooledBody]:
-    """Return the publications of a period's objects in order of time, each once."""
+    """Return the publications in a period's objects, ordered by time, each once."""
     bodies = {(body.member.sha256, _time_of(body)): body for contents in read for body in contents.bodies}
     return sorted(bodies.values(), key=lambda body: (_time_of(body), body.member.name))
 
@@ -215,12 +216,12 @@ def _distinct(read: Iterable[Contents]) -> list[SpooledBody]:
 def _time_of(body: SpooledBody) -> int:
     try:
         return parse_publication(body.member.name).published_at
-    except ValueError:  # not a name of ours: another program's archive
+    except ValueError:  # the archive of another program, with names of another form
         return body.member.mtime
 
 
 def _moment_ms(timestamp: int | None) -> int | None:
     try:
         return round(read_moment(timestamp) * 1000)
-    except ValueError:  # none, or an impossible one
+    except ValueError:  # a missing or impossible timestamp
         return None

@@ -1,4 +1,4 @@
-"""How every feed is doing now, from what download and filter keep in Redis."""
+"""The current state of every feed, from the cursors and ticks of its stages in Redis."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Complaint = Literal["stale", "frozen"]
 
 
 class FeedFacts(NamedTuple):
-    """One feed now. Times are Unix milliseconds, 0 when there is none."""
+    """The current state of one feed. Times are Unix milliseconds, 0 when there is none."""
 
     feed: Feed
     state: FeedState
     begun_ms: int
-    """When it was downloaded for the first time under this configuration."""
+    """When the feed's schedule last began."""
     due: DueTick | None
-    """Its next tick; None while that is under way, or nobody downloads it."""
+    """The feed's next tick; None while that tick is under way, or when no stage downloads the feed."""
     now_ms: int
     archived_until_ms: int = 0
     """The end of the newest period whose bundle is in the store."""
@@ -67,7 +67,7 @@ def look(config: Config, feeds: Mapping[str, Feed], client: Any, keys: Keys, now
 
 
 def _archived(config: Config, client: Any, keys: Keys) -> dict[str, int]:
-    """Return for each feed until when it is archived, whichever process did it."""
+    """Return for each feed until when it is archived, by any process of `archive`."""
     bundles = [program.settings.bundle for program in config.programs.values() if program.stage_name == "compress"]
     found: dict[str, int] = {}
     for name, start in _cursors(config, client, keys, "archive", ARCHIVED):
@@ -77,18 +77,18 @@ def _archived(config: Config, client: Any, keys: Keys) -> dict[str, int]:
 
 
 def _cursors(config: Config, client: Any, keys: Keys, stage: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield what the sections of a stage remember of each feed, by cursors whose names begin with `prefix`."""
+    """Yield name and value of a stage's cursors that begin with `prefix`; names are given without the prefix."""
     for program in config.programs.values():
         if program.stage_name == stage:
             yield from cursors_of(client, keys, f"{config.node}:{program.section}", prefix).items()
 
 
 def _due(config: Config, client: Any, keys: Keys) -> Iterator[DueTick]:
-    """Yield the ticks that wait for their time, or for a worker."""
+    """Yield the ticks that wait for their planned time, or for a worker."""
     for program in config.programs.values():
         if program.stage_name == "download" and program.listens:
             for message in waiting(client, keys, resolve(program.listens, config.node)):
                 try:
                     yield decode(message.raw, DueTick)
                 except Reject:
-                    continue  # somebody else's message: the stage will reject it
+                    continue  # a message of another kind, which the stage will reject

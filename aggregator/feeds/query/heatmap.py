@@ -1,4 +1,4 @@
-"""Coverage as one HTML page: feeds down, hours across, everything told under the pointer. It loads nothing."""
+"""Show coverage as one HTML page: a row for each feed, a column for each hour. The page loads no other files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEGEND = (
     ("unknown", "not known"),
 )
 
-# From blue over pale to red: told apart by those who see no red or no green, too.
+# From blue over pale to red, so that colour-blind readers can tell the colours apart.
 _STYLE = """
 :root{color-scheme:light dark;--page:#fff;--text:#1a1a1a;--dim:#666;--line:#ddd;--tip:#fff;
 --full:#2166ac;--high:#67a9cf;--good:#d1e5f0;--half:#fddbc7;--low:#ef8a62;--none:#b2182b;--unknown:#bbb}
@@ -46,7 +46,7 @@ li i{display:inline-block;width:12px;height:12px;margin-right:.4em}
 
 
 def render(coverages: Sequence[Coverage], title: str, made_at: float) -> Iterator[str]:
-    """Yield the page in pieces."""
+    """Yield the HTML page in pieces."""
     hours = sorted({hour.start for coverage in coverages for hour in coverage.hours})
     if hours:
         hours = list(range(hours[0], hours[-1] + HOUR_S, HOUR_S))
@@ -95,7 +95,7 @@ def _problems(coverages: Iterable[Coverage]) -> Iterator[str]:
 
 
 def describe(hour: Hour) -> str:
-    """Return all that is known of an hour, in lines."""
+    """Return a description of an hour, in lines."""
     lines = [f"{_utc(hour.start):%Y-%m-%d %H:%M} UTC"]
     if hour.expected is None:
         lines.append("an archive without a manifest: what was missed is not known")
@@ -109,12 +109,12 @@ def describe(hour: Hour) -> str:
 
 
 def counts_of(hour: Hour) -> dict[str, int]:
-    """Return how many planned ticks ended how, those without a record too."""
+    """Return how many planned ticks had each outcome, and how many have no record."""
     return {**{outcome: hour.outcomes[outcome] for outcome in OUTCOMES}, "unrecorded": hour.unrecorded}
 
 
 def percent(share: float) -> str:
-    """Return a share such as 99.6 %; 100 % only when it is all."""
+    """Return a share as text, such as 99.6 %; 100 % only when the share is complete."""
     return f"{min(share * 100, 100.0 if share >= 1 else 99.9):.4g} %"
 
 

@@ -1,4 +1,4 @@
-"""The overview of feeds: what `status`, `health`, `feeds list` and a page show of them."""
+"""The overview of feeds, as shown by `status`, `health`, `feeds list` and the status page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aggregator.monitor.words import NOTHING, age, one_line
 from aggregator.runtime.keys import Keys
 
 _NO_ANSWER = ("failed", "invalid")
-"""The outcomes of ticks that brought nothing, by the fault of the feed."""
+"""The outcomes of ticks that brought nothing because of the feed."""
 _ERROR_WIDTH = 80
 _SHOWN = 20
 
 
 class FeedOverview:
-    """All feeds that are configured (a `monitor.overviews.Overview`)."""
+    """All configured feeds (a `monitor.overviews.Overview`)."""
 
     name = "feeds"
 
@@ -36,7 +36,7 @@ class FeedOverview:
         return look(config, feeds, client, keys, now) if feeds else []
 
     def lines(self, rows: Sequence[FeedFacts]) -> Iterator[Line]:
-        """Yield how many feeds there are, and those that something is wrong with."""
+        """Yield a line with the number of feeds, and a line for each feed that is stale or frozen."""
         wrong = [facts for facts in rows if facts.complaint]
         counts = Counter(facts.complaint for facts in wrong)
         words = "".join(f", {count:,} {complaint}" for complaint, count in sorted(counts.items()))
@@ -51,12 +51,12 @@ class FeedOverview:
         return as_json(row)
 
     def findings(self, config: Config, rows: Sequence[FeedFacts], now: float) -> Iterator[Finding]:
-        """Yield feeds that are stale, frozen or failing."""
+        """Yield a finding for each feed that is stale, frozen or failing."""
         for facts in rows:
             yield from _findings(config, facts, now)
 
     def idle(self, config: Config, enabled: Callable[[str], bool]) -> Iterator[Finding]:
-        """Yield feeds that nobody downloads, and downloads of no feeds."""
+        """Yield a finding for feeds that no section downloads, and for download sections without feeds."""
         return _idle(config, len(config.table("feed").all()), enabled)
 
 
@@ -64,7 +64,7 @@ OVERVIEW = FeedOverview()
 
 
 def complaint_of(facts: FeedFacts) -> str:
-    """Return what is wrong with a feed in words; empty when nothing is."""
+    """Return the complaint about a feed in words; empty when there is none."""
     state = facts.state
     if facts.complaint == "stale":
         since = age_at(facts, state.answered_ms)
@@ -105,7 +105,7 @@ def _findings(config: Config, facts: FeedFacts, now: float) -> Iterator[Finding]
         do = "See whether its url still answers; if it is gone for good, take the feed out."
         yield Finding("feed_stale", "error", about, text, since_ms / 1000, do)
     elif facts.complaint == "frozen":
-        # it is in order as far as it is up to us
+        # a warning only, as the collector works and the publisher has to act
         do = "Tell its publisher; a feed that rarely changes gets a longer stale_after."
         yield Finding("feed_frozen", "warning", about, text, facts.state.changed_ms / 1000, do)
     elif facts.state.outcome in _NO_ANSWER:
@@ -135,5 +135,5 @@ def _idle(config: Config, feeds: int, enabled: Callable[[str], bool]) -> Iterato
 
 
 def age_at(facts: FeedFacts, moment_ms: int) -> str:
-    """Return how long ago something was when the facts were read."""
+    """Return how long before the reading of the facts a moment was."""
     return age(max(0.0, (facts.now_ms - moment_ms) / 1000)) if moment_ms else NOTHING

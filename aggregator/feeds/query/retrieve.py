@@ -1,11 +1,11 @@
-"""Fetch bundles from a store into a folder: whole, compared with their hashes, and not again when they are there.
+"""Fetch complete bundles from a store into a folder DIR, check their hashes, and skip bundles fetched before.
 
-    DIR/NAME/yyyy-mm-ddThhmmssZ/PUBLICATION              folders: a folder for each bundle
-    DIR/PUBLICATION                                      flat: all in one
-    DIR/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.EXT    packed: the bundles themselves
+    DIR/NAME/yyyy-mm-ddThhmmssZ/PUBLICATION              layout folders: a folder for each bundle
+    DIR/PUBLICATION                                      layout flat: all files in one folder
+    DIR/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.EXT    layout packed: the bundles themselves
 
-`DIR/.retrieved` remembers what came from where. Nothing appears outside it before it was found to be whole, and nothing
-outside DIR is touched, whatever an archive, a link in DIR or a record says.
+`DIR/.retrieved` records which files came from which objects. A file appears outside `.retrieved` only after it was
+checked. Nothing outside DIR is touched, even if an archive, a link in DIR or a record is hostile.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from aggregator.feeds.query.retrieverecord import OWN, WORK
 from aggregator.stores.store import Store
 
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG)
-"""What is no other bundle's trouble: something in DIR has a name that one in the bundle has."""
+"""Errors that concern one bundle only: something else in DIR has a name that the bundle needs."""
 
 
 def retrieve(store: Store, bundles: Sequence[Archived], folder: Path, layout: Layout) -> Iterator[Retrieved]:
-    """Fetch bundles, several at a time, and yield what became of each as it is done.
+    """Fetch bundles, several at a time, and yield the result of each when it is done.
 
-    A bundle that cannot be had or is damaged is a problem of its own; a full disk ends it all (OSError). Raises
-    AggregatorError while another process retrieves into the folder.
+    A bundle that cannot be fetched or is damaged is a problem in its own result; a full disk ends everything (OSError).
+    Raises AggregatorError while another process retrieves into the folder.
     """
     with _own(folder):
-        # what a killed one left
+        # delete the work folder that a killed process left
         shutil.rmtree(folder / OWN / WORK, ignore_errors=True)
         readers = ThreadPoolExecutor(READERS)
         try:
@@ -51,7 +51,7 @@ def retrieve(store: Store, bundles: Sequence[Archived], folder: Path, layout: La
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
-    """Be the only process that retrieves into a folder; a killed one's lock goes with it."""
+    """Lock a folder against other processes that retrieve into it; the lock of a killed process ends with it."""
     if (folder / OWN).is_symlink():
         raise AggregatorError(f"{folder / OWN} leads out of {folder}: remove the link")
     (folder / OWN).mkdir(parents=True, exist_ok=True)

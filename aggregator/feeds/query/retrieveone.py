@@ -1,4 +1,4 @@
-"""Fetch one bundle into a folder, compare it with its hashes, and give its files their names."""
+"""Fetch one bundle into a folder, check its hashes, and give its files their names."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ Layout = Literal["folders", "flat", "packed"]
 _PIECE = 1 << 20
 
 _taking_turns = threading.Lock()
-"""Two bundles may come at once with a name that both have."""
+"""A lock, as two bundles that are fetched at the same time may contain the same file name."""
 
 
 class Retrieved(NamedTuple):
-    """What became of one bundle."""
+    """The result of fetching one bundle."""
 
     archived: Archived
     files: int
     is_new: bool
-    """False when all of it was there already."""
+    """False when all its files were there already."""
     problems: tuple[str, ...] = ()
-    """What does not fit together in it, or why there is nothing of it."""
+    """Contradictions in the bundle, or the reason why it could not be fetched."""
 
 
 class Retrieval:
-    """One bundle on its way."""
+    """One bundle that is being fetched."""
 
     def __init__(self, store: Store, archived: Archived, folder: Path, layout: Layout) -> None:
         self.store = store
@@ -54,7 +54,7 @@ class Retrieval:
         self.work = self.folder / OWN / WORK / self.name
 
     def run(self) -> Retrieved:
-        """Fetch the bundle unless all of it is there already, and return what became of it."""
+        """Fetch the bundle unless all its files are there already, and return the result."""
         try:
             known = self._known()
             if known is not None:
@@ -65,14 +65,14 @@ class Retrieval:
             shutil.rmtree(self.work, ignore_errors=True)
 
     def _known(self) -> Record | None:
-        """Return the record of a fetch before when it is still true of the store and of the folder."""
+        """Return the record of an earlier fetch if it still matches the store and the folder."""
         record = read_record(self.record)
         if record is None or set(record.objects) != {info.key for info in self.archived.objects}:
             return None
         for file in record.files:
             if facts_of(self.folder / file.path) != (file.size_bytes, file.sha256):
                 return None
-        # last, as it may ask the store: where a listing has tags nothing is left to ask for
+        # last, as it may ask the store for a tag that the listing did not contain
         is_current = all(
             info.tag == record.objects[info.key] or self._tag_of(info.key) == record.objects[info.key]
             for info in self.archived.objects
@@ -108,7 +108,7 @@ class Retrieval:
         return record
 
     def _download(self, key: str, path: Path) -> str:
-        """Copy an object to a file and return its tag; the reader compares what comes with what was written."""
+        """Copy an object to a file and return its tag; the store's reader checks the object's hash."""
         with self.store.open_read(key) as reader, path.open("wb") as file:
             size = 0
             while piece := reader.read(_PIECE):
@@ -120,11 +120,11 @@ class Retrieval:
         return info.tag or ""
 
     def _whole(self, parts: Sequence[Path]) -> tuple[Path, Contents]:
-        """Return a bundle of all that a period's objects hold, and its contents."""
+        """Return one bundle file with everything that a period's objects hold, and its contents."""
         if len(parts) == 1:
             contents = _read(parts[0])
             names = {member.name for member in contents.members}
-            # another program's archive may have a name in two folders, and each name has to be a file
+            # another program's archive may have the same file name in two folders; merging makes names unique
             if self.layout == "packed" or len(names) == len(contents.members):
                 return parts[0], contents
         merged = self._merge(parts)
@@ -151,7 +151,7 @@ class Retrieval:
         return [RetrievedFile(str(path.relative_to(self.folder)), *facts)]
 
     def _unpack(self, bundle: Path, contents: Contents, kept: Set[str]) -> tuple[list[RetrievedFile], list[str]]:
-        """Put a bundle's files in their places. Returns them, and a line for each whose place another bundle has."""
+        """Put a bundle's files in place. Returns them, and a line for each whose name is taken by another file."""
         target = self.folder
         if self.layout == "folders":
             target = self.folder / self.archived.feed / write_stamp(self.archived.start)
@@ -173,14 +173,14 @@ class Retrieval:
         return files, problems
 
     def _is_own_name(self, name: str) -> bool:
-        """True for the names that no other bundle has; another program's may be the same every hour."""
+        """True for a name that no other bundle can have; names of other programs may be the same in every bundle."""
         try:
             return is_manifest_name(name) or parse_publication(name).feed == self.archived.feed
         except ValueError:
             return False
 
     def _remove(self, path: Path) -> None:
-        """Remove a file that the bundle no longer has, unless a link has led its folder out of the user's meanwhile."""
+        """Delete a file that the bundle no longer has, unless a link now leads its folder out of the user's folder."""
         if path.parent.resolve().is_relative_to(self.folder):
             path.unlink(missing_ok=True)
 
@@ -197,10 +197,10 @@ def _read(path: Path) -> Contents:
 
 
 def _place(unpacked: Path, path: Path, file: RetrievedFile, *, is_own: bool) -> bool:
-    """Give a file its name; when the name is not its own, only if there is nothing of it. False for other bytes."""
+    """Give a file its name; a name that other bundles may have only if it is free. False if other bytes have it."""
     with nullcontext() if is_own else _taking_turns:
         if not is_own and os.path.lexists(path):
             return facts_of(path) == (file.size_bytes, file.sha256)
-        # over a link somebody laid there, not through it
+        # this replaces a link that somebody put there, and does not follow it
         unpacked.replace(path)
         return True

@@ -1,4 +1,4 @@
-"""What `feeds retrieve` remembers of the bundles that it brought into a folder DIR, below `DIR/.retrieved`."""
+"""Records of the bundles that `feeds retrieve` fetched into a folder DIR; they are kept below `DIR/.retrieved`."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import msgspec
 from aggregator.feeds.bundle.members import hash_file
 
 OWN = ".retrieved"
-"""The folder below DIR of all that is not what bundles held."""
+"""The folder below DIR for records, locks and temporary files."""
 WORK = "work"
-"""The folder below `.retrieved` of bundles on their way."""
+"""The folder below `.retrieved` for bundles that are being fetched."""
 
 
 class RetrievedFile(msgspec.Struct, frozen=True):
-    """A file that a bundle brought."""
+    """A file from a bundle."""
 
     path: str
-    """Below DIR."""
+    """The path relative to DIR."""
     size_bytes: int
     sha256: str
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What one bundle brought: it need not be fetched again while all of this still holds."""
+    """The result of fetching one bundle, which need not be fetched again while all of this still holds."""
 
     objects: dict[str, str]
-    """For each key the tag of the object."""
+    """The tag of each object, by key."""
     files: list[RetrievedFile]
     problems: list[str]
 
 
 def read_record(path: Path) -> Record | None:
-    """Return the record in a file; None when there is none, or one that leads out of the folder."""
+    """Return the record in a file; None when there is no valid record, or a path in it leads out of the folder."""
     try:
         record = msgspec.json.decode(path.read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -43,7 +43,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def facts_of(path: Path) -> tuple[int, str]:
-    """Return the size and SHA-256 of a file; of none that fits anything when there is no file."""
+    """Return the size and SHA-256 of a file; -1 and '' when it is not a regular file."""
     if path.is_symlink() or not path.is_file():
         return -1, ""
     return path.stat().st_size, hash_file(path)

@@ -1,4 +1,4 @@
-"""Files of rows in three formats, written as they come: whole and durable in the end, or not there at all."""
+"""Write rows to files in three formats; a file gets its name only when it is complete and durable."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = ("parquet", "csv", "jsonl")
 
 _BATCH_ROWS = 2_000
-"""Rows held as Python objects; an entity may have a hundred stops."""
+"""How many rows are held as Python objects; an entity may have a hundred stops."""
 _GROUP_ROWS = 50_000
-"""Rows in a row group of Parquet."""
+"""How many rows make a row group of Parquet."""
 
 _STOP_TIME = {
     "stop_sequence": "int64",
@@ -85,34 +85,34 @@ COLUMNS: dict[str, str | dict[str, str]] = {
     "active_periods": {"start": "int64", "end": "int64"},
     "informed_entities": _INFORMED,
 }
-"""Every column and its type; `time` is a moment in UTC, to the millisecond; what has columns of its own is a list."""
+"""Every column and its type. `time` is a moment in UTC, to the millisecond; a column with a dictionary is a list."""
 _TIMES = [name for name, kind in COLUMNS.items() if kind == "time"]
 _FLAGS = [name for name, kind in COLUMNS.items() if kind == "bool"]
 _LISTS = [name for name, kind in COLUMNS.items() if isinstance(kind, dict)]
 
 
 class RowFile(Protocol):
-    """A file that takes rows."""
+    """A file that rows can be written to."""
 
     def write(self, row: Row) -> None:
-        """Take a row; what it lacks of the columns is empty."""
+        """Write a row; missing columns are empty."""
 
     def close(self) -> None:
-        """Make the file whole, durable and visible."""
+        """Make the file complete, durable and visible."""
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Delete the incomplete file."""
 
 
 def open_rows(path: Path, format_name: Format) -> RowFile:
-    """Return a new file in a format. Raises AggregatorError when what writes it is not installed."""
+    """Return a new file in a format. Raises AggregatorError when the library for the format is not installed."""
     place_of(path).parent.mkdir(parents=True, exist_ok=True)
     makers: dict[Format, Callable[[Path], RowFile]] = {"parquet": _ParquetFile, "csv": _CsvFile, "jsonl": _JsonFile}
     return makers[format_name](path)
 
 
 class _NewFile:
-    """A file that takes its name when it is whole."""
+    """A file that gets its name when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = place_of(path)
@@ -129,7 +129,7 @@ class _NewFile:
 
 
 class _OpenFile(_NewFile):
-    """One that is written through a file object."""
+    """A new file that is written through a file object."""
 
     _file: IO[Any]
 
@@ -177,7 +177,7 @@ class _ParquetFile(_NewFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            # imported late: 60 MB that only this format needs
+            # imported late: the library takes 60 MB, and only this format needs it
             self._arrow: Any = importlib.import_module("pyarrow")
             parquet: Any = importlib.import_module("pyarrow.parquet")
         except ImportError as error:
@@ -229,7 +229,7 @@ def _arrow_type(arrow: Any, kind: str | dict[str, str]) -> Any:
 
 @lru_cache(maxsize=64)
 def _moment(milliseconds: int | None) -> str | None:
-    """Return a moment as JSON and CSV have it; all rows of a publication have the same."""
+    """Return a moment as text for JSON and CSV. It is cached, as all rows of a publication have the same moments."""
     if milliseconds is None:
         return None
     text = datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")

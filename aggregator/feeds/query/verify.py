@@ -1,8 +1,8 @@
-"""Read bundles in a store again, to the last byte, and say what is not as it should be.
+"""Read bundles in a store again, to the last byte, and report errors.
 
-Looked at: the object's recorded hash and the compression's own checksum; that it is the bundle its key names; that
-every publication a manifest tells of is there, and that one tells of each; that publications can be parsed and carry
-the time of their name.
+The checks: the object's hash matches the recorded hash, and its compressed data the checksum in it; the bundle is of
+the feed and period in its key; every publication recorded in a manifest is there, and every publication is recorded in
+a manifest; publications can be parsed, and their time is the time in their name.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from aggregator.feeds.reading.fetched import Corrupt, Fetched
 from aggregator.stores.store import Conflict, NotFound, Store
 
 _MAX_FINDINGS = 20
-"""Of one bundle; whoever damaged it so much did not do it a twenty-first time only."""
+"""The most findings of each kind that are listed for one object; further ones are only counted."""
 
 
 class Checked(NamedTuple):
-    """One bundle that was read."""
+    """One bundle that was checked."""
 
     archived: Archived
     publications: int
@@ -50,10 +50,10 @@ class Checked(NamedTuple):
 def verify(
     store: Store, bundles: Sequence[Archived], parser_of: Callable[[str, str], Parser | None], now: float
 ) -> Iterator[Checked]:
-    """Check bundles, several at a time, and yield what was found in each, in their order.
+    """Check bundles, several at a time, and yield the findings of each, in the order of the bundles.
 
-    `parser_of` is asked with a feed's name and a file extension; None means that nobody knows how to read it. `now`
-    (Unix seconds) tells which periods may still be on their way into the store.
+    `parser_of` gets a feed's name and a file extension; it returns None when no parser is known. `now` (Unix seconds)
+    tells which periods may still be on their way into the store.
     """
 
     told = _Told(store)
@@ -72,7 +72,7 @@ def verify(
 
 
 class _Told:
-    """Which publications the manifests of a feed tell of, wherever in the store; read when first asked for."""
+    """The publications recorded in all manifests of a feed in the store; they are read when first asked for."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -80,7 +80,7 @@ class _Told:
         self._lock = threading.Lock()
 
     def drop(self, untold: dict[str, str], archived: Archived) -> dict[str, str]:
-        """Remove the publications that a manifest of their feed tells of, and return what is left."""
+        """Remove the publications that any manifest of their feed records, and return the rest."""
         prefix, _ = read_key(archived.objects[0].key)
         with self._lock:
             if (prefix, archived.feed) not in self._hashes:
@@ -97,7 +97,7 @@ class _Told:
 
 
 def _short(sha256: str) -> int:
-    """Return the beginning of a hash, in little memory: a feed of ten years has a hundred million."""
+    """Return the beginning of a hash as a number, to save memory: a feed of ten years has a hundred million hashes."""
     return int(sha256[:16], 16)
 
 
@@ -111,7 +111,7 @@ def _check(
         try:
             with tempfile.TemporaryFile(prefix="aggregator-verify-") as spool:
                 with open_bundle(store, info.key) as file:
-                    # to the object's end, where its reader compares the recorded hash
+                    # read to the object's end, where the store's reader compares the recorded hash
                     contents = read_bundle(file, spool)
                 found = [*_of_another(archived, contents), *check_contents(contents)]
                 found += [line for body in contents.bodies if (line := _unreadable(archived, body, parser_of))]
@@ -121,7 +121,7 @@ def _check(
             found = [str(error)]
         else:
             publications += len(contents.bodies)
-            # an archive of the old program, which wrote no manifests
+            # not an archive of the old program, which wrote no manifests
             if contents.manifests or not info.key.endswith(".bz2"):
                 read.append(contents)
         findings += [f"{info.key}: {line}" for line in found[:_MAX_FINDINGS]]
@@ -132,7 +132,7 @@ def _check(
 
 
 def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
-    """Yield what in a bundle is not of the feed and the period that its key names."""
+    """Yield a line for each member of another feed or period than the bundle's key names."""
     stamp = write_stamp(archived.start)
     for manifest in contents.manifests:
         if (manifest.header.feed, manifest.header.start) != (archived.feed, stamp):
@@ -142,7 +142,7 @@ def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
         try:
             publication = parse_publication(member.name)
         except ValueError:
-            continue  # a name of the old program's
+            continue  # a file name of the old program
         if publication.feed != archived.feed:
             yield f"{member.name} is of another feed"
         elif period_s and not 0 <= publication.published_at - archived.start < period_s:
@@ -150,11 +150,11 @@ def _of_another(archived: Archived, contents: Contents) -> Iterator[str]:
 
 
 def _untold(store: Store, archived: Archived, read: Sequence[Contents], told: _Told, now: float) -> Iterator[str]:
-    """Yield publications of which no manifest tells: one was changed, or went.
+    """Yield a line for each publication that no manifest records: a manifest is missing or was changed.
 
-    A bundle tells of all its publications itself. Those of older versions did not: there the tick stands in the bundle
-    of the period in which it was planned. That is mostly the next one, which is given a period's time to be stored; of
-    a feed whose clock is wrong, or that publishes rarely, it may be any.
+    A bundle records all its publications itself. In bundles of older versions a publication may be recorded elsewhere:
+    in the bundle of the period in which its tick was planned. Mostly that is the next period, whose bundle is given one
+    period's time to be stored. For a feed with a wrong clock, or with rare publications, it may be any period.
     """
     manifests = [manifest for contents in read for manifest in contents.manifests]
     members = [member for contents in read for member in contents.publications]
@@ -177,7 +177,7 @@ def _untold(store: Store, archived: Archived, read: Sequence[Contents], told: _T
 
 
 def _drop_told(untold: dict[str, str], manifests: Iterable[Manifest]) -> dict[str, str]:
-    """Remove the publications of which a tick tells, and return what is left."""
+    """Remove the publications that a tick records, and return the rest."""
     for manifest in manifests:
         for tick in (*manifest.ticks, *manifest.elsewhere):
             untold.pop(tick.sha256, None)
@@ -189,12 +189,12 @@ def _is_far(tick: Tick, period_s: int) -> bool:
 
 
 def _unreadable(archived: Archived, body: SpooledBody, parser_of: Callable[[str, str], Parser | None]) -> str:
-    """Return what is wrong with a publication; empty when it can be read and is of its time."""
+    """Return the fault of a publication; empty when it can be read and has the time that is in its name."""
     name = body.member.name
     try:
         publication = parse_publication(name)
     except ValueError:
-        return ""  # a name of the old program's
+        return ""  # a file name of the old program
     parser = parser_of(archived.feed, publication.extension)
     if parser is None:
         return ""

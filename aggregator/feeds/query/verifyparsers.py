@@ -1,4 +1,4 @@
-"""How the publications in a bundle are read again: by their feed's `timestamp`, or by their extension alone."""
+"""Parsers to read the publications in a bundle again, by their feed's `timestamp` or by their extension alone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from aggregator.feeds.reading.xmltimes import texts_in
 
 
 class Parser(NamedTuple):
-    """How the publications of a feed are read again."""
+    """A way to read the publications of a feed again."""
 
     read: Reader
     tells_time: bool
-    """True when what it returns is the time in the publication's name."""
+    """True when `read` returns the time that is in the publication's name."""
 
 
 def known_parser(timestamp: str, root: Path) -> Parser | None:
-    """Return the parser for a feed's `timestamp` option; None for those that do not look into the body."""
+    """Return the parser for a feed's `timestamp` option; None for options that do not look into the body."""
     return None if timestamp in CLOCKLESS else Parser(resolve(timestamp, root), True)
 
 

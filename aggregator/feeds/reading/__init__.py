@@ -1,1 +1,1 @@
-"""What a feed's body says: its time, its format, its entities."""
+"""Read the body of a feed: its time, its format, its entities."""

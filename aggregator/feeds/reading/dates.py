@@ -1,4 +1,4 @@
-"""Read the ways in which feeds write a moment: Unix seconds and parts of them, ISO 8601, HTTP and mail dates."""
+"""Read the forms in which feeds write a moment: Unix seconds and fractions of them, ISO 8601, HTTP and mail dates."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 LONGEST = 200
-"""Characters of a text that may be a moment."""
+"""The most characters of a text that is read as a moment."""
 OLDEST = 631_152_000
-"""1990-01-01: a feed that says it is older has a clock that was never set, or is not read rightly."""
+"""1990-01-01: an older timestamp comes from a clock that was never set, or was read wrongly."""
 FAR_S = 2 * 365.25 * 86400
-"""A moment that is farther from the download is told of when it lies before it, and refused when behind it."""
+"""Two years: a timestamp farther before the download is flagged, and one farther after the download is refused."""
 _CALENDAR = (12, 14, 17, 20)
-"""How many digits a number of the form yyyymmddhhmm has, and with seconds, milliseconds and microseconds."""
+"""The number of digits of yyyymmddhhmm, and of the same with seconds, milliseconds and microseconds."""
 YEAR_10000 = 253_402_300_800
 """Unix seconds; file names have four digits for the year."""
 
@@ -25,11 +25,11 @@ _BASIC = re.compile(
     r"(\d{4})(\d\d)(\d\d)[T ]?(\d\d)(\d\d)(?:(\d\d)(?:[.,](\d{1,9})\d*)?)?\s*(Z|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII | re.IGNORECASE,
 )
-"""ISO 8601 without its signs, as computers write it into names."""
+"""ISO 8601 without separators, as often used in file names."""
 _MAIL_ZONE = re.compile(r"\d[:.]\d\d(?:[:.]\d\d(?:\.\d+)?)?\s*(.*)", re.ASCII | re.DOTALL)
 _OFFSET = re.compile(r"[+-]\d\d:?\d\d", re.ASCII)
 _NO_ZONE = re.compile(r"\([^()]*\)|(?<![+-])\b\d{4}$", re.ASCII)
-"""What may stand behind a time beside its zone: a comment, and the year as `date` and C's asctime write it."""
+"""Text that may follow a time besides its zone: a comment, or the year as `date` and C's asctime write it."""
 _NAMED_ZONES = {
     **dict.fromkeys(("", "UT", "UTC", "GMT", "Z"), "+0000"),
     **{"EST": "-0500", "EDT": "-0400", "CST": "-0600", "CDT": "-0500"},
@@ -42,10 +42,10 @@ _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 def read_moment(value: object) -> int | float:
     """Return Unix seconds for a number or text, with the fraction it has.
 
-    Numbers of 12, 14, 17 and 20 digits that are a date and a time of the years 1990 to 2099, without signs, are that
-    moment in UTC. Of others those of 11 digits and fewer before the point are seconds; 12 and 13 are milliseconds, 15
-    to 18 microseconds, 19 nanoseconds. A time without a zone is taken for UTC, one in a zone with an unknown name is
-    none. Raises ValueError.
+    A number of 12, 14, 17 or 20 digits that reads as a date and time from 1990 to 2099 without separators means that
+    moment in UTC. Other numbers are seconds with up to 11 digits before the point, milliseconds with 12 or 13,
+    microseconds with 15 to 18, nanoseconds with 19. A time without a zone is taken for UTC. Raises ValueError, also for
+    a zone with an unknown name.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -65,7 +65,7 @@ def read_moment(value: object) -> int | float:
 
 
 def _read_calendar(whole: str, fraction: str) -> int | float | None:
-    """Return the moment that a number's digits write out, None when they write none."""
+    """Return the moment of a number whose digits are a date and time; None for other numbers."""
     if len(whole) not in _CALENDAR or not "1990" <= whole[:4] <= "2099":
         return None
     text = f"{whole[:14]}.{whole[14:]}{fraction}" if len(whole) > 12 else whole
@@ -85,7 +85,7 @@ def _in_seconds(value: int | float, digits: int) -> int | float:
 
 
 def check_distance(seconds: int | float, fetched_at: float) -> None:
-    """Look whether a feed may be of this time, having been fetched at that. Raises ValueError."""
+    """Check that a feed fetched at `fetched_at` can have this timestamp. Raises ValueError."""
     off_s = seconds - fetched_at
     found = f"{datetime.fromtimestamp(int(seconds), timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     if off_s > FAR_S:
@@ -107,7 +107,7 @@ def _read_text(text: str) -> int | float:
     if not match:
         return check_moment(_read_mail_date(text))
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    # A leap second is the next minute's first, as every clock of a computer has it.
+    # A leap second counts as the first second of the next minute, as in Unix time.
     moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone.utc)
     whole = int(moment.timestamp()) + (1 if second == 60 else 0)
     if second > 60:

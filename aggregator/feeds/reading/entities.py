@@ -1,6 +1,6 @@
-"""A GTFS-realtime message as rows: one for each entity, with everything in it that analysts ask for.
+"""Turn a GTFS-realtime message into rows: one for each entity, with the fields that analysts ask for.
 
-Times inside a feed stay the Unix seconds that they are, as feeds hold impossible ones too.
+Times inside a feed are kept as Unix seconds, as feeds contain impossible times too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STATUS = ("current_stop_sequence", "stop_id", "current_status", "congestion_leve
 
 
 LARGEST_ENTITY = 1024 * 1024
-"""Bytes of one entity; a larger one takes too much memory as a row."""
+"""The most bytes of one entity; a larger entity takes too much memory as a row."""
 
 
 class Decoder:
@@ -35,9 +35,9 @@ class Decoder:
         self._parser = gtfs_realtime()
 
     def rows(self, body: bytes) -> Iterator[Row]:
-        """Return an entity a row. Raises Corrupt when it is no GTFS-realtime message, before the first row."""
+        """Return one row for each entity. Raises Corrupt before the first row when the body is not GTFS-realtime."""
         try:
-            # a small body is one piece, and parsed once
+            # a small body is one piece, which is parsed only once
             pieces = list(self._pieces(body)) if len(body) <= PIECE else None
             header_at, has_header = None, False
             for piece in pieces or self._pieces(body):
@@ -60,7 +60,7 @@ class Decoder:
 def _entity(entity: Any) -> Row:
     given = _given(entity)
     update, vehicle = _given(given.get("trip_update")), _given(given.get("vehicle"))
-    # one entity may be several things: what a trip update does not say, the vehicle may
+    # an entity may be of several kinds: the vehicle may have fields that the trip update lacks
     trip = _given(vehicle.get("trip")) | _given(update.get("trip"))
     carrier = _given(vehicle.get("vehicle")) | _given(update.get("vehicle"))
     position = _given(vehicle.get("position"))
@@ -120,9 +120,9 @@ def _text(translated: Any) -> str | None:
 
 
 def _given(part: Any) -> Row:
-    """Return what the producer gave of a message: by name, words for enumerations; nothing of a part that is None.
+    """Return the fields that are set in a message, by name, enumerations as words; none when the message is None.
 
-    One call for all fields: asking for each that there may be takes longer.
+    One call returns all set fields, which is faster than asking for each possible field.
     """
     if part is None:
         return {}
@@ -130,7 +130,7 @@ def _given(part: Any) -> Row:
 
 
 def _plain(field: Any, value: Any) -> Any:
-    """Return a value that every table takes: unsigned integers may be too large, and texts no UTF-8."""
+    """Return a value that fits into every table, as unsigned integers may be too large and texts not UTF-8."""
     if isinstance(value, int):
         if field.enum_type is not None:
             known = field.enum_type.values_by_number.get(value)

@@ -1,4 +1,4 @@
-"""What a download brought, and how a body is refused that is not what its feed promises."""
+"""The result of a download, and the error for a body that is not what its feed promises."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Corrupt(AggregatorError):
 
 
 class Fetched(NamedTuple):
-    """What one download brought."""
+    """The result of one download."""
 
     body: bytes
     headers: Mapping[str, str]
     fetched_at: float
     """When the answer began to arrive, in Unix seconds."""
     path: Path | None = None
-    """Where the body lies, when it lies somewhere."""
+    """The file of the body, if the body is in a file."""
 
 
 Reader = Callable[[Fetched], int | float]
-"""A reader returns the Unix seconds of when what was fetched was published."""
+"""A reader returns the time at which a fetched body was published, in Unix seconds."""
 
 
 def moment_of(value: Any, where: str, read: Callable[[Any], int | float] = read_moment) -> int | float:
-    """Return the Unix seconds of a value found somewhere in a body. Raises Corrupt for one that is no moment."""
+    """Return the Unix seconds of a value found at `where` in a body. Raises Corrupt when the value is not a moment."""
     try:
         return read(value)
     except ValueError as error:
@@ -38,7 +38,7 @@ def moment_of(value: Any, where: str, read: Callable[[Any], int | float] = read_
 
 
 def looks_like(body: bytes) -> str:
-    """Return what a body that cannot be read seems to be, for the reason."""
+    """Return a guess at the format of an unreadable body, to be added to the reason."""
     start = body[:200].lstrip().lower()
     if body[:2] == b"\x1f\x8b":
         return " (a gzip file whose headers do not say so)"

@@ -1,4 +1,4 @@
-"""When was a GTFS-realtime message published, and do two have the same entities?"""
+"""Read the time of a GTFS-realtime message, and hash its entities to compare messages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _HEADER = 1
 
 
 def read_gtfs_realtime(fetched: Fetched) -> int | float:
-    """Return the header's timestamp; the whole message is parsed, as a cut one often has a good header.
+    """Return the header's timestamp; the whole message is parsed, as a truncated message often has a good header.
 
-    Seconds, says the specification; some producers write milliseconds or microseconds.
-    Parsing takes 0.44 ms for 130 KB, the header alone 1 µs. Whether every entity has its required fields is not asked
-    (another 0.5 ms): an archive keeps what a producer forgot.
+    The specification demands seconds; some producers write milliseconds or microseconds.
+    Parsing takes 0.44 ms for 130 KB, the header alone 1 µs. Required fields of entities are not checked (another 0.5
+    ms), as the archive also keeps messages in which a producer forgot some.
     """
     if not fetched.body:
         raise Corrupt("an empty body")
@@ -36,8 +36,8 @@ def read_gtfs_realtime(fetched: Fetched) -> int | float:
 def entity_hash(body: bytes) -> str:
     """Return a hash of a GTFS-realtime body's entities without its header, as 16 hexadecimal digits.
 
-    Producers write a new header timestamp though nothing changed, and several behind one address the same contents
-    under different ones: this hash tells. Raises Corrupt.
+    The hash shows that contents are unchanged although the header's timestamp differs: producers write a new timestamp
+    without a change, and servers behind one address give the same contents different timestamps. Raises Corrupt.
     """
     digest, whole = hashlib.sha256(), memoryview(body)
     begin = end = 0

@@ -1,4 +1,4 @@
-"""Follow a JSON pointer (RFC 6901) through a body without making anything of what stands beside its way."""
+"""Follow a JSON pointer (RFC 6901) through a body without decoding the values beside its path."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 LONGEST_VALUE = 1000
-"""Bytes of the value a pointer leads to; a time is shorter."""
+"""The most bytes of the value that a pointer leads to; a time is shorter."""
 MOST_BEFORE = 1000
-"""Elements of a list that may stand before the one a pointer names."""
+"""The most elements of a list before the element that a pointer names."""
 
 
 class Step:
@@ -21,13 +21,13 @@ class Step:
         self._element: msgspec.json.Decoder[Any] | None = None
         is_number = name.isdecimal() and name.isascii() and len(name) < 5
         if is_number and int(name) <= MOST_BEFORE:
-            # elements behind the last of these fields are read over
+            # elements after the last of these fields are skipped
             before: list[Any] = [(f"before{number}", msgspec.Raw, msgspec.UNSET) for number in range(int(name))]
             fields = [*before, ("value", msgspec.Raw, msgspec.UNSET)]
             self._element = msgspec.json.Decoder(msgspec.defstruct("Element", fields, array_like=True))
 
     def into(self, value: msgspec.Raw) -> msgspec.Raw:
-        """Return the value one step further in. Raises LookupError when there is none."""
+        """Return the member or element of a value that this step names. Raises LookupError when there is none."""
         begin = bytes(memoryview(value)[:1])
         decoder = {b"{": self._member, b"[": self._element}.get(begin)
         found: msgspec.Raw | msgspec.UnsetType = decoder.decode(value).value if decoder else msgspec.UNSET
@@ -37,7 +37,7 @@ class Step:
 
 
 def plain_value(value: msgspec.Raw) -> Any:
-    """Return a number, a text, or what else stands there. Raises ValueError for what is too long, or for more."""
+    """Return a number, a text or another plain value. Raises ValueError for a long value, an object or a list."""
     data = bytes(memoryview(value)[: LONGEST_VALUE + 1])
     if data[:1] in (b"{", b"["):
         raise ValueError(f"no time (found {'an object' if data[:1] == b'{' else 'a list'})")

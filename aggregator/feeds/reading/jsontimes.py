@@ -1,4 +1,4 @@
-"""When was a body in JSON published: GBFS, or the value at a JSON pointer."""
+"""Read the publication time of a body in JSON: of GBFS, or the value at a JSON pointer."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def json_reader(pointer: str) -> Reader:
 
 
 def decode_json(body: bytes) -> msgspec.Raw:
-    """Return the value that a body holds, as bytes that are JSON from end to end. Raises Corrupt.
+    """Check that a whole body is JSON, and return it undecoded. Raises Corrupt.
 
-    Nothing is made of it: of a few bytes, unpacked, the values could fill gigabytes.
+    The values are not decoded, as the objects of a small packed body could fill gigabytes.
     """
     try:
         return msgspec.json.decode(body, type=msgspec.Raw)

@@ -1,4 +1,4 @@
-"""When was a body published, as a plugin of the user's says?"""
+"""Read the publication time of a body with a user's plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aggregator.registry import load_module
 
 
 def plugin_reader(module: str, attribute: str, root: Path) -> Reader:
-    """Return a reader that asks `callable(path)`; -1 or an exception of any kind means corrupt.
+    """Return a reader that calls the plugin with the path of the body; -1 or any exception means corrupt.
 
     Raises ValueError when the module cannot be imported or has no such callable.
     """

@@ -1,7 +1,7 @@
-"""Read protocol buffers of others within bounds: a body of 50 KB, unpacked, can be a message of gigabytes.
+"""Read untrusted protocol buffers in bounded memory, as a packed body of 50 KB can become a message of gigabytes.
 
-A message is parsed in pieces of its outermost fields, each parsed and let go before the next, so that memory is
-bounded by a piece. To find them, the outermost fields are stepped over, whose number is bounded by the body's size.
+A message is parsed in pieces of whole outermost fields. Each piece is freed before the next is parsed, so one piece
+bounds the memory. To find the pieces, the outermost fields are stepped over; the body's size bounds their number.
 
 Source: protobuf.dev/programming-guides/encoding.
 """
@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 PIECE = 256 * 1024
-"""What is parsed at once. An empty message within takes two bytes, and 50 to 100 in memory."""
+"""The bytes that are parsed at once. An empty inner message has two bytes, and takes 50 to 100 in memory."""
 FREE_FIELDS = 100_000
 BYTES_PER_FIELD = 12
-"""Beyond the free ones, a field is to have so many bytes on average; those of real feeds have hundreds."""
+"""How many bytes a field beyond the first FREE_FIELDS must have on average; fields of real feeds have hundreds."""
 
 _VARINT, _FIXED64, _BYTES, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 
 
 class BadMessage(ValueError):
-    """No protocol buffer, or one that asks for too much; the text says why."""
+    """The body is not a protocol buffer, or exceeds the bounds; the text says why."""
 
 
 class Field(NamedTuple):
-    """One field and where it stands: its tag, its value, its end. A group is one field with all in it."""
+    """One field: its number, its wire type, and the places of its tag, value and end. A group is one field."""
 
     number: int
     kind: int
@@ -36,11 +36,11 @@ class Field(NamedTuple):
 
 
 _field = tuple.__new__
-"""Makes a field of its values; the class itself takes twice the time, for each entity of each body."""
+"""Makes a Field from a tuple. Calling the class takes twice the time, which counts for each entity of each body."""
 
 
 class Fields:
-    """Step over the outermost fields of a message, without a copy. Raises BadMessage."""
+    """Step over the outermost fields of a message without copying. Raises BadMessage."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -55,7 +55,7 @@ class Fields:
             if self._left < 0:
                 raise BadMessage(f"more fields than a body of {len(body)} bytes can need")
             first = at
-            # written out: most tags take one byte and most lengths one or two, and a call for each costs more than that
+            # inlined for speed: most tags take one byte and most lengths one or two, and a call takes longer than that
             tag = body[at]
             if tag < 0x80:
                 at += 1
@@ -105,14 +105,14 @@ class Parser:
     """Parse messages of one type, such as `FeedMessage`, with the bindings that Google generates."""
 
     def __init__(self, module: str, message: str) -> None:
-        # Imported late: 30 ms and 8 MB that only processes reading such feeds pay.
+        # Imported late, as it takes 30 ms and 8 MB, and only processes that read such feeds need it.
         self._type: Any = getattr(importlib.import_module(module), message)
         self._error: Any = importlib.import_module("google.protobuf.message").DecodeError
 
     def pieces(self, body: bytes, largest: int = 0) -> Iterator[Any]:
-        """Yield a body parsed, in pieces: together they have all its fields, in order. Raises BadMessage.
+        """Yield a body as parsed pieces, which together have all its fields in order. Raises BadMessage.
 
-        A field of more than `largest` bytes, and of more than a piece, is looked through and in none of them.
+        A field of more than `largest` bytes, and of more than a piece, is checked but left out of the pieces.
         """
         if len(body) <= PIECE:
             yield self._parse(self._type, body)
@@ -134,7 +134,7 @@ class Parser:
             yield self._parse(kind, body[begin:at])
 
     def _look_through(self, kind: Any, fields: Fields, body: bytes, field: Field) -> None:
-        """Parse what is in a large field, and let it go. A text, and what nobody knows, is skipped."""
+        """Parse the contents of a large field, and discard them. Texts and unknown fields are skipped."""
         if field.kind == _START_GROUP:
             raise BadMessage(f"a group of {field.end - field.start} bytes")
         known = kind.DESCRIPTOR.fields_by_number.get(field.number)

@@ -1,4 +1,4 @@
-"""When was a feed in RSS or Atom published?"""
+"""Read the publication time of a feed in RSS or Atom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_DATES = 100_000
 
 
 def read_rss(fetched: Fetched) -> int | float:
-    """Return the channel's lastBuildDate or pubDate or the feed's `updated`; without them the newest item's date.
+    """Return the channel's lastBuildDate or pubDate, or the feed's `updated`; without these the newest item's date.
 
     A date that cannot be read counts as missing.
     """
@@ -32,9 +32,9 @@ class _Dates:
 
     def __init__(self) -> None:
         self.own: dict[str, int | float] = {}
-        """The feed's own, by the names of their elements: of each the first that can be read."""
+        """The feed's own dates by the name of their element: the first readable date of each."""
         self.newest: int | float | None = None
-        """Of its items, as long as it has none of its own."""
+        """The newest date of an item; not updated once the feed has a date of its own."""
         self._looked_at = 0
 
     def are_wanted(self, path: list[str]) -> bool:
@@ -42,7 +42,7 @@ class _Dates:
         return path[-1] in _RSS_DATES and len(path) > 1 and (path[-2] in _FEEDS or path[-2] in _ITEMS)
 
     def take(self, path: tuple[str, ...], text: str) -> None:
-        """Take one date. Raises ValueError for too many."""
+        """Record one date. Raises ValueError after too many dates."""
         is_own = path[-2] in _FEEDS
         if path[-1] in self.own or (self.own and not is_own) or (is_own and path[-1] not in _OWN_DATES):
             return

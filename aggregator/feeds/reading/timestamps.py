@@ -1,7 +1,7 @@
-"""When was this published? One answer for each kind of feed, taken from the feed and never from our clock.
+"""Find out when a body was published: a reader for each kind of feed takes the time from the feed, not from our clock.
 
-A `Reader` is given what was fetched and returns Unix seconds, with a fraction when the feed has one. It reads the whole
-body, so that a cut or damaged one is found out, and raises `Corrupt` when there is no time to be had.
+A `Reader` gets a fetched body and returns Unix seconds, with a fraction when the feed has one. It reads the whole body,
+so that a truncated or damaged body is detected, and raises `Corrupt` when the body has no time.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from aggregator.feeds.reading.rsstimes import read_rss
 from aggregator.feeds.reading.xmltimes import read_siri, xml_reader
 
 CLOCKLESS = ("http", "none")
-"""Those that do not look into the body."""
+"""The values of `timestamp` whose readers do not look into the body."""
 BUILTIN = ("gtfs-realtime", "gbfs", "siri", "json:/POINTER", "xml:PATH", "rss", "http", "none")
 
 
 def resolve(name: str, root: Path) -> Reader:
-    """Return the reader for a `timestamp` option. Plugins are looked up from the instance's folder first.
+    """Return the reader for a `timestamp` option. Plugins are looked up in the instance's folder first.
 
-    Raises ValueError with the words for the user.
+    Raises ValueError with a message for the user.
     """
     kind, _, argument = name.strip().partition(":")
     if kind == "json" and argument.startswith("/"):
@@ -43,19 +43,19 @@ def resolve(name: str, root: Path) -> Reader:
 
 
 def is_builtin(name: str) -> bool:
-    """True for a `timestamp` option that names no plugin: reading by it executes nothing of anybody's."""
+    """True for a `timestamp` option that names no plugin, so that reading by it runs no foreign code."""
     kind, _, argument = name.strip().partition(":")
     return not is_plugin(name) if argument else kind in _PLAIN
 
 
 def is_plugin(name: str) -> bool:
-    """True for a `timestamp` option that names a module of the user's own."""
+    """True for a `timestamp` option that names a plugin, a module of the user."""
     kind, _, argument = name.strip().partition(":")
     return bool(argument) and kind != "xml" and not (kind == "json" and argument.startswith("/"))
 
 
 def read_published(reader: Reader, fetched: Fetched) -> int | float:
-    """Return what a reader says, when it may be so. Raises Corrupt for a time that no feed can be of."""
+    """Return the time that a reader finds. Raises Corrupt for a time that no feed can have."""
     published = reader(fetched)
     try:
         check_distance(published, fetched.fetched_at)
@@ -65,7 +65,7 @@ def read_published(reader: Reader, fetched: Fetched) -> int | float:
 
 
 def read_http(fetched: Fetched) -> int | float:
-    """Return the time of Last-Modified, else of Date."""
+    """Return the time in the header Last-Modified, or else in Date."""
     headers = {name.lower(): value for name, value in fetched.headers.items()}
     text = headers.get("last-modified") or headers.get("date")
     if text is None:
@@ -74,7 +74,7 @@ def read_http(fetched: Fetched) -> int | float:
 
 
 def read_fetch_time(fetched: Fetched) -> float:
-    """Return when it was fetched, for feeds that carry no time."""
+    """Return the time of the download, for feeds that carry no time."""
     return fetched.fetched_at
 
 

@@ -1,7 +1,7 @@
-"""Find texts in XML without building a tree, and without falling for what hostile XML can do.
+"""Find texts in XML without building a tree, safe against hostile XML.
 
-Expat reads the document to its end, so a cut one is found out. A document that declares entities is refused (a few
-lines of them can grow to gigabytes, or name files of this machine); nothing outside the document is ever fetched.
+Expat reads the document to its end, so a truncated document is detected. A document that declares entities is refused:
+a few lines of them can grow to gigabytes, or name files of this machine. Nothing outside the document is ever fetched.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from xml.parsers import expat
 
 MAX_DEPTH = 500
 MAX_TEXT = 1000
-"""Characters of one text; a date is shorter."""
+"""The most characters of one text; a date is shorter."""
 MOST_OPEN = 8
-"""Wanted elements within one another; those further in are not looked at."""
+"""How many wanted elements may be nested; wanted elements further inside are ignored."""
 MOST_NAMES = 10_000
+"""The most different names of elements and attributes, as the parser keeps all of them."""
 MOST_IN_NAMES = 1_000_000
-"""Different names of elements and attributes, and the characters in them: the parser keeps all of them."""
+"""The most characters in all different names together."""
 LONGEST_TAG = 1_000_000
-"""Bytes of one tag or comment, which the parser must have as a whole."""
+"""The most bytes of one tag or comment, which the parser must hold as a whole."""
 FREE_PARTS = 1_500_000
 BYTES_PER_PART = 6
-"""Beyond the free ones, an attribute is to have so many bytes on average, and an element twice as many."""
+"""How many bytes an attribute must have on average beyond FREE_PARTS; an element must have twice as many."""
 MOST_DECLARED = 100
-"""Attributes that a document may declare: the parser goes through all of an element's each time it stands there."""
+"""The most attributes that a document may declare, as the parser checks all declarations of an element each time."""
 _SLICE = 64 * 1024
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
@@ -33,7 +34,7 @@ Path = tuple[str, ...]
 
 
 class Finder:
-    """Hand on the texts found in one document, as (path of local names, text), in the order in which they end."""
+    """Pass on the texts found in one document, as (path of local names, text), in the order of their ends."""
 
     def __init__(self, wanted: Callable[[list[str]], bool], take: Callable[[Path, str], object]) -> None:
         self.parts = 0
@@ -42,12 +43,12 @@ class Finder:
         self._take = take
         self._path: list[str] = []
         self._open: list[tuple[int, int, int]] = []
-        """Of the wanted elements that are open: depth, and how many pieces and characters came before each."""
+        """For each open wanted element: its depth, and how many pieces and characters came before it."""
         self._pieces: list[str] = []
         self._length = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """Go into an element; its attributes are found as `@name` below it."""
+        """Enter an element; its attributes have the path of the element with `@name` added."""
         if len(self._path) >= MAX_DEPTH:
             raise ValueError(f"XML nested deeper than {MAX_DEPTH} elements")
         self.parts += 2 + len(attributes)
@@ -61,7 +62,7 @@ class Finder:
             self._open.append((len(self._path), len(self._pieces), self._length))
 
     def declare(self, _element: str, attribute: str, _kind: str, default: str | None, _required: int) -> None:
-        """Look at the declaration of an attribute. A long default would come with each of millions of elements."""
+        """Refuse attributes with a default, as a long default would come with each of millions of elements."""
         self._declared += 1
         if default is not None:
             raise ValueError(f"XML that declares what an attribute is by default ({attribute[:40]!r})")
@@ -69,7 +70,7 @@ class Finder:
             raise ValueError(f"XML that declares more than {MOST_DECLARED} attributes")
 
     def text(self, text: str) -> None:
-        """Take a piece of text for all wanted elements that are open, unless the innermost, and so each, has enough."""
+        """Add a piece of text for all open wanted elements, unless the innermost, and so each of them, has enough."""
         if self._open and self._length - self._open[-1][2] < MAX_TEXT:
             self._pieces.append(text[:MAX_TEXT])
             self._length += len(text)
@@ -78,7 +79,7 @@ class Finder:
         """Leave an element."""
         if self._open and self._open[-1][0] == len(self._path):
             _, first, _ = self._open.pop()
-            # no piece is empty
+            # no piece is empty, so MAX_TEXT pieces are enough
             text = "".join(self._pieces[first : first + MAX_TEXT])[:MAX_TEXT]
             self._take(tuple(self._path), text)
             if not self._open:
@@ -87,10 +88,10 @@ class Finder:
 
 
 def find_texts(body: bytes, wanted: Callable[[list[str]], bool], take: Callable[[Path, str], object]) -> None:
-    """Hand on path and text of every element and attribute whose path of local names is wanted.
+    """Pass path and text of every element and attribute whose path is `wanted` to `take`.
 
-    Prefixes of namespaces are left out of the names. Raises ValueError for what is no whole, harmless document, or
-    takes more memory or time than its size is good for.
+    Names are local names, without the prefix of a namespace. Raises ValueError for a document that is incomplete,
+    hostile, or takes more memory or time than its size justifies.
     """
     finder = Finder(wanted, take)
     names: dict[str, str] = {}
@@ -132,7 +133,7 @@ def local_name(name: str) -> str:
 
 
 def path_matcher(path: str) -> Callable[[list[str]], bool]:
-    """Return whether a path of local names ends in the given one, or is it when that begins with a slash."""
+    """Return a test whether a path of local names ends in the given path, or is equal to one with a leading slash."""
     parts = [local_name(part) for part in path.strip("/").split("/")]
     if not all(parts):
         raise ValueError(f"bad XML path (found {path[:60]!r}); allowed: names with single slashes between, /@NAME last")

@@ -1,4 +1,4 @@
-"""When was a body in XML published: SIRI, or the first element at a path."""
+"""Read the publication time of a body in XML: of SIRI, or the first element at a path."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def read_siri(fetched: Fetched) -> int | float:
 
 
 def xml_reader(path: str) -> Reader:
-    """Return a reader of the first element or attribute (`/@NAME` last) at a path of names, whatever their namespaces.
+    """Return a reader of the first element or attribute (`/@NAME` last) at a path of names; namespaces are ignored.
 
-    A path that begins with a slash starts at the document's root, any other matches anywhere.
+    A path with a leading slash starts at the document's root; any other path matches anywhere.
     """
     wanted = path_matcher(path)
 
@@ -36,14 +36,14 @@ def xml_reader(path: str) -> Reader:
 
 
 def texts_in(body: bytes, wanted: Callable[[list[str]], bool]) -> list[str]:
-    """Return the first text of the wanted elements and attributes of a body in XML, read to its end. Raises Corrupt."""
+    """Return the first wanted text of a body in XML, which is read to its end, in a list. Raises Corrupt."""
     texts: list[str] = []
     find_in(body, wanted, lambda _, text: None if texts else texts.append(text))
     return texts
 
 
 def find_in(body: bytes, wanted: Callable[[list[str]], bool], take: Callable[[tuple[str, ...], str], None]) -> None:
-    """Hand on each wanted text of a body in XML, read to its end. Raises Corrupt."""
+    """Pass each wanted text of a body in XML, which is read to its end, to `take`. Raises Corrupt."""
     try:
         find_texts(body, wanted, take)
     except ValueError as error:

@@ -1,1 +1,1 @@
-"""The sections [feed_NAME], and what a feed is to the stages that handle it."""
+"""The sections [feed_NAME], and the description of a feed for the stages that handle it."""

@@ -1,4 +1,4 @@
-"""How a feed is asked for: its headers, its method, and the body of a POST."""
+"""How a feed is requested: its headers, its method, and the body of a POST."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HEADER_PREFIX = "headers."
 LARGEST_BODY = 1024**2
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "if-none-match")
-"""Headers that the download itself speaks by."""
+"""Headers that the download sets itself, so that no feed can set them."""
 
 
 def read_headers(texts: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str | None, str]]]:
-    """Return the headers to be sent, and (option, fault) for those that cannot be."""
+    """Return the headers to send, and (option, fault) for each header that cannot be sent."""
     headers: dict[str, str] = {}
     faults: list[tuple[str | None, str]] = []
     for option, text in texts.items():
@@ -38,7 +38,7 @@ def read_headers(texts: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[s
 
 
 def faults_of_asking(settings: FeedSettings, headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield (option, fault) for options that contradict one another."""
+    """Yield (option, fault) for options that contradict each other, are missing or too large."""
     has_body = settings.body is not None or settings.body_file is not None
     option = "body" if settings.body is not None else "body_file"
     if settings.body is not None and settings.body_file is not None:
@@ -56,7 +56,7 @@ def faults_of_asking(settings: FeedSettings, headers: Mapping[str, str]) -> Iter
 
 
 def read_body(settings: FeedSettings, root: Path) -> bytes | None:
-    """Return what a POST sends. Raises ValueError for a file outside the instance, too large or not readable."""
+    """Return the body of a POST. Raises ValueError for a file outside the instance, too large or not readable."""
     if settings.body_file is None:
         return None if settings.body is None else settings.body.encode()
     path = (root / settings.body_file).resolve()
@@ -75,7 +75,7 @@ def read_body(settings: FeedSettings, root: Path) -> bytes | None:
 
 
 def content_type_of(body: bytes) -> str:
-    """Return what a body is, as it begins, where no header says it."""
+    """Guess the content type of a POST's body by its beginning, for a feed without a header that says it."""
     first = body.lstrip()[:1]
     if first == b"<":
         return "text/xml; charset=utf-8"

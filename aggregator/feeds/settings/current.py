@@ -1,4 +1,4 @@
-"""The feeds as they are configured now, looked up by name while a stage runs."""
+"""Look up feeds by name, as they are configured now, while a stage runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aggregator.runtime.context import Context
 
 
 class Configured:
-    """The feeds of the configuration. Safe to use from several threads."""
+    """The configured feeds. Safe to use from several threads."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -17,9 +17,10 @@ class Configured:
         self._lock = threading.Lock()
 
     def feed(self, name: str) -> Feed | None:
-        """Return a feed as it is configured, None when it is not, or cannot be read.
+        """Return a configured feed; None when it is not configured, or its configuration cannot be read.
 
-        Before that is said the configuration is read anew: a sibling that started later may know more feeds.
+        Before None is returned, a changed configuration is read again, as processes that started later may send ticks
+        of feeds that were added since.
         """
         found: Feed | None = self.table.entries.get(name)
         if found is None:

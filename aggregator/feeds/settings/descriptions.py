@@ -1,4 +1,4 @@
-"""What a feed is, for those who judge what it sent: its configuration says so, and a message where that is gone."""
+"""The description of a feed that its bodies are judged by: from its configuration, or else from the message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aggregator.runtime.context import Context
 
 
 class About(NamedTuple):
-    """What a feed is, as far as its bodies are judged by it."""
+    """The description of a feed, as far as it is needed to judge bodies."""
 
     url: str
     extension: str
@@ -33,7 +33,10 @@ class Descriptions:
         self._readers: dict[str, Reader] = {}
 
     def about(self, told: Downloaded) -> About:
-        """Return what the configuration says of a feed. Raises Retry while it cannot be read, Reject for a plugin."""
+        """Return a feed's description from its configuration, or from the message if the feed is not configured.
+
+        A message must not name a plugin: raises Retry while the configuration cannot be read, else Reject.
+        """
         feed = self.configured.feed(told.feed)
         if feed is not None:
             stale_after_ms = round(feed.stale_after_s * 1000)
@@ -48,7 +51,7 @@ class Descriptions:
         return told_of(told)
 
     def read(self, told: Downloaded, about: About, fetched: Fetched) -> tuple[About, float]:
-        """Return when a body was published, and by which description of its feed. Raises Corrupt."""
+        """Return the description by which a body could be read, and when the body was published. Raises Corrupt."""
         try:
             return about, read_published(self._reader(about.timestamp), fetched)
         except Corrupt:
@@ -69,5 +72,5 @@ class Descriptions:
 
 
 def told_of(told: Downloaded) -> About:
-    """Return what a message says of its feed."""
+    """Return the description of a feed in a message."""
     return About(told.url, told.extension, told.timestamp, told.format, told.stale_after_ms)

@@ -1,6 +1,6 @@
-"""Hide what is secret in an address before it is recorded, logged or shown.
+"""Hide the secrets in an address before it is recorded, logged or shown.
 
-Addresses come from other people's redirects, so everything here takes time in proportion to their length.
+Addresses may come from other servers' redirects, so all code here takes time in proportion to their length.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LONGEST_SHOWN = 1000
-"""So many characters of an address are recorded or shown."""
+"""The most characters of an address that are recorded or shown."""
 _SECRET_NAME = re.compile(
     r"key|token|secret|pass(?!enger)|pwd|(?<![a-z])pw(?![a-z])|auth|bearer|jwt|session|sig|credential|app_?id|client"
     r"|subscription",
@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"%\(ENV_\w+\)s")
 
 
 class Parameter(NamedTuple):
-    """A parameter of an address: its name, and where its value stands."""
+    """A parameter of an address: its name, and the start and end of its value."""
 
     name: str
     start: int
@@ -32,15 +32,15 @@ class Parameter(NamedTuple):
 
     @property
     def is_secret(self) -> bool:
-        """True when it is named like a secret."""
+        """True when the parameter's name is that of a secret."""
         return _SECRET_NAME.search(self.name) is not None
 
 
 def parameters(url: str) -> Iterator[Parameter]:
-    """Yield what looks like a parameter, in the query or the fragment.
+    """Yield everything that looks like a parameter, in the query or the fragment.
 
-    A value ends at `&`, `;` or `#`. A question mark within it may begin another parameter, which then ends where the
-    value does: `#/route?token=…`, `?next=/a?token=…`.
+    A value ends at `&`, `;` or `#`. A question mark within a value may begin another parameter, which then ends where
+    the value ends: `#/route?token=…`, `?next=/a?token=…`.
     """
     first = _BEGINS.search(url)
     start = first.end() if first else len(url)
@@ -70,8 +70,8 @@ def _within(url: str, start: int, end: int) -> Iterator[Parameter]:
 def mask_url(url: str) -> str:
     """Return an address with passwords, the values of parameters named like a secret, and variables hidden.
 
-    What comes out of the environment is taken for secret; the address is given as it was written. A long address is
-    cut, after all in it has been hidden.
+    The address must be as written in the configuration: every variable of the environment is taken for a secret. A long
+    address is cut after its secrets are hidden.
     """
     scheme = _SCHEME.match(url)
     if scheme:
@@ -82,9 +82,9 @@ def mask_url(url: str) -> str:
 
 
 def mask_bad_url(text: str) -> str:
-    """Return what should be an address, and need not be one, with all hidden that may be a login or a secret's value.
+    """Return a text that may not be a valid address, with everything hidden that may be a login or a secret value.
 
-    Names of variables stay, as one of them may be what is wrong.
+    Names of variables stay, as one of them may be the error.
     """
     login = text.rfind("@")
     if login >= 0:

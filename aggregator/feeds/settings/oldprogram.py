@@ -1,7 +1,7 @@
-"""From the settings file of the old realtime aggregator, a Python module, to sections of loglines.cfg.
+"""Turn the settings file of the old realtime aggregator, a Python module, into sections of loglines.cfg.
 
-The old file says `feeds`, a list of (name, url, extension, function), and `using_remote_storage`, `bucket`,
-`global_prefix` and `boto3_client_settings`. It is read and never run.
+The old file assigns `feeds`, a list of (name, url, extension, function), and `using_remote_storage`, `bucket`,
+`global_prefix` and `boto3_client_settings`. The file is read, but never run.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ STORE_OPTIONS = {"endpoint_url": "endpoint_url", "region_name": "region"}
 STORE_SECRETS = {"aws_access_key_id": "access_key", "aws_secret_access_key": "secret_key"}
 _LOGIN = re.compile(r"(?<=://)(?:([^/?#:@]*):)?([^/?#@]+)(?=@)")
 _LIKE_A_KEY = re.compile(r"(?=[A-Za-z_.~-]*\d)(?=[0-9_.~-]*[A-Za-z])[A-Za-z0-9_.~-]{20,}")
-"""A value that is secret whatever its parameter is called."""
+"""A value that is taken for a secret, whatever its parameter is called."""
 _FROM_ENVIRONMENT = re.compile(VARIABLE.format(r"(\w+)"))
 _MEANINGLESS = ("service_name", *STORE_OPTIONS, *STORE_SECRETS)
 
 
 class BadSettings(AggregatorError):
-    """The file is no settings file of the old program."""
+    """The file is not a usable settings file of the old program."""
 
 
 class Imported(NamedTuple):
-    """What a settings file comes to."""
+    """The result of importing a settings file."""
 
     text: str
-    """Sections of loglines.cfg."""
+    """The sections for loglines.cfg."""
     variables: Mapping[str, str]
-    """The variables that stand for secrets there: name → where the old file has the value."""
+    """The variables that replace secrets in the sections: name → where the old file has the value."""
     notes: tuple[str, ...]
-    """What could not be taken over as it was."""
+    """Notes on everything that could not be taken over unchanged."""
 
 
 def import_settings(path: Path) -> Imported:
-    """Read an old settings file, and return what it says. Raises BadSettings."""
+    """Read an old settings file, and return the sections made from it. Raises BadSettings."""
     try:
         module = read_module(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -78,8 +78,8 @@ class _Importer:
         return Imported("\n".join(lines), self.variables, tuple(self.notes))
 
     def by_hand(self, unknown: Unknown, what: str) -> None:
-        """Note what cannot be known without running the file."""
-        # without the code, which may hold a secret
+        """Add a note on a value that cannot be known without running the file."""
+        # do not quote the code, which may hold a secret
         self.notes.append(f"line {unknown.line} computes {what}: set by hand")
 
     def _feed(self, number: int, entry: Any) -> Iterator[str]:
@@ -121,7 +121,7 @@ class _Importer:
         return free
 
     def _url(self, url: str, feed: str) -> str:
-        """Return an address with variables for its secrets."""
+        """Return an address with variables in place of its secrets."""
         secrets = [(match.span(2), "LOGIN" if match[1] is None else "PASSWORD") for match in _LOGIN.finditer(url)]
         for parameter in parameters(url):
             if parameter.is_secret or _LIKE_A_KEY.fullmatch(url, parameter.start, parameter.end):
@@ -135,7 +135,7 @@ class _Importer:
         return written + self._escaped(url[at:])
 
     def _escaped(self, text: str) -> str:
-        """Return a text that means itself in loglines.cfg, with variables where the old file had them."""
+        """Return a text escaped for loglines.cfg, with variables of the environment where the old file had them."""
         pieces = _FROM_ENVIRONMENT.split(text)
         for name in pieces[1::2]:
             self.variables.setdefault(name, "what the old program found in it")
@@ -201,12 +201,12 @@ class _Importer:
 
 
 def _reads_gtfs_realtime(function: Function) -> bool:
-    """True for the function of the old program's example, and its like."""
+    """True for the GTFS-realtime function of the old program's example, and for similar functions."""
     named = re.search(r"gtfs_?r(eal)?_?t", function.name, re.IGNORECASE)
     return "gtfs_realtime_pb2" in function.words or named is not None
 
 
 def _escaped(text: str) -> str:
-    """Return a text that means itself in loglines.cfg, whatever comes behind it."""
+    """Return a text escaped for loglines.cfg, so that it is read unchanged whatever follows it."""
     means_itself = placeholders.expand(text, "", {}) == (text, []) and not text.endswith("%")
     return text if means_itself else text.replace("%", "%%")

@@ -1,8 +1,7 @@
-"""Read what a Python module assigns without running it.
+"""Read the values that a Python module assigns, without running it.
 
-Known are literals, names that were assigned before, lists, tuples and dictionaries of them, texts that are put
-together with `+`, `%`, `format` or in an f-string, and variables of the environment; the rest is `Unknown`, with its
-line.
+Understood are literals, names that were assigned before, lists, tuples and dictionaries of these, texts that are joined
+with `+`, `%`, `format` or in an f-string, and variables of the environment. Other values are `Unknown`, with the line.
 """
 
 from __future__ import annotations
@@ -14,37 +13,37 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 LONGEST = 100_000
-"""Characters of a text and elements of a list: sixty lines of `a = a + a` would fill every memory."""
+"""The most characters of a text and elements of a list, as sixty lines of `a = a + a` would fill any memory."""
 VARIABLE = "\ue000{}\ue001"
-"""What stands in a text for a variable of the environment; the characters are of no language."""
+"""The mark for a variable of the environment in a text; the characters belong to no language."""
 _ENVIRON = ("os.environ", "environ")
 _GETENV = ("os.getenv", "getenv", "os.environ.get", "environ.get")
 _SILENT = (ast.Import, ast.ImportFrom, ast.Pass)
 
 
 class Unknown(NamedTuple):
-    """What can only be known by running the module."""
+    """A value or statement that can only be known by running the module."""
 
     line: int
 
 
 class Function(NamedTuple):
-    """A function, of the module or from elsewhere."""
+    """A function, defined in the module or elsewhere."""
 
     name: str
     words: frozenset[str]
-    """The names in it."""
+    """The names used in the function; empty for a function from elsewhere."""
 
 
 class Module(NamedTuple):
-    """What a module assigns, and the statements that do something else."""
+    """The values that a module assigns, and its statements that do something else."""
 
     values: dict[str, Any]
     others: list[Unknown]
 
 
 def read_module(source: bytes) -> Module:
-    """Return what a module assigns at its outermost level. Raises SyntaxError, ValueError and RecursionError."""
+    """Return the values that a module assigns at its top level. Raises SyntaxError, ValueError and RecursionError."""
     module = Module({}, [])
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.FunctionDef):
@@ -135,7 +134,7 @@ def _formatted(template: Any, values: list[Any], names: dict[str, Any]) -> str |
 
 
 def _text(parts: list[Any]) -> str | None:
-    """Return texts and whole numbers put together; None when one of them is neither, or they come to too much."""
+    """Return texts and whole numbers joined to one text; None when a part is neither, or the text is too long."""
     if not all(type(part) in (str, int) for part in parts):
         return None
     texts = list(map(str, parts))

@@ -1,4 +1,4 @@
-"""Read the feeds that a configuration names: sections `[feed_NAME]`, and rows of `feeds_file`."""
+"""Read the feeds of a configuration: sections `[feed_NAME]`, and rows of `feeds_file`."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from aggregator.http.route import DIRECT, Route, Tls
 
 
 class FeedReader:
-    """Collect feeds. What is wrong goes into the document."""
+    """Collect feeds. Faults are added to the document."""
 
     def __init__(self, document: Document, root: Path, *, imports: bool = True) -> None:
-        """Without `imports` no plugin that a feed names is imported, nor looked for."""
+        """Without `imports`, plugins that feeds name are neither imported nor looked for."""
         self.document = document
         self.root = root
         self.imports = imports
         self.feeds: dict[str, Feed] = {}
         self._places: dict[str, str] = {}
         self._timestamps: dict[str, str] = {}
-        """What is wrong with each timestamp seen so far, empty when nothing is."""
+        """The fault of each `timestamp` option seen so far; empty when it is fine."""
         self._files: dict[Tls, list[tuple[str, str]]] = {}
-        """What is wrong with the files of TLS seen so far."""
+        """The faults of the files for TLS seen so far."""
 
     def read_section(self, name: str, section: str, texts: Mapping[str, str], raw: Mapping[str, str]) -> None:
-        """Take in a section `[feed_NAME]`."""
+        """Read a section `[feed_NAME]`."""
         self.document.veiled[section, "url"] = mask_bad_url(raw.get("url", ""))
         faults = list(self._read(name, texts, raw, f"[{section}] in line {self.document.line_of(section)}"))
         for option, text in faults:
             self.document.fault(section, option, text)
 
     def read_file(self, path: Path, read: Callable[[], bytes | None], environ: Mapping[str, str]) -> None:
-        """Take in a feeds file: comma-separated, in UTF-8; its first line may name the columns.
+        """Read a feeds file: comma-separated, in UTF-8; its first line may name the columns.
 
-        `path` is its name, `read` returns its bytes.
+        `path` is the file's name, and `read` returns its bytes.
         """
         try:
             source = read() or b""
@@ -59,7 +59,7 @@ class FeedReader:
             self.document.fault("aggregator", "feeds_file", f"{path.name} cannot be read: {reason}")
             return
         if is_python(source):
-            # in one line, as its own may hold secrets
+            # one fault for the file, as faults of single lines could quote secrets
             self.document.fault("aggregator", "feeds_file", f"{path.name} is {advice(path, source)}")
             return
         file = shown(path)
@@ -113,7 +113,7 @@ class FeedReader:
     def _read(
         self, name: str, texts: Mapping[str, str], raw: Mapping[str, str], place: str
     ) -> Iterator[tuple[str | None, str]]:
-        """Keep one feed, or yield (option, fault) of everything that is wrong with it."""
+        """Keep one feed, or yield (option, fault) for each of its faults."""
         try:
             name = parse_feed_name(name)
         except ValueError:
@@ -172,13 +172,13 @@ class FeedReader:
 
 
 class FeedTable:
-    """What makes feeds of sections and of rows (a `config.tables.TableReader`)."""
+    """The reader of the table of feeds, from sections and rows (a `config.tables.TableReader`)."""
 
     live = True
     overview = "aggregator.feeds.query.overview:OVERVIEW"
 
     def purpose(self) -> str:
-        """Return what a section says."""
+        """Return the purpose of a section."""
         return "What to download, how often, and what it is."
 
     def options(self) -> tuple[Option, ...]:
@@ -190,7 +190,7 @@ class FeedTable:
         return ((f"{HEADER_PREFIX}NAME", "one line of ASCII", "a header to send to the feed's own server"),)
 
     def read(self, text: TableText) -> Mapping[str, Feed]:
-        """Return the feeds by name; what is wrong goes into the document."""
+        """Return the feeds by name; faults are added to the document."""
         reader = FeedReader(text.document, text.root, imports=text.imports)
         for name, section, texts, raw in text.sections:
             reader.read_section(name, section, texts, raw)

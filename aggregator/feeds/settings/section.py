@@ -1,4 +1,4 @@
-"""What a section `[feed_NAME]` may say."""
+"""The options of a section `[feed_NAME]`."""
 
 from __future__ import annotations
 

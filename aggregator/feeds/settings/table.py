@@ -1,4 +1,4 @@
-"""What a feed is, with nothing left open. `reading.py` makes feeds of sections and rows."""
+"""A feed with all defaults filled in. `reading.py` makes feeds from sections and rows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from aggregator.feeds.settings.section import FORMATS, FeedSettings
 from aggregator.http.route import DIRECT, Route
 
 COLUMNS = ("id", "url", "extension", "period", "timestamp")
-"""The columns of a feeds file that does not name them."""
+"""The columns of a feeds file whose first line does not name them."""
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
-    """One feed, with nothing left open."""
+    """One feed, with all defaults filled in."""
 
     name: str
     url: str
     shown_url: str
-    """The same without its secrets, for records and screens."""
+    """The address without its secrets, for records and screens."""
     extension: str
     period_ms: int
     timestamp: str
@@ -46,7 +46,7 @@ def make_feed(
     body: bytes | None = None,
     route: Route = DIRECT,
 ) -> Feed:
-    """Return a feed. `written_url` is its address as it was written, with variables in place of secrets."""
+    """Return a feed. `written_url` is its address as written in the configuration, with variables for secrets."""
     if body is not None:
         headers = {"content-type": content_type_of(body), **headers}
     timestamp = settings.timestamp or (
@@ -72,13 +72,13 @@ def make_feed(
 
 
 def fault_of_host(url: str) -> list[str]:
-    """Return what is wrong with the host or port of a URL; nothing when both are fine."""
+    """Return the fault of a URL's host or port; none when both are fine."""
     fault = [f"bad host or port (found {shorten(url)}); / ? # @ in a login are written as %2F %3F %23 %40"]
     try:
         parts = urlsplit(url)
         return [] if parts.hostname and parts.port != 0 else fault
     except ValueError:
-        return fault  # the error's own words would show what stands there, perhaps a part of a password
+        return fault  # the error's own text would quote the URL, perhaps with a part of a password
 
 
 def _format_of(timestamp: str) -> str:
