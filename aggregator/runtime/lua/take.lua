@@ -1,6 +1,6 @@
--- Take leases of a pool: those that nobody has, whose time is over, or that are this holder's already.
+-- Take leases of a pool that nobody has, whose time is over, or that this holder has already.
 -- KEYS 1 leases   ARGV 1 holder  2 seconds  3 the most to take  4... names, the wanted ones first
--- Returns {name, token, ...} of those that were taken. A token is greater than all that were given before for its name.
+-- Returns {name, token, ...} of the leases taken. Each token is greater than all tokens given before for its name.
 local t, taken = now(), {}
 for i = 4, #ARGV do
   if #taken / 2 >= tonumber(ARGV[3]) then break end
