@@ -12,7 +12,7 @@ from aggregator.runtime.contract import Cursor, Drop, Flush, Lease, Send, Source
 from aggregator.runtime.loop import FULL_S, Loop
 
 COMMIT_S = 1.0
-"""What is covered by a cursor is committed at least this often."""
+"""Messages that are covered by a cursor are committed at least this often."""
 
 
 class SourceIntake:
@@ -25,7 +25,7 @@ class SourceIntake:
         self._stored: dict[tuple[Lease | None, str], str] = {}
 
     def begin(self) -> None:
-        """Learn which positions were committed before."""
+        """Read which positions were committed before."""
         self._stored = {(None, name): text for name, text in self.loop.context.cursors.items()}
 
     def turn(self) -> None:
@@ -52,10 +52,10 @@ class SourceIntake:
                 self.loop.sleep(self.source.settings.idletime)
 
     def finish(self) -> None:
-        """There is nothing in hand between two polls."""
+        """Do nothing: between two polls no message is in hand."""
 
     def _poll(self) -> bool:
-        """Commit what a poll yields. Returns False when that was nothing."""
+        """Commit what a poll yields. Returns False when the poll brought nothing."""
         began, brought = time.perf_counter(), False
         batch = Batch()
         uncovered: list[object] = []
@@ -74,7 +74,7 @@ class SourceIntake:
                     began = self._store(batch, began)
                     batch = Batch()
                     if self.loop.stopping or self._held_back():
-                        return True  # what was polled but not covered by a cursor comes again
+                        return True  # messages that were polled but are not covered by a cursor come again
         except Unavailable:
             self._store(batch, began)
             raise
@@ -83,9 +83,9 @@ class SourceIntake:
         return brought or bool(uncovered)
 
     def _position(self, cursor: Cursor) -> Position:
-        """Return what is to be stored; the position must still be the one that this worker stored last."""
+        """Return the position to store; the stored position must still be the one that this worker stored last."""
         key = cursor.lease, cursor.name
-        # of a lease its fencing token proves that nobody else has stored one
+        # with a lease, its fencing token proves that nobody else has stored a position
         expected = self._stored.get(key, "") if cursor.lease is None else None
         return Position(cursor.name, expected, cursor.value, cursor.lease)
 
@@ -113,7 +113,7 @@ class SourceIntake:
 
 
 def _take(batch: Batch, outcomes: Iterable[object]) -> None:
-    """Take along what a source brought. Raises TypeError for something that is no outcome."""
+    """Add to a batch what a source brought. Raises TypeError for something that is no outcome."""
     for outcome in outcomes:
         if type(outcome) is Send:
             batch.send(outcome)
