@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Command(NamedTuple):
-    """Where a command is, as ``module:function`` that adds its options, and what it does; no words hide it."""
+    """The place of a command, as ``module:function`` that adds its options, and its help; an empty help hides it."""
 
     place: str
     words: str
@@ -57,9 +57,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def for_a_shell(command: Callable[[], int]) -> int:
-    """Run what somebody started from a shell, whatever its streams are, and return the exit code.
+    """Run a command that was started from a shell, whatever its streams are, and return the exit code.
 
-    An error of ours or of the system is one line for each problem on standard error.
+    For an error of ours or of the system, each problem is one line on standard error.
     """
     _prepare_streams()
     try:
@@ -73,7 +73,7 @@ def for_a_shell(command: Callable[[], int]) -> int:
     except AggregatorError as error:
         print(f"aggregator: {error}", file=sys.stderr)
     except BrokenPipeError:
-        # the reader of our output has gone (`| head`): what Python flushes at exit must not meet the closed pipe
+        # the reader of our output has gone (`| head`): Python's flush at exit must not meet the closed pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"aggregator: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
@@ -83,11 +83,11 @@ def for_a_shell(command: Callable[[], int]) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open what the shell closed (`>&-`), and let no character end a command that the terminal has no bytes for."""
+    """Reopen streams that the shell closed (`>&-`), and escape characters that the terminal has no bytes for."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            # the lowest free number is this one: a file or a connection would get it otherwise
+            # this is the lowest free number: otherwise a file or a connection would get it
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
         elif number and isinstance(stream, io.TextIOWrapper) and not _takes_all(stream):
@@ -95,7 +95,7 @@ def _prepare_streams() -> None:
 
 
 def _takes_all(stream: io.TextIOWrapper) -> bool:
-    """True for UTF-8 that passes the odd bytes of a file's name on as they are."""
+    """True for a stream in UTF-8 that passes on the odd bytes of file names as they are."""
     return stream.encoding.lower() == "utf-8" and stream.errors != "strict"
 
 
@@ -106,7 +106,7 @@ def _main(argv: list[str]) -> int:
         top.print_help()
         return EXIT_USAGE
     if found.command not in COMMANDS:
-        # imported here: 10 ms that only a slip of the finger costs
+        # imported here: only a mistyped command pays these 10 ms
         from aggregator.config.hints import meant
 
         top.error(f"unknown command {found.command!r}{meant(found.command, list(COMMANDS))}")
@@ -122,7 +122,7 @@ def _chosen(found: argparse.Namespace) -> dict[str, object]:
 
 
 def top_parser() -> argparse.ArgumentParser:
-    """Return what reads the global options and finds the command; the rest is the command's own."""
+    """Return the parser for the global options and the command's name; all other arguments belong to the command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.words}" for name, command in COMMANDS.items() if command.words]
     parser = argparse.ArgumentParser(

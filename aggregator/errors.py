@@ -1,14 +1,14 @@
 """The errors of the project, named by what happens next.
 
-A stage raises one of these to tell the runner what to do with the message in hand; everything else that a stage
-raises counts as a fault that may pass, and is retried with backoff.
+A stage raises one of these to tell the runner what to do with the message in hand. Any other exception of a stage
+counts as a fault that may pass, and the message is retried with backoff.
 """
 
 from __future__ import annotations
 
 
 class AggregatorError(Exception):
-    """What every error of ours has in common, so that the command line can show it without a traceback."""
+    """The base of all our errors, so that the command line can show each of them without a traceback."""
 
 
 class ConfigError(AggregatorError):
@@ -27,8 +27,8 @@ class Reject(AggregatorError):
 class Retry(AggregatorError):
     """Try this message again later; after `maxtries` attempts it is set aside.
 
-    `delay_s` is the wish of the other side (a Retry-After); None leaves it to exponential backoff. With `counts`
-    false this attempt is none of the `maxtries`. `kept` is for the next try, which finds it as the message's `kept`.
+    `delay_s` is the wait that the other side asks for (a Retry-After); None means exponential backoff. With `counts`
+    false this attempt does not count towards `maxtries`. The next try finds `kept` as the message's `kept`.
     """
 
     def __init__(self, reason: str, delay_s: float | None = None, *, counts: bool = True, kept: str = "") -> None:
@@ -41,8 +41,8 @@ class Retry(AggregatorError):
 class Unavailable(AggregatorError):
     """Put the message back untried and take no other for `pause_s` seconds: what the stage needs is away.
 
-    Raised for faults that are no message's own (a full disk, a dead neighbour). The attempt does not count. `kept` as
-    for Retry.
+    Raised for faults that belong to no single message (a full disk, a dead neighbour). The attempt does not count.
+    `kept` has the same meaning as for Retry.
     """
 
     def __init__(self, reason: str, pause_s: float = 5.0, *, kept: str = "") -> None:

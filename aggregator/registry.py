@@ -1,7 +1,7 @@
-"""What is known by name: stages, and the tables of sections such as `[feed_NAME]`.
+"""Find stages, and tables of sections such as `[feed_NAME]`, by name.
 
-Names lead to strings, so that nobody imports what is not used. Built-in stages are known without asking the installed
-packages, which would cost every worker's start 30 ms.
+Names lead to strings, so that nobody imports a module that is not used. Built-in stages are known without asking the
+installed packages, because that would cost every worker's start 30 ms.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class TableFile(NamedTuple):
     copy: str
     """The name of its copy in a build."""
     power: str
-    """What somebody could do who writes to the file."""
+    """What somebody who writes to the file could do."""
 
 
 class TableKind(NamedTuple):
-    """Sections of one form, and what reads them."""
+    """Sections of one form, and the object that reads them."""
 
     prefix: str
-    """What the names of the sections begin with."""
+    """The beginning of the sections' names."""
     reader: str
     """A `config.tables.TableReader`, as ``module:OBJECT``."""
     file: TableFile | None = None
@@ -57,11 +57,11 @@ TABLES = {
     ),
     "store": TableKind("store_", "aggregator.stores.settings:TABLE"),
 }
-"""The tables by their kind, which is what `Traits.tables` and `context.table` call them by."""
+"""The tables by their kind; `Traits.tables` and `context.table` call them by their kind too."""
 TABLE_PREFIXES = tuple(kind.prefix for kind in TABLES.values())
 GROUP = "aggregator.stages"
 PLUGINS = "plugins"
-"""The folder of an instance, and the package, that a user's own modules lie in."""
+"""The folder of an instance, and the package, for a user's own modules."""
 
 
 def stage_names() -> list[str]:
@@ -72,7 +72,7 @@ def stage_names() -> list[str]:
 def load_stage(name: str, root: Path | None) -> type:
     """Return the class of a stage: a known name, or ``module:Class``, which may lie in the instance's folder.
 
-    Without a folder only what is installed is found. Raises ValueError with the words for the user.
+    Without a folder only installed modules are found. Raises ValueError with the words for the user.
     """
     spec = name if ":" in name else BUILTIN.get(name) or _installed(name)
     if spec is None:
@@ -84,19 +84,20 @@ def load_stage(name: str, root: Path | None) -> type:
     found = getattr(module, class_name, None)
     if found is None:
         raise ValueError(f"{module_name} has no class {class_name}; it was found in {_place(module)}")
-    # What every Stage and Source has; importing these classes here would cost the generator Redis's client.
+    # Every Stage and Source has these attributes. Importing the two classes here would cost the generator Redis's
+    # client.
     if not isinstance(found, type) or not (hasattr(found, "Settings") and hasattr(found, "plugin_options")):
         raise ValueError(f"{spec} is no stage; derive it from Stage or Source of aggregator.runtime.contract")
     return found
 
 
 def load_module(name: str, root: Path | None) -> ModuleType:
-    """Return a module, a plugin's for example.
+    """Return a module, for example a plugin.
 
-    What begins with `plugins.` is looked up in the instance's folder first, everything else there last: a file of the
-    instance stands in for no module that is installed. Without a folder only what is installed is found.
+    A module below `plugins.` is looked up in the instance's folder first, every other module there last: a file of the
+    instance must not replace an installed module. Without a folder only installed modules are found.
 
-    Raises ValueError with the last line of the traceback, whatever it is that the module does when imported.
+    Raises ValueError with the last line of the traceback, whatever the module does when it is imported.
     """
     if root is not None and str(root) not in sys.path:
         sys.path.append(str(root))
@@ -120,7 +121,7 @@ def load_object(spec: str) -> Any:
 
 
 def lies_in(spec: str, root: Path) -> bool:
-    """True when the module of ``module:OBJECT`` is, or would be, one of the instance's own."""
+    """True when the module of ``module:OBJECT`` is, or would be, a module of the instance's own."""
     package = spec.partition(":")[0].partition(".")[0]
     if package == __name__.partition(".")[0]:
         return False  # an instance may be a checkout of this program
@@ -128,10 +129,10 @@ def lies_in(spec: str, root: Path) -> bool:
 
 
 def _find_plugins(root: Path) -> None:
-    """Import the package of plugins from the instance's folder, should another one of its name be installed.
+    """Import the package of plugins from the instance's folder, even if another package of its name is installed.
 
-    Its folder counts also without __init__.py: Python would pass it over for any package of its name that has one,
-    such as the plugins of this project's checkout.
+    The instance's folder counts even without __init__.py. Python would pass it over for any package of the same name
+    that has one, such as the plugins of this project's checkout.
     """
     folder = root / PLUGINS
     if PLUGINS not in sys.modules and (folder / "__init__.py").is_file():
@@ -142,7 +143,7 @@ def _find_plugins(root: Path) -> None:
 
 
 def _import_package(folder: Path) -> None:
-    """Import a package from its folder, without looking for what it imports in the folder around it first."""
+    """Import a package from its folder, without searching the folder around it first for modules that it imports."""
     spec = PathFinder.find_spec(folder.name, [str(folder.parent)])
     assert spec and spec.loader
     package = sys.modules[folder.name] = module_from_spec(spec)
@@ -167,5 +168,5 @@ def _installed(name: str) -> str | None:
 
 
 def _entry_points() -> Any:
-    # Imported here, not above, for the 30 ms.
+    # imported here, because it takes 30 ms
     return importlib.import_module("importlib.metadata").entry_points(group=GROUP)

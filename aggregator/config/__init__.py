@@ -1,1 +1,1 @@
-"""loglines.cfg: read, checked, and made into what each program is told; every fault found at once."""
+"""Read and check loglines.cfg, report every fault at once, and derive what each program is told."""

@@ -1,11 +1,11 @@
-"""What was built: whole, numbered copies of the configuration. Workers read these, and never the file being edited.
+"""Builds: whole, numbered copies of the configuration. Workers read these, and never the file being edited.
 
     run/built/7/loglines.cfg   the text, byte for byte; beside it copies of the files of tables that it names
-    run/built/7/build.json     what it is, and the digest of each program
-    run/built/current          the number of the build that counts
+        run/built/7/build.json     facts about the build, and the digest of each program
+        run/built/current          the number of the current build
 
-A program file names the digest of its section, so that a process that supervisord starts anew reads the build it was
-made for, also while a later build waits for `supervisorctl update`. Builds that a program file names stay.
+A program file names the digest of its section, so that a process that supervisord starts anew reads the build that it
+was made for, even while a later build waits for `supervisorctl update`. Builds that a program file names are kept.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from aggregator.config.instance import Instance, read_line
 from aggregator.files.durable import sync_folder, write_part
 
 KEPT = 10
-"""So many of the latest builds are kept, and those that program files name."""
+"""How many of the latest builds are kept, besides the builds that program files name."""
 
 
 class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a build."""
+    """The facts of a build."""
 
     number: int
     digest: str
@@ -38,7 +38,7 @@ class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
     built_at: float
     """Unix seconds."""
     file: str
-    """The file that was built, from the instance's folder where it lies in there: a moved instance goes on."""
+    """The file that was built, relative to the instance's folder if it lies there: the instance may be moved."""
     node: str
     namespace: str
     programs: dict[str, str]
@@ -46,13 +46,13 @@ class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, str] = {}
     """The section that reads each queue; names as in Redis."""
     belongings: dict[str, tuple[str, ...]] = {}
-    """What the cursors of each section are about, of those that have any (`Stage.belongings`)."""
+    """What the cursors of each section are about (`Stage.belongings`), for sections that have cursors."""
     entries: dict[str, tuple[str, ...]] = {}
-    """The entries of each table whose entries come and go (`TableReader.live`)."""
+    """The entries of each table whose entries come and go while workers run (`TableReader.live`)."""
 
 
 class Build(NamedTuple):
-    """One build, and where it lies."""
+    """One build, and the folder that it lies in."""
 
     folder: Path
     facts: BuildFacts
@@ -75,13 +75,13 @@ class Build(NamedTuple):
 
 
 _COPIES = tuple(kind.file.copy for kind in registry.TABLES.values() if kind.file)
-"""The names that the copies of tables' files have in a build."""
+"""The names of the copies of tables' files in a build."""
 
 
 def digest_of(version: str, file: str, text: bytes | None, copies: Mapping[str, bytes]) -> str:
-    """Return the digest of a build with these texts; `file` is where they came from, as ``%(here)s`` depends on it.
+    """Return the digest of a build with these texts; `file` is their origin, because ``%(here)s`` depends on it.
 
-    A build without copies has the digest that it always had, however many tables may have a file by now.
+    The digest of a build without copies does not depend on how many tables may have a file.
     """
     return hashlib.sha256(repr((version, file, text, *(copies.values() or [None]))).encode()).hexdigest()[:16]
 
@@ -94,16 +94,16 @@ class Builds:
         self.pointer = instance.built / "current"
 
     def current(self) -> Build | None:
-        """Return the build that counts; None before the first."""
+        """Return the current build; None before the first one."""
         number = read_line(self.pointer)
         return self._read(int(number)) if number is not None and number.isdecimal() else None
 
     def find(self, section: str, digest: str) -> Build | None:
-        """Return the latest build in which a section has this digest; a whole one, where there is any."""
+        """Return the latest build in which a section has this digest; a whole build, where there is one."""
         return _latest(self._all(), section, digest)
 
     def read_by(self, section: str) -> list[str]:
-        """Return every queue that a section reads in one of the builds: another section may have fed it since."""
+        """Return every queue that a section reads in any of the builds; another section may have fed it since."""
         known = (build.facts.queues.items() for build in reversed(list(self._all())))
         return list(dict.fromkeys(queue for queues in known for queue, reader in queues if reader == section))
 
@@ -117,7 +117,7 @@ class Builds:
         return 1 + max(self.numbers(), default=0)
 
     def write(self, facts: BuildFacts, text: bytes, copies: Mapping[str, bytes], like: os.stat_result) -> Build:
-        """Make a build durable; it counts once the pointer names it. Who may read the file itself may read the copy.
+        """Make a build durable; it is current once the pointer names it. Whoever may read the file may read the copy.
 
         `copies` are the contents of the files of tables, by the names of their copies.
 
@@ -130,7 +130,7 @@ class Builds:
             write_part(part / "loglines.cfg", text, like.st_mode & 0o777, like)
             for name, content in copies.items():
                 write_part(part / name, content, like.st_mode & 0o777, like)
-            # order: the texts, then what says that they are whole, then the name
+            # order: the texts, then build.json, which says that they are whole, then the name
             write_part(part / "build.json", msgspec.json.format(msgspec.json.encode(facts)) + b"\n", 0o644)
             sync_folder(part)
             part.rename(folder)
@@ -141,7 +141,7 @@ class Builds:
         return Build(folder, facts)
 
     def discard(self, number: int) -> None:
-        """Remove a build that never counted."""
+        """Remove a build."""
         shutil.rmtree(self.folder / str(number), ignore_errors=True)
 
     def sweep(self, named: Mapping[str, str]) -> None:

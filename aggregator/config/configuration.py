@@ -1,4 +1,4 @@
-"""A configuration without faults, as everybody else sees it. `loading.py` makes it."""
+"""A configuration without faults, as all other code sees it. `loading.py` makes it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     supervisor: SupervisorSettings
     aggregator: AggregatorSettings
     programs: dict[str, Program]
-    """By section, in the order of the file; the one asked for alone when `load` was told `only`."""
+    """By section, in the order of the file; only the section asked for when `load` was told `only`."""
     warnings: tuple[str, ...]
     doubts: tuple[str, ...]
-    """Why nothing of it may be executed. Commands that only look tell them; others have refused it for them."""
+    """Why nothing of the configuration may be executed. Commands that only look show these doubts; for other commands
+    they are faults."""
     raw: Texts
     """The options of every section as they stand in the file."""
     texts: Texts
-    """The same with ``%(ENV_NAME)s`` and ``%(here)s`` filled in."""
+    """The options of every section with ``%(ENV_NAME)s`` and ``%(here)s`` filled in."""
     limits: Mapping[str, int]
     tables: Tables
     source: bytes
     """The file, byte for byte."""
     build: Build | None = None
-    """The build it was read from; None when it is the file itself, as it is being edited."""
+    """The build that the configuration was read from; None for the file itself, as it is being edited."""
 
     def table(self, kind: str) -> Table:
-        """Return the entries of a table as they are now, and what is wrong with others."""
+        """Return the entries of a table as they are now, and the faults of other entries."""
         return self.tables.table(kind)
 
     @property
@@ -59,12 +60,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def consumers(self) -> dict[str, str]:
-        """For each queue the section that reads it."""
+        """The section that reads each queue."""
         return graph.consumers(self.programs)
 
     @property
     def producers(self) -> dict[str, tuple[str, ...]]:
-        """For each queue the sections that send to it."""
+        """The sections that send to each queue."""
         return graph.producers(self.programs)
 
     def depth_limit(self, queue: str) -> int | None:
@@ -76,17 +77,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return {queue: limit for queue in program.feeds if (limit := self.depth_limit(queue)) is not None}
 
     def parser(self) -> RawConfigParser:
-        """Return all of the file for a plugin, every value filled in."""
+        """Return the whole file for a plugin, with every value filled in."""
         return parser_of(self.texts)
 
 
 def parser_of(texts: Texts) -> RawConfigParser:
-    """Return all sections as plugins of PIRUS2 were given them; values are filled in already."""
+    """Return all sections in the form that plugins of PIRUS2 were given; the values are filled in already."""
     parser = ConfigParser(default_section="", interpolation=None)
     parser.read_dict(texts)
     return parser
 
 
 def local_name(queue: str, node: str) -> str:
-    """Return one form for a queue of this machine, written @node or with the node's name."""
+    """Return the same form of a queue's name, whether it is written with @node or with this node's name."""
     return f"{queue.removesuffix('@node')}@{node}" if queue.endswith("@node") else queue

@@ -1,4 +1,4 @@
-"""Read the sections of which there is one each, `[redis]` above all: its address may be said in three ways."""
+"""Read the sections that exist once each, above all `[redis]`, whose address may be given in three ways."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _S = TypeVar("_S", bound=Settings)
 
 
 def read_core(document: Document, every: Texts, section: str, settings: type[_S]) -> _S | None:
-    """Return the settings of a section of which there is one; None when something is wrong with it."""
+    """Return the settings of a section that exists once; None when something is wrong with it."""
     texts = every.get(section, {})
     parsed, faults = parse_settings(settings, texts)
     options = {option.name: option for option in options_of(settings)}
@@ -38,7 +38,7 @@ def read_core(document: Document, every: Texts, section: str, settings: type[_S]
 
 
 def read_redis(document: Document, every: Texts, instance: Instance) -> RedisSettings:
-    """Return where Redis is; what is wrong goes into the document."""
+    """Return where Redis is; faults go into the document."""
     texts = every.get("redis", {})
     settings = read_core(document, every, "redis", RedisSettings) or RedisSettings()
     apart = [option for option in ("host", "port", "db", "password") if option in texts]

@@ -1,4 +1,4 @@
-"""What is wrong with sections that belong to no single program: web pages, users, sections that are nobody's."""
+"""Check sections that belong to no single program: web pages, users, sections that nobody reads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_sections(
     texts: Mapping[str, Mapping[str, str]],
     plugins: Mapping[str, Mapping[str, str] | None],
 ) -> None:
-    """Look for sections that are nobody's; `plugins` has the options that each module may have, where it says so."""
+    """Look for sections that nobody reads; `plugins` has the options that each module declares, or None."""
     for section in texts:
         if section in CORE or section.startswith((*PREFIXES, *registry.TABLE_PREFIXES, "redis_")):
             continue

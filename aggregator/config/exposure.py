@@ -1,4 +1,4 @@
-"""Secrets that everybody on this machine could read: a warning each, never a fault."""
+"""Warn about secrets that everybody on this machine could read; they are never faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAIR = re.compile(r"""([A-Za-z_]\w*)\s*=\s*("[^"]*"|'[^']*'|[^,\s]+)""")
 
 
 def check(document: Document, raw: Texts, file: Path) -> None:
-    """Look for secrets that are written out where a variable of the environment would do, by the names they have."""
+    """Look for secrets, by the names of options, that are written out where an environment variable would do."""
     for section, option, name in _environments(raw):
         words = f"{name} can be read by everybody in workers_available/{section}.conf"
         document.warn(section, option, f'{words}; set it elsewhere and write {name}="%(ENV_{name})s" here')
@@ -31,7 +31,7 @@ def check(document: Document, raw: Texts, file: Path) -> None:
 
 
 def _environments(raw: Texts) -> Iterator[tuple[str, str, str]]:
-    """Yield (section, option, name) for each secret in a variable that a program is given."""
+    """Yield (section, option, name) for each secret in a variable of a program's environment."""
     for section, options in raw.items():
         if section.startswith(PREFIXES):
             for name, value in _PAIR.findall(options.get("environment", "")):

@@ -1,4 +1,4 @@
-"""Tell what a file is that was given as ours and is not, without a word of what stands in it: that may be secret."""
+"""Describe a file that was given as ours and is not, without showing its text, which may be secret."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 from pathlib import Path
 
 _MOST_BYTES = 1_000_000
-"""A larger file is judged by its lines alone."""
+"""A file larger than this is judged by its lines alone."""
 _LIKE_PYTHON = re.compile(rb"(?:from\s+[\w.]+\s+)?import\s+[\w.]|def\s+\w+\s*\(|feeds\s*=\s*[\[(]")
 _TELLING = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def is_python(source: bytes) -> bool:
-    """True for the settings file of the old program, and other modules in Python; ours begin with a section."""
+    """True for the settings file of the old program and other Python modules; our files begin with a section."""
     if len(source) <= _MOST_BYTES:
         try:
             return any(map(_tells, ast.parse(source).body))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            pass  # of another version of Python, or it has a typing error
+            pass  # the file is for another version of Python, or has a typing error
     return any(_LIKE_PYTHON.match(line) for line in source.splitlines())
 
 
@@ -28,7 +28,7 @@ def _tells(statement: ast.stmt) -> bool:
 
 
 def advice(file: Path, source: bytes) -> str:
-    """Return the fault of a file that has no section of ours."""
+    """Return the words for a file that has no section of ours."""
     if is_python(source):
         return f"a Python file of the old aggregator; `aggregator feeds import {file}` reads it"
     words = "no configuration of aggregator, as it begins with no section and has none that is known"

@@ -1,4 +1,4 @@
-"""The pipeline as a graph: sections are its nodes, queues its edges. What is wrong with it, and who starts first."""
+"""The pipeline as a graph: sections are its nodes, queues its edges. Find its faults and the order of starting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Programs = Mapping[str, Program]
 
 
 def consumers(programs: Programs) -> dict[str, str]:
-    """Return for each queue the section that reads it (the first one, should there be two)."""
+    """Return for each queue the section that reads it (the first one if there are two)."""
     found: dict[str, str] = {}
     for program in programs.values():
         if program.listens is not None:
@@ -35,7 +35,7 @@ def producers(programs: Programs) -> dict[str, tuple[str, ...]]:
 
 
 def check(programs: Programs, document: Document) -> None:
-    """Look for queues with two readers, with none, with nobody who feeds them, and for loops."""
+    """Look for loops, and for queues with two readers, without a reader, or without a section that feeds them."""
     readers, feeders = consumers(programs), producers(programs)
     for program in programs.values():
         _check_reading(program, document, readers, feeders)
@@ -50,9 +50,9 @@ def check(programs: Programs, document: Document) -> None:
 
 
 def check_messages(programs: Programs, document: Document) -> None:
-    """Refuse a section that sends what the section that reads it cannot take.
+    """Refuse a section that sends messages which the section that reads them cannot take.
 
-    Only of stages that declare what they accept and emit is anything known.
+    Only stages that declare what they accept and emit can be checked.
     """
     readers, carried = consumers(programs), _carried(programs)
     for program in programs.values():
@@ -68,7 +68,7 @@ def check_messages(programs: Programs, document: Document) -> None:
 
 
 def _carried(programs: Programs) -> dict[str, dict[str, None]]:
-    """Return the kinds of messages that each queue carries, as far as is known; what is sent on as it came included."""
+    """Return the known kinds of messages that each queue carries, including messages that are sent on unchanged."""
     carried: dict[str, dict[str, None]] = {}
     changed = True
     while changed:
@@ -94,7 +94,7 @@ def _words(kinds: Iterable[str]) -> str:
 
 
 def check_shared(programs: Programs, document: Document) -> None:
-    """Look for queues that other machines may read, though their messages name files of this one."""
+    """Look for queues that other machines may read, although their messages name files of this machine."""
     for program in programs.values():
         if program.traits.names_files:
             for option, queue in program.targets:
@@ -119,9 +119,9 @@ def _check_reading(
 
 
 def priorities(programs: Programs) -> dict[str, int]:
-    """Return supervisord's priorities: Redis, other processes, then readers before those who feed them."""
+    """Return supervisord's priorities: Redis, other processes, then readers before the sections that feed them."""
     steps = _distances(programs)
-    # However long the pipeline, everything stands between the sinks and the sources.
+    # However long the pipeline is, every other section stands between the sinks and the sources.
     step = min(100, (SOURCE_PRIORITY - SINK_PRIORITY - 100) // max([1, *steps.values()]))
     found: dict[str, int] = {}
     for program in programs.values():
@@ -140,7 +140,7 @@ def priorities(programs: Programs) -> dict[str, int]:
 
 
 def _distances(programs: Programs) -> dict[str, int]:
-    """Return for each section the most steps a message may take from it to a sink; loops count once."""
+    """Return for each section the most steps that a message may take from it to a sink; loops count once."""
     onward = _onward(programs, consumers(programs))
     found: dict[str, int] = {}
     for path, back in _walk(onward):
@@ -151,7 +151,7 @@ def _distances(programs: Programs) -> dict[str, int]:
 
 
 def _loops(programs: Programs, readers: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return the loops of two sections or more that a walk along the queues runs into, each from its first section."""
+    """Return the loops of two sections or more that a walk along the queues finds, each from its first section on."""
     order = {section: number for number, section in enumerate(programs)}
     loops: dict[tuple[str, ...], None] = {}
     for path, back in _walk(_onward(programs, readers)):
@@ -164,7 +164,7 @@ def _loops(programs: Programs, readers: Mapping[str, str]) -> list[tuple[str, ..
 
 
 def ahead(programs: Programs, section: str) -> set[str]:
-    """Return the sections that a message of this one may come to."""
+    """Return the sections that a message of this section may reach."""
     onward = _onward(programs, consumers(programs))
     found: set[str] = set()
     waiting = [section]
@@ -176,7 +176,7 @@ def ahead(programs: Programs, section: str) -> set[str]:
 
 
 def _onward(programs: Programs, readers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return for each section those that read what it sends."""
+    """Return for each section the sections that read what it sends."""
     return {
         program.section: tuple(dict.fromkeys(readers[queue] for queue in program.feeds if queue in readers))
         for program in programs.values()
@@ -186,8 +186,9 @@ def _onward(programs: Programs, readers: Mapping[str, str]) -> dict[str, tuple[s
 def _walk(onward: Mapping[str, Iterable[str]]) -> Iterator[tuple[dict[str, Iterator[str]], str | None]]:
     """Go through a graph, depth first, each section once.
 
-    Yields the path there with a section on it that its end leads back to, or with None when everything ahead of its
-    end was seen. A path is a dict for its order, and not a recursion: it may have more than 1,000 sections.
+    Yields (path, section) when the path's end leads back to a section on the path, and (path, None) when everything
+    ahead of the path's end was seen. A path is a dict for its order. It is no recursion, because it may have more than
+    1,000 sections.
     """
     done: set[str] = set()
     for start in onward:
@@ -197,7 +198,8 @@ def _walk(onward: Mapping[str, Iterable[str]]) -> Iterator[tuple[dict[str, Itera
             name = next(path[section], None)
             if name is None:
                 yield path, None
-                # what leads on from here is known: without this, a graph of many branches has no end
+                # everything ahead of this section is known: without this note, the walk of a graph with many branches
+                # has no end
                 done.add(section)
                 del path[section]
             elif name in path:

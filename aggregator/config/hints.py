@@ -1,10 +1,10 @@
-"""Words for what was found: the option that was probably meant, a value made short."""
+"""Words for error messages: the option that was probably meant, a value made short."""
 
 from __future__ import annotations
 
 
 def unknown(option: str, known: tuple[str, ...]) -> str:
-    """Return the words for an option nobody declared: the one that was probably meant, or all there are."""
+    """Return the words for an option nobody declared: the option that was probably meant, or all options."""
     hint = meant(option, list(known))
     return f"unknown option{hint}" if hint else f"unknown option; allowed: {', '.join(sorted(known))}"
 
@@ -17,7 +17,7 @@ def meant(word: str, known: list[str], cutoff: float = 0.6) -> str:
 
 def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
     """Return the known word that is most like this one, or nothing."""
-    import difflib  # a worker, which meets no wrong word, is spared its memory
+    import difflib  # imported here: a worker meets no wrong word, and is spared its memory
 
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=cutoff)), "")
 

@@ -1,6 +1,6 @@
-"""Which instance this is: an id that is made with its folder, and told from that of a copy.
+"""The identity of an instance: an id that is made with its folder, and that differs from the id of a copy.
 
-It stands in `data/instance`, as the data are what makes an instance: `run/` and `workers_available/` can be made again.
+The id stands in `data/instance`, because the data are the instance: `run/` and `workers_available/` can be made again.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from aggregator.files.durable import write_durably
 
 
 class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance knows of itself."""
+    """The facts that an instance stores about itself."""
 
     id: str
     root: str
-    """The folder it was in when this was written, a real path."""
+    """The folder of the instance when this was written, a real path."""
     device: int = 0
     inode: int = 0
-    """Of its `data` folder: a copy has others."""
+    """Device and inode are those of the `data` folder; a copy has others."""
     machine: str = ""
     """A hash of the machine's id; empty where it has none."""
     node: str = ""
-    """The node's name at the first build, where the configuration says none: a host may be renamed."""
+    """The node's name at the first build, for a configuration that names none: a host may be renamed."""
 
 
 def read_facts(instance: Instance) -> InstanceFacts | None:
-    """Return what the instance's folder says; None when it says nothing that can be read."""
+    """Return the facts in the instance's folder; None when there are none that can be read."""
     try:
         return msgspec.json.decode(instance.identity.read_bytes(), type=InstanceFacts)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
@@ -40,9 +40,9 @@ def read_facts(instance: Instance) -> InstanceFacts | None:
 
 
 def check(instance: Instance) -> InstanceFacts | None:
-    """Return which instance this is, None when it was never built; changes nothing.
+    """Return which instance this is, None when it was never built. Changes nothing.
 
-    Raises ConfigError for a copy of an instance that is there still: both would do the same work, under one name.
+    Raises ConfigError for a copy of an instance that still exists: both would do the same work under one name.
     """
     facts = read_facts(instance)
     if facts is not None and (original := _original(instance, facts)):
@@ -55,7 +55,7 @@ def check(instance: Instance) -> InstanceFacts | None:
 
 
 def claim(instance: Instance, node: str) -> InstanceFacts:
-    """Return which instance this is, and write it down where it is new, was moved, or came from another machine.
+    """Return which instance this is, and store it when the instance is new, was moved, or came from another machine.
 
     `node` is its node's name. Raises ConfigError for a copy, and OSError.
     """
@@ -75,7 +75,7 @@ def claim(instance: Instance, node: str) -> InstanceFacts:
 
 
 def is_original(instance: Instance) -> bool:
-    """True for the very folder that an instance was built in, which no copy is."""
+    """True for the folder in which the instance was built, and for no copy of it."""
     facts, data = read_facts(instance), instance.identity.parent
     here = (str(instance.root), machine_id())
     return facts is not None and (facts.root, facts.machine) == here and _place(data) == (facts.device, facts.inode)
@@ -100,7 +100,7 @@ def machine_id() -> str:
 
 
 def _original(instance: Instance, facts: InstanceFacts) -> Path | None:
-    """Return the folder of which this one is a copy, if it is one."""
+    """Return the folder of which this one is a copy; None when it is no copy."""
     there = Path(facts.root)
     if not facts.root or there == instance.root:
         return None

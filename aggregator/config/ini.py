@@ -1,8 +1,8 @@
-"""Read an INI file, keep the line of everything in it, and report every fault in it at once.
+"""Read an INI file, keep the line of everything in it, and report all its faults at once.
 
-The dialect is the one ConfigParser reads: `key = value` or `key: value`, names of options in any case, a deeper
-indented line goes on with the value above, lines that start with `#` or `;` are comments, and so is the rest of a
-line after white space and `;`.
+The dialect is the one that ConfigParser reads: `key = value` or `key: value`; names of options in any case; a line with
+a deeper indent continues the value above; lines that start with `#` or `;` are comments, and so is the rest of a line
+after white space and `;`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from aggregator.config.hints import shorten
 
 
 class Problem(NamedTuple):
-    """One thing wrong, or worth a warning, and where it stands; line 0 means the file as a whole."""
+    """A fault or a warning, and where it stands; line 0 means the file as a whole."""
 
     line: int
     section: str | None
     option: str | None
     text: str
     file: str = ""
-    """The file it stands in, when that is not loglines.cfg itself."""
+    """The file that the problem stands in, when that is not loglines.cfg itself."""
 
     def render(self, file: str) -> str:
         """Return the one line a user sees: ``FILE:LINE [section] option: what is wrong``."""
@@ -52,23 +52,23 @@ class Section:
 
 
 class Document:
-    """What a file holds, and what is wrong with it: first its form, then what its readers find."""
+    """The contents of a file, and its faults: first the faults of its form, then those that its readers find."""
 
     def __init__(self) -> None:
         self.sections: dict[str, Section] = {}
         self.faults: list[Problem] = []
         self._told: set[tuple[str | None, str]] = set()
-        """The sections and options that have a fault of `fault`."""
+        """The sections and options that have a fault already."""
         self.warnings: list[Problem] = []
         self.begins_with_section = True
         """False when something else stands before the first section."""
         self.veiled: dict[tuple[str, str | None], str] = {}
-        """What to show in place of values that came out of the environment and may be secret, by section, option."""
+        """The text to show, by section and option, in place of a value from the environment, which may be secret."""
         self.source = b""
         """The file, byte for byte."""
 
     def fault(self, section: str, option: str | None, text: str) -> None:
-        """Note that an option is wrong, or a section. Only the first fault of an option is kept: others follow."""
+        """Note that an option or a section is wrong. Only an option's first fault is kept: others follow from it."""
         if (section, option) in self.veiled:
             text = veil(text, self.veiled[section, option])
         if option is not None:
@@ -78,16 +78,16 @@ class Document:
         self.faults.append(Problem(self.line_of(section, option), section, option, text))
 
     def fault_at(self, line: int, section: str, option: str, text: str) -> None:
-        """Note the same of another line than the option's; others of the option follow from it."""
+        """Note that an option is wrong in another line than its own; later faults of the option are not kept."""
         self._told.add((section, option))
         self.faults.append(Problem(line, section, option, text))
 
     def warn(self, section: str, option: str | None, text: str) -> None:
-        """Note something that is no fault, but hardly meant."""
+        """Note something that is no fault, but was hardly meant."""
         self.warnings.append(Problem(self.line_of(section, option), section, option, text))
 
     def line_of(self, section: str, option: str | None = None) -> int:
-        """Return where an option stands; a missing one stands at its section's head."""
+        """Return the line of an option; a missing option has the line of its section's header."""
         found = self.sections.get(section)
         if found is None:
             return 0
@@ -95,18 +95,18 @@ class Document:
 
 
 def veil(text: str, shown: str) -> str:
-    """Return a fault with another value in place of the one that was found."""
+    """Return the words of a fault with another value in place of the value that was found."""
     return re.sub(r"found (['\"]).*\1", lambda _: f"found {shorten(shown)}", text)
 
 
 _INLINE_COMMENT = re.compile(r"\s;.*")
 _HEADER = re.compile(r"\[([^\]]*)\]\s*(.*)")
 _NOT_IN_A_NAME = re.compile(r'"|://')
-"""A list of some other language, for example of addresses, is no section whose name may be shown."""
+"""A name with these characters is a list of some other language, for example of addresses, and must not be shown."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _ASSIGNS = re.compile(r"[=:]")
 _HARMLESS = re.compile(r"\[?[\w.-]{0,60}")
-"""As much of a line that is not understood as may be shown: the beginning of a name, and no value."""
+"""The part of an unreadable line that may be shown: the beginning of a name, and no value."""
 
 
 def read(file: Path) -> Document:
@@ -141,10 +141,10 @@ class _LineReader:
         self.document = document
         self.section: Section | None = None
         self.repeated = False
-        """True inside a second section of the same name: its options fill what the first one lacks."""
+        """True inside a second section of the same name: its options count only where the first section lacks them."""
         self.option: str | None = None
         self.more: list[str] = []
-        """Lines that go on with the value of the option."""
+        """Lines that continue the value of the option."""
         self.indent = 0
 
     def line(self, number: int, raw: bytes) -> None:
@@ -155,7 +155,7 @@ class _LineReader:
         if not content:
             return
         bare = "" if content[0] in "#;" else _INLINE_COMMENT.sub("", content)
-        # a CR counts in a comment too: behind it, the whole file may stand
+        # a CR counts in a comment too, because the whole file may stand behind it
         strange = _CONTROL.search(content if "\r" in content else bare)
         if strange:
             self._control(number, strange, indent)
@@ -174,7 +174,7 @@ class _LineReader:
             self._option(number, content)
 
     def end_value(self) -> None:
-        """Put the lines that went on with a value behind it."""
+        """Append the lines that continue a value to it."""
         if self.more and self.option is not None and self.section is not None:
             value = self.section.values[self.option]
             text = "\n".join([value.text, *self.more]).lstrip("\n")
@@ -182,7 +182,7 @@ class _LineReader:
         self.more = []
 
     def _control(self, number: int, strange: re.Match[str], indent: int) -> None:
-        """Refuse a character that supervisord reads as the end of a line, or that no command can be given."""
+        """Refuse a character that supervisord reads as the end of a line, or that cannot be given to a command."""
         advice = "end lines with LF or CR LF" if strange[0] == "\r" else "take it out"
         found = f"found {strange[0]!r} at column {indent + strange.start() + 1}"
         self._fault(number, f"control character ({found}); {advice}")
@@ -199,7 +199,7 @@ class _LineReader:
         match = _HEADER.fullmatch(content)
         if not match or not match[1].strip() or _NOT_IN_A_NAME.search(match[1]) or match[2][:1] not in ("", "#", ";"):
             self._fault(number, f"bad section header (found {_beginning(content)}); allowed: [NAME]")
-            # What follows belongs to no section we know: report it nowhere rather than in the section before.
+            # The next options belong to no section that we know: report them nowhere rather than in the section before.
             self.section, self.repeated = Section("", number), True
             return
         name = match[1].strip()
@@ -219,7 +219,7 @@ class _LineReader:
             self._fault(number, f"{'option' if name else 'a line'} before the first section{found}")
             return
         if assigns is None or not name:
-            # not shown: a line that somebody broke may be half of a secret
+            # the line is not shown: a line that somebody broke may be half of a secret
             self._fault(number, "neither a section nor an option; allowed: NAME = VALUE")
             return
         value = Value(content[assigns.end() :].strip(), number)

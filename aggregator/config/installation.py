@@ -1,4 +1,4 @@
-"""What is to be typed to install a package for the Python that runs this."""
+"""The command that installs a package for the Python that runs this program."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import sys
 
 
 def pip_install(package: str) -> str:
-    """Return the command. It names this Python's own pip: another one would install for another Python."""
+    """Return the command. It names this Python's own pip, because another pip would install for another Python."""
     return shlex.join([sys.executable, "-m", "pip", "install", package])

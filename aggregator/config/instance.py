@@ -1,4 +1,4 @@
-"""Where an instance keeps what it needs to run: everything below its root folder, sockets included where they fit."""
+"""The paths of an instance: everything it needs to run is below its root folder, sockets included where they fit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import stat
 from pathlib import Path
 
 SOCKET_PATH_LIMIT = 90
-"""The kernel takes 104 to 108 bytes, and supervisord first binds a name that has its process id at the end."""
+"""The longest path of a socket. The kernel takes 104 to 108 bytes, and supervisord first binds a name that has its
+process id at the end."""
 _SOCKET_FOLDER = re.compile(r"aggregator-(\d+)-([0-9a-f]{12})")
-"""Who made it, as a user id, and a mark of the instance's folder."""
+"""The name has two parts: the user id of the folder's maker, and a mark of the instance's folder."""
 _LINE_LIMIT = 4096
 
 
@@ -44,27 +45,27 @@ class Instance:
         self.supervisor_socket = self.sockets / "supervisor.sock"
 
     def command(self) -> str:
-        """Return how a shell calls this instance from any folder: by its launcher, where there is one already."""
+        """Return how a shell calls this instance from any folder: by its launcher, if there is one already."""
         if self.launcher.is_file():
             return shlex.quote(str(self.launcher))
         return f"aggregator -r {shlex.quote(str(self.root))}"
 
     def unreadable(self) -> str | None:
-        """Return why supervisord could not run the instance in this folder, None when it can."""
-        # the last four are a pattern in [include], which could find another instance's programs
+        """Return why supervisord could not run the instance in this folder; None when it can."""
+        # the last four characters form patterns in [include], which could find another instance's programs
         found = next((character for character in '%"\\\n\r[]*?' if character in str(self.root)), None)
         return found and f"the instance's folder has {found!r} in its path, which supervisord cannot read"
 
     def foreign_sockets(self) -> str | None:
-        """Return why nobody may trust what listens in the folder of the sockets, None when there is no reason."""
+        """Return why nobody may trust the servers in the folder of the sockets; None when there is no reason."""
         return None if self.sockets == self.run else foreign_sockets(self.sockets)
 
     def _sockets(self) -> Path:
         """Return the folder of the sockets: ``run``, or a private one elsewhere when its path is too long.
 
-        The choice of the first build is written down: XDG_RUNTIME_DIR is set in a login and not under cron, and
-        both must find the same sockets. A note that came with a copy of another instance's folder is not followed: it
-        leads to the sockets of that one.
+        The choice of the first build is written down, because XDG_RUNTIME_DIR is set in a login and not under cron, and
+        both must find the same sockets. A note that came with a copy of another instance's folder is not followed,
+        because it leads to the sockets of that instance.
         """
         if len(os.fsencode(self.run / "supervisor.sock")) <= SOCKET_PATH_LIMIT:
             return self.run
@@ -78,9 +79,9 @@ class Instance:
 
 
 def foreign_sockets(folder: Path) -> str | None:
-    """Return why what listens in a folder may be somebody else's, None when there is no reason to think so.
+    """Return why a server in a folder may be somebody else's; None when there is no reason to think so.
 
-    A folder that the operating system has removed from /tmp may be made anew by anybody. Its name says whose it is.
+    Anybody may make a folder in /tmp anew that the operating system has removed. The folder's name says whose it is.
     """
     name = _SOCKET_FOLDER.fullmatch(folder.name)
     if not name:
@@ -88,7 +89,7 @@ def foreign_sockets(folder: Path) -> str | None:
     try:
         found = folder.lstat()
     except OSError:
-        return None  # connecting says what is wrong
+        return None  # connecting will say what is wrong
     if stat.S_ISDIR(found.st_mode) and found.st_uid == int(name[1]) and not found.st_mode & 0o022:
         return None
     owner = f"user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
@@ -113,7 +114,7 @@ def read_line(file: Path) -> str | None:
 
 
 def shown(path: Path) -> str:
-    """Return a path as a user reads it: from the working folder, if it is below that."""
+    """Return a path as a user reads it: relative to the working folder, if it is below that."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -1,4 +1,4 @@
-"""loglines.cfg as a whole: read, checked, every fault in it found at once."""
+"""Load loglines.cfg as a whole: read it, check it, report every fault in it at once."""
 
 from __future__ import annotations
 
@@ -43,21 +43,22 @@ def load(
     imports: bool | None = None,
     build: Build | None = None,
 ) -> Config:
-    """Return the configuration in a file, or as it was built. Raises ConfigError with every fault in it.
+    """Return the configuration in a file, or in a build. Raises ConfigError with every fault in it.
 
-    With `reading` a missing environment variable is none: whoever only looks needs no secrets. Without `imports`, as
-    when reading, no module of the user's own is imported: whoever only looks executes nothing of somebody else's.
+    With `reading` a missing environment variable is no fault, because commands that only look need no secrets. Without
+    `imports`, which is the default with `reading`, no module of the user's own is imported, so that commands that only
+    look execute nothing of somebody else's.
 
-    With `only` one section's stage is imported and checked, and other sections' faults are let pass: a worker must
-    stay small, and must not die of what somebody is just writing elsewhere in the file.
+    With `only` one section's stage is imported and checked, and faults of other sections are ignored: a worker must
+    stay small, and must not die while somebody edits another part of the file.
     """
-    # the real folder: the sockets, whose place depends on its path, are the same whichever link leads to it
+    # use the real folder: the place of the sockets depends on its path, and must be the same for every link to it
     real = Path(os.path.realpath(root))
     return _Loader(file, real, only, reading, not reading if imports is None else imports, build).load()
 
 
 def redis_of_build(build: Build, root: Path) -> RedisSettings:
-    """Return where the Redis of a build is; its programs are not looked at. Raises ConfigError."""
+    """Return where the Redis of a build is, without looking at the build's programs. Raises ConfigError."""
     return _Loader(build.file, root, OWN_REDIS, True, False, build).load_redis()
 
 
@@ -72,7 +73,7 @@ class _Loader:
         self.only = only
         self.reading = reading
         self.imports = imports
-        # an instance of somebody else's is not told what this user's environment holds
+        # an instance of another user must not learn what this user's environment holds
         self.environ = {} if reading and ownership.is_foreign(root) else os.environ
         self.doubts: list[str] = []
         self.instance = Instance(root)
@@ -131,7 +132,7 @@ class _Loader:
     def _check_together(
         self, supervisor: SupervisorSettings, reader: ProgramReader, programs: Mapping[str, Program], shared: Tables
     ) -> None:
-        """Look for what only shows when sections are read together."""
+        """Look for faults that show only when sections are read together."""
         self.document.faults += [fault for fault in shared.check() if fault not in self.document.faults]
         crosschecks.check_supervisor(self.document, supervisor)
         crosschecks.check_root(self.document, self.instance)
@@ -157,7 +158,7 @@ class _Loader:
         return (facts and facts.node) or read_line(self.instance.node)
 
     def _look_at_owners(self, aggregator: AggregatorSettings) -> None:
-        """Refuse what somebody else could have us execute, before any of it is imported."""
+        """Refuse files by which somebody else could have us execute something, before any of them is imported."""
         kinds = registry.TABLES
         powers = {
             self.root / path: file.power
@@ -175,7 +176,7 @@ class _Loader:
             self._refuse()
 
     def _table_files(self, aggregator: AggregatorSettings) -> dict[str, str]:
-        """Return the path of each table's file of further entries, of those that have one."""
+        """Return the path of the file of further entries of each table that has one."""
         found = {name: getattr(aggregator, kind.file.option) for name, kind in registry.TABLES.items() if kind.file}
         return {name: path for name, path in found.items() if path is not None}
 
@@ -194,7 +195,7 @@ class _Loader:
             raise ConfigError(*self._lines(faults))
 
     def _refuse_foreign(self) -> None:
-        """Refuse a file of another program in one line, in place of one for each of its own."""
+        """Refuse a file of another program with one fault, in place of one fault for each of its lines."""
         known = (*CORE, *pirus2.IGNORED_SECTIONS)
         if self.document.begins_with_section or any(
             section in known or section.startswith((*PREFIXES, *registry.TABLE_PREFIXES)) for section in self.raw

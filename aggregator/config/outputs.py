@@ -1,6 +1,6 @@
-"""The files that sections write: no two write the same, and none feeds itself by one.
+"""Check the files that sections write: no two sections write the same file, and no section feeds itself by a file.
 
-A stage says which of its options name files that it appends to (`writes`), or paths and globs that it follows
+A stage declares which of its options name files that it appends to (`writes`), or paths and globs that it follows
 (`reads`).
 """
 
@@ -22,7 +22,7 @@ Programs = Mapping[str, Program]
 
 
 def check(programs: Programs, document: Document, root: Path) -> None:
-    """Look for files that two sections write, for folders in their place, and for lines that go round by a file."""
+    """Look for files that two sections write, folders in place of files, and lines that go round through a file."""
     writers: dict[str, tuple[Program, str]] = {}
     for program in programs.values():
         for option, text in _files(program, program.traits.writes):
@@ -50,7 +50,7 @@ def _files(program: Program, options: Iterable[str]) -> Iterator[tuple[str, str]
 
 
 def _covers(pattern: Path, path: str) -> bool:
-    """True when a path or glob stands for this file, be it there or not."""
+    """True when a path or glob stands for this file, whether the file exists or not."""
     if not has_magic(str(pattern)):
         return os.path.realpath(pattern) == path
     fixed = next(number for number, part in enumerate(pattern.parts) if has_magic(part))

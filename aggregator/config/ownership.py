@@ -1,8 +1,8 @@
-"""Who could have a program of an instance do what he likes: by owning its files, or because they are open to all.
+"""Find users who could make an instance's programs do what they like: owners of its files, or anybody who may write.
 
-The configuration names commands, and plugins are Python: whoever writes to one of them acts as the user who runs the
-instance. So whatever executes (`config check`, `config build`, `run`, workers) refuses files of somebody else, and
-commands that only look import nothing and say so.
+The configuration names commands, and plugins are Python: whoever writes to one of these files acts as the user who
+runs the instance. So commands that execute something (`config check`, `config build`, `run`, workers) refuse files of
+somebody else, and commands that only look import nothing and say so.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ _SOURCES = (".py", "__pycache__")
 
 
 class Doubt(NamedTuple):
-    """Why a file or folder is not trusted; what is merely unusual does not keep anything from being executed."""
+    """Why a file or folder is not trusted. A doubt without `refused` is merely unusual, and prevents nothing."""
 
     refused: bool
     text: str
 
 
 def doubts(root: Path, file: Path, files: Mapping[Path, str], *, executing: bool) -> list[Doubt]:
-    """Look at an instance's folder, at what is executed in it, and at its configuration.
+    """Look for doubts about an instance's folder, the files in it that are executed, and its configuration.
 
-    `files` are further files that the configuration names, each with what somebody could do who writes to it.
+    `files` are further files that the configuration names, each with what a writer of the file could do.
 
-    To whoever executes, the folder's owner is a stranger unless it is he himself or root; to whoever looks, he is not.
+    With `executing` the folder's owner is a stranger unless he is the user himself, root or trusted by `TRUST`; without
+    it the owner is trusted.
     """
     trusted = _trusted()
     if trusted is None or (owner := _owner(root)) is None:
@@ -47,17 +48,17 @@ def doubts(root: Path, file: Path, files: Mapping[Path, str], *, executing: bool
     for path in dict.fromkeys(places):
         found += _doubts_of(path, trusted | {owner}, "what stands in it is executed")
     for path in _built(root / "run/built"):
-        # what is merely unusual of them is so of the files they were copied from
+        # a copy that is merely unusual is so because its original is
         found += [each for each in _doubts_of(path, trusted | {owner}, "what stands in it is executed") if each.refused]
     for path, power in files.items():
         for doubt in _doubts_of(path, trusted | {owner}, power):
-            # another user's program may well write it
+            # the file may well be written by another user's program
             found.append(doubt if _is_open(path) else doubt._replace(refused=False))
     return found
 
 
 def is_foreign(root: Path) -> bool:
-    """True when an instance's folder belongs to somebody whom we do not trust."""
+    """True when an instance's folder belongs to a user whom we do not trust."""
     trusted, owner = _trusted(), _owner(root)
     return trusted is not None and owner is not None and owner not in trusted
 
@@ -71,7 +72,7 @@ def user(uid: int) -> str:
 
 
 def _trusted() -> frozenset[int] | None:
-    """Return whose files we execute; None when everybody's."""
+    """Return the users whose files we execute; None for all users."""
     trusted = {ROOT, os.geteuid()}
     for word in os.environ.get(TRUST, "").replace(",", " ").split():
         if word == "*":
@@ -79,7 +80,7 @@ def _trusted() -> frozenset[int] | None:
         try:
             trusted.add(int(word) if word.isdecimal() else pwd.getpwnam(word).pw_uid)
         except KeyError:
-            continue  # whom nobody knows owns nothing here
+            continue  # a user whom nobody knows owns nothing here
     return frozenset(trusted)
 
 
@@ -103,7 +104,7 @@ def _foreign_root(root: Path, owner: int) -> Doubt:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """Yield a folder of modules, if it is there, and what Python would execute of it."""
+    """Yield a folder of modules, if it is there, and the entries in it that Python would execute."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.endswith(_SOURCES)]
@@ -114,7 +115,7 @@ def _sources(folder: Path) -> Iterator[Path]:
 
 
 def _built(folder: Path) -> Iterator[Path]:
-    """Yield the folder of builds, which workers run in place of the configuration, and all in it."""
+    """Yield the folder of builds, which workers run in place of the configuration, and everything in it."""
     yield folder
     yield from sorted((*folder.glob("*"), *folder.glob("*/*")))
 
@@ -142,7 +143,7 @@ def _doubts_of(path: Path, trusted: Iterable[int], reason: str) -> Iterator[Doub
 
 
 def _is_private(gid: int, uid: int) -> bool:
-    """True for a group that is a user's own, as many systems make one for each, and for root's."""
+    """True for a user's own group, which many systems make for each user, and for root's group."""
     return gid in (uid, ROOT) or _group(gid) == user(uid)
 
 
@@ -154,7 +155,7 @@ def _group(gid: int) -> str:
 
 
 def _is_outside(uid: int) -> bool:
-    """True for the number that stands for all users outside, in a container that numbers its own users."""
+    """True for the number that stands for all users outside a container that numbers its own users."""
     try:
         whole = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
         overflow = int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="utf-8"))

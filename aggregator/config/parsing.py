@@ -1,6 +1,6 @@
-"""How a section of strings becomes frozen settings, by what their class declares.
+"""Parse a section of strings into frozen settings, by the declarations of their class.
 
-`parse_settings` reads a whole section and returns every fault in it at once; the caller adds file and line.
+`parse_settings` reads a whole section and returns all faults in it at once; the caller adds file and line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aggregator.config.settings import Bounds, Doc, Option, OptionType, Settings
 
 
 class Fault(NamedTuple):
-    """One thing wrong with one option (or, with `option` None, with the section)."""
+    """One fault of an option, or of the section when `option` is None."""
 
     option: str | None
     text: str
@@ -32,7 +32,7 @@ def options_of(settings_class: type[Settings]) -> tuple[Option, ...]:
 
 @functools.cache
 def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
-    """Return the options by the names of their fields. Kept: 10,000 feeds are read by one class."""
+    """Return the options by the names of their fields. They are cached, because 10,000 feeds are read by one class."""
     found = {}
     for field in msgspec.structs.fields(settings_class):
         notes = _notes_of(field.type)
@@ -44,7 +44,7 @@ def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
 
 
 def _notes_of(annotation: Any) -> tuple[Any, ...]:
-    """Find the notes of `Annotated[...]`, with a `| None` inside or behind it."""
+    """Return the notes of `Annotated[...]`, also with a `| None` inside or behind it."""
     own = tuple(getattr(annotation, "__metadata__", ()))
     inner = annotation.__origin__ if own else annotation
     return (*(note for part in get_args(inner) for note in getattr(part, "__metadata__", ())), *own)
@@ -75,7 +75,7 @@ def _limits(low: float | None, high: float | None) -> str:
 
 
 def parse_settings(settings_class: type[_S], texts: Mapping[str, str]) -> tuple[_S | None, list[Fault]]:
-    """Read the options a settings class declares out of a section's texts; others are left alone.
+    """Read the options that a settings class declares out of a section's texts; other options are left alone.
 
     Returns the settings and no faults, or None and every fault.
     """

@@ -1,6 +1,7 @@
 """What an unmodified loglines.cfg of PIRUS2 means.
 
-Its scripts are our stages; what its options did that the stages do by themselves is ignored, with a notice each.
+The scripts of PIRUS2 are our stages. Options for something that the stages do by themselves are ignored, each with a
+notice.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def notice(command: str) -> str:
 
 
 def why_ignored(option: str, texts: Mapping[str, str]) -> str | None:
-    """Return the words for an option that lost its meaning, or None for any other that the stage does not know."""
+    """Return the words for an option that lost its meaning, None for any other option that the stage does not know."""
     if option == "idletime" and "listento" in texts:
         return _IDLETIME
     return IGNORED_OPTIONS.get(option)

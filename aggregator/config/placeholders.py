@@ -1,8 +1,8 @@
 """What ``%`` means in loglines.cfg, and in the program files that are made from it.
 
 In loglines.cfg ``%(ENV_NAME)s`` is a variable of the environment, ``%(here)s`` the folder of the file and ``%%`` a
-percent sign. ``%(process_num)d`` and ``%(program_name)s`` are left to supervisord. Every other ``%`` is just one:
-addresses and time formats are full of them.
+percent sign. ``%(process_num)d`` and ``%(program_name)s`` are left to supervisord. Every other ``%`` is a plain percent
+sign, because addresses and time formats are full of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 
 OWN_PLACEHOLDER = re.compile(r"%\((?:process_num\)0?[0-9]{0,2}[ds]|program_name\)0?[0-9]{0,2}s)")
-"""What supervisord fills in for each process: a name is no number, and a width of many digits would fill the memory."""
+"""The placeholders that supervisord fills in for each process. A name takes no number format, and a width of many
+digits would fill the memory."""
 _PLACEHOLDER = re.compile(rf"%%|%\((ENV_[A-Za-z_][A-Za-z0-9_]*|here)\)s|({OWN_PLACEHOLDER.pattern})|%")
 
 
@@ -35,11 +36,11 @@ def expand(text: str, here: str, environ: Mapping[str, str]) -> tuple[str, list[
 
 
 def for_supervisord(text: str, here: str) -> str:
-    """Return a value as a program file has it.
+    """Return a value as it is written in a program file.
 
-    Environment variables stay names, so that no secret is written down and supervisord fills them in; `here` is what
-    stands for the folder of loglines.cfg there; every other percent sign is doubled, since one that supervisord
-    cannot read keeps it from reading any program.
+    Environment variables stay names, so that no secret is written down; supervisord fills them in. `here` is the text
+    that stands for the folder of loglines.cfg there. Every other percent sign is doubled, because supervisord reads no
+    program at all when it cannot read one percent sign.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -57,14 +58,14 @@ def variables(text: str) -> list[str]:
 
 
 def doubled(text: str) -> list[str]:
-    """Return the names of what looks like a placeholder behind two percent signs: its text itself is meant."""
+    """Return the names in texts that look like placeholders behind two percent signs: the text itself is meant."""
     ends = (match.end() for match in _PLACEHOLDER.finditer(text) if match[0] == "%%")
     names = (re.match(r"\((\w+)\)", text[end:]) for end in ends)
     return [name[1] for name in names if name]
 
 
 def here_inside(text: str) -> bool:
-    """True when ``%(here)s`` stands elsewhere in a path than in front of its first slash."""
+    """True when ``%(here)s`` stands in a path anywhere but in front of its first slash."""
     found = [match for match in _PLACEHOLDER.finditer(text) if match[1] == "here"]
     return any(match.start() != 0 or not text.startswith("/", match.end()) for match in found)
 

@@ -1,4 +1,4 @@
-"""What supervisord could not read, or run, of a program's options: one bad program file keeps it from reading any."""
+"""Find options that supervisord could not read or run: one bad program file keeps it from reading any program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_user(document: Document, section: str, program: ProgramSettings) -> No
 
 
 def check_words(document: Document, section: str, texts: Mapping[str, str]) -> None:
-    """Refuse what supervisord could not read: one bad program file keeps it from reading any."""
+    """Refuse texts that supervisord could not read: one bad program file keeps it from reading any program."""
     if "command" in texts:
         found = f"found {shorten(texts['command'])}"
         try:
@@ -40,7 +40,7 @@ def check_words(document: Document, section: str, texts: Mapping[str, str]) -> N
             found = f"found {shorten(texts[option])}"
             document.fault(section, option, f"supervisord takes # after a space for a comment ({found})")
     for option in ("command", "environment", "stdout_logfile"):
-        # It replaces %(here)s before it looks at percent signs, and fills in the path of a log twice.
+        # supervisord replaces %(here)s before it looks at percent signs, and fills in the path of a log twice.
         filled = ("here", "process_num", "program_name") if option == "stdout_logfile" else ("here",)
         for name in placeholders.doubled(_written(document, section, option)):
             if name in filled:
@@ -54,7 +54,7 @@ def _check_log(document: Document, section: str, text: str, written: str) -> Non
     if home.startswith("~") and os.path.expanduser(home) == home:
         document.fault(section, "stdout_logfile", f"no such user on this machine (found {shorten(home)})")
     if placeholders.here_inside(written):
-        # In a program file other words stand for it.
+        # In a program file another text stands for %(here)s.
         words = "%(here)s can only stand in front of a / at the beginning"
         document.fault(section, "stdout_logfile", words)
     for name in placeholders.variables(written):

@@ -1,4 +1,4 @@
-"""From a section of loglines.cfg to a supervised program: its stage, its settings, its queues."""
+"""Turn a section of loglines.cfg into a supervised program: its stage, its settings, its queues."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from aggregator.config.settings import Option, Settings, parse_queue, parse_queu
 _NAME = re.compile(r"(process|worker|logger)_[A-Za-z0-9_.-]{1,60}")
 _PROGRAM_OPTIONS = tuple(option.name for option in options_of(ProgramSettings))
 _COMMAND_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
-"""The options that name queues in the section of a program that is not ours."""
+"""The options that name target queues in a section whose program is not ours."""
 
 
 class ProgramReader:
-    """Read the sections that make programs. What is wrong goes into the document."""
+    """Read the sections that make programs. Faults go into the document."""
 
     def __init__(
         self,
@@ -34,16 +34,17 @@ class ProgramReader:
         config_parser: RawConfigParser,
         standing_in: Mapping[str, standins.Noted] | None = None,
     ) -> None:
-        """With `standing_in`, the notes of the last build, nothing is imported that is not this program's."""
+        """With `standing_in`, the notes of the last build, only modules of this program itself are imported."""
         self.document = document
         self.root = root
         self.config_parser = config_parser
         self.standing_in = standing_in
         self.plugins: dict[str, Mapping[str, str] | None] = {}
-        """The last names of the modules that sections load: sections of these names are theirs. What options those
-        may have, where the module says so in SECTION_OPTIONS (name -> documentation)."""
+        """The last names of the modules that sections load: sections with these names belong to the modules. The values
+        are the options of such a section, where its module declares them in SECTION_OPTIONS (name -> documentation),
+        else None."""
         self.unsure = False
-        """True when some section's plugins are not known, as its stage was not imported."""
+        """True when some section's plugins are not known, because its stage was not imported."""
 
     def read(self, section: str, texts: Mapping[str, str]) -> Program | None:
         """Return the program of one section, or None when something is wrong with it."""
@@ -82,7 +83,7 @@ class ProgramReader:
             self.document.fault(section, "stage", words)
         known = [*_PROGRAM_OPTIONS, "command", "listento", "maxdepth", *_COMMAND_TARGETS]
         for option in texts:
-            # Its other options are the command's own; only what looks like one of ours is worth a word.
+            # Other options belong to the command; only an option that looks like one of ours is worth a word.
             if option not in known and (hint := meant(option, known, 0.8)):
                 self.document.warn(section, option, f"left to the command{hint}")
         listens, targets = self._command_queues(section, texts)
@@ -122,7 +123,7 @@ class ProgramReader:
         modules = {"stage": name.partition(":")[0]} if ":" in name else {}
         modules |= {option.name: texts[option.name].strip() for option in options if _is_module(option, texts)}
         loaded = [self._load_module(section, option, module) for option, module in modules.items()]
-        # what a plugin would say of the section is not known where it is not imported
+        # a plugin that is not imported cannot say which options it knows
         if all(loaded) and (self.standing_in is None or not modules):
             known = ("stage", "command", *(option.name for option in options), *_PROGRAM_OPTIONS)
             known += tuple(stage.plugin_options(texts))
@@ -148,7 +149,7 @@ class ProgramReader:
     def _check_declared(
         self, section: str, name: str, stage: Any, texts: Mapping[str, str], program: ProgramSettings | None
     ) -> None:
-        """Look at what the class of a stage says of itself."""
+        """Check what the class of a stage declares."""
         if strange := [kind for kind in stage.traits.tables if kind not in registry.TABLES]:
             words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
             self.document.fault(section, "stage", words)

@@ -14,7 +14,7 @@ from aggregator.config.traits import Traits
 
 PREFIXES = ("process_", "worker_", "logger_")
 OWN_REDIS = "process_redis"
-"""The section that, without a command, supervises a Redis of our own."""
+"""The section that supervises a Redis of our own when it has no command."""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,33 +29,33 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     """The stage's settings; None when there is no stage."""
     listens: str | None = None
     targets: tuple[tuple[str, str], ...] = ()
-    """(option, queue) for each queue it sends to."""
+    """(option, queue) for each queue that the program sends to."""
     plugins: tuple[str, ...] = ()
-    """The last names of the modules it loads: sections of these names are theirs."""
+    """The last names of the modules that the program loads: sections with these names belong to the modules."""
 
     @property
     def is_own(self) -> bool:
-        """True when its stage is named by its module, and so may be the user's own."""
+        """True when the stage is named by its module, and so may be the user's own."""
         return self.kind == "stage" and ":" in (self.stage_name or "")
 
     @property
     def numprocs(self) -> int:
-        """How many processes it runs."""
+        """How many processes the program runs."""
         return self.program.numprocs
 
     @property
     def feeds(self) -> tuple[str, ...]:
-        """The queues it sends to, each once."""
+        """The queues that the program sends to, each once."""
         return tuple(dict.fromkeys(queue for _, queue in self.targets))
 
     @property
     def traits(self) -> Traits:
-        """What is special about its stage."""
+        """The traits of the program's stage."""
         return self.stage_class.traits if self.stage_class is not None else Traits()
 
     @property
     def accepts(self) -> tuple[str, ...]:
-        """The kinds of messages that its stage takes; none when it takes any, or nothing is known."""
+        """The kinds of messages that the program's stage takes; none when it takes any kind, or nothing is known."""
         return tuple(_kind_of(struct) for struct in getattr(self.stage_class, "accepts", ()))
 
     def emits(self, option: str) -> tuple[str, ...]:
@@ -64,19 +64,19 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return () if isinstance(found, str) else tuple(_kind_of(struct) for struct in found)
 
     def sends_on(self, option: str) -> bool:
-        """True when what it reads goes to the queues of an option as it came."""
+        """True when the messages that the program reads go unchanged to the queues of an option."""
         return isinstance(getattr(self.stage_class, "emits", {}).get(option), str)
 
     @property
     def is_source(self) -> bool:
-        """True when it brings messages in."""
+        """True when the program brings messages in."""
         if self.stage_class is not None:
             return registry.is_source(self.stage_class)
         return self.listens is None and bool(self.targets)
 
 
 def _kind_of(struct: type[msgspec.Struct]) -> str:
-    """Return what a kind of message is called: its tag, or the name of its class."""
+    """Return the name of a kind of messages: its tag, or the name of its class."""
     return str(struct.__struct_config__.tag or struct.__name__)
 
 

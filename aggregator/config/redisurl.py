@@ -1,4 +1,4 @@
-"""The addresses of Redis: read without connecting, so that a wrong one is told before anything starts."""
+"""Parse the addresses of Redis without connecting, so that a wrong address is reported before anything starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIONS = {
 
 
 class RedisAddress(NamedTuple):
-    """A parsed URL; `service` is Sentinel's name of the master, `sentinel_options` its own login."""
+    """A parsed URL; `service` is Sentinel's name of the master, `sentinel_options` Sentinel's own login."""
 
     scheme: str
     hosts: list[tuple[str, int]]
@@ -35,11 +35,11 @@ class RedisAddress(NamedTuple):
 
 
 def parse(url: str) -> RedisAddress:
-    """Split a URL; ValueError says what is wrong with it."""
+    """Split a URL. Raises ValueError, which says what is wrong with the URL."""
     split = urlsplit(url)
     if split.scheme not in _OPTIONS:
         raise ValueError(f"unknown scheme {split.scheme!r}")
-    # by hand, as SplitResult.port refuses a list of hosts
+    # by hand, because SplitResult.port refuses a list of hosts
     login, _, hosts_text = split.netloc.rpartition("@")
     query = dict(parse_qsl(split.query, keep_blank_values=True, strict_parsing=bool(split.query)))
     unknown = sorted(set(query) - set(_OPTIONS[split.scheme]))
@@ -68,13 +68,13 @@ def parse(url: str) -> RedisAddress:
 
 
 def mask(url: str) -> str:
-    """Return the URL with its passwords hidden, to be shown and logged; also when it is malformed."""
+    """Return a URL with its passwords hidden, for display and logs, even when it is malformed."""
     url = re.sub(r"(://[^:@/]*:).*@", r"\1***@", url)
     return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", url)
 
 
 def _read_path(split: SplitResult, hosts_text: str, options: dict[str, Any]) -> str:
-    """Put what a scheme's path means into `options`; return Sentinel's service name, or nothing."""
+    """Put the meaning of a scheme's path into `options`; return Sentinel's service name, or nothing."""
     if split.scheme == "unix":
         if hosts_text or len(split.path) < 2:
             raise ValueError("the path of the socket must be absolute: three slashes after unix:")

@@ -1,15 +1,15 @@
-"""Start a Python that executes nothing out of the folder it is started in.
+"""Start a Python that executes nothing from the folder it is started in.
 
 `python -m NAME` and `python -c CODE` look for every module in the working folder first, so that a file `msgspec.py`
-there would run in place of the library of that name. The option -P exists from Python 3.11 on only, and -I would also
-leave out PYTHONPATH and what a user has installed for himself.
+there would run in place of the library of that name. The option -P exists only from Python 3.11 on, and -I would also
+leave out PYTHONPATH and the packages that a user has installed for himself.
 """
 
 from __future__ import annotations
 
 import sys
 
-# An empty entry stands for the working folder. There is none where -P or PYTHONSAFEPATH already says so.
+# An empty entry stands for the working folder. With -P or PYTHONSAFEPATH there is no such entry.
 _WITHOUT_FOLDER = "import sys; sys.path = [entry for entry in sys.path if entry]; sys.argv[0] = 'aggregator'"
 
 COMMAND_LINE = "from aggregator.cli import main; sys.exit(main())"

@@ -25,14 +25,14 @@ from aggregator.config.settings import (
 
 
 class Address(NamedTuple):
-    """Where a server listens; an empty host is every interface."""
+    """Where a server listens; an empty host means every interface."""
 
     host: str
     port: int
 
     @property
     def loopback(self) -> bool:
-        """True when only this machine can reach it."""
+        """True when only this machine can reach the address."""
         return self.host == "localhost" or self.host.startswith("127.")
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ def _parse_exit_codes(text: str) -> tuple[int, ...]:
     return codes
 
 
-# Outside quotation marks supervisord reads these only; what it fills in by itself is a number or the program's name.
+# Outside quotation marks supervisord reads only these characters, and what it fills in: a number or the program's name.
 _BARE = rf"(?:[A-Za-z0-9_/.+():-]|{OWN_PLACEHOLDER.pattern})+"
 _PAIR = rf"""[A-Za-z_][A-Za-z0-9_]*\s*=\s*(?:"[^"]*"|'[^']*'|{_BARE})"""
 
@@ -124,7 +124,7 @@ class SupervisorSettings(Settings, frozen=True, kw_only=True):
 
 
 class RedisSettings(Settings, frozen=True, kw_only=True):
-    """[redis]: where Redis is. `Config.redis.url` is always filled in, whichever way it was said."""
+    """[redis]: where Redis is. `Config.redis.url` is always filled in, in whichever way the address was given."""
 
     url: Annotated[RedisUrl, Doc("the address of Redis; instead of host, port, db and password")] = ""
     host: Annotated[Host | None, Doc("the host that Redis runs on (127.0.0.1 when neither it nor url is given)")] = None
@@ -153,7 +153,7 @@ class AggregatorSettings(Settings, frozen=True, kw_only=True):
 
 
 class ProgramSettings(Settings, frozen=True, kw_only=True):
-    """What supervisord is told about a section; None = what fits the section."""
+    """What supervisord is told about a section; None means a value that fits the section."""
 
     enabled: Annotated[Flag, Doc("no = the program file is made, but not linked into workers_enabled")] = True
     numprocs: Annotated[Integer, Doc("how many processes"), Bounds(1, 1000)] = 1
@@ -180,4 +180,4 @@ CORE: dict[str, type[Settings]] = {
     "redis": RedisSettings,
     "aggregator": AggregatorSettings,
 }
-"""The sections that are neither a program nor one of several."""
+"""The sections that are neither a program nor an entry of a table."""

@@ -1,12 +1,12 @@
-"""Option types, and the settings that are declared with them.
+"""Option types, and the settings that are declared by them.
 
 A stage declares each option once, as a field of its `Settings`:
 
     fanout: Annotated[TargetQueues, Doc("the queues that each message is copied to")]
     timeout: Annotated[Duration, Doc("how long to wait for an answer"), Bounds(ge=0.1)] = 60.0
 
-The type gives the parser and the words for what is allowed, `Doc` the documentation, `Bounds` the limits, the
-default the default. `config/parsing.py` reads a section by such a declaration.
+The type gives the parser and the words for what is allowed, `Doc` the documentation, `Bounds` the limits, and the
+field's default the option's default. `config/parsing.py` reads a section by these declarations.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Option(NamedTuple):
 
 
 DEFAULT_MAXDEPTH = 100_000
-"""How many messages may wait in a queue when its consumer does not say: known without importing its stage."""
+"""How many messages may wait in a queue whose consumer does not say. It is known without importing the stage."""
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
 _LONGEST_DAYS = 36500
-"""A hundred years; a wait of three hundred is more than Python's clocks can count."""
+"""The longest duration is a hundred years; Python's clocks cannot count a wait of three hundred."""
 _TOO_LARGE_BYTES = 2**63
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}(@node)?")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
@@ -94,7 +94,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_flag(text: str) -> bool:
-    """Return the truth of the words supervisord and ConfigParser take for it."""
+    """Return the truth value of a word, by the words that supervisord and ConfigParser know."""
     word = text.strip().lower()
     if word in ("yes", "true", "on", "1"):
         return True
@@ -117,7 +117,7 @@ def parse_queue(text: str) -> str:
 
 
 def parse_queues(text: str) -> tuple[str, ...]:
-    """Return several queue names, each once, at least one."""
+    """Return one or more queue names, each once."""
     names = tuple(parse_queue(word) for word in parse_words(text))
     if not names or len(set(names)) != len(names):
         raise ValueError
@@ -156,7 +156,7 @@ def _parse_web_url(text: str) -> str:
     host = urlsplit(url).hostname if re.match(r"https?://[^/\s]+", url) else None
     if not host:
         raise ValueError
-    host.encode("idna")  # what a resolver would refuse: an empty part, or one over 63 characters
+    host.encode("idna")  # raises for a host that a resolver would refuse: with an empty part, or one over 63 characters
     return url
 
 
@@ -217,4 +217,4 @@ def choice(*words: str) -> OptionType:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of all settings: one field an option."""
+    """The base of all settings: each field is an option."""

@@ -1,7 +1,8 @@
-"""Stages of the user's own, as commands that only look know them: without their code.
+"""Stand-ins for stages of the user's own, for commands that only look and must not import the stages' code.
 
-`status`, `health` and others must import nothing that the instance's owner wrote, as another user may have started
-them. `config build` notes what it learnt of such stages; a section that has changed since is judged by its options.
+`status`, `health` and others must import nothing that the instance's owner wrote, because another user may have started
+these commands. `config build` notes what it learnt about such stages; a section that has changed since is judged by its
+options.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _PLACES = ("logfile", "endpoint_url")
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build learnt of one section's stage."""
+    """What a build learnt about one section's stage."""
 
     texts: str
     """A mark of the section's options."""
@@ -41,7 +42,7 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
-    """The file of a build."""
+    """The file with the notes of a build."""
 
     written: str = ""
     sections: dict[str, Noted] = {}
@@ -68,7 +69,7 @@ def note(program: Any, texts: Mapping[str, str]) -> Noted:
 
 
 def read_notes(file: Path) -> Mapping[str, Noted]:
-    """Return what the last build noted, by section; nothing when there is no such file, or it is damaged."""
+    """Return what the last build noted, by section; nothing when the file is missing or damaged."""
     try:
         with open(open_followed(file, os.O_RDONLY), "rb") as stream:
             return msgspec.json.decode(stream.read(NOTES_LIMIT), type=Notes).sections
@@ -77,13 +78,13 @@ def read_notes(file: Path) -> Mapping[str, Noted]:
 
 
 def write_notes(written: str, sections: Mapping[str, Noted]) -> str:
-    """Return the text of the file; `written` says by whom."""
+    """Return the text of the file; `written` says who wrote it."""
     text = msgspec.json.encode(Notes(written=written, sections=dict(sections)))
     return msgspec.json.format(text, indent=1).decode() + "\n"
 
 
 def guess(texts: Mapping[str, str]) -> Noted:
-    """Return what the options of a section say by their usual names; what is wrong in them is passed over."""
+    """Return what the options of a section with the usual names say; wrong options are ignored."""
     targets = []
     for option in _TARGETS:
         try:
@@ -104,13 +105,13 @@ def guess(texts: Mapping[str, str]) -> Noted:
 
 
 def stage_of(noted: Noted) -> type[Any]:
-    """Return a class that stands for the stage wherever a pipeline is looked at; it handles nothing."""
-    # what it reads and writes is not looked at: the options that say so are not known
+    """Return a class that stands for the stage wherever a pipeline is inspected; it handles nothing."""
+    # files that the stage reads and writes are not checked: the options that name them are not known
     tables = tuple(kind for kind in noted.traits.tables if kind in registry.TABLES)
     traits = noted.traits._replace(writes=(), reads=(), tables=tables)
     facts: dict[str, Any] = {"traits": traits, "overview": noted.overview}
     if noted.is_source:
-        facts["poll"] = None  # what tells sources from others
+        facts["poll"] = None  # only sources have this attribute
     return type("StandIn", (), facts)
 
 

@@ -1,7 +1,7 @@
-"""Tables: the sections that are no programs and that several stages may read, such as `[feed_NAME]`.
+"""Tables: sections that are no programs and that several stages may read, such as `[feed_NAME]`.
 
 `aggregator.registry.TABLES` names each table once, with the object that reads it. A table is read when it is first
-asked for: a worker that needs none does not pay for 10,000 feeds.
+asked for: a worker that needs no table does not pay for 10,000 feeds.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Texts = Mapping[str, Mapping[str, str]]
 
 
 class Table(NamedTuple):
-    """The entries of one table by name, and what is wrong with those that are not among them."""
+    """The entries of one table by name, and the faults of the entries that are left out."""
 
     entries: Mapping[str, Any]
     faults: tuple[str, ...] = ()
     files: tuple[tuple[Path, tuple[int, ...]], ...] = ()
-    """What was read, each file with a mark of how it was then."""
+    """The files that were read, each with a mark of its state at that time."""
     faulty: Mapping[str, tuple[str, ...]] = {}
     """The faults of each section, by the name of its entry."""
     missing: str = "no section [{}]"
-    """The words for an entry that is not there; braces stand for its name."""
+    """The words for an entry that is not there; the braces stand for its name."""
 
     def is_current(self) -> bool:
         """True while the files are as they were read."""
         return all(mark_of(file) == mark for file, mark in self.files)
 
     def all(self) -> Mapping[str, Any]:
-        """Return every entry. Raises ConfigError when one has a fault."""
+        """Return every entry. Raises ConfigError when any entry has a fault."""
         if self.faults:
             raise ConfigError(*self.faults)
         return self.entries
 
     def entry(self, name: str) -> Any:
-        """Return one entry, whatever is wrong with others. Raises ConfigError when it is missing or wrong."""
+        """Return one entry, whatever is wrong with others. Raises ConfigError when this entry is missing or wrong."""
         if name in self.faulty:
             raise ConfigError(*self.faulty[name])
         if name not in self.entries:
@@ -58,35 +58,35 @@ class TableSection(NamedTuple):
     """One section of a table."""
 
     name: str
-    """The name of the entry: the section's without the prefix."""
+    """The name of the entry: the section's name without the prefix."""
     section: str
     texts: Mapping[str, str]
     raw: Mapping[str, str]
-    """The options as they stand in the file; in `texts` variables are filled in."""
+    """The options as they stand in the file; in `texts` the variables are filled in."""
 
 
 class TableText(NamedTuple):
-    """All that the configuration says of one table, for what reads it."""
+    """All that the configuration says about one table, for the table's reader."""
 
     document: Document
-    """What takes the faults."""
+    """The document that takes the faults."""
     root: Path
     sections: tuple[TableSection, ...]
     environ: Mapping[str, str]
     imports: bool
-    """False when no module may be imported that an entry names."""
+    """False when no module that an entry names may be imported."""
     file: Path | None
     """The file of further entries; None when the configuration names none."""
     read_file: Callable[[], bytes | None]
-    """Returns what stands in that file. Raises OSError."""
+    """Returns the contents of that file. Raises OSError."""
 
 
 class TableReader(Protocol):
-    """What makes entries of the sections of one kind."""
+    """The reader that makes entries from the sections of one kind."""
 
     live: bool
-    """True when entries come and go while workers run: a stage reads them of the current build, though it runs an
-    earlier one, and a build says which of them begin and end."""
+    """True when entries come and go while workers run: a stage reads the entries of the current build, even if it runs
+    an earlier build, and a build says which entries begin and end."""
     overview: str
     """A `monitor.overviews.Overview` of the entries, as ``module:OBJECT``; empty without one."""
 
@@ -97,10 +97,10 @@ class TableReader(Protocol):
         """Return the options that a section may have."""
 
     def open_options(self) -> Iterable[tuple[str, str, str]]:
-        """Return (form, what is allowed, documentation) of further options whose names are free in part."""
+        """Return (form, what is allowed, documentation) of further options whose names are partly free."""
 
     def read(self, text: TableText) -> Mapping[str, Any]:
-        """Return the entries by name; what is wrong goes into the document."""
+        """Return the entries by name; faults go into the document."""
 
 
 def read_section(
@@ -109,9 +109,9 @@ def read_section(
     settings: type[Settings],
     faults_of: Callable[[Any], Iterable[tuple[str, str]]] = lambda settings: (),
 ) -> Any:
-    """Return the settings of a section whose options are fixed; None when they are wrong.
+    """Return the settings of a section whose options are fixed; None when they have a fault.
 
-    `faults_of` returns (option, fault) for what only shows when options are read together.
+    `faults_of` returns (option, fault) for faults that show only when options are read together.
     """
     parsed, faults = parse_settings(settings, section.texts)
     for option, fault in (*faults, *(faults_of(parsed) if parsed is not None else ())):
@@ -124,13 +124,13 @@ def read_section(
 
 
 def reader_of(kind: str) -> TableReader:
-    """Return what reads a table. Raises KeyError when there is no such table."""
+    """Return the reader of a table. Raises KeyError when there is no such table."""
     reader: TableReader = registry.load_object(registry.TABLES[kind].reader)
     return reader
 
 
 class Tables:
-    """The tables of one configuration. What is wrong with them goes into a document of their own."""
+    """The tables of one configuration. The faults of a table go into a document of its own."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Tables:
         imports: bool,
         build: Build | None = None,
     ) -> None:
-        """`files` has the path of each table's file. Without `imports` nothing is imported that an entry names."""
+        """`files` has the path of each table's file. Without `imports` no module that an entry names is imported."""
         self.raw = raw
         self.texts = texts
         self.file = file
@@ -154,7 +154,7 @@ class Tables:
         self.imports = imports
         self._document = document
         self._build = build
-        # a build never changes: there may be another one
+        # a build never changes, but another build may become current
         changing = build.folder.with_name("current") if build else file
         self._marks = {changing: mark_of(changing)}
         self._copies: dict[str, bytes] = {}
@@ -176,7 +176,7 @@ class Tables:
         return {name: entry for name, entry in entries.items() if f"{prefix}{name}" not in bad}, document.faults
 
     def table(self, kind: str) -> Table:
-        """Return the entries and what a user should read about the others; the same one while its files are."""
+        """Return the entries and the words for the faults of others; the same object until a file changes."""
         if kind not in self._known or not self._known[kind].is_current():
             self._known[kind] = self._table(kind)
         return self._known[kind]
@@ -193,7 +193,7 @@ class Tables:
         return Table(entries, tuple(render(faults, self.file)), tuple(self._marks.items()), faulty, missing)
 
     def file_of(self, kind: str) -> bytes | None:
-        """Return what stands in a table's file, None when none is named; it is read once. Raises OSError."""
+        """Return the contents of a table's file, None when no file is named. Each file is read once. Raises OSError."""
         if kind not in self.files:
             return None
         if kind not in self._copies:
@@ -208,7 +208,7 @@ class Tables:
         return {copy: content for copy, content in found if content is not None}
 
     def check(self) -> list[Problem]:
-        """Return everything that is wrong with any of them."""
+        """Return all faults of all tables."""
         return [fault for kind in registry.TABLES for fault in self.read(kind)[1]]
 
     def live(self) -> dict[str, tuple[str, ...]]:
@@ -216,7 +216,7 @@ class Tables:
         return {kind: tuple(self.table(kind).all()) for kind in registry.TABLES if reader_of(kind).live}
 
     def digest(self, kind: str) -> str:
-        """Return a mark of all that one table says, variables of the environment by their names."""
+        """Return a mark of all that one table says; environment variables count by their names."""
         seen: list[object] = [(section.name, section.raw) for section in self._sections(kind)]
         if kind in self.files:
             seen.append(self.file_of(kind))
@@ -229,7 +229,7 @@ class Tables:
                 yield TableSection(section.removeprefix(prefix), section, texts, self.raw[section])
 
     def _own_document(self, kind: str) -> Document:
-        """Return a document with the sections of all, and the faults found so far in those of one kind."""
+        """Return a document with all sections, and the faults found so far in the sections of one table."""
         own, prefix = Document(), registry.TABLES[kind].prefix
         own.sections, own.veiled = self._document.sections, self._document.veiled
         own.faults = [fault for fault in self._document.faults if (fault.section or "").startswith(prefix)]
@@ -237,7 +237,7 @@ class Tables:
 
 
 def mark_of(file: Path) -> tuple[int, ...]:
-    """Return what changes when a file is written anew; nothing when there is no such file."""
+    """Return a mark that changes when a file is written anew; it is empty when there is no such file."""
     try:
         found = file.stat()
     except OSError:
@@ -246,6 +246,6 @@ def mark_of(file: Path) -> tuple[int, ...]:
 
 
 def render(problems: list[Problem], file: Path) -> list[str]:
-    """Return a line for each problem, in the order of the lines."""
+    """Return a line for each problem, in the order of files and lines."""
     ordered = sorted(problems, key=lambda problem: (problem.file, problem.line))
     return [problem.render(shown(file)) for problem in ordered]

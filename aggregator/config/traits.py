@@ -1,4 +1,4 @@
-"""What the configuration must know of a stage beside its options."""
+"""What the configuration must know about a stage besides its options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Traits(NamedTuple):
     """What is special about a stage."""
 
     exclusive: bool = False
-    """True when a second process of the section could only stand in the way: numprocs must be 1."""
+    """True when a second process of the section would only be in the way: numprocs must be 1."""
     tables: tuple[str, ...] = ()
     """The tables that the stage reads, by their kinds in `aggregator.registry.TABLES`, such as `feed`: a change in one
     of them restarts its workers."""
@@ -18,9 +18,9 @@ class Traits(NamedTuple):
     reads: tuple[str, ...] = ()
     """The options that name files that the stage follows: paths and globs."""
     names_files: bool = False
-    """True when messages of the stage name files of this machine, so that no other machine may take them."""
+    """True when messages of the stage name files of this machine, so that no other machine may take these messages."""
     feeds_itself: bool = False
     """True when the stage sends the messages of its own queue, so that nobody else needs to feed it."""
     alone_from: int = 1
-    """A message that lost this many workers is handed out alone. More than 1 where messages are slow and rarely at
-    fault, so that one kill does not make many of them wait for one another."""
+    """A message that lost this many workers is handed out alone. The number is more than 1 where messages are slow and
+    rarely at fault, so that one kill does not make many of them wait for one another."""

@@ -1,1 +1,1 @@
-"""Files that outlive crashes: whole or not there, appended exactly once, locked, opened without being led astray."""
+"""Files that outlive crashes: written whole or not at all, appended exactly once, locked, safe from foreign links."""

@@ -1,4 +1,4 @@
-"""A file that only grows, by whole writes, with a known committed length: what a crash left over is taken back."""
+"""A file that only grows, by whole writes, with a known committed length; the remains of a crash are taken back."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from aggregator.files.opening import open_followed, untrusted_link
 from aggregator.files.takeback import FileEnd, Note, behind, end_in, judge, take_back
 
 _NOTED = 64
-"""So many of the first bytes written are noted."""
+"""How many of the first bytes of a write are noted."""
 _OLD_S = 60.0
-"""A Redis that comes back after a power cut has forgotten a second or two. One that does not know of writes this old
-was restored from a backup, and the messages of these lines may not come again."""
+"""A Redis that comes back after a power cut has forgotten a second or two. A Redis that does not know of writes this
+old was restored from a backup, and the messages of these lines may not come again."""
 
 
 class Writer(Protocol):
-    """Who appends: a stage's `Context`."""
+    """The section that appends: a stage's `Context`."""
 
     node: str
     section: str
     state_id: str
-    """The id of the state whose commits say what was written."""
+    """The id of the state whose commits say which writes count."""
     clock: Callable[[], float]
     log: logging.Logger
 
     def report(self, code: str, text: str, do: str, *, about: str, lasting: bool) -> None:
-        """Tell a human of something, as `Context.report` does."""
+        """Report something to a human, as `Context.report` does."""
 
 
 class AppendedFile:
-    """Append to a path, under an exclusive lock, across rotation by others."""
+    """Append to a path, under an exclusive lock, even while others rotate the file."""
 
     def __init__(self, path: Path, mode: int, writer: Writer) -> None:
         self.path = path
         self._mode = mode
         self._writer = writer
         self._real = Path(os.path.realpath(path))
-        """What the path leads to, through all links: note and cursor are about this file."""
+        """The file that the path leads to through all links: note and cursor are about this file."""
         self._lock = LockFile(self._real.with_name(f".{self._real.name}.lock"))
         self._waited = False
-        """True when another process had the file at the first try."""
+        """True when another process had the lock at the first try."""
         self._note = Note()
         self._committed: FileEnd | None = None
         """The last place that is known to be committed."""
         self._fd = -1
         self._ino = 0
         self._size = 0
-        """The length up to which everything is known to be whole."""
+        """The length up to which the file is known to be whole."""
         self._dirty = False
-        """True when a write failed and what it left may still be there."""
+        """True when a write failed and its remains may still be there."""
         self._fresh = True
         """True until the first write of a generation."""
         self._marked = (0.0, 0)
@@ -67,12 +67,12 @@ class AppendedFile:
     def acquire(self, committed: str | None) -> None:
         """Lock the file, and take back what was written but never committed.
 
-        Raises Unavailable. Raises Superseded when another process had the file before: it may have committed since
-        `committed` was read.
+        Raises Unavailable. Raises Superseded when another process had the file before, because that process may have
+        committed since `committed` was read.
         """
         try:
             self._real.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            # order: the link first: where it leads even a lock must not be made for somebody else
+            # order: the link first: a stranger's link must not even make us create a lock file where it leads
             if self.path.is_symlink() and (trick := untrusted_link(self.path)):
                 raise PermissionError(errno.EPERM, trick)
             holder = self._lock.acquire()
@@ -91,7 +91,7 @@ class AppendedFile:
             raise Unavailable(f"cannot recover {self.path}: {error.strerror}") from error
 
     def finish(self) -> None:
-        """Note that everything written was committed, and let the file go."""
+        """Note that everything written was committed, and release the file."""
         self._close()
         note = msgspec.structs.replace(self._note, clean=True, known=self._committed)
         if self._committed is not None and note.place.generation == self._committed.generation:
@@ -103,14 +103,14 @@ class AppendedFile:
         self._lock.release()
 
     def release(self) -> None:
-        """Close the file and let the lock go, as the end of a process does."""
+        """Close the file and release the lock, as the end of a process does."""
         self._close()
         self._lock.release()
 
     def append(self, data: bytes) -> str:
-        """Write all of it durably; return the text of the cursor to commit. Raises Unavailable, having written none.
+        """Write all data durably; return the text of the cursor to commit. Raises Unavailable, having written none.
 
-        What was written before is committed by now.
+        By this call the caller says that all earlier writes are committed.
         """
         try:
             self._reopen()
@@ -143,14 +143,14 @@ class AppendedFile:
     # Writing
 
     def _reopen(self) -> None:
-        """Open the file unless it is open and its name still leads to it."""
+        """Open the file, unless it is open and its name still leads to it."""
         found = _inode(self.path)
         if self._fd >= 0 and found == self._ino:
             return
         if Path(os.path.realpath(self.path)) != self._real:
             raise Superseded(f"{self.path} leads to another file than {self._real} by now: starting anew")
         self._close()
-        # O_APPEND: whoever truncates the file at this moment leaves no hole in it
+        # O_APPEND: a truncation by somebody else at this moment leaves no hole in the file
         fd = open_followed(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self._mode)
         facts = os.fstat(fd)
         self._fd, self._ino, self._size, self._fresh = fd, facts.st_ino, facts.st_size, True
@@ -174,11 +174,12 @@ class AppendedFile:
         self._dirty = self._fresh = False
 
     def _note_write(self, data: bytes) -> None:
-        """Note what a restart must know of this write, where that is not known from the cursor."""
+        """Note what a restart must know about this write and cannot learn from the cursor."""
         now, note = self._writer.clock(), self._note
         marked_at, marked = self._marked
         if self._fresh:
-            # order: note the write, then write: no cursor is of this generation yet, and a crash may come before it
+            # order: note the write, then write: a crash may come before the first cursor of this generation is
+            # committed
             generation = max(note.place.generation + 1, int(now * 1e6))
             note.place = end_in(self._fd, generation, self._size)
             note.end, note.head, note.first = self._size + len(data), data[:_NOTED], True
@@ -194,7 +195,7 @@ class AppendedFile:
         self._lock.write(note)
 
     def _clean(self) -> None:
-        """Take back what a failed write left, unless somebody truncated the file below it meanwhile."""
+        """Remove the remains of a failed write, unless somebody truncated the file below them meanwhile."""
         if self._dirty and os.fstat(self._fd).st_size > self._size:
             os.ftruncate(self._fd, self._size)
         self._dirty = False
@@ -218,7 +219,7 @@ class AppendedFile:
 
 
 def _inode(path: Path) -> int:
-    """Return 0 when there is no such file."""
+    """Return the inode of a path, 0 when there is no such file."""
     try:
         return path.stat().st_ino
     except FileNotFoundError:

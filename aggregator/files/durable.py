@@ -1,4 +1,4 @@
-"""Write files as a whole or not at all: after a power cut one has its name only if its folder was synced too."""
+"""Write files whole or not at all. After a power cut a file has its name only if its folder was synced too."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def sync_folders(folders: Iterable[Path]) -> None:
 
 
 def write_durably(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
-    """Put a file in the place of the one of this name, as a whole and durably. Raises OSError, having left the old one.
+    """Replace the file of this name as a whole and durably. Raises OSError, having left the old file.
 
-    A link that is there is replaced and not followed.
+    A link of this name is replaced and not followed.
     """
     part = part_of(path)
     try:
@@ -38,18 +38,18 @@ def write_durably(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) 
 
 
 def part_of(path: Path) -> Path:
-    """Return what a file is called while this process writes it: hidden, and with no suffix of its own."""
+    """Return the name of a file while this process writes it: hidden, and without the suffix of the finished file."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def write_part(part: Path, data: bytes | Iterable[bytes], mode: int, owner: os.stat_result | None = None) -> None:
-    """Write a file that is still to get its name, whatever the umask is; its text is durable, its name is not.
+    """Write a file under a temporary name, whatever the umask is; its content is durable, its name is not.
 
-    `owner` has whose it becomes, where we may give files away. Raises OSError.
+    The file gets the user and group of `owner`, if we run as root. Raises OSError.
     """
-    # one that was killed may have had our process id, as all have the same in a container
+    # a killed process may have had our process id, because all processes have the same one in a container
     part.unlink(missing_ok=True)
-    # O_EXCL: the name can be foreseen, and nothing is written to what somebody laid there
+    # O_EXCL: the name can be foreseen, and a file that somebody else put there must not be written to
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(handle, "wb") as file:
         if owner is not None and os.geteuid() == 0:
@@ -61,9 +61,9 @@ def write_part(part: Path, data: bytes | Iterable[bytes], mode: int, owner: os.s
 
 
 def place_of(path: Path) -> Path:
-    """Return the path that a new file is to take in place of an old one: where a link that is there leads.
+    """Return the path at which a new file replaces an old one: where a link leads, if the path is a link.
 
-    Raises OSError where no file is but a folder, or a device or pipe, which nobody would have back.
+    Raises OSError for a folder, and for a device or pipe, which nobody could restore.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

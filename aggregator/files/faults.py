@@ -1,11 +1,11 @@
-"""Whose fault a fault of the system is: the message's in hand, or the disk's, which is no single message's own.
+"""Tell whether an OSError is the fault of the message in hand, or of the disk, which concerns every message.
 
 | errno | whose | what happens |
 |---|---|---|
-| EISDIR ENOTDIR ENOENT EEXIST ENOTEMPTY ENAMETOOLONG ELOOP EINVAL ENXIO | the message's: names it tells | `Retry` |
+| EISDIR ENOTDIR ENOENT EEXIST ENOTEMPTY ENAMETOOLONG ELOOP EINVAL ENXIO | the message's: a name in it | `Retry` |
 | all others: ENOSPC EDQUOT EROFS EIO EACCES EPERM EMFILE ENFILE ENOMEM ESTALE … | the disk's | `Unavailable` |
 
-A fault of the first kind is the disk's as well while one of the stage's own folders is something else than a folder.
+An error of the first row is the disk's fault too while something else lies in place of one of the stage's own folders.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OF_A_NAME = frozenset(
 
 @contextmanager
 def stage_wide() -> Iterator[None]:
-    """Turn whatever the disk refuses into Unavailable: for work that belongs to no single message."""
+    """Turn every OSError into Unavailable, for work that belongs to no single message."""
     try:
         yield
     except OSError as error:
@@ -37,7 +37,7 @@ def stage_wide() -> Iterator[None]:
 
 @contextmanager
 def fault_of_message(*own: Path) -> Iterator[None]:
-    """Tell the faults of a message from those of the disk; `own` are the folders that the stage cannot work without."""
+    """Turn an OSError into the error of `whose_fault`; `own` are the folders that the stage cannot work without."""
     try:
         yield
     except OSError as error:
@@ -45,9 +45,9 @@ def fault_of_message(*own: Path) -> Iterator[None]:
 
 
 def whose_fault(error: OSError, *own: Path, what: str = "") -> Retry | Unavailable:
-    """Return what to raise: Retry for a message's own fault, so that others go on, Unavailable for the disk's.
+    """Return the error to raise: Retry for a message's fault, so that other messages go on, Unavailable for the disk's.
 
-    `what` failed; left out, the place that the error names.
+    `what` names the thing that failed; without it, the path in the error is named.
     """
     what = what or _place(error)
     if error.errno not in OF_A_NAME or any(_is_in_the_way(folder) for folder in own):

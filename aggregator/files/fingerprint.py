@@ -1,4 +1,4 @@
-"""Hashes by which a file, or a place in it, is known again though its name or inode may be another's by now."""
+"""Hashes that recognise a file, or a place in it, though its name or inode may belong to another file by now."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ def text_of(name: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """Return the name that `text_of` made a text of."""
+    """Return the name that `text_of` turned into a text."""
     return _ESCAPED.sub(
         lambda match: bytes.fromhex(match[1]).decode(errors="surrogateescape") if match[1] else "\\", text
     )
 
 
 def real_name(path: Path, root: Path) -> str:
-    """Return a file's real path as text: relative to the instance's folder where it lies in it, so that may move."""
+    """Return a file's real path as text, relative to the instance's folder if it lies there, since that may move."""
     real, home = os.path.realpath(path), os.path.realpath(root)
     return text_of(os.path.relpath(real, home) if real.startswith(home.rstrip("/") + "/") else real)

@@ -1,8 +1,8 @@
-"""Open files in folders that others may write to, without being led to a file that they could not reach themselves.
+"""Open files in folders that others may write to, without being led to a file that those others could not reach.
 
-Whoever can make an entry in a folder can make it a link: a program of another user that opens it reads or writes the
-link's target with rights of its own. Linux refuses the worst of it in /tmp (`fs.protected_symlinks`); this does so in
-every folder, on every system, and for each part of a path.
+Whoever can make an entry in a folder can make a link. A program of another user that opens the link reads or writes
+the link's target with the rights of that user. Linux refuses the worst cases in /tmp (`fs.protected_symlinks`); this
+module refuses them in every folder, on every system, and for each part of a path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 _LINKS = 40
-"""So many links the kernel follows in one path."""
+"""How many links the kernel follows in one path."""
 _NO_FILE = "not a regular file"
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 # O_NONBLOCK: opening a FIFO must not wait for its other end
@@ -21,7 +21,7 @@ _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Open a file that only we make: never by a link, nor one that is no regular file or has a second name.
+    """Open a file that only we make; refuse a link, a file that is not regular, and a file with a second name.
 
     Raises OSError with words that say what was found.
     """
@@ -40,12 +40,12 @@ def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def open_part(path: Path) -> int:
-    """Open the half-made form of a file, empty, for writing. Its name can be foreseen, so somebody may be there first.
+    """Open a temporary file, empty, for writing. Its name can be foreseen, so somebody else may have made it first.
 
     Raises OSError as `open_own` does.
     """
     handle = open_own(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    # only now: with O_TRUNC a file of another name would have been emptied before it was looked at
+    # only now: O_TRUNC would have emptied a file with a second name before the file was checked
     os.ftruncate(handle, 0)
     return handle
 
@@ -81,7 +81,7 @@ def open_followed(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def untrusted_link(path: Path) -> str | None:
-    """Return why a path must not be used as it leads elsewhere, None when it is no link or one that may be followed."""
+    """Return why the link at a path must not be followed; None when there is no link, or it may be followed."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _link(folder, path.name)
@@ -93,9 +93,9 @@ def untrusted_link(path: Path) -> str | None:
 
 
 def may_follow(folder: os.stat_result, link: os.stat_result, target: os.stat_result | None) -> bool:
-    """True when a link cannot be meant to lead us where its maker may not go himself.
+    """True when a link cannot be meant to lead us to a file that its maker may not use himself.
 
-    It is ours or root's; or it leads to what belongs to its maker; or none but us and root can make links there.
+    The link is ours or root's, or leads to a file of its maker, or lies where only we and root can make links.
     """
     trusted = (0, os.geteuid())
     if link.st_uid in trusted or (target is not None and target.st_uid == link.st_uid):
@@ -104,7 +104,7 @@ def may_follow(folder: os.stat_result, link: os.stat_result, target: os.stat_res
 
 
 def _link(folder: int, name: str) -> str | None:
-    """Return where an entry leads if it is a link that may be followed, None if it is none. Raises PermissionError."""
+    """Return where a link that may be followed leads, None when the entry is no link. Raises PermissionError."""
     before = _facts(name, folder, follow=False)
     if before is None or not stat.S_ISLNK(before.st_mode):
         return None
@@ -125,7 +125,7 @@ def _facts(name: str, folder: int, *, follow: bool) -> os.stat_result | None:
 
 
 def _go_to(name: str, folder: int) -> int:
-    """Return the folder of this name open, and close the one it lies in."""
+    """Open the folder of this name and return it; close the folder that it lies in."""
     inside = os.open(name, _FOLDER, dir_fd=folder)
     os.close(folder)
     return inside

@@ -1,4 +1,4 @@
-"""What rotated logs are called.
+"""The names of rotated logs.
 
 A rotated log has the name of the live one with a number or a date behind it, or before its suffix, and perhaps the
 suffix of a compressor: ``access.log.1``, ``access.log-20261122.gz``, ``access-2026-11-22.log``, ``access.log.old``.
@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """The suffixes of compressors."""
 _COMPRESSED = "(?:" + "|".join(re.escape(suffix) for suffix in COMPRESSED) + ")?"
-# Behind a dot any number up to 999 counts, behind a dash only what looks like a date: `error-404.log` is a log of its
-# own.
+# Behind a dot any number up to 999 counts. Behind a dash only a text counts that looks like a date, because
+# `error-404.log` is a log of its own.
 _NUMBER = r"\.(?P<number>\d{1,3}|old)"
 _DATE = r"(?:\d{4}[\dT:_\-]{2,}|\d{4}\.\d\d\.\d\d)"
 _BEHIND = re.compile(rf"(?P<base>.+?)(?:{_NUMBER}|[.\-_](?P<date>{_DATE})){_COMPRESSED}")
-# Some count the files of a day behind the date, or the milliseconds: `app.2026-11-28.0.log`
+# Some programs add the number of a file of the day, or milliseconds, behind the date: `app.2026-11-28.0.log`
 _BEFORE_SUFFIX = re.compile(
     rf"(?P<stem>.+?)(?:{_NUMBER}|[.\-_](?P<date>{_DATE}(?:\.\d+)?))"
     rf"(?P<suffix>\.(?!gz|bz2|xz|zst)[A-Za-z]\w*){_COMPRESSED}"
 )
 _SVLOGD = re.compile(rf"@(?P<date>[0-9a-f]{{24}})\.[su]{_COMPRESSED}")
-"""What svlogd and multilog make of `current`."""
+"""The names that svlogd and multilog give a rotated `current`."""
 _PLAIN_NUMBERS = 10
-"""From here on a number before the suffix counts only where the lower ones are there too: `access.443.log` is no
+"""From here on, a number before the suffix counts only where the lower numbers are there too: `access.443.log` is no
 rotated `access.log`."""
 
 
@@ -38,7 +38,7 @@ def base_behind(name: str) -> str | None:
 
 
 def bases(name: str) -> list[str]:
-    """Return the names of live logs that a file of this name may be a rotated one of."""
+    """Return the names of the live logs from which a file of this name may have been rotated."""
     behind, before = base_behind(name), _BEFORE_SUFFIX.fullmatch(name)
     found = [behind] if behind else []
     dated = _BEHIND.fullmatch(behind) if behind else None
@@ -50,7 +50,7 @@ def bases(name: str) -> list[str]:
 
 
 def bases_among(name: str, names: Container[str]) -> list[str]:
-    """Return what `bases` does, without a log whose lower numbers are not among the names of the folder."""
+    """Return the result of `bases`, without a log whose lower numbers are not among the names of the folder."""
     found, before = bases(name), _BEFORE_SUFFIX.fullmatch(name)
     if before and (before["number"] or "").isdigit():
         lower = (f"{before['stem']}.{n}{before['suffix']}" for n in range(_PLAIN_NUMBERS - 1, int(before["number"])))
@@ -60,14 +60,14 @@ def bases_among(name: str, names: Container[str]) -> list[str]:
 
 
 def is_dated(name: str) -> bool:
-    """True for a file whose name has a date in it, as those have that are removed one day."""
+    """True for a file with a date in its name: files with dates are removed one day."""
     return bool(mark_of(os.path.basename(name)).date)
 
 
 def sort_key(names: Collection[str]) -> Callable[[str], Any] | None:
-    """Return what sorts these rotated names oldest first: by number, the highest first, or by date.
+    """Return a key that sorts these rotated names oldest first: by number, the highest first, or by date.
 
-    None where both occur, or neither: then only the times of change tell.
+    None where both occur, or neither: then only the times of modification tell the order.
     """
     marks = {name: mark_of(name) for name in names}
     if all(mark.number.isdigit() for mark in marks.values()):
@@ -93,5 +93,5 @@ def mark_of(name: str) -> Mark:
 
 
 def _parts_of(date: str) -> list[tuple[int, str]]:
-    """Return what sorts dates of one form by time: their numbers, or the hexadecimal digits of a TAI64 label."""
+    """Return a key that sorts dates of one form by time: the numbers, or hexadecimal digits of a TAI64 label."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"[0-9a-f]+", date)]

@@ -1,6 +1,6 @@
-"""What a crash left in an appended file: lines that were written but never committed are taken back.
+"""Take back lines that were written to an appended file but never committed, because a crash came in between.
 
-A line is removed only when the state that it was written for says that it was not committed. A note beside the file
+A line is removed only when the state for which it was written says that it was not committed. A note beside the file
 names that state. Where note and cursor do not fit together, every line stays: a line twice is better than a line lost.
 """
 
@@ -19,18 +19,18 @@ from aggregator.files.rotatednames import bases
 
 
 class FileEnd(msgspec.Struct):
-    """An end of the file between two writes; as text it is the cursor.
+    """A place between two writes, which was the end of the file once; as text it is the cursor.
 
-    The device is not kept: it may have another number after a restart of the machine, the folder stays the same.
+    The device number is not kept: it may change with a restart of the machine, while the folder stays the same.
     """
 
     generation: int = 0
-    """A new one with every opening of the file and every truncation by others: its time in microseconds, so that no two
-    sections or states ever use the same. 0 when nothing is known."""
+    """Each opening of the file, and each truncation by others, begins a new generation: its time in microseconds, so
+    that no two sections or states ever use the same number. 0 when nothing is known."""
     ino: int = 0
     size: int = 0
     tail: str = ""
-    """The hash of the last bytes before it: an inode may be another file's by now."""
+    """The hash of the last bytes before the place, because the inode may belong to another file by now."""
 
 
 def generation_of(cursor: str) -> int:
@@ -47,41 +47,41 @@ class Note(msgspec.Struct, omit_defaults=True):
     """Where the first write of the last generation begins."""
     end: int = 0
     head: bytes = b""
-    """The first bytes written: more may not be there after a crash."""
+    """The first bytes of the write; after a crash the rest of it may be missing."""
     state: str | None = None
-    """The id of the Redis state that was written for; None in a note of a version that did not name it."""
+    """The id of the Redis state for which the lines were written; None in a note of a version that did not name it."""
     owner: str = ""
     """Node and section of the writer."""
     known: FileEnd | None = None
-    """What was committed when the generation began; None when nothing was."""
+    """The place that was committed when the generation began; None when there was none."""
     first: bool = True
-    """True until the second write of the generation: only then its first one may not be committed."""
+    """True until the second write of the generation: only until then the first write may be uncommitted."""
     old: int = 0
     """The size up to which everything was committed for a minute or longer."""
     clean: bool = False
-    """True when everything written was committed: the writer was stopped, and did not die."""
+    """True when everything written was committed: the writer was stopped, and did not crash."""
 
 
 class Judgement(NamedTuple):
-    """What may be taken back."""
+    """The bytes that may be taken back."""
 
     behind: FileEnd | None = None
-    """What stands behind this place was not committed."""
+    """The bytes behind this place were not committed."""
     first: bool = False
     """The noted first write was not committed."""
     doubt: str = ""
-    """Why lines stay that may come a second time; empty when there are none."""
+    """Why lines stay although they may come a second time; empty when there are no such lines."""
 
 
 class Cut(NamedTuple):
-    """What was taken back from a file."""
+    """The bytes that were taken back from a file."""
 
     path: Path
     bytes: int
 
 
 def judge(committed: FileEnd | None, note: Note, state: str, owner: str) -> Judgement:
-    """Tell what the state that runs now says of the last writes; `owner` is node and section of who asks."""
+    """Decide what the current state says about the last writes; `owner` is the node and section that ask."""
     if note.state is None:
         return _judge_old(committed, note)
     if note.state != state:
@@ -98,7 +98,7 @@ def judge(committed: FileEnd | None, note: Note, state: str, owner: str) -> Judg
 
 
 def _judge_old(committed: FileEnd | None, note: Note) -> Judgement:
-    """Judge by the note of an earlier version, or without any: only a cursor that fits the note proves something."""
+    """Judge by the note of an earlier version, or without a note: only a cursor that fits the note proves something."""
     if committed is None:
         return Judgement(doubt="an earlier version wrote them, and Redis knows nothing of it" if note.end else "")
     if not committed.tail:
@@ -114,7 +114,7 @@ def _judge_old(committed: FileEnd | None, note: Note) -> Judgement:
 
 
 def _is_of(committed: FileEnd, note: Note) -> bool:
-    """True when the place is one of the generation that wrote last."""
+    """True when a committed place belongs to the generation that wrote last."""
     place = note.place
     return (committed.generation, committed.ino) == (place.generation, place.ino) and committed.size >= note.end
 
@@ -125,7 +125,7 @@ def end_in(fd: int, generation: int, size: int) -> FileEnd:
 
 
 def take_back(path: Path, judgement: Judgement, note: Note) -> Iterator[Cut]:
-    """Cut what was not committed off the file, under the path's name or a rotated one. Raises OSError."""
+    """Cut uncommitted bytes off the file, which has the path's name or a rotated name. Raises OSError."""
     if judgement.behind is not None:
         yield from _cut(path, judgement.behind)
     if judgement.first:
@@ -133,7 +133,7 @@ def take_back(path: Path, judgement: Judgement, note: Note) -> Iterator[Cut]:
 
 
 def behind(path: Path, place: FileEnd) -> int:
-    """Return how many bytes stand behind a place; 0 also where the file is not found. Raises OSError."""
+    """Return how many bytes stand behind a place; 0 also when the file is not found. Raises OSError."""
     found = _find(path, place.ino)
     return max(found.stat().st_size - place.size, 0) if found is not None else 0
 
@@ -154,7 +154,7 @@ def _cut(path: Path, place: FileEnd, first: Note | None = None) -> Iterator[Cut]
 
 
 def _find(path: Path, ino: int) -> Path | None:
-    """Return the file of this inode: the path's own, or a rotated one beside it."""
+    """Return the file with this inode: the path itself, or a rotated file beside it."""
     with os.scandir(path.parent) as entries:
         return next(
             (
@@ -172,6 +172,6 @@ def _tail(fd: int, size: int) -> str:
 
 
 def _is_all(fd: int, first: Note) -> bool:
-    """True when nothing but this write, or a part of it, stands behind its place."""
+    """True when nothing but this write, or a part of it, stands behind the write's place."""
     written = os.pread(fd, len(first.head), first.place.size)
     return os.fstat(fd).st_size <= first.end and first.head.startswith(written)

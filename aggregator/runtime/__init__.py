@@ -1,4 +1,4 @@
-"""Queues, commits and workers: the heart. It knows Redis, and knows no stage."""
+"""Queues, commits and workers: the core of the program. It knows Redis, and knows no stage."""
 
 from aggregator.runtime.leanredis import load
 

@@ -1,4 +1,4 @@
-"""What is to take effect together: the results of some messages, or what a source brought."""
+"""A batch: everything that takes effect in one commit, from the results of messages or from a source."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ LONGEST_DELAY_S = 100 * 365 * 86400.0
 
 
 class Position(msgspec.Struct, gc=False):
-    """What becomes of one cursor."""
+    """The change of one cursor."""
 
     name: str
     expected: str | None
-    """What must be there; None: whatever it is."""
+    """The value that must be stored now; None accepts any value."""
     value: str | None
-    """None forgets it."""
+    """The new value; None deletes the cursor."""
     lease: Lease | None = None
 
 
 class Change(NamedTuple):
-    """What becomes of what is remembered under one name."""
+    """The change of the text that is remembered under one name."""
 
     expected: str | None
-    """What was read, empty when there was nothing; None when it was not read, and anything may be there."""
+    """The text that was read, empty when there was none; None when it was not read, so that any text may be there."""
     text: str
-    """The new text; empty to forget."""
+    """The new text; an empty text deletes it."""
     ttl_s: float | None
 
 
@@ -39,19 +39,19 @@ class Batch:
 
     def __init__(self) -> None:
         self.entries: list[bytes] = []
-        """What leaves `held`."""
+        """The entries that leave `held`."""
         self.counts: dict[str, int] = {}
         self.sends: dict[str, list[bytes]] = {}
         self.delayed: dict[str, list[tuple[float, bytes]]] = {}
         self.timers: dict[str, dict[str, tuple[float, bytes]]] = {}
-        """By queue and key; an empty body cancels."""
+        """By queue and key; an empty body cancels the timer."""
         self.cursors: list[Position] = []
         self.changes: dict[str, Change] = {}
-        """What is remembered, by name."""
+        """The changes of remembered texts, by name."""
         self.retries: list[tuple[float, bytes, bytes]] = []
         self.dead: list[tuple[bytes, bytes]] = []
         self.back: list[tuple[bytes, bytes]] = []
-        """A header that is new, or nothing, and the rest."""
+        """Messages that go back untried: (new header, body), or (nothing, the whole entry)."""
         self.sent = 0
         self._copies: dict[str, int] = {}
 
@@ -60,7 +60,7 @@ class Batch:
         self.counts[name] = self.counts.get(name, 0) + by
 
     def send(self, outcome: Send) -> None:
-        """Take one result along. Raises TypeError or ValueError, having taken nothing, when it cannot be sent."""
+        """Add one result. Raises TypeError or ValueError, having added nothing, when it cannot be sent."""
         self._send(outcome, _body(outcome))
 
     def _send(self, outcome: Send, body: bytes) -> None:
@@ -100,9 +100,9 @@ class Batch:
         return remembered
 
     def handled(self, message: Message, outcomes: Iterable[Outcome]) -> list[Remember]:
-        """Take the outcomes of a handled message. Returns what it remembers, for `changes`.
+        """Add the outcomes of a handled message. Returns its `Remember` outcomes, for `changes`.
 
-        Raises TypeError or ValueError, having taken none of them, when one of them is no outcome or cannot be sent.
+        Raises TypeError or ValueError, having added none of them, when one of them is no outcome or cannot be sent.
         """
         dropped, sends, remembered = "", [], []
         for outcome in outcomes:
@@ -124,12 +124,12 @@ class Batch:
         return remembered
 
     def _copy(self, queue: str) -> None:
-        """Note that the message in hand goes on unchanged, if all before it did."""
+        """Count a message that goes on to a queue unchanged, as long as all messages before it did."""
         if self._copies.get(queue, 0) == len(self.entries):
             self._copies[queue] = len(self.entries) + 1
 
     def is_copy(self, queue: str) -> bool:
-        """True when a queue gets exactly the messages that leave, byte for byte: Redis has them already."""
+        """True when a queue gets exactly the messages that leave, byte for byte: Redis has their text already."""
         return 0 < self._copies.get(queue, 0) == len(self.entries) == len(self.sends[queue])
 
     def retry(self, message: Message, history: History, delay_s: float) -> None:
@@ -145,7 +145,7 @@ class Batch:
         self.count("died")
 
     def put_back(self, message: Message, kept: str = "") -> None:
-        """Return a message untried; `kept` is what the stage wants to find again."""
+        """Return a message untried; `kept` is a text that the stage wants to find at the next try."""
         self.entries.append(message.entry)
         if kept in ("", message.kept):
             self.back.append((b"", message.entry))
@@ -154,7 +154,7 @@ class Batch:
             self.back.append((write_history(history), message.raw))
 
     def close(self) -> None:
-        """Count what was done: whatever left `held` and went nowhere else by itself. A source counts for itself."""
+        """Count as `out` the messages that were handled and not dropped. A source counts its messages itself."""
         if not self.entries:
             return
         dropped = sum(n for name, n in self.counts.items() if name.startswith("dropped:"))
@@ -163,7 +163,7 @@ class Batch:
 
     @property
     def done(self) -> int:
-        """How many messages were handled: neither failed nor went back."""
+        """The number of messages that were handled: they neither failed nor went back."""
         return len(self.entries) - len(self.retries) - len(self.dead) - len(self.back)
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""What an operator has done to a state while no worker of it lives."""
+"""Changes that an operator makes to a state while none of its workers is alive."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def push(client: Any, keys: Keys, queue: str, *bodies: bytes) -> None:
 
 
 def put_back_all(client: Any, keys: Keys, queue: str) -> None:
-    """Put back what workers of a queue held when they ended."""
+    """Put back the messages that workers of a queue held when they ended."""
     for holder in client.smembers(keys.holders(queue)):
         put_back(client, keys, queue, holder.decode())
 
 
 def forget_cursors(client: Any, keys: Keys, owner: str) -> int:
-    """Remove what a section (`node:section`) remembers, and return how many cursors that were."""
+    """Delete the cursors of a section (`node:section`), and return how many there were."""
     number = int(client.hlen(keys.cursors(owner)))
     client.delete(keys.cursors(owner))
     return number

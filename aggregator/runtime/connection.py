@@ -1,9 +1,9 @@
-"""One Redis client from a URL, that never repeats a command behind our back.
+"""Make a Redis client from a URL. The client never repeats a command behind our back.
 
-redis-py's defaults retry a command whose reply did not come, and so execute it twice; after a timeout it may go on
-with a Sentinel's old master (redis-py #3874). Here a call is sent once: it answers, or raises one of `AWAY`, and the
-caller, who knows how to make the call harmless when repeated, asks again. The next call asks the sentinels, or the
-cluster, anew.
+By default redis-py retries a command whose reply did not come, and so executes it twice; after a timeout it may go on
+with a Sentinel's old master (redis-py #3874). Here a call is sent once: it answers, or raises one of `AWAY`. The
+caller, who knows how to make the call harmless when repeated, then tries again, and this next call asks the sentinels,
+or the cluster, anew.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class OwnSocketConnection(UnixDomainSocketConnection):
-    """A connection to a socket, but to none in a folder of ours that somebody else has made."""
+    """A connection to a Unix socket. It refuses a folder of ours that somebody else has made."""
 
     def _connect(self) -> Any:
         if words := foreign_sockets(Path(self.path).parent):
@@ -59,10 +59,11 @@ class NoDatabase(AuthorizationError):
 
 
 class Unwritable(ConnectionError):
-    """The server answers, but takes no writes at the moment: a replica, a full disk, a script that does not end, a key
-    of ours that somebody made something else.
+    """The server answers, but takes no writes at the moment.
 
-    A ConnectionError because redis-py closes the connection on one, and the next call then finds the new master.
+    The reason is a replica, a full disk, a script that does not end, or a key of ours that somebody gave another type.
+    The class is a ConnectionError because redis-py closes the connection on such an error, and the next call then finds
+    the new master.
     """
 
 
@@ -75,43 +76,44 @@ AWAY = (
     TryAgainError,
     # CLUSTERDOWN, and a slot that moves faster than we can follow
     ClusterError,
-    # what the cluster client raises while no node answers, or a slot has no master yet
+    # raised by the cluster client while no node answers, or a slot has no master yet
     RedisClusterException,
 )
-"""Redis is away, or cannot take writes now: try the same call again, later."""
+"""The errors that say that Redis is away, or cannot take writes now: try the same call again, later."""
 
 REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
-"""Redis refuses us: trying again does not help. The first two are ConnectionErrors, so catch these before `AWAY`."""
+"""The errors that say that Redis refuses us: trying again does not help. The first two are ConnectionErrors, so catch
+these errors before `AWAY`."""
 
 
 def is_full(error: Exception) -> bool:
-    """True for one of `AWAY` that says that Redis is at its maxmemory."""
+    """True when an error of `AWAY` says that Redis is at its maxmemory."""
     return isinstance(error, OutOfMemoryError) or bool(_FULL.search(str(error)))
 
 
 def refusal(error: Exception) -> ConfigError:
-    """Return what one of `REFUSED` means for the user."""
+    """Return what an error of `REFUSED` means for the user."""
     return ConfigError(f"[redis] Redis refuses us: {error}; check the user, password and database of its url")
 
 
 _UNWRITABLE = re.compile(
-    # MISTYPED is our own scripts' word
+    # MISTYPED comes from our own scripts
     r"(READONLY|MISCONF|NOREPLICAS|UNBLOCKED|BUSY|MASTERDOWN|MISTYPED) "
-    # Redis 6.2 wraps what a script ran into
+    # Redis 6.2 wraps the error of a command inside a script
     r"|ERR Error running script .*?@user_script: ?\d+: -(READONLY|MISCONF|NOREPLICAS|OOM) "
 )
 
 
-# Redis 6.2 wraps it, as it does the other ones
+# Redis 6.2 wraps OOM like the other errors inside a script
 _FULL = re.compile(r": -OOM ")
 
 
 def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
     """Return a client for the Redis at `url`, in one of `redisurl.FORMS`.
 
-    `timeout_s` bounds the wait for every reply, so a blocking command must ask for less. Nothing is connected yet,
-    except for a cluster, where one of `AWAY` may be raised at once. A cluster's client has the methods of `Redis`.
-    Replies are bytes. ConfigError when the URL is wrong.
+    `timeout_s` bounds the wait for every reply, so a blocking command must ask for less time. The client connects at
+    its first call. Only the client of a cluster connects at once, and may raise one of `AWAY`; it has the methods of
+    `Redis`. Replies are bytes. Raises ConfigError when the URL is wrong.
     """
     try:
         place = parse(url)
@@ -123,7 +125,7 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
         "socket_timeout": timeout_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "decode_responses": False,
-        # replies have one shape, whatever the version of server and library; no maintenance pushes
+        # replies have one shape with every version of server and library; no maintenance pushes
         "protocol": 2,
     }
     if place.scheme == "cluster":
@@ -138,9 +140,9 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
 
 
 class Script:
-    """A Lua script, sent by its hash and by its text only to a server that does not know it yet.
+    """A Lua script. It is sent by its hash, and by its text only to a server that does not know it yet.
 
-    In a cluster all keys must share one hash tag, and there must be one at least.
+    In a cluster there must be at least one key, and all keys must share one hash tag.
     """
 
     def __init__(self, text: str) -> None:
@@ -148,7 +150,7 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, client: Redis, keys: Sequence[str | bytes], args: Sequence[str | bytes | int | float] = ()) -> Any:
-        """Run it and return its reply. NOSCRIPT means that nothing has run, so sending the text then is safe."""
+        """Run the script and return its reply. After NOSCRIPT nothing has run, so sending the text is safe."""
         try:
             return client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
@@ -156,16 +158,16 @@ class Script:
 
 
 def warnings_about(client: Redis) -> list[str]:
-    """Return what this Redis could lose as it is set up, a sentence each.
+    """Return a sentence for each way in which this Redis, as it is set up, could lose data.
 
-    Asks INFO only, as CONFIG may be forbidden.
+    Only INFO is asked, because CONFIG may be forbidden.
     """
     found = [sentence for info in _infos(client) for sentence in _weaknesses(info)]
     return list(dict.fromkeys(found))
 
 
 def _weaknesses(info: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with one server."""
+    """Return a sentence for each weakness of one server."""
     sentences = []
     version = str(info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
@@ -186,15 +188,15 @@ def _weaknesses(info: Mapping[str, Any]) -> list[str]:
 
 
 def _infos(client: Redis) -> list[Mapping[str, Any]]:
-    """Return INFO of the server, or of each of a cluster's masters."""
-    # a cluster of one master answers for itself, of more under each node's name
+    """Return INFO of the server, or of each master of a cluster."""
+    # a cluster with one master returns its INFO; with several masters it returns a dict by node
     everywhere: dict[str, Any] = {} if isinstance(client, Redis) else {"target_nodes": "primaries"}
     reply = cast(Mapping[str, Any], client.info(**everywhere))
     return [reply] if "redis_version" in reply else list(reply.values())
 
 
 def _check_files(options: Mapping[str, str]) -> None:
-    """Look at the files of TLS now: redis-py would report a missing one as a server that is away."""
+    """Check the files for TLS now: redis-py would report a missing file as a server that is away."""
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if name in options and not os.access(options[name], os.R_OK):
             raise ValueError(f"cannot read {name} {options[name]!r}")
@@ -216,7 +218,7 @@ def _cluster(hosts: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
 
     class Cluster(RedisCluster):
         def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-            # its nodes' connections take no parser of ours, so errors are looked at here
+            # the connections of a cluster's nodes take no parser of ours, so errors are converted here
             try:
                 return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
             except ResponseError as error:
@@ -229,7 +231,7 @@ def _cluster(hosts: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
 
 
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
-    """redis-py's parser, that knows the errors which pass by themselves."""
+    """redis-py's parser, extended by the errors that pass by themselves."""
 
     @classmethod
     def parse_error(cls, response: str) -> Exception:

@@ -1,4 +1,4 @@
-"""What a stage is told of where it runs, and by what it tells of itself."""
+"""The context of a stage: what it is told about where it runs, and how it reports about itself."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ MOST_AT_ONCE = 1 << 53
 
 
 class Report(NamedTuple):
-    """Something that a human should know of: what `aggregator health` shows under a stable code."""
+    """Something that a human should know: `aggregator health` shows it under a stable code."""
 
     code: str
     """A constant word such as `follows_nothing`; monitors match it."""
     about: str
-    """The file, feed or queue it is about; empty when it is the section as a whole."""
+    """The file, feed or queue that the report is about; empty when it is about the section as a whole."""
     text: str
     do: str
     """What to do about it, as one sentence."""
     level: Literal["error", "warning"]
     lasting: bool
-    """True for a loss that has happened: it stays, also when the process ends, until an operator acknowledges it."""
+    """True for a loss that has happened: it stays, even after the process ended, until an operator acknowledges it."""
     since: float
     """Unix seconds."""
 
@@ -45,17 +45,19 @@ def _call(do: Callable[[], object]) -> None:
 class Context:
     """What the worker tells a stage about where it runs.
 
-    `root` is the instance's folder, `cursors` the positions this section committed before (read-only),
-    `config_parser()` all of loglines.cfg for plugins that want it, `clock` the time in Unix seconds.
+    `root` is the instance's folder, `cursors` the positions that this section committed before (read-only),
+    `config_parser()` returns all of loglines.cfg for plugins that want it, `clock()` the time in Unix seconds.
     `table(kind)` reads a table of sections as it is configured now; kinds are named in `aggregator.registry.TABLES`.
     `shares_redis` is false when Redis is the instance's own.
-    `instance_id` is made with the instance's folder, `state_id` with the state in Redis: an emptied Redis, or another
-    namespace, has another one. A note on the disk that names another state says nothing of this one. The worker sets
-    `state_id` before the stage starts. `machine` tells machines of one host name apart.
-    `built` and `digest` say which build the section runs; `sections` are all that it has, `belongings` what each of
-    them works on, and `queues` (names as in Redis) all that they read: state of others belongs to nobody any more,
-    where these are known. `read_before` are the queues that earlier builds had the section read, though it may never
-    have run so.
+
+    `instance_id` is made with the instance's folder, `state_id` with the state in Redis. An emptied Redis, or another
+    namespace, has another `state_id`, and a note on the disk that names another state says nothing about this one. The
+    worker sets `state_id` before the stage starts. `machine` tells machines with the same host name apart.
+
+    `built` and `digest` say which build the section runs. `sections` are all sections of the build, `belongings` tells
+    what each of them works on, and `queues` (names as in Redis) are all queues that they read. Where these are known,
+    state of any other section or queue belongs to nobody any more. `read_before` are the queues that the section reads
+    in earlier builds, though it may never have run with them.
     """
 
     def __init__(
@@ -105,13 +107,13 @@ class Context:
         self._lock = threading.Lock()
         self.notes: dict[str, str] = {}
         self.reports: dict[tuple[str, str], Report] = {}
-        """What the stage reports now, by code and about. Never changed in place: every change is a new object."""
+        """The current reports of the stage, by code and about. Never changed in place: a change makes a new dict."""
         self._known_since: Mapping[tuple[str, str], float] = {}
         self._known_until = 0.0
         self.interruptibly: Callable[[Callable[[], object]], None] = _call
-        """Calls something that waits, and returns early when a signal comes. The worker sets it."""
+        """Calls a function that waits, and returns early when a signal comes. The worker sets it."""
         self.stopping = False
-        """True once the process was asked to stop: long waits inside a stage end early, with Unavailable."""
+        """True once the process was asked to stop: a long wait inside a stage then ends early, with Unavailable."""
 
     @property
     def leases(self) -> Leases:
@@ -120,16 +122,16 @@ class Context:
         return self._leases
 
     def recall(self, name: str) -> str | None:
-        """Return what the section remembers under a name that `Stage.needs` gave; None when there is nothing.
+        """Return the text that the section remembers under a name that `Stage.needs` gave; None when there is none.
 
-        What the messages handled before in the same batch remember is there already. Raises LookupError for a name that
+        Changes by messages handled before in the same batch are visible already. Raises LookupError for a name that
         `needs` did not give.
         """
         assert self._memory is not None, "only a running worker remembers"
         return self._memory.recall(name)
 
     def attach(self, memory: Memory, leases: Leases) -> None:
-        """Give the stage what only a running worker has."""
+        """Give the stage the memory and the leases that only a running worker has."""
         self._memory, self._leases = memory, leases
 
     def count(self, name: str, by: int = 1) -> None:
@@ -143,12 +145,12 @@ class Context:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was counted since the last commit."""
+        """The counts since the last commit."""
         with self._lock:
             return dict(self._counts)
 
     def take_counts(self) -> dict[str, int]:
-        """Return what was counted since the last call."""
+        """Return the counts since the last call, and start again from zero."""
         with self._lock:
             counts, self._counts = self._counts, {}
         return counts
@@ -168,9 +170,10 @@ class Context:
         lasting: bool = False,
         since: float = 0.0,
     ) -> None:
-        """Have `aggregator health` show something until `withdraw`; log it at WARNING when it is new.
+        """Show something in `aggregator health` until `withdraw`; log it at WARNING when it is new.
 
-        Reported again, it keeps the time since when it has been so; `since` says that it began before it was noticed.
+        A report that is repeated keeps its beginning. `since`, in Unix seconds, says that it began before it was
+        noticed.
         """
         with self._lock:
             known = self.reports.get((code, about))
@@ -186,7 +189,7 @@ class Context:
                 self.reports = {**self.reports, (code, about): report}
 
     def withdraw(self, code: str, about: str = "") -> None:
-        """Let a report go: it is so no more."""
+        """Remove a report that is no longer true."""
         with self._lock:
             if (code, about) in self.reports:
                 self.reports = {name: report for name, report in self.reports.items() if name != (code, about)}
@@ -194,9 +197,9 @@ class Context:
                 self._known_since = {name: since for name, since in self._known_since.items() if name != (code, about)}
 
     def resume_reports(self, since: Mapping[tuple[str, str], float], for_s: float) -> None:
-        """Keep the beginnings of what the incarnation before this one reported, by code and about: no restart ends it.
+        """Keep the beginnings of the previous incarnation's reports, by code and about: no restart ends a report.
 
-        What is not reported again within `for_s` seconds was over, and begins anew when it comes again.
+        A report that is not made again within `for_s` seconds was over, and begins anew when it comes again.
         """
         self._known_since, self._known_until = since, self.clock() + for_s
 

@@ -1,7 +1,7 @@
-"""What a stage is: one class, its settings, a few methods.
+"""The contract of a stage: one class, its settings, a few methods.
 
-The worker owns Redis, acknowledgement, retries, signals and logs. A stage is told what it needs in its `Context`,
-handles one message at a time and says what comes of it; nothing takes effect in Redis before the worker commits.
+The worker owns Redis, acknowledgement, retries, signals and logs. A stage learns what it needs from its `Context`,
+handles one message at a time and yields the outcomes. Nothing takes effect in Redis before the worker commits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from aggregator.runtime.message import History, Message
 class StageSettings(Settings, frozen=True, kw_only=True):
     """The options that every stage has."""
 
-    # from file to file 250 are half again as fast as 100, and 1,000 little faster; what a crash returns goes singly
+    # Measured from file to file: 250 is half again as fast as 100, and 1,000 little faster than 250. After a crash the
+    # messages of a batch are handled one by one.
     batch: Annotated[Integer, Doc("the most messages taken and committed in one step"), Bounds(1, 5000)] = 250
 
 
@@ -51,7 +52,7 @@ class SourceSettings(StageSettings, frozen=True, kw_only=True):
 
 
 class Lease(NamedTuple):
-    """Something that one worker has to itself for some time, by `Context.leases`."""
+    """The right to something, such as a partition, that one worker has to itself for some time (`Context.leases`)."""
 
     pool: str
     name: str
@@ -60,11 +61,11 @@ class Lease(NamedTuple):
 
 
 class Send(msgspec.Struct, gc=False):
-    """Push `body` to a queue: a mapping, or JSON text as bytes that goes on as it is.
+    """Push `body` to a queue: a mapping, or JSON text as bytes that is sent unchanged.
 
-    With a `key` it is a timer: it becomes a message of the queue in `delay_s` seconds, in place of what waits under
-    this key; a body of None cancels what waits. Timers count in no bound, while a message with a delay alone counts as
-    waiting. A timer that has become a message already is not taken back.
+    With a `key` it is a timer: it becomes a message of the queue in `delay_s` seconds, and replaces the timer that
+    waits under this key. A body of None cancels the waiting timer. Timers count in no depth limit, while a message with
+    only a delay counts as waiting. A timer that has become a message already is not taken back.
     """
 
     queue: str
@@ -74,13 +75,13 @@ class Send(msgspec.Struct, gc=False):
 
 
 class Drop(msgspec.Struct, gc=False):
-    """Let the message go, on purpose; `reason` is a short constant word for the books."""
+    """Drop the message on purpose; `reason` is a short constant word for the books."""
 
     reason: str
 
 
 class Remember(msgspec.Struct, gc=False):
-    """Keep a text under a name until `ttl_s` seconds are over (None: for good); None or '' as text forgets it."""
+    """Keep a text under a name for `ttl_s` seconds (None: without end). A `value` of None or '' deletes the text."""
 
     name: str
     value: str | None
@@ -88,10 +89,10 @@ class Remember(msgspec.Struct, gc=False):
 
 
 class Cursor(msgspec.Struct, gc=False):
-    """Store a position in the same atomic step as what was sent before it; None forgets it.
+    """Store a position in the same atomic step as the messages sent before it; a `value` of None deletes it.
 
-    It belongs to the section on this node. A source's may belong to a lease instead, and so to whoever holds that: the
-    whole step takes effect only while this worker holds the lease.
+    The position belongs to the section on this node. The cursor of a source may belong to a lease instead, and so to
+    the holder of the lease: the whole step takes effect only while this worker is that holder.
     """
 
     name: str
@@ -109,32 +110,32 @@ SourceOutcome: TypeAlias = Send | Drop | Cursor | Flush
 
 
 class Former(NamedTuple):
-    """Another section of the instance that has cursors: what the cursors of ours may be found among."""
+    """Another section of the instance, whose cursors this section may take over."""
 
     cursors: Mapping[str, str]
     belongings: Collection[str]
-    """What it worked on when it ran last."""
+    """What that section worked on when it ran last."""
     keeps: Collection[str] | None
-    """What it works on as it is built now; None for a section, or the name of a node, that is gone."""
+    """What that section works on as it is built now; None when the section, or its node's name, is gone."""
     renamed: bool
-    """True for the section itself, under another name of the node."""
+    """True for this section itself under another name of the node."""
 
 
 SAME = "same"
-"""What a stage emits that sends on what it reads as it came."""
+"""The value in `emits` of a stage that sends on the messages that it reads, unchanged."""
 Emits: TypeAlias = Mapping[str, tuple[type[msgspec.Struct], ...] | str]
 
 
 class _Component:
-    """What stages and sources share."""
+    """The part of the contract that stages and sources share."""
 
     Settings: ClassVar[type[StageSettings]]
     traits: ClassVar[Traits] = Traits()
     overview: ClassVar[str] = ""
     """A `monitor.overviews.Overview` of what the stage works on, as ``module:OBJECT`` of an installed package."""
     emits: ClassVar[Emits] = {}
-    """The structs of the messages that go to the queues an option names, or `SAME`. `config check` refuses a pipeline
-    whose consumer does not accept them; of an option that is not named here nothing is known."""
+    """The structs of the messages that go to the queues of each option, or `SAME`. `config check` refuses a pipeline
+    whose consumer does not accept them. Of an option that is not named here nothing is known."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings = settings
@@ -142,43 +143,44 @@ class _Component:
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
-        """Yield (option, fault) for what only shows when options are read together; must not touch the network."""
+        """Yield (option, fault) for faults that show only when options are read together. Must not use the network."""
         return iter(())
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
-        """Return what the cursors of a section with these settings are about: real paths of files, for example.
+        """Return what the cursors of a section with these settings are about, for example real paths of files.
 
-        A section that is new, or was renamed, takes over the cursors of a section that is gone and shares one of these.
-        Each begins with a word of its kind and a colon; only sections of one kind look at each other's cursors.
+        A section that is new, or was renamed, takes over the cursors of a section that is gone and shares one of these
+        belongings. Each belonging begins with a word for its kind and a colon; only sections of one kind look at each
+        other's cursors.
         """
         return ()
 
     @classmethod
     def take_over(cls, settings: Any, root: Path, former: Former, own: Mapping[str, str]) -> Collection[str]:
-        """Return which cursors of another section are this one's now; `own` are those that it has already."""
+        """Return which cursors of another section belong to this one now; `own` are the cursors that it has already."""
         ours = former.renamed or not set(cls.belongings(settings, root)).isdisjoint(former.belongings)
         return tuple(former.cursors) if former.keeps is None and ours and not own else ()
 
     @classmethod
     def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
-        """Return further options a section may have, name → documentation, given its texts (a plugin's own)."""
+        """Return further options of a section (a plugin's own) as name → documentation, given the section's texts."""
         return {}
 
     def start(self) -> None:
         """Open what the stage needs. Called once, before the first message; raise Unavailable to be called again."""
 
     def committed(self) -> None:
-        """Do what may only happen once the last commit took effect: remove inputs, announce files.
+        """Do what may only happen after the last commit took effect: remove inputs, announce files.
 
         Called after each commit of messages, of `idle` or of a source, before anything else is handled in the worker's
-        main thread; with `concurrency`, other threads handle messages meanwhile. A process that is killed may not come
-        to it, so what is done here must be found and done at the next start, or do no harm when it is never done. Raise
-        Unavailable to have the worker pause, and be called again; any other exception means the same, and is logged.
+        main thread; with `concurrency`, other threads handle messages meanwhile. A killed process may never call this,
+        so work that is done here must be found and done at the next start, or do no harm when it is never done. Raise
+        Unavailable to have the worker pause and call again; any other exception means the same, and is logged.
         """
 
     def stop(self) -> None:
-        """Close it. Called once, after the last commit; not called when the process is killed or was superseded."""
+        """Close what `start` opened. Called once, after the last commit; not in a killed or superseded process."""
 
 
 class Stage(_Component):
@@ -186,34 +188,34 @@ class Stage(_Component):
 
     Settings: ClassVar[type[ConsumerSettings]] = ConsumerSettings
     accepts: ClassVar[tuple[type[msgspec.Struct], ...]] = ()
-    """The structs of the messages it takes; none = any JSON object."""
+    """The structs of the messages that the stage takes; none = any JSON object."""
 
     def seed(self) -> Iterator[Send | Cursor]:
-        """Yield the messages that must be under way before the first is handled.
+        """Yield the messages that must be under way before the first message is handled.
 
-        Called once, after `start`. Committed in one step with the cursors, each of which must still have the value it
-        had in `context.cursors`: of several processes that start together one seeds, and the others are called again.
-        Raise Unavailable to be called again later.
+        Called once, after `start`. The messages are committed in one step with the cursors, and each of the cursors
+        must still have the value that it had in `context.cursors`. So one of several processes that start together
+        seeds, and the others are called again. Raise Unavailable to be called again later.
         """
         return iter(())
 
     def needs(self, message: Message) -> Iterable[str]:
-        """Return the names of what `handle` will recall or remember; those of a whole batch are read at once.
+        """Return the names that `handle` will recall or remember; the names of a whole batch are read at once.
 
-        A message that cannot be read needs nothing: whatever this raises, `handle` is called and raises it again.
+        For a message that cannot be read this may raise anything: `handle` is called all the same, and raises it again.
         """
         return ()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Yield what comes of a message: any number of `Send` and `Remember`, or one `Drop`, or nothing.
+        """Yield the outcomes of a message: any number of `Send` and `Remember`, or one `Drop`, or nothing.
 
-        Raise Reject, Retry or Unavailable to say otherwise; any other exception means a retry with backoff. A stage
-        with an option `concurrency` is called from that many threads.
+        Raise Reject, Retry or Unavailable when the message was not handled; any other exception means a retry with
+        backoff. A stage with an option `concurrency` is called from that many threads.
         """
         raise NotImplementedError
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Make the effects of the messages handled since the last call durable; yield what is committed with them.
+        """Make the effects of the messages handled since the last call durable; yield outcomes to commit with them.
 
         Called before every commit that has messages; `now` in Unix seconds. Raise Unavailable (a full disk) to be
         called again after a pause; until it returns nothing is committed. When another worker changed what was
@@ -222,18 +224,18 @@ class Stage(_Component):
         return iter(())
 
     def died(self, message: Message, history: History) -> Iterator[Send | Remember]:
-        """Yield what is committed together with a dead letter, so that whoever waits for the message learns of it.
+        """Yield outcomes to commit together with a dead letter, so that whoever waits for the message learns of it.
 
-        Called for a message that failed for good, and for one whose workers vanished too often.
+        Called for a message that failed for good, and for a message whose workers vanished too often.
         """
         return iter(())
 
     def idle(self, now: float) -> Iterator[Settled]:
-        """Yield what is due without a message: files to rotate, work that is found on the disk; `now` in Unix seconds.
+        """Yield outcomes that are due without a message, for files to rotate or work found on the disk, for example.
 
-        Called again and again while there is nothing to take, nothing in hand, and no target is full; what is yielded
-        takes effect in one step. A stage that looks at the disk for it says itself how often. Raise Unavailable to be
-        called again later.
+        `now` is in Unix seconds. Called again and again while there is no message to take, none in hand, and no target
+        is full; the outcomes take effect in one step. A stage that looks at the disk here decides itself how often.
+        Raise Unavailable to be called again later.
         """
         return iter(())
 
@@ -245,16 +247,19 @@ class Source(_Component):
     traits: ClassVar[Traits] = Traits(exclusive=True)
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
-        """Yield what is new. Every `Cursor` covers what was yielded before it; the worker commits at cursors.
+        """Yield new messages. Every `Cursor` covers the outcomes yielded before it; the worker commits at cursors.
 
-        It commits once a batch is full or a second old, at a `Flush`, and at the end. Ending without a `Send` tells the
-        worker to look again after `idletime`; a source that waits by itself does so in `Inflow.take`, or no longer than
-        half a second, and yields Flush before. When a commit did not take effect the worker exits, so a source may keep
-        its position in memory. Raise Unavailable to be called again after a pause; what was yielded since the last
-        `Cursor` or `Flush` is then forgotten. After `lost` the process goes on though a commit had no effect: the
-        positions of all leases are to be read again then.
+        The worker commits once a batch is full or a second old, at a `Flush`, and at the end. When a poll ends without
+        a `Send` or a `Drop`, the worker polls again after `idletime`. A source that waits by itself does so in
+        `Inflow.take`, or for half a second at most, and yields Flush before it waits. When a commit did not take effect
+        the worker exits, so a source may keep its position in memory; only when a lease was lost the worker goes on,
+        calls `lost`, and the source reads the positions of all its leases again. Raise Unavailable to be called again
+        after a pause; outcomes yielded since the last `Cursor` or `Flush` are then forgotten.
         """
         raise NotImplementedError
 
     def lost(self, lease: Lease) -> None:
-        """Stop what needs a lease: another worker has it. What was polled since the last commit took no effect."""
+        """Stop the work that needs a lease, because another worker has it.
+
+        Outcomes that were polled since the last commit took no effect.
+        """

@@ -1,7 +1,7 @@
-"""The dead letters of a queue: look at them, put them back, let them go.
+"""Look at the dead letters of a queue, put them back, or delete them.
 
-Every change is one atomic step that is harmless when repeated: a letter that is gone already has no effect. Letters
-are read in pages, so that a million of them fit.
+Every change is one atomic step that is harmless when repeated: the id of a letter that is gone has no effect. Letters
+are read in pages, so that a million of them fit into memory.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def count(client: Any, keys: Keys, queue: str) -> int:
 
 
 def scan(client: Any, keys: Keys, queue: str) -> Iterator[DeadLetter]:
-    """Yield the letters of a queue in no order, a page at a time; one that moves meanwhile may come twice or not."""
+    """Yield the letters of a queue in no order, by pages. A letter that moves meanwhile may come twice or never."""
     for field, entry in client.hscan_iter(keys.dead(queue), count=PAGE):
         yield _letter(queue, field, entry)
 
@@ -57,7 +57,7 @@ def newest(client: Any, keys: Keys, queues: Iterable[str], limit: int) -> list[D
 
 
 def find(client: Any, keys: Keys, queues: Iterable[str], number: int) -> DeadLetter | None:
-    """Return the letter with an id, whichever of the queues it is in."""
+    """Return the letter with an id from whichever queue has it; None when there is none."""
     for queue in queues:
         entry = client.hget(keys.dead(queue), number)
         if entry is not None:
@@ -66,13 +66,13 @@ def find(client: Any, keys: Keys, queues: Iterable[str], number: int) -> DeadLet
 
 
 def requeue(client: Any, keys: Keys, queue: str, numbers: Iterable[int]) -> int:
-    """Put letters back into their queue as if they had never been tried. Returns how many there were."""
+    """Put letters back into their queue as if they had never been tried. Returns how many were put back."""
     names = [keys.dead(queue), keys.returned(queue)]
     return sum(int(_REQUEUE.run(client, names, page)) for page in _pages(numbers))
 
 
 def drop(client: Any, keys: Keys, queue: str, numbers: Iterable[int]) -> int:
-    """Let letters go for good, which the books count as `dropped:operator`. Returns how many there were."""
+    """Delete letters for good; the books count them as `dropped:operator`. Returns how many were deleted."""
     names = [keys.dead(queue), keys.books(queue)]
     return sum(int(_DROP.run(client, names, page)) for page in _pages(numbers))
 
@@ -80,7 +80,7 @@ def drop(client: Any, keys: Keys, queue: str, numbers: Iterable[int]) -> int:
 def matching(client: Any, keys: Keys, queue: str, wanted: Callable[[DeadLetter], bool], *, now: float) -> Iterator[int]:
     """Yield the ids of the letters that are wanted and were dead already at `now`, in Unix seconds.
 
-    So one that is put back and dies again meanwhile is left alone, or this might never end.
+    A letter that is put back and dies again meanwhile is left alone, because otherwise this might never end.
     """
     for letter in scan(client, keys, queue):
         if letter.history.died <= now and wanted(letter):

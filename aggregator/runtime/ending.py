@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 SOON_S = 1.0
-"""What is due so soon is waited for."""
+"""A worker waits for a message that is due within this time."""
 
 
 class Ending:
     """A worker that goes on until it is told to end."""
 
     def when_empty(self, due_s: float | None) -> bool:
-        """Return whether to end with nothing to take; `due_s` is the time until something is due, None for never."""
+        """Return whether to end with nothing to take; something is due in `due_s` seconds, None = never."""
         return False
 
     def when_stuck(self, reason: str) -> bool:
@@ -19,16 +19,16 @@ class Ending:
 
 
 class UntilEmpty(Ending):
-    """A worker that ends when its queue is empty, and gives up where another would wait."""
+    """A worker that ends when its queue is empty, and gives up where another worker would wait."""
 
     gave_up = ""
-    """Why it gave up; empty when it did not."""
+    """The reason why the worker gave up; empty when it did not."""
 
     def when_empty(self, due_s: float | None) -> bool:
         """End unless something is due in a moment."""
         return due_s is None or due_s >= SOON_S
 
     def when_stuck(self, reason: str) -> bool:
-        """End, and remember why."""
+        """End, and remember the reason."""
         self.gave_up = reason
         return True

@@ -1,4 +1,4 @@
-"""From claimed messages to a batch: call the stage, and turn what it raises into what happens next."""
+"""Turn claimed messages into a batch: call the stage, and decide what an exception means for its message."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aggregator.runtime.message import History, Message, ascii_text
 
 
 class _Vanished(Reject):
-    """Its workers vanished too often."""
+    """The workers of this message vanished too often."""
 
 
 class Handler:
-    """Handle single messages of one stage; what they come to goes into the batch given."""
+    """Handle single messages of one stage, and put their outcomes into the batch given."""
 
     def __init__(self, stage: Stage, context: Context, worker: str, memory: Memory) -> None:
         self.stage = stage
@@ -30,7 +30,7 @@ class Handler:
         self._has_needs = type(stage).needs is not Stage.needs
 
     def fetch(self, messages: Iterable[Message]) -> None:
-        """Read what the stage will recall for these messages, in one round trip."""
+        """Read the texts that the stage will recall for these messages, in one round trip."""
         if self._has_needs:
             self.memory.fetch(name for message in messages for name in self._needs(message))
 
@@ -52,13 +52,13 @@ class Handler:
             return _Vanished(f"its worker vanished {message.history.deliveries} times while holding it")
         try:
             return list(self.stage.handle(message) or ())
-        except Exception as error:  # noqa: BLE001 - the one place: it decides what becomes of this message only
+        except Exception as error:  # noqa: BLE001 - the only place for it: the error decides about this message alone
             return error
-        except SystemExit as error:  # a plugin's sys.exit() is this message's fault, and no way to end the worker
+        except SystemExit as error:  # a plugin's sys.exit() is a fault of this message, and must not end the worker
             return RuntimeError(f"sys.exit({error.code!r}) was called").with_traceback(error.__traceback__)
 
     def settle(self, batch: Batch, message: Message, result: list[Outcome] | Exception) -> Unavailable | None:
-        """Enter the result of a message. Returns the error when the stage cannot go on for now."""
+        """Add the result of a message to the batch. Returns the error when the stage cannot go on for now."""
         if isinstance(result, list):
             try:
                 remembered = batch.handled(message, result)
@@ -74,7 +74,7 @@ class Handler:
         attempts, counts = history.attempts, not isinstance(result, Retry) or result.counts
         if isinstance(result, Reject) or (counts and attempts >= self.settings.maxtries):
             history.worker, history.died = self.worker, self.context.clock()
-            # a message that has killed one worker more than it may has perhaps done so in `died`
+            # with more deliveries than allowed, the message may have killed its last worker in `died`
             if history.deliveries <= self.settings.maxdeliveries:
                 self._tell(batch, message, history)
             batch.set_aside(message, history)
@@ -86,7 +86,7 @@ class Handler:
         return None
 
     def _tell(self, batch: Batch, message: Message, history: History) -> None:
-        """Commit with a dead letter what the stage says of it. Its own fault there is logged and counted."""
+        """Commit with a dead letter what `Stage.died` yields. An error in `died` is logged and counted."""
         try:
             batch.changes |= self.memory.change(batch.settled(self.stage.died(message, history), Send, Remember))
         except Exception as error:  # noqa: BLE001 - the message is set aside all the same
@@ -96,7 +96,7 @@ class Handler:
     def _failed(self, message: Message, error: Exception) -> History:
         before = message.history or History()
         known = isinstance(error, Reject | Retry)
-        # a worker that vanished was no try of its own
+        # a delivery whose worker vanished is no attempt
         tried = not isinstance(error, _Vanished) and (not isinstance(error, Retry) or error.counts)
         return History(
             id=before.id,
@@ -109,9 +109,9 @@ class Handler:
         )
 
     def _delay(self, error: Exception, attempts: int) -> float:
-        """Exponential backoff with a fifth of jitter either way, unless the other side named a time."""
+        """Return the time that the other side named, or else exponential backoff with a fifth of jitter either way."""
         wished = error.delay_s if isinstance(error, Retry) else None
-        if wished is not None and wished >= 0:  # not so if it is no number
+        if wished is not None and wished >= 0:  # false for NaN
             return min(wished, self.settings.retrymax)
         backoff = self.settings.retrydelay * 2.0 ** min(max(attempts - 1, 0), 30)
         return min(backoff * random.uniform(0.8, 1.2), self.settings.retrymax)

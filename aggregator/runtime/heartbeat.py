@@ -1,8 +1,9 @@
-"""The thread that shows a worker's signs of life, and watches those of its siblings.
+"""The thread that shows a worker's signs of life, and watches the signs of its siblings.
 
-A worker that shows none for a lease while it holds messages has vanished, or is stopped: a sibling takes its messages
-over. No clock is compared between processes: a watcher counts its own seconds during which it saw the same beat, and
-starts counting again after any trouble of its own, so that nobody is declared dead because Redis was away.
+A worker that holds messages and shows no sign of life for the time of a lease has vanished, or is stopped, so a
+sibling takes its messages over. Clocks of different processes are never compared: a watcher counts by its own clock
+how long it has seen the same beat. It starts counting again after any trouble of its own, so that no worker is
+declared dead because Redis was away.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BEAT_S = 0.5
 
 
 class Watch:
-    """Tell which of the others have been silent for a lease."""
+    """Tell which of the other workers have been silent for the time of a lease."""
 
     def __init__(self, lease_s: float = LEASE_S) -> None:
         self.lease_s = lease_s
@@ -31,9 +32,9 @@ class Watch:
         self._last_look = 0.0
 
     def silent(self, others: list[Holding], now: float) -> list[Holding]:
-        """Return who has not moved for a lease; `now` is a monotonic clock in seconds."""
+        """Return the workers whose beat has not moved for a lease; `now` is a monotonic clock in seconds."""
         if now - self._last_look > self.lease_s / 2:
-            self._since = {}  # we were stopped ourselves: what looks like their silence was ours
+            self._since = {}  # this process was stopped itself: the silence that it seems to see was its own
         self._last_look = now
         self._since = {other: self._since.get(other, now) for other in others}
         return [other for other, since in self._since.items() if now - since >= self.lease_s]
@@ -44,7 +45,7 @@ class Watch:
 
 
 class Heartbeat(threading.Thread):
-    """Beat until stopped, with what `tell()` returns; call `lost(reason)` once when the worker must end."""
+    """Beat until stopped, with the facts from `tell()`; call `lost(reason, superseded)` when the worker must end."""
 
     def __init__(
         self,
@@ -66,10 +67,10 @@ class Heartbeat(threading.Thread):
         self._watch = Watch()
 
     def run(self) -> None:
-        """Beat, look after the siblings, notice when the supervisor is gone."""
+        """Beat, watch the siblings, and notice when the supervisor is gone."""
         while not self._stop_event.wait(BEAT_S):
             if os.getppid() != self._parent and not self._orphaned:
-                # it beats on: what is in hand is finished first
+                # go on beating: the worker first finishes the messages in hand
                 self._orphaned = True
                 self._lost("its supervisor is gone", False)
             try:
@@ -83,7 +84,7 @@ class Heartbeat(threading.Thread):
             except Superseded as error:
                 return self._lost(str(error), True)
             except RedisError as error:
-                # a worker without a pulse would be taken for dead while it works
+                # go on beating: a worker without beats would be taken for dead while it works
                 self._log("heartbeat error=%s", error)
                 self._watch.forget()
             self._keep_leases()

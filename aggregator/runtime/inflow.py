@@ -1,4 +1,4 @@
-"""A thread that reads what must not be kept waiting, and a bounded buffer from which the source takes it."""
+"""A reader thread for input that must not be kept waiting, and a bounded buffer from which the source takes it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LONGEST_WAIT_S = 0.5
 
 
 class Inflow(Generic[T]):
-    """What a reader thread has read and the source has not taken yet, bounded in items and bytes.
+    """A buffer, bounded in items and bytes, between a reader thread and the source.
 
-    `read` runs in the thread and calls `offer`; what the buffer has no room for is the reader's to keep elsewhere. An
-    exception that ends `read` is raised by the source's next `take`, once everything read before was taken.
+    `read` runs in the thread and calls `offer`. When the buffer has no room for an item, the reader keeps it elsewhere.
+    An exception that ends `read` is raised by the source's next `take` after everything read before was taken.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Inflow(Generic[T]):
         self._ended = False
         self._error: Exception | None = None
         self.stopping = threading.Event()
-        """Set when the reader is to end; it looks at this whenever it waits."""
+        """Set when the reader is to end; the reader looks at it whenever it waits."""
         self._thread = threading.Thread(target=self._run, name="inflow", daemon=True)
 
     def start(self) -> None:
@@ -69,7 +69,7 @@ class Inflow(Generic[T]):
         return True
 
     def take(self, most: int, wait_s: float = LONGEST_WAIT_S) -> list[T]:
-        """Return up to `most` items, the oldest first; waits for one when there is none, until a signal comes."""
+        """Return up to `most` items, the oldest first; wait up to `wait_s` for one, or until a signal comes."""
         with self._changed:
             if not self._items and not self._ended:
                 wait_s = min(wait_s, LONGEST_WAIT_S)
@@ -90,14 +90,14 @@ class Inflow(Generic[T]):
             return self._ended and not self._items
 
     def _has_room(self, size_bytes: int) -> bool:
-        """True for an item that fits; one that is larger than the whole buffer fits into an empty one."""
+        """True when an item fits. An item that is larger than the whole buffer fits into an empty buffer."""
         within = len(self._items) < self._most and self._bytes + size_bytes <= self._most_bytes
         return within or not self._items
 
     def _run(self) -> None:
         try:
             self._read(self)
-        except Exception as error:  # noqa: BLE001 - it goes on in the source's thread
+        except Exception as error:  # noqa: BLE001 - `take` raises it in the source's thread
             self._error = error
         finally:
             with self._changed:

@@ -1,21 +1,21 @@
-"""Every Redis key of the project. All share the namespace's hash tag, so that one script may touch them together.
+"""Every Redis key of the project. All keys share the namespace's hash tag, so that one script may touch them together.
 
 ==================  ======  ======================================================  ============================
 key after {NS}:     type    meaning                                                 who deletes it
 ==================  ======  ======================================================  ============================
 ``queue:QUEUE``     list    messages ready to be claimed: bare JSON, one an entry   claim; Redis when empty
-``returned:QUEUE``  list    messages that come back, each behind its history        claim; Redis when empty
-``delayed:QUEUE``   zset    what waits for its time; score = due, in Unix seconds   claim, once due
+``returned:QUEUE``  list    messages that came back, each after its history         claim; Redis when empty
+``delayed:QUEUE``   zset    messages that wait; score = due, in Unix seconds        claim, once due
 ``dead:QUEUE``      hash    dead letters: id → history and body                     `dead requeue`, `dead drop`
-``timers:QUEUE``    zset    names of timers; score = due, in Unix seconds           claim, once due; who sends it
+``timers:QUEUE``    zset    names of timers; score = due, in Unix seconds           claim, once due; the sender
 ``timed:QUEUE``     hash    timer → the message that it becomes                     with its timer
 ``memory:QUEUE``    hash    what a section remembers: name → until and text         the stage; commit, once over
 ``fading:QUEUE``    zset    the names of those that end; score = Unix seconds       with what is remembered
 ``books:ACCOUNT``   hash    the ledger: in, out, dropped:REASON, pushed, …          nobody: kept for ever
 ``flow:QUEUE``      zset    samples `second arrived taken`; score = second          the next sample
 ``worker:NAME``     hash    a worker: token, batch, beat, state, pid, …             nobody: the token only grows
-``held:NAME``       list    what a worker has claimed and not committed             commit; Redis when empty
-``caught:Q:NAME``   list    what came while a worker waited; claim takes it over    claim; Redis when empty
+``held:NAME``       list    messages a worker has claimed and not committed         commit; Redis when empty
+``caught:Q:NAME``   list    messages that came while a worker waited                claim; Redis when empty
 ``holders:QUEUE``   set     names of workers that may hold messages of a queue      nobody
 ``cursors:OWNER``   hash    positions committed with the work: name → text          the owning stage
 ``leases:POOL``     hash    lease → its token, until when, and who has it           nobody: the token only grows
@@ -26,7 +26,7 @@ key after {NS}:     type    meaning                                             
 ``serial``          string  numbers histories and dead letters                      nobody
 ``state``           hash    id of this state, when it began, the newest token       nobody
 ``instances``       hash    node → id of the instance that has its name             nobody: the next owner replaces it
-``restoring``       string  there while `state import` is under way                 `state import`, at its end
+``restoring``       string  exists while `state import` is under way                `state import`, at its end
 ==================  ======  ======================================================  ============================
 
 QUEUE, or Q, is a name as configured, with ``@node`` resolved to ``@`` and the node's name. ACCOUNT is a queue, or for a
@@ -58,7 +58,7 @@ class Keys:
         return f"{self.prefix}returned:{queue}"
 
     def delayed(self, queue: str) -> str:
-        """Return the sorted set of what waits for its time."""
+        """Return the sorted set of the messages that wait for their time."""
         return f"{self.prefix}delayed:{queue}"
 
     def dead(self, queue: str) -> str:
@@ -70,7 +70,7 @@ class Keys:
         return f"{self.prefix}timers:{queue}"
 
     def timed(self, queue: str) -> str:
-        """Return the messages that the timers of a queue become."""
+        """Return the hash of the messages that the timers of a queue become."""
         return f"{self.prefix}timed:{queue}"
 
     def memory(self, queue: str) -> str:
@@ -82,11 +82,11 @@ class Keys:
         return f"{self.prefix}fading:{queue}"
 
     def leases(self, pool: str) -> str:
-        """Return who has the leases of a pool."""
+        """Return the hash of who has the leases of a pool."""
         return f"{self.prefix}leases:{pool}"
 
     def leased(self, pool: str, name: str) -> str:
-        """Return the positions that belong to a lease."""
+        """Return the hash of the positions that belong to a lease."""
         return f"{self.prefix}leased:{pool}:{name}"
 
     def books(self, account: str) -> str:
@@ -102,11 +102,11 @@ class Keys:
         return f"{self.prefix}worker:{name}"
 
     def held(self, name: str) -> str:
-        """Return the list of what a worker holds. Only fenced scripts write it."""
+        """Return the list of the messages that a worker holds. Only fenced scripts write it."""
         return f"{self.prefix}held:{name}"
 
     def caught(self, queue: str, name: str) -> str:
-        """Return the list a waiting worker's BLMOVE writes to. Any incarnation of the name may take from it."""
+        """Return the list that a waiting worker's BLMOVE fills. Any incarnation of the name may take from it."""
         return f"{self.prefix}caught:{queue}:{name}"
 
     def holders(self, queue: str) -> str:
@@ -119,5 +119,5 @@ class Keys:
 
 
 def resolve(queue: str, node: str) -> str:
-    """Return a queue's name in Redis: a trailing ``@node`` becomes this machine's own."""
+    """Return a queue's name in Redis: a trailing ``@node`` becomes ``@`` and this node's name."""
     return f"{queue[: -len('@node')]}@{node}" if queue.endswith("@node") else queue

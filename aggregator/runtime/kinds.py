@@ -1,9 +1,9 @@
 """Kinds of messages: one declared struct each, told apart by their `kind`.
 
-A message says what it is: `"kind": "downloaded"`. A stage takes its own kinds only, so a queue with the wrong messages
-in it, swapped with another for example, sends them to the dead letters as they are. Whatever a message says is looked
-at when it arrives, as anybody who may push to Redis may have written it; the struct says which types and ranges there
-are, and its `__post_init__` the rest.
+A message names its kind: `"kind": "downloaded"`. A stage takes only its own kinds, so messages in a wrong queue, for
+example after two queues were swapped, go to the dead letters unchanged. Every field of a message is checked when it
+arrives, because anybody who may push to Redis may have written it. The struct declares types and ranges, and its
+`__post_init__` checks the rest.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from aggregator.config.hints import shorten
 from aggregator.errors import Reject
 
 MOST_BYTES = 1_000_000
-"""No message of a declared kind comes near: headers are cut, addresses and errors bounded."""
+"""The limit for a message. No message of a declared kind comes near it: headers, addresses and errors are cut."""
 _T = TypeVar("_T", bound=msgspec.Struct)
 Older: TypeAlias = Callable[[bytes, Mapping[str, type[_T]]], tuple[type[_T], bytes | msgspec.Raw] | None]
-"""Returns of a message without a kind which of the kinds it is, and its body; None when nothing tells."""
+"""Returns which kind a message without a kind has, and its body; None when the message does not tell."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """A message; the `tag` of its class is what it says under `kind`."""
+    """A message; its `kind` is the `tag` of its class."""
 
 
 class _Head(msgspec.Struct):
@@ -32,9 +32,9 @@ class _Head(msgspec.Struct):
 
 
 def decode(raw: bytes, *kinds: type[_T], older: Older[_T] = lambda raw, kinds: None) -> _T:
-    """Return a message of one of these kinds. Raises Reject when it is none of them, or says what cannot be.
+    """Return a message of one of these kinds. Raises Reject when it has another kind or an impossible value.
 
-    One without a kind, as versions before there were kinds wrote them, is what `older` says, else the first of them.
+    Versions before there were kinds wrote messages without one: `older` tells their kind, else the first kind is taken.
     """
     if len(raw) > MOST_BYTES:
         raise Reject(f"a message of {len(raw)} bytes; no message of these kinds has more than {MOST_BYTES}")

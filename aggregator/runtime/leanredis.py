@@ -1,8 +1,10 @@
-"""redis-py without its client for asyncio, which no worker uses: 1.2 MB and a seventh of its loading time.
+"""Load redis-py without its asyncio client, which no worker uses.
 
-redis-py loads that client together with the other one. While it is loaded, the package `redis.asyncio` is an empty one
-in the same folder, so that the few modules of it that the other client needs are found. Afterwards the real package can
-be imported as ever.
+This saves 1.2 MB and a seventh of the loading time.
+
+redis-py imports its asyncio client together with the other client. Meanwhile an empty package with the same folder
+stands in for `redis.asyncio`, so that the few modules of it that the other client needs are found. Afterwards the real
+package can be imported as ever.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def load() -> None:
         sys.modules[NAME] = empty
     try:
         redis = importlib.import_module("redis")
-    except ImportError:  # a version whose parts hang together otherwise
+    except ImportError:  # a version of redis-py whose parts depend on each other otherwise
         _forget_redis()
         redis = importlib.import_module("redis")
     if isinstance(getattr(redis, "asyncio", None), ModuleType) and not hasattr(redis.asyncio, "Redis"):

@@ -1,8 +1,8 @@
-"""Leases: who of all workers of a Redis has something to himself for some time, such as a credential or a partition.
+"""Leases: each gives something, such as a credential or a partition, to one worker of a Redis for some time.
 
-A lease has a fencing token that only grows. A commit that depends on a lease takes effect only while the token is the
-lease's latest and its time is not over; so a holder that was stopped or killed loses it `ttl_s` after its last renewal,
-and what it commits later has no effect. All times are by the clock of Redis.
+A lease has a fencing token that only grows. A commit that depends on a lease takes effect only while its token is the
+lease's latest token and the lease's time is not over. So a holder that was stopped or killed loses the lease `ttl_s`
+after its last renewal, and its later commits have no effect. All times are by the clock of Redis.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Leases:
     """The leases of one worker. Safe to use from its threads: the heartbeat renews them."""
 
     def __init__(self, client: Any, keys: Keys, holder: str) -> None:
-        """`holder` is the worker's name: a new incarnation takes over at once what the one before it had."""
+        """`holder` is the worker's name: a new incarnation takes over at once the leases of the one before it."""
         self._client = client
         self._keys = keys
         self._holder = holder
@@ -44,12 +44,12 @@ class Leases:
 
     @property
     def held(self) -> tuple[Lease, ...]:
-        """What this worker has, as far as it knows."""
+        """The leases that this worker has, as far as it knows."""
         with self._lock:
             return tuple(self._held)
 
     def take(self, pool: str, want: Sequence[str], ttl_s: float, *, most: int | None = None) -> list[Lease]:
-        """Take leases of a pool by their names, at most so many, the first ones first.
+        """Take leases of a pool by their names, at most `most` of them, the first names first.
 
         Returns those that were free, or whose holder lost them. Those that this worker has already are passed over.
         Raises Unavailable while Redis is away, as all calls do. `pool` is a word without a colon.
@@ -69,20 +69,20 @@ class Leases:
             return taken
 
     def renew(self) -> None:
-        """Keep everything held for its `ttl_s` from now on; what another has meanwhile is lost."""
+        """Keep every lease for its `ttl_s` from now on; a lease that another worker has meanwhile is lost."""
         with self._lock:
             for pool, ttl_s in {(lease.pool, ttl_s) for lease, ttl_s in self._held.items()}:
                 these = [lease for lease, its in self._held.items() if lease.pool == pool and its == ttl_s]
                 self._let_go(self._extend(pool, these, ttl_s))
 
     def lost(self) -> list[Lease]:
-        """Return what was lost since the last call."""
+        """Return the leases that were lost since the last call."""
         with self._lock:
             lost, self._lost = self._lost, []
             return lost
 
     def give(self, *leases: Lease) -> None:
-        """Let leases go, so that others may take them at once."""
+        """Give leases back, so that other workers may take them at once."""
         with self._lock:
             for pool in {lease.pool for lease in leases}:
                 with _away():
@@ -91,7 +91,7 @@ class Leases:
                 self._held.pop(lease, None)
 
     def drop(self, pool: str, name: str) -> None:
-        """Take note that a lease is lost: a commit was refused because of it."""
+        """Note that a lease is lost, because a commit was refused for it."""
         with self._lock:
             self._let_go([lease for lease in self._held if (lease.pool, lease.name) == (pool, name)])
 

@@ -31,7 +31,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     delayed: int = 0
     ready: int = 0
     timers: int = 0
-    """How many wait for their time; they become messages then, and are in no balance before."""
+    """How many timers wait. A timer becomes a message when it is due, and is in no balance before."""
     pushed: int = 0
     retried: int = 0
     counts: dict[str, int] = {}

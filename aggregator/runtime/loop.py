@@ -1,6 +1,6 @@
-"""What a worker does around its intake: calls that outlast Redis's absence, commits, waits that a signal ends.
+"""The loop around a worker's intake: calls that outlast Redis's absence, commits, waits that a signal ends.
 
-It also says what the worker does now, for `status`, and what keeps it from its work, for `health`.
+The loop also notes what the worker does now, for `status`, and what keeps it from its work, for `health`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aggregator.runtime.reports import Reporting
 FULL_S = 0.2
 """How often to look whether a full target has room again."""
 STOPPING_S = 5.0
-"""How long Redis is waited for by a worker that is to end."""
+"""How long a worker that is to end waits for Redis."""
 _T = TypeVar("_T")
 
 
@@ -35,7 +35,7 @@ class RedisAway(Exception):
 
 
 class Loop:
-    """The state of one worker, and what its intake uses. `patience_s` is how long Redis may be away."""
+    """The state of one worker, and the calls that its intake uses. `patience_s` is how long Redis may be away."""
 
     def __init__(self, queue: Queue, context: Context, ending: Ending, patience_s: float) -> None:
         self.queue = queue
@@ -84,7 +84,7 @@ class Loop:
         self.log.warning("redis_away reason=%s", error)
 
     def commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
-        """Make a batch take effect by `commit`, with the counters of the stage; an empty one needs nothing."""
+        """Add the counters of the stage to a batch, and make it take effect by `commit`, unless it is empty."""
         for name, by in self.context.take_counts().items():
             batch.count(f"count:{name}", by)
         batch.close()
@@ -92,12 +92,12 @@ class Loop:
             return None
         batch.count("busy_us", int(busy_s * 1e6))
         if self.context.reports:
-            # order: a loss is told of, then the step in which it is counted takes effect
+            # order: store the report of a loss, then commit the step that counts the loss
             self.call(lambda: self.reporting.store(self.context.reports))
         return self.call(commit)
 
     def settled(self, do: Callable[[], object]) -> bool:
-        """Repeat something of the stage while it is Unavailable. Returns False when the worker is to end meanwhile."""
+        """Repeat a call of the stage while it raises Unavailable. Returns False when the worker is to end meanwhile."""
         while not self.stopping:
             try:
                 do()
@@ -107,7 +107,7 @@ class Loop:
         return False
 
     def unavailable(self, error: Unavailable) -> None:
-        """Wait as long as a stage that cannot go on asks for, unless the worker ends because of that."""
+        """Wait for the pause that an Unavailable asks for, unless the worker ends because of it."""
         if self.ends_stuck(str(error)):
             return
         self.show("waiting", str(error))
@@ -130,7 +130,7 @@ class Loop:
     # What is shown
 
     def show(self, state: str, reason: str = "") -> None:
-        """Say what the worker does now."""
+        """Note what the worker does now."""
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason, self.since = state, reason, self.context.clock()
 
@@ -144,17 +144,17 @@ class Loop:
     # The end
 
     def stop(self) -> None:
-        """Have the worker end after what it does now."""
+        """Let the worker end after its current work."""
         self.stopping = self.context.stopping = True
 
     def ends_stuck(self, reason: str) -> bool:
-        """End when the worker's ending says so of one that cannot go on. Returns whether it does."""
+        """Stop if the worker's `ending` tells a worker that cannot go on to end. Returns whether it stops."""
         if self.ending.when_stuck(reason):
             self.stop()
         return self.stopping
 
     def ends_empty(self, due_s: float | None) -> bool:
-        """End when the worker's ending says so of one that has nothing to take. Returns whether it does."""
+        """Stop if the worker's `ending` tells a worker with nothing to take to end. Returns whether it stops."""
         if self.ending.when_empty(due_s):
             self.stop()
         return self.stopping
@@ -166,7 +166,7 @@ class Loop:
         self.interruptibly(lambda: time.sleep(seconds))
 
     def interruptibly(self, do: Callable[[], object]) -> None:
-        """Do something that waits; a signal ends it at once."""
+        """Call a function that waits; a signal ends the wait at once."""
         try:
             self._may_interrupt = True
             if not self.stopping:
@@ -177,7 +177,7 @@ class Loop:
             self._may_interrupt = False
 
     def on_signal(self) -> None:
-        """Take note of a signal that asks for an end. Raises Interrupted in a wait."""
+        """Note a signal that asks for the end. Raises Interrupted in a wait."""
         self.stop()
         if self._may_interrupt:
             self._may_interrupt = False

@@ -1,7 +1,7 @@
-"""What stages remember from message to message: texts under names, stored in the step of the message that changed them.
+"""The memory of stages: texts under names, stored in the same commit as the message that changed them.
 
 The names belong to the queue that the section reads, so all processes that read the queue, on whatever node, see the
-same. A commit takes effect only if everything that it changes is still as it was read.
+same texts. A commit takes effect only if every text that it changes is still as it was read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from aggregator.runtime.queue import Queue
 
 
 class Memory:
-    """What was read of a batch's names, and what the messages handled so far made of them."""
+    """The texts that were read for a batch, and the changes by the messages handled so far."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
@@ -28,7 +28,7 @@ class Memory:
             self._read |= dict(zip(wanted, self._queue.recall(wanted), strict=True))
 
     def recall(self, name: str) -> str | None:
-        """Return what is remembered under a name, None when there is nothing. Raises LookupError for one not read."""
+        """Return the text under a name, None when there is none. Raises LookupError for a name that was not read."""
         if name in self._changed:
             return self._changed[name] or None
         if name not in self._read:
@@ -36,15 +36,15 @@ class Memory:
         return self._read[name] or None
 
     def change(self, outcomes: Iterable[Remember]) -> dict[str, Change]:
-        """Take note of what changes, and return what is to be committed of it, by name.
+        """Note changes, and return what is to be committed for them, by name.
 
-        A name that was not read is written whatever is there.
+        A name that was not read is overwritten, whatever is stored under it.
         """
         changes = {each.name: Change(self._read.get(each.name), each.value or "", each.ttl_s) for each in outcomes}
         self._changed |= {name: change.text for name, change in changes.items()}
         return changes
 
     def forget(self) -> None:
-        """Let go of all that was read and changed: the batch is committed, or begins anew."""
+        """Forget everything that was read and changed, because the batch is committed or begins anew."""
         self._read.clear()
         self._changed.clear()

@@ -1,6 +1,6 @@
-"""A message as a stage sees it, and as it stands in Redis.
+"""A message as a stage sees it, and as it is stored in Redis.
 
-In its queue a message is bare JSON. One that was tried before carries its history in front:
+In its queue a message is bare JSON. A message that was tried before carries its history in front:
 ``!{"id":7,"attempts":2,…}\\n{…the body, byte for byte…}``.
 """
 
@@ -23,23 +23,23 @@ class History(msgspec.Struct, omit_defaults=True):
 
     id: int = 0
     attempts: int = 0
-    """How often a stage tried it and failed."""
+    """How often a stage tried the message and failed."""
     deliveries: int = 0
-    """How often its worker vanished while holding it."""
+    """How often a worker vanished while holding the message."""
     first: float = 0.0
-    """When it first failed."""
+    """When the message first failed."""
     error: str = ""
     trace: str = ""
     worker: str = ""
-    """The worker that set it aside."""
+    """The worker that set the message aside."""
     died: float = 0.0
-    """When it was set aside."""
+    """When the message was set aside."""
     kept: str = ""
-    """What the stage wants to find again at its next try."""
+    """The text that the stage wants to find again at its next try."""
 
 
 class Message(msgspec.Struct, gc=False):
-    """One entry of a queue. `raw` is the JSON text as it was pushed, `entry` what stands in `held`."""
+    """One entry of a queue. `raw` is the JSON text as it was pushed, `entry` the whole text that stands in `held`."""
 
     entry: bytes
     raw: bytes
@@ -60,7 +60,7 @@ class Message(msgspec.Struct, gc=False):
 
     @property
     def kept(self) -> str:
-        """What the stage kept for this try at the one before; empty when there was none."""
+        """The text that the stage kept at the previous try; empty when there was none."""
         return self.history.kept if self.history else ""
 
     def text(self, key: str) -> str:
@@ -89,19 +89,19 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 
 
 def read_entry(entry: bytes) -> Message:
-    """Return the message that an entry of `held` stands for."""
+    """Return the message in an entry of `held`."""
     if not entry.startswith(MARK):
         return Message(entry, entry)
     header, newline, raw = entry[1:].partition(b"\n")
     try:
         history = msgspec.json.decode(header, type=History)
     except msgspec.DecodeError:
-        return Message(entry, entry)  # somebody else's text that only looks like ours: its decoding will reject it
+        return Message(entry, entry)  # a foreign text that only looks like a history: decoding will reject it
     return Message(entry, raw, history) if newline else Message(entry, entry)
 
 
 def ascii_text(text: str) -> str:
-    """Return a text with all else escaped: Lua knows no broken Unicode, and Redis takes no odd bytes of file names."""
+    """Return a text with all but ASCII escaped: Lua knows no broken Unicode, Redis takes no odd bytes of file names."""
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 

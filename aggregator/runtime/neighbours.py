@@ -1,4 +1,4 @@
-"""Notice another instance that works under our node's name: each would take the other's messages, but not its files."""
+"""Refuse another instance under our node's name: each would take the other's messages, but lack the other's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aggregator.runtime.queue import ADVICE
 from aggregator.runtime.roster import WorkerFacts, roster
 
 FORGOTTEN_S = 7 * 86_400
-"""A worker that was not seen for so long is taken for one of the past; cron starts stages more often."""
+"""A worker that was not seen for this long counts as one of the past; cron starts stages more often."""
 
 
 def write_root(root: Path) -> str:
@@ -24,15 +24,15 @@ def write_root(root: Path) -> str:
 
 
 def read_root(text: str) -> Path:
-    """Return the folder that `write_root` made a text of."""
+    """Return the folder that `write_root` turned into a text."""
     return Path(os.fsdecode(unquote_to_bytes(text)))
 
 
 def refuse_another(client: Any, keys: Keys, node: str, root: Path, instance_id: str) -> str:
     """Raise ConfigError when workers of this node's name belong to another instance.
 
-    One whose workers are at rest and whose folder is gone was moved to where we are, or was removed. Returns the id of
-    the instance that had the name, for `Queue.start`.
+    An instance whose workers are at rest and whose folder is gone was moved to where we are, or was removed: it is not
+    refused. Returns the id of the instance that had the name, for `Queue.start`.
     """
     for facts in roster(client, keys).workers:
         recent = facts.beat_age_s is not None and facts.beat_age_s <= FORGOTTEN_S
@@ -62,5 +62,5 @@ def _is_there(folder: Path, instance_id: str) -> bool:
     try:
         known = read_facts(Instance(folder))
     except OSError:
-        return True  # another user's, who lets nobody look
+        return True  # a folder of another user, which we may not read
     return known is not None and known.id == instance_id

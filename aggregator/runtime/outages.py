@@ -1,7 +1,7 @@
-"""What keeps a worker from its work, and since when: from the first failure until something really succeeded.
+"""Outages: what keeps a worker from its work, from the first failure until something really succeeded.
 
-A worker that pauses tries one message now and then, and is busy or idle meanwhile; so its state does not tell how long
-its neighbour has been away. An outage outlives the process too: a restart does not make a neighbour well.
+A worker that pauses tries one message now and then, and is busy or idle meanwhile, so its state does not tell how long
+the service that it needs has been away. An outage also outlives the process: a restart does not repair that service.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgspec
 from aggregator.runtime.message import ascii_text
 
 Kind = Literal["away", "full", "redis", "redis_full", "vanished"]
-"""`away`: what the stage needs; `full`: a queue it feeds; `redis`: Redis; `redis_full`: Redis is at its maxmemory;
-`vanished`: its own process, which ended without a word before it got anything done."""
+"""`away`: what the stage needs is away; `full`: a queue that it feeds is full; `redis`: Redis is away; `redis_full`:
+Redis is at its maxmemory; `vanished`: the worker's process ended without a word before it got anything done."""
 
 FIELD = "outage:"
-"""How the fields of a worker's hash begin that tell of its outages."""
+"""The prefix of the fields of a worker's hash that tell of its outages."""
 REMEMBERED_S = 900.0
-"""What an incarnation said that was last seen this long ago says nothing of now."""
+"""What an incarnation said no longer counts when it was last seen this long ago."""
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,13 +32,13 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds of the first failure."""
     reason: str
     queue: str = ""
-    """The queue that is full, as it is called in Redis."""
+    """The name in Redis of the queue that is full."""
     times: int = 0
-    """How often its process vanished."""
+    """How often the worker's process vanished."""
 
 
 class Outages:
-    """The outages of one worker. Only its main thread changes them; the heartbeat's reads them."""
+    """The outages of one worker. Only its main thread changes them; the heartbeat's thread reads them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -46,10 +46,10 @@ class Outages:
         self._standing: dict[str, Outage] = {}
 
     def recall(self, former: Iterable[Outage], vanished_at: float = 0.0) -> None:
-        """Take over what the incarnation before this one said.
+        """Take over the outages that the previous incarnation reported.
 
-        `vanished_at` is when it was last seen, of one that did not say that it ends.
-        That Redis was away is known to be over: we have just asked it. Should it happen again it is the same outage.
+        `vanished_at` is when that incarnation was last seen, if it did not say that it ends. An outage of Redis is
+        over, since Redis has just answered; should Redis go away again, it is the same outage.
         """
         for outage in former:
             if outage.kind in ("redis", "redis_full"):
@@ -63,7 +63,7 @@ class Outages:
             self._standing["vanished"] = Outage(kind="vanished", since=since, reason=reason, times=times)
 
     def fail(self, kind: Kind, reason: str, *, since: float = 0.0, queue: str = "") -> None:
-        """Note a failure; an outage that stands keeps its beginning. `since` is when failures began; 0 = now."""
+        """Record a failure; an outage that stands keeps its beginning. `since` is when failures began; 0 = now."""
         known = self._standing.get(kind)
         began = known.since if known else self._former.pop(kind, 0.0) or since or self._clock()
         # a new dict: the heartbeat's thread may be reading the old one
@@ -71,18 +71,18 @@ class Outages:
         self._standing = {**self._standing, kind: outage}
 
     def end(self, *kinds: Kind) -> None:
-        """Note that it is over: something succeeded."""
+        """End the outages of these kinds, because something succeeded."""
         if self._standing or self._former:
             self._standing = {kind: outage for kind, outage in self._standing.items() if kind not in kinds}
             self._former = {kind: since for kind, since in self._former.items() if kind not in kinds}
 
     def fields(self) -> dict[str, str | int]:
-        """Return them as fields of the worker's hash."""
+        """Return the outages as fields of the worker's hash."""
         return {f"{FIELD}{kind}": msgspec.json.encode(outage).decode() for kind, outage in self._standing.items()}
 
 
 def read_outages(texts: Mapping[str, str]) -> tuple[Outage, ...]:
-    """Return the outages in a worker's hash, the longest first; what another version wrote in its way is left out."""
+    """Return the outages in a worker's hash, the longest first; outages in another version's form are left out."""
     found = []
     for field, text in texts.items():
         if field.startswith(FIELD):

@@ -31,7 +31,7 @@ def log_to_stdout(level: int = logging.INFO) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """Keep an event on one line, and from moving the cursor: names of files and words of errors come from strangers."""
+    """Keep an event on one line and off the cursor: file names and error texts, which strangers write, are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = super().formatMessage(record)
@@ -54,7 +54,7 @@ def make_worker(
     """Return the worker of one process. `limits` has the depth limit of each target queue that has one.
 
     Raises ConfigError when the URL is wrong, Redis refuses us, or the settings do not fit the stage, and RedisAway when
-    a cluster is away for longer.
+    a cluster is away for longer than `patience_s`.
     """
     client = _connect(url, context, patience_s)
     _warn(client, context)
@@ -72,7 +72,7 @@ def make_worker(
 
 
 def _intake(loop: Loop, component: Stage | Source, memory: Memory) -> Intake:
-    # imported here: a worker loads only what it takes its work from
+    # imported here: a worker loads only the intake that it uses
     if isinstance(component, Source):
         from aggregator.runtime.intake.source import SourceIntake
 
@@ -90,7 +90,7 @@ def _intake(loop: Loop, component: Stage | Source, memory: Memory) -> Intake:
 
 
 def _connect(url: str, context: Context, patience_s: float) -> Any:
-    """Return a client. That of a cluster asks it at once, so one that is away is waited for here."""
+    """Return a client. The client of a cluster connects at once, so a cluster that is away is waited for here."""
     end = time.monotonic() + patience_s
     while True:
         try:
@@ -105,7 +105,7 @@ def _connect(url: str, context: Context, patience_s: float) -> Any:
 
 
 def _warn(client: Any, context: Context) -> None:
-    """Say loudly what this Redis could lose; one that is away is waited for later."""
+    """Warn about data that this Redis, as it is set up, could lose; a Redis that is away is waited for later."""
     try:
         for sentence in warnings_about(client):
             context.log.warning("redis %s", sentence)

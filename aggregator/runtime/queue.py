@@ -1,8 +1,8 @@
 """One worker's hold on its queue: start, claim, wait, commit, beat, recover, leave.
 
 Every call is harmless when repeated, so the caller may try again whenever Redis does not answer: a claim first
-returns what it already took, a commit carries a number and has no effect the second time. Every call of an
-incarnation that was superseded has no effect at all and raises Superseded.
+returns the messages that it already took, and a commit carries a number and has no effect the second time. A call of
+an incarnation that was superseded has no effect at all and raises Superseded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FULL_MEMORY_S = 0.2
 
 
 class Identity(NamedTuple):
-    """Which worker this is."""
+    """The identity of one worker."""
 
     section: str
     number: int
@@ -39,17 +39,20 @@ class Identity(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The worker's one name, across restarts."""
+        """The worker's name, which is the same across restarts."""
         return f"{self.node}:{self.section}_{self.number}"
 
     @property
     def owner(self) -> str:
-        """Who the section's cursors on this node belong to."""
+        """The owner of the section's cursors on this node."""
         return f"{self.node}:{self.section}"
 
 
 class Claim(NamedTuple):
-    """What a claim brought; `full` names the target that has no room, `due_s` is the time to the next delayed one."""
+    """The result of a claim.
+
+    `full` names the target that has no room, `due_s` is the time until the next delayed message or timer is due.
+    """
 
     messages: list[Message]
     alone: bool
@@ -66,7 +69,7 @@ class Holding(NamedTuple):
 
 
 class Queue:
-    """The queue as one worker sees it; with `listens` None, a source's way out.
+    """The queue as one worker sees it. A source has none (`listens` is None) and only sends.
 
     `limits` has the depth limit of each target queue that has one.
     """
@@ -88,9 +91,9 @@ class Queue:
         self.account = self.name or identity.name
         self.token = ""
         self.state_id = ""
-        """The id of the state in Redis, known once this was started."""
+        """The id of the state in Redis, known after `start`."""
         self.newest_before = 0
-        """The newest token that any worker of this state had before, in microseconds; 0 where none is known."""
+        """The newest token that any worker of this state had before `start`, in microseconds; 0 where none is known."""
         self.number = 0
         self.alone_from = alone_from
         limits = limits or {}
@@ -121,10 +124,10 @@ class Queue:
         return [self.keys.queue(queue), self.keys.returned(queue), self.keys.delayed(queue)]
 
     def start(self, facts: Mapping[str, str | int], *, instance: str = "", superseded: str = "") -> int:
-        """Begin a new incarnation, and put back what earlier ones held. Returns how many messages that was.
+        """Begin a new incarnation, and put back what earlier ones held. Returns the number of messages put back.
 
-        With `instance` the node's name must be this instance's, free, or that of `superseded`: raises ConfigError, also
-        while a state is being imported.
+        With `instance` the node's name must be free, or belong to this instance or to `superseded`; otherwise
+        ConfigError is raised. It is also raised while a state is being imported.
         """
         me, k = self.identity.name, self.keys
         keys = [k.worker(me), k.workers, k.queues, k.serial, k.held(me), k.state, k.instances, k.restoring]
@@ -145,7 +148,7 @@ class Queue:
         return int(reply[1])
 
     def facts(self) -> dict[str, str]:
-        """Return what the last incarnation of this worker said of itself."""
+        """Return the facts that the last incarnation of this worker left."""
         stored = self.client.hgetall(self.keys.worker(self.identity.name))
         return {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
 
@@ -155,7 +158,7 @@ class Queue:
         return {name.decode(): value.decode() for name, value in stored.items()}
 
     def claim(self, known: int, want: int) -> Claim:
-        """Take up to `want` messages, without waiting; `known` are in the worker's hands already."""
+        """Take up to `want` messages without waiting; `known` held ones are in the worker's hands already."""
         return self._claimed(
             self._run("claim", self._claim_keys, [self.token, self.number, known, want, self.alone_from, *self._limits])
         )
@@ -169,21 +172,21 @@ class Queue:
         return Claim([read_entry(entry) for entry in reply[2:]], status == "alone", due_s, full)
 
     def held(self) -> list[Message]:
-        """Return what this worker holds."""
+        """Return the messages that this worker holds."""
         return [read_entry(entry) for entry in self.client.lrange(self.keys.held(self.identity.name), 0, -1)]
 
     def wait(self, timeout_s: float) -> None:
-        """Block until a message comes or the time is over; the next claim has it."""
+        """Block until a message comes or the time is over; the next claim returns the message."""
         assert self.name is not None
         queue, caught = self.keys.queue(self.name), self.keys.caught(self.name, self.identity.name)
         try:
             self.client.blmove(queue, caught, max(timeout_s, 0.01), "LEFT", "RIGHT")
         except OutOfMemoryError:
-            # a Redis at its maxmemory takes no BLMOVE, but our claims
+            # a Redis at its maxmemory refuses BLMOVE, but takes our claims
             time.sleep(min(timeout_s, FULL_MEMORY_S))
 
     def room(self) -> str:
-        """Return the name of a target queue that is full, or nothing."""
+        """Return the name of a target queue that is full, or an empty text."""
         full = self._run("room", self._limit_keys, self._limits) if self._limits else 0
         return self._bounded[full - 1] if full else ""
 
@@ -192,10 +195,10 @@ class Queue:
         return [text.decode() for text in self._run("recall", self._memory_keys[:1], names)]
 
     def commit(self, batch: Batch, *, prefix: bool) -> bool:
-        """Make a batch take effect in one step; with `prefix` its entries are the first of those held, in order.
+        """Make a batch take effect in one step; with `prefix` its entries are the first entries of `held`, in order.
 
-        Returns True: it has taken effect, by this call or an earlier one whose reply
-        was lost. Raises Superseded, CursorMoved, MemoryChanged or LeaseLost, and nothing has.
+        Returns True when the batch has taken effect, by this call or by an earlier one whose reply was lost. Raises
+        Superseded, CursorMoved, MemoryChanged or LeaseLost when nothing has taken effect.
         """
         keys, args = self._commit_call(batch, prefix)
         status = self._run("commit", keys, args).decode()
@@ -207,7 +210,7 @@ class Queue:
     def turn(self, batch: Batch, want: int) -> Claim:
         """Commit a batch that is all this worker holds, and claim up to `want` messages in the same step.
 
-        Raises as `commit` does.
+        Raises the same errors as `commit`.
         """
         keys, args = self._commit_call(batch, prefix=True)
         claim = [len(self._limits), self.token, self.number + 1, 0, want, self.alone_from, *self._limits]
@@ -223,7 +226,7 @@ class Queue:
         return self._commit_keys + sections.keys, [self.token, self.number + 1, *sections.args]
 
     def beat(self, facts: Mapping[str, str | int]) -> list[Holding]:
-        """Show a sign of life, and return those of the others that hold messages of this queue."""
+        """Show a sign of life, and return the signs of the other workers that hold messages of this queue."""
         k, me = self.keys, self.identity.name
         keys = [k.worker(me)] + ([k.holders(self.name)] if self.name else [])
         pairs = [part for pair in facts.items() for part in pair]
@@ -234,7 +237,7 @@ class Queue:
         return [other for other in others if other.name != me]
 
     def recover(self, silent: Holding) -> int:
-        """Take over what a silent worker holds. Returns how many messages were put back, -1 when it lives."""
+        """Take over the messages of a silent worker. Returns how many were put back, -1 when the worker is alive."""
         assert self.name is not None
         k, q, other = self.keys, self.name, silent.name
         keys = [k.worker(other), k.held(other), k.caught(q, other), k.queue(q), k.returned(q), k.serial]
@@ -248,7 +251,7 @@ class Queue:
 
 
 def _refusal(status: str, batch: Batch | None) -> Exception:
-    """Return the error for what a script answered instead of doing its work."""
+    """Return the error for the status with which a script refused to work."""
     what, _, name = status.partition(" ")
     if what == "cursor":
         return CursorMoved(f"the stored position of {name} is not the one this worker started from")

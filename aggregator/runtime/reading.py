@@ -1,6 +1,6 @@
-"""What waits and what is remembered, for those who only look: commands, reports, the generator.
+"""Read what waits and what is remembered, for code that only looks: commands, reports, the generator.
 
-Nobody outside the runtime builds a key or reads a structure: where something waits is known here alone.
+No code outside the runtime builds a key or reads a Redis structure: only this module knows where something waits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from aggregator.runtime.timers import pending
 
 
 class State(NamedTuple):
-    """The state that lies in a namespace."""
+    """The state that a namespace holds."""
 
     id: str
     """Empty before the first worker of the namespace has started."""
@@ -23,15 +23,15 @@ class State(NamedTuple):
 
 
 def state_of(client: Any, keys: Keys) -> State:
-    """Return which state lies in a namespace."""
+    """Return which state a namespace holds."""
     began = client.hget(keys.state, "began")
     return State((client.hget(keys.state, "id") or b"").decode(), float(began) if began else None)
 
 
 def cursors_of(client: Any, keys: Keys, owner: str, prefix: str = "") -> dict[str, str]:
-    """Return what a section (`node:section`) remembers under names that begin with `prefix`, by the rest of the name.
+    """Return the cursors of a section (`node:section`) whose names begin with `prefix`, by the rest of the name.
 
-    What is remembered as nothing is left out.
+    Cursors with an empty text are left out.
     """
     found = client.hgetall(keys.cursors(owner)).items()
     start = prefix.encode()
@@ -39,14 +39,14 @@ def cursors_of(client: Any, keys: Keys, owner: str, prefix: str = "") -> dict[st
 
 
 def cursor_names(client: Any, keys: Keys, owner: str) -> list[str]:
-    """Return the names of everything that a section remembers."""
+    """Return the names of all cursors of a section."""
     return [name.decode() for name in client.hkeys(keys.cursors(owner))]
 
 
 def waiting(client: Any, keys: Keys, queue: str) -> Iterator[Message]:
-    """Yield every message that waits in a queue: as a timer, for its time, to be tried again, or for a worker.
+    """Yield every message that waits in a queue: as a timer, for its time, for another try, or for a worker.
 
-    `queue` is a name as in Redis. What a worker has in hand is not among them.
+    `queue` is a name as in Redis. Messages that a worker has in hand are not among them.
     """
     yield from map(
         read_entry,
@@ -60,7 +60,7 @@ def waiting(client: Any, keys: Keys, queue: str) -> Iterator[Message]:
 
 
 def overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
-    """Return how many messages of a queue wait for nothing but a worker, beside those that are ready."""
+    """Return how many messages of a queue wait only for a worker, without those in the ready list."""
     due = sum(int(client.zcount(key, "-inf", now)) for key in (keys.delayed(queue), keys.timers(queue)))
     return int(client.llen(keys.returned(queue))) + due
 

@@ -1,8 +1,8 @@
-"""What stages report to a human, on its way from `Context.report` to `aggregator health`.
+"""The reports of stages to a human, on their way from `Context.report` to `aggregator health`.
 
-What is so now stands in the worker's hash, field `report:CODE:ABOUT`, and goes with the next sign of life once it was
-withdrawn. A loss that has happened stands in the hash `findings` of the namespace, which outlives the process, until an
-operator acknowledges it.
+A report that is true now stands in the worker's hash, field `report:CODE:ABOUT`; after it was withdrawn, the next sign
+of life removes it. A loss that has happened stands in the hash `findings` of the namespace, which outlives the process,
+until an operator acknowledges it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from aggregator.runtime.scripts import script
 
 FIELD = "report:"
 MOST = 50
-"""So many reports of a worker are told at once."""
+"""The most reports of a worker that are shown at once."""
 MOST_LASTING = 1000
-"""So many losses wait to be acknowledged; of more only the logs tell."""
+"""The most losses that wait to be acknowledged; further losses are only in the logs."""
 _ROW = 20
-"""So many losses are written in one step."""
+"""The most losses that are written in one step."""
 _ABOUT, _TEXT = 200, 500
 _FINDING = script("finding")
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """One report as it stands in Redis, ASCII alone."""
+    """One report as it stands in Redis, in ASCII only."""
 
     since: float
-    """Unix seconds. The first field: `finding.lua` keeps it."""
+    """Unix seconds. This must be the first field, because `finding.lua` keeps it."""
     code: str
     about: str
     text: str
     do: str
     level: Literal["error", "warning"]
     owner: str
-    """The node and section that report it: `node:section`."""
+    """The section that reports: `node:section`."""
 
     @property
     def shown_about(self) -> str:
-        """What it is about as a human reads it: the section when it is the section as a whole."""
+        """The subject as a human reads it: `about`, or the section when the report is about the section as a whole."""
         return self.about or self.owner.partition(":")[2]
 
 
@@ -57,10 +57,10 @@ class Reporting:
         self._owner = owner
         self._stored: dict[str, tuple[str, ...]] = {}
         self._seen: Mapping[tuple[str, str], Report] = {}
-        """The reports when they were last looked through; a change makes another object of them."""
+        """The reports at the last call of `store`; every change makes a new object of them."""
 
     def fields(self, reports: Mapping[tuple[str, str], Report]) -> dict[str, str | int]:
-        """Return what is so now as fields of the worker's hash."""
+        """Return the reports that are true now, as fields of the worker's hash."""
         now = [report for report in reports.values() if not report.lasting]
         if len(now) > MOST:
             text = f"{len(now) - MOST + 1:,} reports more than are shown here"
@@ -74,11 +74,11 @@ class Reporting:
         return {f"{FIELD}{each.code}:{each.about}": msgspec.json.encode(each).decode() for each in told}
 
     def store(self, reports: Mapping[tuple[str, str], Report]) -> None:
-        """Write the losses that are new into the hash that outlives us. Harmless when repeated.
+        """Write new losses into the hash that outlives the process. Harmless when repeated.
 
-        One that was acknowledged is not written again by the process that told of it, unless its words change.
+        The process that reported a loss does not write it again after it was acknowledged, unless its text changes.
         """
-        if reports is self._seen:  # asked before every commit
+        if reports is self._seen:  # a cheap test, because this runs before every commit
             return
         fresh = {}
         for report in reports.values():
@@ -107,7 +107,7 @@ class Reporting:
 
 
 def read_reports(texts: Mapping[str, str]) -> tuple[Told, ...]:
-    """Return the reports in a worker's hash; what another version wrote in its way is left out."""
+    """Return the reports in a worker's hash; reports in another version's form are left out."""
     found = []
     for field, text in sorted(texts.items()):
         if field.startswith(FIELD):
@@ -123,7 +123,7 @@ def lasting_reports(client: Any, keys: Keys) -> tuple[Told, ...]:
 
 
 def acknowledge(client: Any, keys: Keys, code: str, about: str | None) -> int:
-    """Let losses go that an operator has seen, all of a code or one of them. Returns how many that were."""
+    """Delete losses that an operator has seen: all of a code, or one of them. Returns how many were deleted."""
     fields = [
         field
         for field, value in client.hgetall(keys.findings).items()
@@ -133,7 +133,7 @@ def acknowledge(client: Any, keys: Keys, code: str, about: str | None) -> int:
 
 
 def _lasting(field: bytes, value: bytes) -> Told:
-    """Return a loss; of one that somebody else wrote, its field says what it is called."""
+    """Return a loss. For a value that is no report of ours, the field gives the code."""
     try:
         return msgspec.json.decode(value, type=Told)
     except msgspec.DecodeError:

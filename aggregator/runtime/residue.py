@@ -1,4 +1,4 @@
-"""What lies in a namespace, and what of it nobody reads any more."""
+"""Find what a namespace holds, and which queues and cursors in it nobody uses any more."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PAGE = 2000
 
 
 class Residue(NamedTuple):
-    """The messages of a queue."""
+    """The number of messages in a queue."""
 
     queue: str
     waiting: int
-    """Ready, in flight, or to be tried again; timers among them."""
+    """Messages that are ready, in flight or to be tried again, and timers."""
     dead: int
 
     def __str__(self) -> str:
@@ -55,13 +55,13 @@ def residues(client: Any, keys: Keys) -> list[Residue]:
 
 
 def unread(client: Any, keys: Keys, read: Collection[str]) -> list[Residue]:
-    """Return the queues that hold something and are read by nobody: not in `read`, and by no living worker."""
+    """Return the queues that hold something and that nobody reads: not in `read`, and by no living worker."""
     served = {facts.queue for facts in roster(client, keys).workers if facts.alive}
     return [residue for residue in residues(client, keys) if residue.queue not in read and residue.queue not in served]
 
 
 def left_positions(client: Any, keys: Keys, node: str, sections: Collection[str]) -> list[Positions]:
-    """Return the cursors of sections that are none of `sections` on this node, and of nodes without a living worker."""
+    """Return the cursors of sections that have no living worker, and are not among `sections` on this node."""
     workers = roster(client, keys).workers
     living = {f"{facts.node}:{facts.section}" for facts in workers if facts.alive}
     found = []
@@ -74,7 +74,7 @@ def left_positions(client: Any, keys: Keys, node: str, sections: Collection[str]
 
 
 def namespaces(client: Any, instance_id: str, but: str) -> Iterator[Namespace]:
-    """Yield the other namespaces of this Redis in which an instance has worked."""
+    """Yield the namespaces of this Redis, except `but`, in which an instance has worked."""
     for key in sorted(client.scan_iter(match="{*}:state", count=1000)):
         name = key.decode()[1:].removesuffix("}:state")
         keys = Keys(name)
@@ -88,7 +88,7 @@ def namespaces(client: Any, instance_id: str, but: str) -> Iterator[Namespace]:
 
 
 def empty(client: Any, keys: Keys, queue: str) -> int:
-    """Let go of all that a queue holds; the books count it as `dropped:operator`. Returns how many messages."""
+    """Delete everything that a queue holds; the books count it as `dropped:operator`. Returns how many entries."""
     names = [keys.queue(queue), keys.returned(queue), keys.delayed(queue), keys.dead(queue), keys.books(queue)]
     names += [keys.timers(queue), keys.timed(queue), keys.memory(queue), keys.fading(queue)]
     total = 0

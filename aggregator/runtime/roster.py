@@ -1,4 +1,4 @@
-"""Who works: what each worker last said of itself, and whether it lives."""
+"""The roster of workers: what each worker last said about itself, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     section: str
     number: int
     queue: str
-    """What it reads; empty for a source."""
+    """The queue that the worker reads; empty for a source."""
     state: str
     """starting, idle, busy, paused, held back, waiting or stopped."""
     reason: str
@@ -35,25 +35,25 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     handled: int
     version: str
     root: str
-    """The folder of its instance, as `neighbours.write_root` has it; empty of older versions."""
+    """The folder of the worker's instance, as `neighbours.write_root` writes it; empty for older versions."""
     notes: dict[str, str]
     instance: str = ""
-    """The id of its instance; empty of older versions."""
+    """The id of the worker's instance; empty for older versions."""
     machine: str = ""
     built: int = 0
-    """The number of the build that it runs; 0 = none."""
+    """The number of the build that the worker runs; 0 = none."""
     digest: str = ""
-    """The digest of its section in that build."""
+    """The digest of the worker's section in that build."""
     belongings: tuple[str, ...] = ()
-    """What the cursors of its section are about (`Stage.belongings`)."""
+    """What the cursors of the worker's section are about (`Stage.belongings`)."""
     outages: tuple[Outage, ...] = ()
-    """What keeps it from its work, the longest first."""
+    """What keeps the worker from its work, the longest outage first."""
     reports: tuple[Told, ...] = ()
-    """What its stage reports."""
+    """The reports of the worker's stage."""
 
     @property
     def alive(self) -> bool:
-        """True while it shows signs of life."""
+        """True while the worker shows signs of life."""
         return self.state != "stopped" and self.beat_age_s is not None and self.beat_age_s < LEASE_S
 
 
@@ -65,7 +65,7 @@ class Roster(NamedTuple):
 
 
 def roster(client: Any, keys: Keys) -> Roster:
-    """Return who works."""
+    """Return the roster of a namespace."""
     reply = _ROSTER.run(client, [keys.workers], [keys.worker("")])
     now = float(reply[0])
     found = [_facts(reply[i].decode(), _texts(reply[i + 1]), now) for i in range(1, len(reply), 2)]

@@ -1,4 +1,4 @@
-"""What is done again and again at planned times: one timer for each thing, begun once, ended when it is no more.
+"""Do things again and again at planned times: each thing has one timer from its beginning to its end.
 
 A grid of planned times that nothing shifts: whatever happened, the next time follows from the one before. The timer of
 a thing has its name and generation as its key, so that it waits once; of two generations that are under way (one was
@@ -18,36 +18,36 @@ from aggregator.runtime.contract import Cursor
 
 SEEN = "seen:"
 SEEN_EVERY_MS = 1_800_000
-"""How often a sign of life is noted: 10,000 things write six of them a second."""
+"""How often a sign of life is stored: 10,000 things then write six of them a second."""
 LOST_AFTER_MS = 7_200_000
-"""And three periods: a thing without a sign for so long, while others showed some, has lost its timer."""
+"""A thing without a sign of life for this time and three periods, while others showed some, has lost its timer."""
 CLOCK = "clock"
 CLOCK_EVERY_MS = 5_000
-"""How often the time is noted, and by how much the clock may go back without anything being made of it."""
+"""How often the time is stored, and how far the clock may go back before everything starts anew."""
 
 
 class Timing(Protocol):
-    """When something is done. Times are Unix milliseconds."""
+    """The planned times of a thing, in Unix milliseconds."""
 
     @property
     def period_ms(self) -> int:
-        """About how far two times are apart."""
+        """About how far two planned times are apart."""
 
     def first(self, now_ms: int) -> int:
-        """Return when it is done for the first time."""
+        """Return the first planned time of a thing that begins at `now_ms`."""
 
     def next_after(self, at_ms: int) -> int:
         """Return the first planned time after a moment."""
 
 
 class Every(NamedTuple):
-    """Once in each period, `phase_ms` behind its beginning; periods are counted from 1970 on."""
+    """A time in each period, `phase_ms` after the period's beginning; periods are counted from 1970 on."""
 
     period_ms: int
     phase_ms: int = 0
 
     def first(self, now_ms: int) -> int:
-        """Return the first planned time: the next one."""
+        """Return the first planned time, which is the next one."""
         return self.next_after(now_ms)
 
     def next_after(self, at_ms: int) -> int:
@@ -78,13 +78,13 @@ class Begun(NamedTuple):
     """The beginning of a timer."""
 
     at_ms: int
-    """Also its generation."""
+    """When the timer began; this is also its generation."""
     period_ms: int
-    """The period then; 0 where it was not noted."""
+    """The period at that time; 0 where it was not noted."""
 
 
 def read_begun(text: str) -> Begun:
-    """Read the cursor of a thing; in an old one the period may be missing."""
+    """Read the cursor of a thing; an old cursor may lack the period."""
     at_ms, _, period_ms = text.partition(" ")
     return Begun(int(at_ms), int(period_ms or 0))
 
@@ -101,16 +101,16 @@ class Schedule:
         self._ended: list[str] = []
         self._seen: dict[str, int] = {}
         self._signs: dict[str, int] = {}
-        """Signs of life to be noted."""
+        """Signs of life that are still to be stored."""
         self._clock_ms = 0
 
     def begin(self, timings: Mapping[str, Timing], now_ms: int) -> Iterator[Due | Cursor]:
-        """Yield the first timer of each thing that has none yet, none any more, or none soon enough.
+        """Yield the first timer of each thing that never had one, has lost its timer, or has one that comes too late.
 
-        For `Stage.seed`. A timer that was planned by a clock that ran ahead would be due only when the clock has caught
-        up, and one that was planned with a longer period only when that is over. One whose message was dropped from the
-        dead letters never comes: it begins anew with the time after the last that is known of, so that those between
-        can be told as missed.
+        For `Stage.seed`. A timer comes too late if it was planned by a clock that ran ahead, because it is due only
+        when the clock has caught up, or if it was planned with a longer period. A timer whose message was dropped from
+        the dead letters never comes: it begins anew with the planned time after its last known sign of life, so that
+        the times in between can be reported as missed.
         """
         cursors = self._context.cursors
         clock_ms = int(cursors.get(CLOCK, "0"))
@@ -145,7 +145,7 @@ class Schedule:
                 yield name.removeprefix(prefix), text
 
     def _is_lost(self, name: str, timing: Timing, known: Begun, clock_ms: int) -> bool:
-        """True when a thing showed its last sign of life long before `clock_ms`, when others showed theirs."""
+        """True when a thing's last sign of life is long before `clock_ms`, when others showed theirs."""
         quiet_ms = clock_ms - self._last_sign(name, known)
         return known.period_ms > 0 and quiet_ms > LOST_AFTER_MS + 3 * max(timing.period_ms, known.period_ms)
 
@@ -153,7 +153,7 @@ class Schedule:
         return max(self._seen.get(name, 0), known.at_ms)
 
     def cursors(self, now_ms: int) -> Iterator[Cursor]:
-        """Yield what is to be stored: the time now and then, and nothing any more of things that ended."""
+        """Yield the cursors to store: signs of life, the time now and then, and deletions for things that ended."""
         with self._lock:
             ended, self._ended = self._ended, []
             signs, self._signs = self._signs, {}
@@ -167,7 +167,7 @@ class Schedule:
             yield Cursor(CLOCK, str(now_ms))
 
     def end(self, name: str) -> None:
-        """Forget a thing that is no more."""
+        """Forget a thing that no longer exists."""
         with self._lock:
             self._ended.append(name)
             self._begun.pop(name, None)
@@ -175,7 +175,7 @@ class Schedule:
             self._signs.pop(name, None)
 
     def is_current(self, name: str, generation: int) -> bool:
-        """True for the timer of a thing, or a younger one than was known; False for an older one."""
+        """True for the current timer of a thing, or a younger timer than was known; False for an older timer."""
         with self._lock:
             if generation < self._begun.get(name, 0):
                 return False
@@ -183,7 +183,7 @@ class Schedule:
             return True
 
     def see(self, name: str, now_ms: int) -> None:
-        """Take a timer that went off for a sign of life of its thing."""
+        """Count a timer that went off as a sign of life of its thing."""
         with self._lock:
             if abs(now_ms - self._seen.get(name, 0)) >= SEEN_EVERY_MS:
                 self._seen[name] = self._signs[name] = now_ms

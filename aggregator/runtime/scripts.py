@@ -1,4 +1,4 @@
-"""The Lua scripts, each one atomic step: put together from files in lua/, which say what they take and return."""
+"""The Lua scripts: each is one atomic step, and is put together from files in lua/, which describe it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from aggregator.runtime.connection import Script
 
 _LUA = Path(__file__).parent / "lua"
 
-# What a script consists of: files of functions, and the line that calls them. `turn` has the claim's keys and
-# arguments first, as their number is known.
+# The parts of a script: files of functions, and the line that calls them. In `turn` the keys and arguments of the claim
+# come first, because their number is known.
 _CALLS = {
     "claim": (("claim",), "return claim(1, 1, #ARGV - 5)"),
     "commit": (("commit",), "return commit(1, 1)"),
@@ -25,6 +25,6 @@ return claim(1, 2, limits)""",
 
 
 def script(name: str) -> Script:
-    """Return one of the project's Lua scripts, with what several of them share in front."""
+    """Return one of the project's Lua scripts, with the shared functions of common.lua in front."""
     parts, call = _CALLS.get(name, ((name,), ""))
     return Script("\n".join([*((_LUA / f"{part}.lua").read_text() for part in ("common", *parts)), call]))

@@ -1,4 +1,4 @@
-"""A batch as keys and arguments of commit.lua: a table of sections, each with its name and its number of arguments."""
+"""Write a batch as keys and arguments of commit.lua: sections, each with its name and its number of arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aggregator.runtime.keys import Keys, resolve
 
 
 class Sections:
-    """Write the sections of one batch. `fixed` is how many keys commit.lua has before those that sections name."""
+    """Write the sections of one batch. `fixed` is how many keys commit.lua has before the keys of sections."""
 
     def __init__(self, keys: Keys, node: str, fixed: int) -> None:
         self._keys = keys
@@ -23,11 +23,11 @@ class Sections:
 
     @property
     def args(self) -> list[Any]:
-        """The number of sections, and all of them."""
+        """The number of sections, and then all sections."""
         return [self._count, *self._args]
 
     def add(self, batch: Batch, *, prefix: bool) -> None:
-        """Write everything in a batch; with `prefix` its entries are the first of those held, in order."""
+        """Write everything in a batch; with `prefix` its entries are the first entries of `held`, in order."""
         copied = {target for target in batch.sends if prefix and batch.is_copy(target)}
         mode = "copy" if copied else "first" if prefix else "these"
         # order: what Redis could refuse comes first, so that nothing else has happened then
@@ -72,7 +72,7 @@ class Sections:
         self._count += 1
 
     def _add_keys(self, *keys: str) -> int:
-        """Return by which number a section names the first of these keys."""
+        """Add keys, and return the number by which a section refers to the first of them."""
         at = self._first + len(self.keys)
         self.keys += keys
         return at

@@ -1,7 +1,7 @@
-"""Notice that Redis holds another state than before, or the same one as it was some time ago.
+"""Notice when Redis holds another state than before, or an older version of the same state.
 
-`data/state` has the id of the state that this instance worked with last, and the newest token that a worker had then:
-tokens follow the clock in microseconds.
+`data/state` has the id of the state that this instance worked with last, and the newest token that a worker had then.
+Tokens follow the clock in microseconds.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from aggregator.runtime.context import Context
 
 
 class StateNote(NamedTuple):
-    """What the disk says of the state in Redis."""
+    """What the disk says about the state in Redis."""
 
     state_id: str
     newest: int
 
 
 def read_note(context: Context) -> StateNote | None:
-    """Return what is noted; to be called before a worker starts, as its start makes a newer token."""
+    """Return the note. Call this before a worker starts, because the start makes a newer token."""
     words = (read_line(context.path("data/state")) or "").split()
     if not words:
         return None
@@ -30,9 +30,9 @@ def read_note(context: Context) -> StateNote | None:
 
 
 def note_state(context: Context, before: StateNote | None, newest_before: int, token: str) -> None:
-    """Report when the state in Redis is another one than was noted, or older, and note the one that is there.
+    """Report when the state in Redis is not the noted state, or is older, and note the state that is there.
 
-    `before` is what `read_note` returned, `newest_before` what Redis knew then, `token` the worker's own.
+    `before` is the result of `read_note`, `newest_before` the newest token in Redis then, `token` the worker's own.
     """
     if before is not None and before.state_id != context.state_id:
         context.report(
@@ -68,5 +68,5 @@ def _write(context: Context, before: StateNote | None, newest: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, f"{context.state_id} {newest}\n".encode("ascii"))
     except OSError as error:
-        # a worker of another user may not: another one notes it
+        # a worker of another user may not write here: another worker notes the state
         context.log.warning("state_not_noted path=%s reason=%s", path, error.strerror)

@@ -1,8 +1,8 @@
-"""What a worker takes over when it starts under another name than before, or reads another queue.
+"""Take over state when a worker starts under another name than before, or reads another queue.
 
-What identifies state is not how an option is spelled. A section that was renamed, or runs on a node that was renamed,
-goes on with the cursors of the section that is gone; a section that reads another queue takes along what lies in the
-one it read before, unless somebody else reads that now.
+State is not identified by how an option is spelled. A section that was renamed, or whose node was renamed, goes on with
+the cursors of the section that is gone. A section that reads another queue takes along the messages in the queue that
+it read before, unless somebody else reads that queue now.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.scripts import script
 
 PAGE = 2000
-"""So many messages are moved in one script."""
+"""How many messages one call of the script moves."""
 LEFT = "left"
 """The field of a worker's hash with the queues that its section read before, as JSON."""
 
@@ -29,11 +29,11 @@ _MOVE, _TAKEOVER, _RECOVER = script("move"), script("takeover"), script("recover
 
 
 class StillRuns(Exception):
-    """A section that is gone from the configuration has a worker that lives: its cursors still move."""
+    """A section that is gone from the configuration has a living worker, so its cursors still move."""
 
 
 class Succession:
-    """What one worker takes over from those before it."""
+    """The state that one worker takes over from workers before it."""
 
     def __init__(self, queue: Queue, context: Context, component: Stage | Source) -> None:
         self._queue = queue
@@ -45,7 +45,7 @@ class Succession:
         self._left: list[str] = []
 
     def begin(self) -> None:
-        """Take over cursors and queues. Raises StillRuns when that must wait. Harmless when repeated."""
+        """Take over cursors and queues. Raises StillRuns when the takeover must wait. Harmless when repeated."""
         workers = [facts for facts in roster(self._client, self._keys).workers if self._is_another(facts)]
         self._take_cursors(workers)
         if self._queue.name is not None and self._context.queues:
@@ -65,16 +65,16 @@ class Succession:
         workers = roster(self._client, self._keys).workers if left else []
         for name in left:
             if any(facts.queue == name and facts.alive for facts in workers):
-                continue  # somebody else reads it, or its own worker has still to be started anew
+                continue  # somebody else reads this queue, or the worker that reads it has still to be started anew
             self._put_back(name)
             moved = move(self._client, self._keys, name, self._queue.name or "")
             if moved:
                 self._context.log.warning("moved messages=%d from=%s to=%s", moved, name, self._queue.name)
 
     def _is_another(self, facts: WorkerFacts) -> bool:
-        """True for a worker of another section, or another name of the node, of the same instance.
+        """True for a worker of the same instance that has another section, or another name of the node.
 
-        An instance that lost its id is known by its folder, under its node's name: that is no other instance's.
+        An instance that lost its id is known by its folder together with its node's name, which no other instance has.
         """
         same_node = facts.node == self._context.node
         here = same_node and bool(facts.root) and facts.root == write_root(self._context.root)
@@ -83,7 +83,7 @@ class Succession:
         return ours and facts.machine == self._context.machine and not itself
 
     def _is_before(self, facts: WorkerFacts) -> bool:
-        """True for a worker whose place this one may have: of the same instance, under another name."""
+        """True for a worker of the same instance whose place this worker may have taken, under another name."""
         renamed = facts.section == self._context.section
         return renamed or (self._is_gone(facts) and not self._belongings.isdisjoint(facts.belongings))
 
@@ -91,7 +91,7 @@ class Succession:
         return bool(self._context.sections) and facts.section not in self._context.sections
 
     def _take_cursors(self, workers: list[WorkerFacts]) -> None:
-        """Take over what is about our belongings from those who have them no more, of all of them or of none."""
+        """Take over the cursors about our belongings from sections that no longer have them: from all or from none."""
         own = self._queue.cursors()
         taken: dict[str, dict[str, str]] = {}
         for owner in dict.fromkeys(map(_owner, workers)):
@@ -99,7 +99,7 @@ class Succession:
             if names := self._ours_of(owner, theirs, own, taken):
                 taken[owner] = names
         for owner, names in taken.items():
-            # one that runs as it is built now has only to forget them
+            # a worker that already runs as built does not use these cursors any more, and needs no fence
             fenced = [facts for facts in workers if _owner(facts) == owner and not self._is_up_to_date(facts)]
             number = take_cursors(self._client, self._keys, owner, self._queue.identity.owner, names, fenced)
             self._context.log.warning("taken_over cursors=%d from=%s", number, owner)
@@ -107,7 +107,7 @@ class Succession:
     def _ours_of(
         self, owner: str, theirs: list[WorkerFacts], own: Mapping[str, str], taken: Mapping[str, Mapping[str, str]]
     ) -> dict[str, str]:
-        """Return the cursors of a section that are ours by now. Raises StillRuns while it may move them."""
+        """Return the cursors of a section that are ours by now. Raises StillRuns while that section may move them."""
         renamed = theirs[0].section == self._context.section
         belongings = {name for facts in theirs for name in facts.belongings}
         keeps = self._keeps(theirs[0])
@@ -126,11 +126,11 @@ class Succession:
         return {name: cursors[name] for name in names}
 
     def _keeps(self, facts: WorkerFacts) -> Collection[str] | None:
-        """Return what a section works on as it is built; None when it, or the name of its node, is gone."""
+        """Return what a section works on as it is built; None when the section, or its node's name, is gone."""
         if facts.node != self._context.node or self._is_gone(facts):
             return None
         if not self._context.belongings:
-            return facts.belongings  # nothing is known of what was built
+            return facts.belongings  # the build is not known
         return self._context.belongings.get(facts.section, ())
 
     def _is_up_to_date(self, facts: WorkerFacts) -> bool:
@@ -148,7 +148,7 @@ class Succession:
         return bool(keys) and bool(self._client.exists(*keys))
 
     def _put_back(self, name: str) -> None:
-        """Return what workers that vanished hold of a queue; nobody who reads it could do so."""
+        """Put back the messages of a queue that vanished workers hold: no worker reads the queue that could do so."""
         for holder in self._client.smembers(self._keys.holders(name)):
             put_back(self._client, self._keys, name, holder.decode())
 
@@ -160,27 +160,26 @@ def _kinds(belongings: Iterable[str]) -> set[str]:
 def take_cursors(
     client: Any, keys: Keys, owner: str, to: str, names: Collection[str], fenced: Iterable[WorkerFacts]
 ) -> int:
-    """Give some cursors of one owner to another; the workers `fenced` can commit no more. Returns how many.
+    """Give some cursors of one owner to another; the workers `fenced` can no longer commit. Returns how many.
 
-    Harmless when repeated: what is gone is not there, and a cursor that the new owner has already stays as it is.
+    Harmless when repeated: a cursor that was given is gone, and a cursor that the new owner has already stays as it is.
     """
     workers = (keys.worker(facts.name) for facts in fenced)
     return int(_TAKEOVER.run(client, [keys.cursors(owner), keys.cursors(to), *workers], list(names)))
 
 
 def put_back(client: Any, keys: Keys, queue: str, name: str) -> int:
-    """Return to a queue what a worker that vanished holds of it. Returns how many messages, -1 when it lives."""
+    """Put back the messages of a queue that a vanished worker holds. Returns how many, -1 when the worker is alive."""
     token, beat = client.hmget(keys.worker(name), "token", "beat")
     names = [keys.worker(name), keys.held(name), keys.caught(queue, name), keys.queue(queue), keys.returned(queue)]
     return int(_RECOVER.run(client, [*names, keys.serial], [token or b"", beat or b""]))
 
 
 def move(client: Any, keys: Keys, source: str, target: str) -> int:
-    """Move all that a queue holds to another one: messages, dead letters, timers, what its section remembers.
+    """Move everything that a queue holds to another queue: messages, dead letters, timers and memory.
 
-    Returns how many there were.
-
-    Timers keep their time, histories stay. Harmless when repeated.
+    Returns the number of entries moved. Timers keep their time, and messages keep their history. Harmless when
+    repeated.
     """
     if source == target:
         return 0

@@ -1,6 +1,6 @@
-"""Timers that wait: messages with a name, each of which enters its queue when it is due.
+"""Waiting timers: messages with a name, each of which enters its queue when it is due.
 
-They wait apart from messages and count in no bound. Sending to a name again replaces what waits under it.
+Timers wait apart from messages and count in no depth limit. Sending to a name again replaces the timer that waits.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ def pending(client: Any, keys: Keys, queue: str) -> Iterator[Timer]:
     while page := client.zrange(keys.timers(queue), at, at + _PAGE - 1, withscores=True):
         bodies = client.hmget(keys.timed(queue), [name for name, _ in page])
         for (name, due), body in zip(page, bodies, strict=True):
-            if body is not None:  # else it was due meanwhile
+            if body is not None:  # a timer without a body became a message meanwhile
                 yield Timer(name.decode(), float(due), body)
         at += _PAGE

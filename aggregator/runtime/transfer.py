@@ -1,6 +1,6 @@
-"""Carry the state of a namespace to another Redis, or under another name: as lines of JSON, key by key.
+"""Carry the state of a namespace to another Redis or another name, as lines of JSON, key by key.
 
-Values are written by what they mean and not as Redis's own dumps, which another version may refuse.
+Values are written by their type and not as Redis's own dumps, which another version may refuse.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _PAGE = 1000
 
 
 class NotEmpty(AggregatorError):
-    """The namespace that was to be filled has a state of its own."""
+    """The namespace to be filled has a state of its own."""
 
 
 class Unreadable(AggregatorError):
-    """What was to be imported is no export, or not a whole one."""
+    """The file to be imported is no export, or not a whole one."""
 
 
 class Head(msgspec.Struct, kw_only=True):
-    """The first line."""
+    """The first line of an export."""
 
     format: str
     namespace: str
@@ -35,14 +35,14 @@ class Head(msgspec.Struct, kw_only=True):
 
 
 class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Some values of one key; the last row has no key and says how many there were."""
+    """Some values of one key. The last row has no key and says how many rows there were."""
 
     key: str = ""
-    """Without the namespace."""
+    """The key without the namespace."""
     type: str = ""
     values: list[str] = []
-    """In Base64: elements of a list or set, the text of a string; of a hash field and value, of a zset member and score
-    in turns."""
+    """In Base64: the elements of a list or set, or the text of a string; for a hash fields and values in turns, for a
+    zset members and scores in turns."""
     rows: int = 0
 
 
@@ -62,7 +62,7 @@ def dump(client: Any, keys: Keys) -> Iterator[bytes]:
 
 
 def check(lines: Iterable[bytes]) -> Head:
-    """Return what an export is of, having read all of it. Raises Unreadable."""
+    """Read all of an export, and return its first line. Raises Unreadable."""
     head, number, ended = None, 0, False
     for at, line in enumerate(lines, 1):
         try:
@@ -84,15 +84,15 @@ def check(lines: Iterable[bytes]) -> Head:
 
 
 def restore(client: Any, keys: Keys, lines: Iterable[bytes]) -> int:
-    """Fill an empty namespace with the rows of an export that was checked. Returns how many keys' pages were written.
+    """Fill an empty namespace with the rows of an export that was checked. Returns how many rows were written.
 
-    Raises NotEmpty. What a restore that was broken off left is removed first: lists would get their entries twice.
+    Raises NotEmpty. The rest of a broken-off restore is removed first, because lists would get their entries twice.
     """
     mark = keys.restoring
     there = [] if client.exists(keys.state) else list(client.scan_iter(match=f"{_escaped(keys.prefix)}*", count=_PAGE))
     if client.exists(keys.state) or (there and mark.encode() not in there):
         raise NotEmpty("the namespace has a state of its own; give another `namespace`, or an empty Redis")
-    # order: the mark goes last and comes first, so that whatever lies beside it is known to be half a restore
+    # order: the mark comes first and goes last, so that keys beside it are known to be half a restore
     for key in there:
         if key != mark.encode():
             client.delete(key)
@@ -107,7 +107,7 @@ def restore(client: Any, keys: Keys, lines: Iterable[bytes]) -> int:
             _write(client, keys.prefix + row.key, row.type, values)
         number += 1
     for values in last:
-        # order: what says that the state is there comes when it is
+        # order: the key that says that the state is there comes last
         _write(client, keys.state, "hash", values)
     client.delete(mark)
     return number
@@ -146,5 +146,5 @@ def _write(client: Any, key: str, kind: str, values: list[bytes]) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Return a text that a pattern of SCAN matches as it is."""
+    """Return a text escaped for SCAN, so that the pattern matches this text alone."""
     return "".join(f"\\{character}" if character in "*?[]\\^" else character for character in text)

@@ -1,4 +1,4 @@
-"""One process: it takes over, works until it is told to end, and leaves.
+"""One worker process: it takes over state, works until it is told to end, and leaves.
 
 A message's way: `Worker.run → Queue.claim → Stage.handle → outcomes → Queue.commit`.
 """
@@ -30,13 +30,13 @@ from aggregator.runtime.succession import StillRuns, Succession
 
 SUMMARY_S = 60.0
 STILL_S = 0.5
-"""How often to look whether the section whose place this one has has ended."""
+"""How often to look whether the section that this section replaces has ended."""
 SWEEP_S = 5.0
 """How often to look for messages in the queues that the section read before."""
 
 
 class Worker:
-    """One process of a section: a stage, what it takes its work from, and the loop around both."""
+    """One process of a section: a stage, the intake that brings its work, and the loop around both."""
 
     def __init__(self, loop: Loop, component: Stage | Source, intake: Intake, memory: Memory) -> None:
         self.loop = loop
@@ -56,7 +56,7 @@ class Worker:
 
     @property
     def handled(self) -> int:
-        """How many messages this process is done with."""
+        """The number of messages that this process has finished."""
         return self.loop.handled
 
     def run(self) -> int:
@@ -66,7 +66,7 @@ class Worker:
         heartbeat = Heartbeat(self.queue, self._tell, self._on_lost, self.leases.renew, self.log.warning)
         try:
             self._resume(self.loop.call(self.queue.facts))
-            # order: what is noted, then the start, which makes a newer token
+            # order: read the note, then start, because the start makes a newer token
             noted = read_note(self.context)
             back = self._begin()
             self.context.state_id = self.queue.state_id
@@ -92,7 +92,7 @@ class Worker:
             return self._end(heartbeat, EXIT_OK)
 
     def _begin(self) -> int:
-        """Start this incarnation. Returns how many messages earlier ones left."""
+        """Start this incarnation. Returns how many messages earlier incarnations left."""
         shared, superseded = self.context.shares_redis, ""
         if shared:
             superseded = self.loop.call(self._refuse_another)
@@ -100,7 +100,7 @@ class Worker:
         return self.loop.call(lambda: self.queue.start(self._birth(), instance=instance, superseded=superseded))
 
     def _succeeded(self) -> bool:
-        """Take over what belongs to the section. Returns False when told to stop before."""
+        """Take over the state that belongs to the section. Returns False when told to stop before that."""
         while not self.loop.stopping:
             try:
                 self.loop.call(self.succession.begin)
@@ -172,7 +172,7 @@ class Worker:
         }
 
     def _resume(self, former: dict[str, str]) -> None:
-        """Take over what the incarnation before this one said: a restart ends no outage."""
+        """Take over the outages and reports of the previous incarnation, because a restart ends none of them."""
         seen_at = max(float(former.get(field, 0)) for field in ("beat_at", "started"))
         if self.context.clock() - seen_at < REMEMBERED_S:
             self.loop.outages.recall(read_outages(former), 0.0 if former.get("state") == "stopped" else seen_at)
@@ -204,7 +204,7 @@ class Worker:
 
 
 def rss_kb(pid: int | str = "self") -> int:
-    """Return a process's resident memory; 0 where the system does not tell."""
+    """Return a process's resident memory; 0 where the system does not tell it."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024

@@ -1,4 +1,4 @@
-"""What a worker takes its work from: a queue one by one, a queue in several threads, or a source."""
+"""Where a worker takes its work from: a queue message by message, a queue in several threads, or a source."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Intake(Protocol):
-    """Where work comes from. All of it is called from the worker's main thread."""
+    """The place where work comes from. All methods are called from the worker's main thread."""
 
     def begin(self) -> None:
-        """Commit what must be under way before the first turn."""
+        """Commit the messages that must be under way before the first turn."""
 
     def turn(self) -> None:
-        """Do one round: take what there is, or wait a little."""
+        """Do one round: take the work that is there, or wait a little."""
 
     def finish(self) -> None:
-        """Finish, or give back, what is in hand; the worker ends."""
+        """Finish or give back the work in hand, because the worker ends."""

@@ -18,13 +18,14 @@ from aggregator.runtime.queue import Claim
 
 _T = TypeVar("_T")
 BLOCK_S = 1.0
-"""How long one blocking wait lasts; well below the client's socket timeout, and part of how soon a sibling helps."""
+"""How long one blocking wait lasts. It is well below the client's socket timeout, and is part of the time until a
+sibling claims messages that came back."""
 GRAIN_S = 0.15
 """Redis ends a blocking wait up to a tenth of a second late, so the last bit before a delayed message is slept."""
 SET_BACK_S = 10.0
-"""By how much the clock may go back without anything being made of it."""
+"""How far the clock may go back before the worker starts anew."""
 COMMIT_S = 1.0
-"""Work done is committed at least this often: results do not wait for the slow rest of their batch."""
+"""Finished work is committed at least this often, so that results do not wait for the slow rest of their batch."""
 
 
 class SerialIntake:
@@ -41,9 +42,9 @@ class SerialIntake:
         self._next: Claim | None = None
         self._ahead_s = float("-inf")
         self.trial = False
-        """True after a pause: take one message alone to see whether what was away is back."""
+        """True after a pause: one message is taken alone, to see whether the service that was away is back."""
         self._failing_since = 0.0
-        """When messages began to fail without one that succeeded, Unix seconds; 0 when none did."""
+        """When messages began to fail without a success in between, in Unix seconds; 0 when none failed."""
         self._away = False
         """True from the moment the stage could not go on until what was done before is committed."""
         self._idle_failed = False
@@ -52,12 +53,12 @@ class SerialIntake:
         """True when what may only happen after a commit failed, and is still to be done."""
 
     def begin(self) -> None:
-        """Send what the stage wants under way, unless another process of the section was quicker."""
+        """Send the messages that the stage wants under way, unless another process of the section was quicker."""
         while not self._seeded():
             self.context.cursors = self.loop.call(self.queue.cursors)
 
     def _seeded(self) -> bool:
-        """Send what the stage wants under way. Returns False when another process was quicker."""
+        """Send the messages that the stage wants under way. Returns False when another process was quicker."""
         batch = Batch()
         for outcome in self.stage.seed():
             if isinstance(outcome, Cursor):
@@ -74,7 +75,7 @@ class SerialIntake:
         return True
 
     def turn(self) -> None:
-        """Take what there is and handle it, or wait."""
+        """Take messages and handle them, or wait."""
         self._watch_clock()
         claim, self._next = self._next, None
         if claim is not None and not self._may_go_on():
@@ -94,10 +95,10 @@ class SerialIntake:
             self._rest(claim)
 
     def finish(self) -> None:
-        """Leave what was claimed ahead: it goes back to the queue as the worker leaves."""
+        """Do nothing: messages that were claimed ahead go back to the queue when the worker leaves."""
 
     def _rest(self, claim: Claim) -> None:
-        """Let the stage do what is due without a message; wait for messages when there is none."""
+        """Let the stage do work that is due without a message; wait for messages unless it sent some."""
         self.loop.show("idle")
         if self._is_left and not self._after_commit():
             return
@@ -117,7 +118,7 @@ class SerialIntake:
             self._wait(claim)
 
     def _watch_clock(self) -> None:
-        """Start anew when the clock was set back: the stage's timers would rest until it has caught up."""
+        """End, to start anew, when the clock was set back: the stage's timers would rest until it has caught up."""
         ahead_s = self.context.clock() - time.monotonic()
         if self.stage.traits.feeds_itself and ahead_s < self._ahead_s - SET_BACK_S:
             raise Superseded(f"the clock was set back by {self._ahead_s - ahead_s:.0f} s: starting anew")
@@ -160,7 +161,7 @@ class SerialIntake:
         self.loop.interruptibly(lambda: self.loop.call(lambda: self.queue.wait(wait_s)))
 
     def _pause(self, error: Unavailable) -> None:
-        """Take no message for a while; the process stays, and holds none meanwhile."""
+        """Take no message for a while; the process stays alive, and holds no message meanwhile."""
         self._away = True
         if self.loop.stopping or self.loop.ends_stuck(str(error)):
             return
@@ -170,7 +171,7 @@ class SerialIntake:
         self.loop.log.warning("pause pause_s=%.1f reason=%s", error.pause_s, error)
 
     def _handle(self, messages: list[Message]) -> Claim | None:
-        """Handle a batch and commit it. Returns the next one, claimed in the same step, unless the worker pauses."""
+        """Handle a batch and commit it. Returns the claim made in the same step; None when it pauses or ends."""
         began = time.perf_counter()
         self.loop.call(lambda: self.handler.fetch(messages))
         batch, waiting = Batch(), iter(messages)
@@ -210,7 +211,7 @@ class SerialIntake:
             raise Superseded(str(error))
 
     def _finish(self, batch: Batch, began: float, commit: Callable[[], _T]) -> _T | None:
-        """Make effects durable, then commit. When told to stop before they are, nothing happened."""
+        """Make effects durable, then commit. When the worker is told to stop before they are, nothing is committed."""
         if not batch.entries or not self._settled_or_stopped(
             lambda: self._settle_into(batch, lambda: self.stage.settle(self.context.clock()))
         ):
@@ -227,7 +228,7 @@ class SerialIntake:
         batch.changes |= self.memory.change(batch.settled(outcomes()))
 
     def _commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
-        """Commit, and let the stage do what may only happen then. Returns None when there was nothing to commit."""
+        """Commit, then call the stage's `committed`. Returns None when there was nothing to commit."""
         result = self.loop.commit(batch, busy_s, commit)
         self.memory.forget()
         self.loop.handled += len(batch.entries) - len(batch.back)
@@ -244,7 +245,7 @@ class SerialIntake:
         return error is None
 
     def _learn(self, batch: Batch) -> None:
-        """See what a committed batch says of the neighbours: what was done before one failed proves nothing."""
+        """Learn from a committed batch whether the stage's services work; successes before a failure prove nothing."""
         if batch.done and not self._away:
             self._failing_since = 0.0
             self.loop.outages.end("away", "vanished")
@@ -253,7 +254,7 @@ class SerialIntake:
         self._away = False
 
     def _settled_or_stopped(self, do: Callable[[], Any]) -> bool:
-        """Try once even when stopping: a batch in hand is finished if it can be."""
+        """Repeat a call of the stage until it succeeds; when stopping, try it once to finish the batch in hand."""
         if not self.loop.stopping:
             return self.loop.settled(do) or self._settled_or_stopped(do)
         try:

@@ -12,7 +12,7 @@ from aggregator.runtime.contract import Cursor, Drop, Flush, Send, Source
 from aggregator.runtime.loop import FULL_S, Loop
 
 COMMIT_S = 1.0
-"""What is covered by a cursor is committed at least this often."""
+"""Messages that are covered by a cursor are committed at least this often."""
 
 
 class SourceIntake:
@@ -59,10 +59,10 @@ class SourceIntake:
                 self.loop.sleep(self.source.settings.idletime)
 
     def finish(self) -> None:
-        """There is nothing in hand between two polls."""
+        """Do nothing: between two polls no message is in hand."""
 
     def _poll(self) -> bool:
-        """Commit what a poll yields. Returns False when that was nothing."""
+        """Commit what a poll yields. Returns False when the poll brought nothing."""
         began, brought = time.perf_counter(), False
         batch, covered = Batch(), 0
         uncovered: list[object] = []
@@ -120,7 +120,7 @@ class SourceIntake:
 
 
 def _take(batch: Batch, outcomes: Iterable[object]) -> None:
-    """Take along what a source brought. Raises TypeError for something that is no outcome."""
+    """Add to a batch what a source brought. Raises TypeError for something that is no outcome."""
     for outcome in outcomes:
         if type(outcome) is Send:
             batch.send(outcome)

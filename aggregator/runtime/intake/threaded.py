@@ -19,7 +19,7 @@ STATUS_S = 0.2
 
 
 class ThreadedIntake(SerialIntake):
-    """Claim while there are free threads, wait for some to be done, commit those."""
+    """Claim while there are free threads, wait for some messages to be done, commit them."""
 
     def __init__(self, loop: Loop, stage: Stage, memory: Memory) -> None:
         super().__init__(loop, stage, memory)
@@ -29,12 +29,12 @@ class ThreadedIntake(SerialIntake):
         self._alone = False
 
     def turn(self) -> None:
-        """Fill up, wait for some to be done, commit those."""
+        """Fill the threads, wait for some messages to be done, commit them."""
         self._watch_clock()
         known = len(self._in_flight)
         claim = None
         if not self._alone and (known or self._open()) and time.monotonic() >= self.paused_until:
-            # Twice as many as threads, so that none idles while results are committed.
+            # Claim twice as many messages as threads, so that no thread idles while results are committed.
             most = 1 if self.trial else 2 * self.concurrency
             if known < most:
                 claim = self._claim(known, most - known)
@@ -45,7 +45,7 @@ class ThreadedIntake(SerialIntake):
             patience_s = STATUS_S
             if claim is None or not claim.full:
                 self.loop.show("busy")
-                # what is due already was not handed out for a reason, which only time or a commit ends
+                # due_s is 0: something is due that was not handed out for a reason, which only time or a commit ends
                 if claim is not None and claim.due_s:
                     patience_s = min(claim.due_s, STATUS_S)
             self._collect(patience_s)
@@ -53,7 +53,7 @@ class ThreadedIntake(SerialIntake):
             self._rest(claim)
 
     def finish(self) -> None:
-        """Return what no thread has begun, so that the process ends after one round of messages at most."""
+        """Return messages that no thread has begun, so that the process ends after one round of messages at most."""
         try:
             self._give_back()
             while self._in_flight:
@@ -68,7 +68,7 @@ class ThreadedIntake(SerialIntake):
         self._finish(batch, time.perf_counter(), partial(self.queue.commit, batch, prefix=False))
 
     def _collect(self, patience_s: float = STATUS_S) -> None:
-        """Commit what is done within `patience_s`, which ends when a delayed message is due."""
+        """Commit the messages that are done within `patience_s`, which ends when a delayed message is due."""
         began = time.perf_counter()
         done, _ = wait(self._in_flight, timeout=patience_s, return_when=FIRST_COMPLETED)
         batch = Batch()

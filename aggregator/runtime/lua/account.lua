@@ -1,6 +1,7 @@
--- Everything known of one account at one instant, so that its books balance whatever goes on around.
--- KEYS 1 books  then, unless it is a source: 2 queue  3 returned  4 delayed  5 dead  6 flow  7 holders  8 timers
--- ARGV 1 what keys of held start with  2 of caught
+-- Read everything about one account in one step, so that its books balance while workers go on.
+-- KEYS 1 books  then, for a queue only (a source has none): 2 queue  3 returned  4 delayed  5 dead  6 flow  7 holders
+--      8 timers
+-- ARGV 1 prefix of the `held` keys  2 prefix of the `caught` keys
 -- Returns {now, books as field, value, ... | ready, returned, delayed, dead, in flight, caught, timers,
 -- second of arrival of the oldest or '', {flow samples of the last minute}}.
 local t = now()
@@ -15,7 +16,8 @@ end
 local ready = redis.call('LLEN', KEYS[2])
 local oldest = ''
 if ready > 0 then
-  -- The first sample by which more had arrived than is taken now; samples grow with time, so halve.
+  -- Search for the first sample with more arrivals than are taken now: by then the oldest message had arrived. Samples
+  -- grow with time, so a binary search finds it.
   local taken = tonumber(redis.call('HGET', KEYS[1], 'in') or '0')
   local low, high = 0, redis.call('ZCARD', KEYS[6])
   while low < high do

@@ -1,10 +1,10 @@
--- A sign of life, and a look at the others that may hold messages of the same queue.
+-- Record a sign of life, and list the other workers that may hold messages of the same queue.
 -- KEYS 1 worker  2 holders (absent for a source)
--- ARGV 1 token  2 what keys of workers, held and caught start with (3 values)  5... field, value of the worker's hash
--- Returns {1 or 0 (superseded), then of each that has messages: name, token, beat}.
+-- ARGV 1 token  2 3 4 prefixes of the `worker`, `held` and `caught` keys  5... field, value of the worker's hash
+-- Returns {1 or 0 (superseded), then for each worker that has messages: name, token, beat}.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
 make_way(KEYS[1])
--- What the worker reports and what keeps it from its work: what is not told anew is so no more.
+-- Remove the old reports and outages: whatever this beat does not repeat is over.
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.find(field, '^report:') or string.find(field, '^outage:') then redis.call('HDEL', KEYS[1], field) end
 end

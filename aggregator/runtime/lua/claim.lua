@@ -1,13 +1,13 @@
 local LARGE = 1000 -- bytes of a queue's first message: from here on messages are moved one by one (docs/performance.md)
 
--- Take up to `want` messages into `held`. Harmless when repeated: what an earlier call moved and whose reply was lost
--- is returned first.
+-- Take up to `want` messages into `held`. Harmless when repeated: messages that an earlier call moved, but whose reply
+-- was lost, are returned first.
 -- KEYS from `k`: 1 worker  2 held  3 caught  4 queue  5 returned  6 delayed  7 books  8 flow  9 timers  10 timed
 --      11... queue, returned, delayed of each bounded target
 -- ARGV from `a`: 1 token  2 last batch number  3 known (entries of held already in the worker's hands)  4 want
---      5 from how many deliveries on a message goes alone  6... depth limit of each of the `limits` bounded targets
+--      5 number of deliveries from which a message is claimed alone  6... depth limit of each of the `limits` targets
 -- Returns {status, seconds until the next delayed message or timer is due or '', entries...};
--- status: ok | alone (one that is suspected of killing its worker) | full N (the Nth target) | superseded | rolledback.
+-- status: ok | alone (one message that may have killed its worker) | full N (the Nth target) | superseded | rolledback.
 local function claim(k, a, limits)
   local worker, held, caught, queue = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local returned, delayed, books, flow = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
@@ -22,7 +22,7 @@ local function claim(k, a, limits)
   make_way(worker)
   local t = now()
 
-  -- When the first of a sorted set is due, or never.
+  -- Return when the first member of a sorted set is due, math.huge when there is none.
   local function first_due(waiting)
     local first = redis.pcall('ZRANGE', waiting, 0, 0, 'WITHSCORES')
     if first.err then
@@ -37,7 +37,8 @@ local function claim(k, a, limits)
   local function answer(status, reply)
     sample(books, flow, queue, t)
     local due = math.min(next_delayed, next_timer)
-    -- as exact as the clock: 0 is said of what is due, and the worker would not look again at once
+    -- In microseconds, as exact as the clock: a wait rounded to 0 would mean `due already`, and the worker would not
+    -- look again at once.
     table.insert(reply, 1, due < math.huge and string.format('%.6f', math.max(0, due - t)) or '')
     table.insert(reply, 1, status)
     return reply
@@ -80,7 +81,8 @@ local function claim(k, a, limits)
 
   local first = redis.call('LINDEX', returned, 0)
   if first and is_suspect(first) then
-    -- One that lost a worker before goes alone, so that a poison message is found out and takes no other with it.
+    -- A message that lost a worker before is claimed alone, so that a poison message is found out and takes no other
+    -- with it.
     if known > 0 then return answer('ok', {}) end
     redis.call('LMOVE', returned, held, 'LEFT', 'RIGHT')
     return answer('alone', {first})
@@ -95,11 +97,11 @@ local function claim(k, a, limits)
     return answer('ok', came_back)
   end
 
-  -- What was taken is answered as it was read: reading `held` back would copy every entry once more.
+  -- Return the entries as they were read: reading them back from `held` would copy each of them once more.
   local taken, from = {}, caught
   local are_large = want == 1 or #(redis.call('LINDEX', queue, 0) or '') > LARGE
   while #taken < want do
-    -- the append-only file gets the names of two lists, and not the body once more
+    -- LMOVE writes only the names of the two lists to the append-only file, and not the body again
     local entry = redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
     if entry then
       table.insert(taken, entry)

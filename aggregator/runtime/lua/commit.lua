@@ -1,20 +1,22 @@
--- One atomic step: messages leave `held`, their results enter the next queues, the books, cursors, timers and what is
--- remembered are updated. Nothing at all happens when the token is no longer the name's newest, when this batch was
--- committed before, or when something that the batch is based on has changed.
+-- Commit a batch in one atomic step: its messages leave `held`, their results enter the next queues, and books,
+-- cursors, timers and memory are updated. Nothing changes when the token is no longer the newest of the worker's name,
+-- when the batch was committed before, or when something that the batch is based on has changed.
 -- KEYS from `k`: 1 worker  2 books  3 cursors  4 serial  5 queues  6 memory  7 fading  then 8 held  9 returned
---      10 delayed  11 dead (unused for a source)  12... those that sections name by their number
--- ARGV from `a` to the end: token, batch number, number of sections, then of each its name, how many arguments it has,
---      and these:
---      leave      'first', n (leave from the head of held) | 'copy', n (the same; `send` may name them) | 'these', n,
---                 n × entry
+--      10 delayed  11 dead (unused for a source)  12... keys that sections refer to by number
+-- ARGV from `a` to the end: token, batch number, number of sections, then for each section its name, the number of its
+--      arguments, and the arguments:
+--      leave      'first', n (the first n of held) | 'copy', n (the same n, and a `send` may refer to them) |
+--                 'these', n, n × entry
 --      books      field, increment, ...
 --      cursors    name, expected value or '*', new value or '', ...
---      leased     key of leases, lease, token, key of its cursors, then as cursors: the lease must still be this holder's
---      retry      delay, header, body, ...: to be tried again later
---      dead       header, body, ...: to be set aside
---      back       header or '', entry or body, ...: to be put back untried
+--      leased     key of leases, lease, token, key of its cursors, then as in cursors; the lease must still be this
+--                 holder's
+--      retry      delay, header, body, ...: messages to try again later
+--      dead       header, body, ...: messages to set aside
+--      back       header or '', entry or body, ...: messages to put back untried
 --      remember   name, '*' or '=' and the expected text, seconds or '', new text or '', ...
---      send       key of the first of a target's queue, delayed, books, flow; its name; body, ... (none: all that leave)
+--      send       key of the first of a target's queue, delayed, books, flow; its name; body, ... (no body: all
+--                 messages that leave)
 --      later      the same keys and name; delay, body, ...
 --      timers     key of the first of timers, timed; name, delay, body or '' to cancel, ...
 -- Returns ok | again (already done) | superseded | rolledback | cursor NAME | memory NAME (it was not what this batch is
@@ -38,7 +40,7 @@ local function move(positions, first, last)
   end
 end
 
--- A header without an id gets one: the members of a sorted set must differ even where the bodies are the same.
+-- Add an id to a header without one: members of a sorted set must differ even where the bodies are the same.
 local function entry(serials, header, body)
   if not string.find(header, '"id":', 1, true) then
     local rest = string.sub(header, 3)
@@ -60,7 +62,7 @@ local function commit(k, a)
   if held ~= worker then wrong = wrong or mistyped('list', returned, 'zset', delayed, 'hash', dead) end
   if wrong then return wrong end
 
-  -- `at` is the number of the key that a section names, or of the first of several
+  -- `at` is the number of the key that a section refers to, or of the first of several keys
   local t, removed, whole, done = now(), 0, nil, 0
   local sections, next_at = tonumber(ARGV[a + 2]), a + 3
   for _ = 1, sections do
@@ -134,7 +136,7 @@ local function commit(k, a)
       for i = first + 2, last, 2 do
         redis.call('ZADD', KEYS[at + 1], string.format('%.6f', t + tonumber(ARGV[i])), entry(serials, '!{}\n', ARGV[i + 1]))
       end
-      -- What waits in `delayed` is in the consumer's care already, so its books count it as taken.
+      -- A message in `delayed` is in the consumer's care already, so the consumer's books count it as taken.
       redis.call('HINCRBY', KEYS[at + 2], 'in', count)
       redis.call('HINCRBY', KEYS[at + 2], 'pushed', count)
       done = math.max(done, 1)
@@ -173,7 +175,7 @@ local function commit(k, a)
           redis.call('ZADD', fading, till, what)
         end
       end
-      -- more than one commit can remember, so that forgetting keeps up
+      -- 7,000 is more than one commit can remember, so that forgetting keeps up
       local over = redis.call('ZRANGEBYSCORE', fading, '-inf', string.format('%.3f', t), 'LIMIT', 0, 7000)
       if #over > 0 then
         redis.call('HDEL', memory, unpack(over))
@@ -194,7 +196,8 @@ local function commit(k, a)
     end
   end
   redis.call('HSET', worker, 'batch', batch)
-  -- A source that only moves its position has brought nothing; what failed, or goes back untried, is no success.
+  -- The time of the last success. A source that only moved its position brought nothing, and a message that failed or
+  -- goes back untried is no success.
   if done > 0 then redis.call('HSET', books, 'committed', string.format('%.3f', t)) end
   return 'ok'
 end

@@ -1,5 +1,5 @@
--- What several scripts share; put in front of each of them. Keys are built by keys.py alone and arrive in KEYS,
--- or with their fixed prefix in ARGV where a script finds the rest of the name in Redis itself.
+-- Functions that several scripts share; scripts.py puts this file in front of each of them. Keys are built by keys.py
+-- and arrive in KEYS, or as a prefix in ARGV where a script reads the rest of the name from Redis.
 
 local function now()
   local t = redis.call('TIME')
@@ -10,14 +10,16 @@ local function serial(key)
   return redis.call('INCR', key)
 end
 
--- A Redis at its maxmemory refuses a script's first command that may need memory, but none behind a write that needs
--- none. What only moves messages must go on even then, or nothing would ever be freed.
+-- Write something that needs no memory. A Redis at its maxmemory refuses a script's first command that may need memory,
+-- but no command after such a write. Scripts that only move messages must work even then, because otherwise no memory
+-- would ever be freed.
 local function make_way(hash)
   redis.call('HDEL', hash, '')
 end
 
--- A script does not roll back, so a key that somebody made another type, which would stop it halfway, is found first.
--- Arguments: type and key in turns. Returns an error to return, or nil.
+-- Check the types of keys before the first write: a script does not roll back, and a key that somebody made another
+-- type would stop it halfway. Arguments: type and key in turns. Returns an error reply, or nil when all types are
+-- right.
 local function mistyped(...)
   for i = 1, select('#', ...), 2 do
     local kind, key = select(i, ...)
@@ -38,9 +40,10 @@ local function push(key, list, first, last)
   end
 end
 
--- One sample a second of how much has ever arrived in a queue (taken so far + waiting) and how much was taken:
--- rates, and the age of the oldest message, follow from it without marking messages. A sample is dropped once it is
--- older than two minutes and all that had arrived by then was taken. Over a long backlog only one a minute is kept.
+-- Take one sample a second of how much has ever arrived in a queue (taken so far + waiting) and how much was taken.
+-- Rates and the age of the oldest message follow from the samples, so messages need no marks. A sample is dropped once
+-- it is older than two minutes and everything that had arrived by then was taken. During a long backlog (more than
+-- 4,000 samples) only one sample a minute is added.
 local function sample(books, flow, queue, t)
   local second = math.floor(t)
   local last = redis.call('HGET', books, 'sampled')
@@ -65,7 +68,8 @@ local function sample(books, flow, queue, t)
   end
 end
 
--- Return which of the bounded targets (three keys and one limit each) is full, or 0. What waits for another try counts.
+-- Return the number of the first bounded target that is full, 0 when none is. Each target has three keys and one limit;
+-- messages that wait for another try count.
 local function first_full(k, a, limits)
   for i = 1, limits do
     local depth = redis.call('LLEN', KEYS[k]) + redis.call('LLEN', KEYS[k + 1]) + redis.call('ZCARD', KEYS[k + 2])
@@ -75,8 +79,8 @@ local function first_full(k, a, limits)
   return 0
 end
 
--- What a section remembers under a name: the text, or '' when there is none or its time is over. `memory` holds
--- 'UNTIL TEXT', where UNTIL is empty for what stays.
+-- Return the text that a section remembers under a name, '' when there is none or its time is over. `memory` holds
+-- 'UNTIL TEXT'; UNTIL is empty for a text without an end.
 local function recalled(memory, name, t)
   local stored = redis.call('HGET', memory, name)
   if not stored then return '' end
@@ -85,13 +89,13 @@ local function recalled(memory, name, t)
   return text
 end
 
--- The holder of a lease: its fencing token and the time until which it has it; '0' and 0 when nobody ever had it.
+-- Return the fencing token of a lease, and the time at which the lease ends; '0' and 0 when nobody ever had it.
 local function leased(leases, name)
   local token, till = string.match(redis.call('HGET', leases, name) or '', '^(%d+) ([%d.]+)')
   return token or '0', tonumber(till or '0')
 end
 
--- A message with its history in front: '!' header newline body (message.py).
+-- Split an entry into history and body. A message with a history is '!' header newline body (message.py).
 local function split(entry)
   if string.sub(entry, 1, 1) == '!' then
     local newline = string.find(entry, '\n', 1, true)
@@ -107,9 +111,9 @@ local function join(history, body)
   return '!' .. cjson.encode(history) .. '\n' .. body
 end
 
--- Put back what a worker left behind. Messages it held go to the head of the side list in their old order, each with
--- one more delivery on its count; the worker that takes one that lost too many workers sets it aside. What the worker
--- caught while waiting and never looked at goes back to the head of the queue, as if it had never left.
+-- Put back the messages that a worker left behind. Messages that it held go to the head of the side list in their old
+-- order, each with one more delivery counted; a worker that claims a message with too many deliveries sets it aside.
+-- Messages that it caught while waiting, and never looked at, go back to the head of the queue as if never taken.
 local function put_back(held, caught, queue, returned, serials)
   local entries = redis.call('LRANGE', held, 0, -1)
   local t = now()

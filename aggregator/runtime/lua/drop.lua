@@ -1,7 +1,7 @@
--- Dead letters are let go, and the books say that a human did it.
+-- Delete dead letters, and count them in the books as dropped by an operator.
 -- KEYS 1 dead  2 books
 -- ARGV ids
--- Returns how many there were.
+-- Returns the number of letters deleted.
 local gone = 0
 for i = 1, #ARGV, 4000 do
   gone = gone + redis.call('HDEL', KEYS[1], unpack(ARGV, i, math.min(i + 3999, #ARGV)))

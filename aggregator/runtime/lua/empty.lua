@@ -1,7 +1,7 @@
--- Let go of some of what a queue holds, because a human said so.
+-- Delete some of what a queue holds, at an operator's request.
 -- KEYS 1 queue  2 returned  3 delayed  4 dead  5 books  6 timers  7 timed  8 memory  9 fading
--- ARGV 1 the most entries of each to let go; dead letters, timers and what is remembered go all at once
--- Returns how many went.
+-- ARGV 1 the most entries to delete from each list; dead letters, timers and memory are deleted all at once
+-- Returns the number of entries deleted; remembered texts are not counted.
 local wrong = mistyped('list', KEYS[1], 'list', KEYS[2], 'zset', KEYS[3], 'hash', KEYS[4], 'hash', KEYS[5])
   or mistyped('zset', KEYS[6], 'hash', KEYS[7], 'hash', KEYS[8], 'zset', KEYS[9])
 if wrong then return wrong end

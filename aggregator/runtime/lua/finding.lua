@@ -1,8 +1,8 @@
--- Losses that a human must hear of enter the hash that outlives the process. Harmless when repeated: one that is there
--- keeps the time of its beginning, and takes the newer words.
+-- Store losses that a human must hear of in the hash that outlives the process. Harmless when repeated: a loss that is
+-- there already keeps the time of its beginning and gets the newer text.
 -- KEYS 1 findings
--- ARGV 1 how many there may be  2... field, value (JSON whose first member is `since`) of each
--- Returns how many are there.
+-- ARGV 1 the most losses to store  2... field, value (JSON whose first member is `since`) of each
+-- Returns the number of losses stored.
 make_way(KEYS[1])
 for i = 2, #ARGV, 2 do
   local known = redis.call('HGET', KEYS[1], ARGV[i])

@@ -1,4 +1,4 @@
--- A worker goes in good order: what it has not handled returns to the head of the line, as if never taken.
+-- End a worker in good order: messages that it has not handled return to the head of the line, as if never taken.
 -- KEYS 1 worker  then, unless it is a source: 2 held  3 caught  4 queue  5 returned
 -- ARGV 1 token
 -- Returns the number of messages put back.

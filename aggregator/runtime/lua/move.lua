@@ -1,11 +1,11 @@
--- Move some of what a queue holds that nobody reads any more to another one: ready, returned, delayed, dead, timers, and
--- what its section remembers. A timer, and what is remembered, stays as it is where the other queue has one of its name.
--- The books of the one say `dropped:moved`, those of the other count what comes; both balance.
+-- Move some of what a queue that nobody reads holds to another queue: ready, returned, delayed, dead, timers, memory.
+-- Where the other queue has a timer or a remembered text of the same name, that one stays, and the one to be moved is
+-- deleted. The books of the first queue count `dropped:moved`, the books of the other count arrivals; both balance.
 -- KEYS from: 1 queue  2 returned  3 delayed  4 dead  5 books  6 timers  7 timed  8 memory  9 fading
 --      to: 10 queue  11 returned  12 delayed  13 dead  14 books  15 timers  16 timed  17 memory  18 fading
 --      19 queues
--- ARGV 1 the most entries to move  2 name of the queue they go to
--- Returns how many were moved, timers and what is remembered among them.
+-- ARGV 1 the most entries to move  2 name of the queue that gets them
+-- Returns the number of entries moved, timers and remembered texts included.
 local wrong = mistyped('set', KEYS[19])
 for i = 1, 18, 9 do
   wrong = wrong or mistyped('list', KEYS[i], 'list', KEYS[i + 1], 'zset', KEYS[i + 2], 'hash', KEYS[i + 3], 'hash', KEYS[i + 4])
@@ -22,7 +22,7 @@ local function from_list(source, target)
   end
   return n
 end
--- what waits to be tried again was taken from the queue before, and is counted as taken in the other
+-- messages that wait for another try were taken from this queue before, so the other queue's books count them as taken
 local returned = from_list(KEYS[2], KEYS[11])
 local delayed = 0
 for i, value in ipairs(left > 0 and redis.call('ZRANGE', KEYS[3], 0, left - 1, 'WITHSCORES') or {}) do

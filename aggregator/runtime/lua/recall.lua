@@ -1,4 +1,4 @@
--- What a section remembers under some names.
+-- Read the texts that a section remembers under some names.
 -- KEYS 1 memory   ARGV names
 -- Returns the text of each, '' where there is none.
 local t, texts = now(), {}

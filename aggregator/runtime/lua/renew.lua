@@ -1,5 +1,5 @@
--- Keep leases for some time more, or give them back (seconds = 0). One that is another's by now, or whose time is over,
--- is left alone.
+-- Extend leases, or give them back (seconds = 0). A lease that another worker has by now, or whose time is over, is
+-- left alone.
 -- KEYS 1 leases   ARGV 1 holder  2 seconds  3... name, token
 -- Returns the names of those that are this holder's no more.
 make_way(KEYS[1])

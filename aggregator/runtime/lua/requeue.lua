@@ -1,7 +1,7 @@
--- Dead letters go back to the head of their line with a fresh history; their bodies stay as they are, byte for byte.
+-- Put dead letters back ahead of their queue with a fresh history; their bodies stay as they are, byte for byte.
 -- KEYS 1 dead  2 returned
 -- ARGV ids
--- Returns how many there were.
+-- Returns the number of letters put back.
 local moved = 0
 make_way(KEYS[1])
 for _, id in ipairs(ARGV) do

@@ -1,7 +1,7 @@
--- Everything known of every worker, at one instant.
+-- Read everything about every worker, at one instant.
 -- KEYS 1 workers
--- ARGV 1 what keys of workers start with
--- Returns {now, then of each: name, {field, value, ...}}.
+-- ARGV 1 prefix of the `worker` keys
+-- Returns {now, then for each worker: name, {field, value, ...}}.
 local reply = {string.format('%.3f', now())}
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   table.insert(reply, name)

@@ -1,12 +1,13 @@
--- A new incarnation of a worker: take the next fencing token, put back what earlier ones held. Tokens follow the clock
--- so that they grow even over a Redis that came back older than it was.
+-- Start a new incarnation of a worker: take the next fencing token, and put back what earlier incarnations held. Tokens
+-- follow the clock, so that they grow even when Redis came back older than it was.
 -- KEYS 1 worker  2 workers  3 queues  4 serial  5 held  6 state  7 instances  8 restoring
--- ARGV 1 name  2 queue ('' for a source)  3 what all keys start with  4 an id for a state that begins
+-- ARGV 1 name  2 queue ('' for a source)  3 prefix of all keys  4 id for a new state
 --      5 node  6 instance ('' when nobody else can have the node's name)  7 the instance whose place it takes, or ''
 --      8... field, value of the worker's hash, `queue` among them
--- What it read before, and has still to take along, is added to the field `left`, a list in JSON.
+-- A queue that the section read before, and whose messages it has still to take along, is added to the field `left`, a
+-- list in JSON.
 -- Returns {token, messages put back, id of the state, the newest token that any worker had before or ''},
--- or {'another', the instance that has the node's name}, or {'importing'} while a state is being imported.
+-- or {'another', id of the instance that has the node's name}, or {'importing'} while a state is being imported.
 if redis.call('EXISTS', KEYS[8]) == 1 then return {'importing'} end
 local last = redis.call('HMGET', KEYS[1], 'token', 'queue')
 make_way(KEYS[1])
@@ -19,20 +20,21 @@ if redis.call('HSETNX', KEYS[6], 'id', ARGV[4]) == 1 then
   redis.call('HSET', KEYS[6], 'began', string.format('%.3f', now()))
 end
 local token = string.format('%.0f', math.max(tonumber(last[1] or '0') + 1, math.floor(now() * 1000000)))
--- What an earlier incarnation noted of itself may be true no more.
+-- Notes, reports and outages of an earlier incarnation may no longer be true.
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.find(field, '^note:') or string.find(field, '^report:') or string.find(field, '^outage:') then redis.call('HDEL', KEYS[1], field) end
 end
 redis.call('HSET', KEYS[1], 'token', token, 'batch', 0, unpack(ARGV, 8))
 redis.call('SADD', KEYS[2], ARGV[1])
--- The section may read another queue than it did: what was held belongs to the one it came from.
+-- The section may read another queue than before: messages that it held belong to the queue that they came from.
 local back, prefix, from = 0, ARGV[3], last[2]
 if from and from ~= '' then
   local caught = prefix .. 'caught:' .. from .. ':' .. ARGV[1]
   back = put_back(KEYS[5], caught, prefix .. 'queue:' .. from, prefix .. 'returned:' .. from, KEYS[4])
   if from ~= ARGV[2] then
     redis.call('SREM', prefix .. 'holders:' .. from, ARGV[1])
-    -- noted in this step: one that is killed before it took along what lies there does so after its next start
+    -- Note the old queue in this same step: a worker that is killed before it took its messages along does so after its
+    -- next start.
     local left = cjson.decode(redis.call('HGET', KEYS[1], 'left') or '[]')
     table.insert(left, from)
     redis.call('HSET', KEYS[1], 'left', cjson.encode(left))

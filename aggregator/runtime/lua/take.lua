@@ -1,4 +1,4 @@
--- Take leases of a pool: those that nobody has, whose time is over, or that are this holder's already.
+-- Take leases of a pool that nobody has, whose time is over, or that this holder has already.
 -- KEYS 1 leases   ARGV 1 holder  2 seconds  3 the most to take  4... names, the wanted ones first
 -- Returns {name, token, ...} of those that were taken. A token is greater than all that were given before for its name.
 make_way(KEYS[1])

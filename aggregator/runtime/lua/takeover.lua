@@ -1,8 +1,8 @@
--- Take over cursors of a section that has them no more. Its workers that are named are fenced off: what one of them may
+-- Take over cursors of a section that no longer works on them. The workers named in KEYS are fenced off: whatever they
 -- still try has no effect. A cursor that the new owner has already stays as it is.
--- KEYS 1 cursors of the one that had them  2 of the new one  3... workers to be fenced off
+-- KEYS 1 cursors of the old owner  2 cursors of the new owner  3... workers to be fenced off
 -- ARGV names of cursors
--- Returns how many were taken.
+-- Returns the number of cursors taken.
 local taken = 0
 for i = 1, #KEYS do
   local wrong = mistyped('hash', KEYS[i])
