@@ -59,6 +59,22 @@ TABLES = {
 }
 """The tables by their kind; `Traits.tables` and `context.table` call them by their kind too."""
 TABLE_PREFIXES = tuple(kind.prefix for kind in TABLES.values())
+
+
+class StoreScheme(NamedTuple):
+    """One kind of store, as far as it is known without importing its module."""
+
+    form: str
+    """The URL of such a store, as users see it in messages."""
+    kind: str
+    """The `stores.settings.StoreKind` of the store, as ``module:OBJECT``."""
+
+
+STORES = {
+    "file": StoreScheme("file:///an/absolute/path", "aggregator.stores.directory:KIND"),
+    "s3": StoreScheme("s3://bucket/prefix", "aggregator.stores.s3settings:KIND"),
+}
+"""The stores by the scheme of their URL."""
 GROUP = "aggregator.stages"
 PLUGINS = "plugins"
 """The folder of an instance, and the package, for a user's own modules."""

@@ -11,9 +11,9 @@ from aggregator.commands.invocation import Invocation, add_json
 from aggregator.commands.screen import Column, Painted
 from aggregator.config.configuration import Config
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
-from aggregator.monitor.accounts import account_facts, every_account, imbalances, queue_facts, section_of
 from aggregator.monitor.opening import redis_of
-from aggregator.runtime.ledger import Account
+from aggregator.monitor.queuefacts import account_facts, every_account, queue_facts, section_of
+from aggregator.runtime.ledger import Account, imbalances
 
 QUEUE_COLUMNS = (
     Column("QUEUE"),

@@ -16,14 +16,14 @@ from aggregator.config.traits import Traits
 from aggregator.files.names import name_of, text_of
 from aggregator.logs.following.firstlook import FirstLook
 from aggregator.logs.following.followedfile import FollowedFile
-from aggregator.logs.following.followedlog import FollowedLog
 from aggregator.logs.following.knownfiles import KnownFiles
 from aggregator.logs.following.lines import Taken
+from aggregator.logs.following.listing import Folders
 from aggregator.logs.following.pattern import Pattern
 from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import ReadNotes
 from aggregator.logs.following.resume import SINCE, called_by, is_kept_by, take_up
-from aggregator.logs.following.rotation import Folders
+from aggregator.logs.following.rotation import FollowedLog
 from aggregator.logs.following.telling import Telling
 from aggregator.logs.messages import LogLine
 from aggregator.runtime.context import Context

@@ -9,15 +9,16 @@ from aggregator.config.builds import Builds
 from aggregator.config.configuration import Config
 from aggregator.config.loading import load
 from aggregator.errors import ConfigError
-from aggregator.monitor.accounts import imbalances, section_of
 from aggregator.monitor.collecting import idle_parts, unread_queues
 from aggregator.monitor.finding import Finding, in_order
 from aggregator.monitor.outages import outages, restarts
+from aggregator.monitor.queuefacts import section_of
 from aggregator.monitor.reports import lasting, reported
 from aggregator.monitor.snapshot import Process, SectionState, Snapshot
 from aggregator.monitor.words import age
 from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import resolve
+from aggregator.runtime.ledger import imbalances
 from aggregator.supervision import plan
 
 _BUILD = "Run `run/aggregator config build`, then `run/supervisorctl update`."

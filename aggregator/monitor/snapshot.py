@@ -10,11 +10,11 @@ import msgspec
 
 from aggregator.config.configuration import Config
 from aggregator.config.programs import Program
-from aggregator.monitor.accounts import every_account
 from aggregator.monitor.lastwords import last_words
 from aggregator.monitor.opening import RedisFailed, redis_of
 from aggregator.monitor.outages import restarts
 from aggregator.monitor.overviews import Overview, View, overviews_of
+from aggregator.monitor.queuefacts import every_account
 from aggregator.runtime.connection import warnings_about
 from aggregator.runtime.keys import resolve
 from aggregator.runtime.ledger import Account

@@ -9,7 +9,7 @@ import msgspec
 
 from aggregator import __version__
 from aggregator.config.redisurl import mask
-from aggregator.monitor.accounts import queue_facts
+from aggregator.monitor.queuefacts import queue_facts
 from aggregator.monitor.snapshot import SectionState, Snapshot
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.roster import WorkerFacts

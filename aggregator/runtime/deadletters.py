@@ -1,4 +1,4 @@
-"""Look at the dead letters of a queue, put them back, or delete them.
+"""The dead letters of a queue: write them, look at them, put them back, let them go.
 
 Every change is one atomic step that is harmless when repeated: the id of a letter that is gone has no effect. Letters
 are read in pages, so that a million of them fit into memory.
@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
+from aggregator.runtime.batch import Batch
+from aggregator.runtime.contract import Remember, Send, Stage
 from aggregator.runtime.keys import Keys
-from aggregator.runtime.message import History, read_entry
+from aggregator.runtime.memory import Memory
+from aggregator.runtime.message import History, Message, read_entry
 from aggregator.runtime.scripts import script
 
 PAGE = 500
@@ -32,6 +35,24 @@ class DeadLetter(NamedTuple):
     id: int
     history: History
     raw: bytes
+
+
+def set_aside(
+    batch: Batch, message: Message, history: History, stage: Stage, memory: Memory, *, told: bool = True
+) -> None:
+    """Write a dead letter with the batch's commit, and with it, when `told`, the outcomes of `Stage.died`.
+
+    An error in `died` is logged and counted; the message becomes a dead letter all the same.
+    """
+    context = stage.context
+    try:
+        if told:
+            batch.changes |= memory.change(batch.settled(stage.died(message, history), Send, Remember))
+    except Exception as error:  # noqa: BLE001 - the message is set aside all the same
+        context.count("died_untold")
+        context.log.error("died_untold error=%s: %s", type(error).__name__, error)
+    batch.set_aside(message, history)
+    context.log.error("dead attempts=%d error=%s", history.attempts, history.error)
 
 
 def queue_names(client: Any, keys: Keys) -> list[str]:

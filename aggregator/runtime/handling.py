@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from aggregator.errors import Reject, Retry, Unavailable
 from aggregator.runtime.batch import Batch, checked_text
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import ConsumerSettings, Outcome, Remember, Send, Stage
+from aggregator.runtime.contract import ConsumerSettings, Outcome, Stage
+from aggregator.runtime.deadletters import set_aside
 from aggregator.runtime.memory import Memory
 from aggregator.runtime.message import History, Message, ascii_text
 
@@ -75,23 +76,13 @@ class Handler:
         if isinstance(result, Reject) or (counts and attempts >= self.settings.maxtries):
             history.worker, history.died = self.worker, self.context.clock()
             # with more deliveries than allowed, the message may have killed its last worker in `died`
-            if history.deliveries <= self.settings.maxdeliveries:
-                self._tell(batch, message, history)
-            batch.set_aside(message, history)
-            self.context.log.error("dead attempts=%d error=%s", attempts, history.error)
+            told = history.deliveries <= self.settings.maxdeliveries
+            set_aside(batch, message, history, self.stage, self.memory, told=told)
         else:
             delay_s = self._delay(result, attempts)
             batch.retry(message, history, delay_s)
             self.context.log.warning("retry attempts=%d delay_s=%.1f error=%s", attempts, delay_s, history.error)
         return None
-
-    def _tell(self, batch: Batch, message: Message, history: History) -> None:
-        """Commit with a dead letter what `Stage.died` yields. An error in `died` is logged and counted."""
-        try:
-            batch.changes |= self.memory.change(batch.settled(self.stage.died(message, history), Send, Remember))
-        except Exception as error:  # noqa: BLE001 - the message is set aside all the same
-            self.context.count("died_untold")
-            self.context.log.error("died_untold error=%s: %s", type(error).__name__, error)
 
     def _failed(self, message: Message, error: Exception) -> History:
         before = message.history or History()

@@ -111,6 +111,22 @@ def read_account(client: Any, keys: Keys, name: str) -> Account:
     )
 
 
+def imbalances(account: Account) -> list[str]:
+    """Return one sentence for each sum of an account that does not add up."""
+    found = []
+    right = (
+        f"{account.out:,} out + {sum(account.dropped.values()):,} dropped + {account.dead:,} dead"
+        f" + {account.in_flight:,} in flight + {account.delayed:,} delayed"
+    )
+    if account.difference:
+        gap = f"{account.difference:,} missing" if account.difference > 0 else f"{-account.difference:,} too many"
+        found.append(f"books of {account.name}: {account.in_:,} in, but {right}: {gap}")
+    if not account.is_source and account.external < 0:
+        seen = f"{account.in_:,} taken and {account.ready:,} waiting"
+        found.append(f"queue {account.name}: {account.pushed:,} pushed, but {seen}: {-account.external:,} vanished")
+    return found
+
+
 def _group(number: dict[str, int], prefix: str) -> dict[str, int]:
     return {field[len(prefix) :]: value for field, value in sorted(number.items()) if field.startswith(prefix)}
 

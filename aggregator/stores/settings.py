@@ -1,12 +1,12 @@
 """Which stores there are, by the scheme of their URL, and the sections `[store_NAME]` that describe them.
 
-A store is added with one module, which has a `StoreKind`, and one line in `SCHEMES`.
+A store is added with one module, which has a `StoreKind`, and one line in `registry.STORES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, Protocol
 
 from aggregator import registry
 from aggregator.config.hints import unknown
@@ -17,30 +17,15 @@ from aggregator.errors import ConfigError
 from aggregator.stores.store import Store
 
 
-class Scheme(NamedTuple):
-    """One kind of store, as far as it is known without importing its module."""
-
-    form: str
-    """The URL of such a store, as users see it in messages."""
-    kind: str
-    """The `StoreKind` of the store, as ``module:OBJECT``."""
-
-
-SCHEMES = {
-    "file": Scheme("file:///an/absolute/path", "aggregator.stores.directory:KIND"),
-    "s3": Scheme("s3://bucket/prefix", "aggregator.stores.s3settings:KIND"),
-}
-
-
 def _parse_url(text: str) -> str:
     scheme = text.strip().partition(":")[0]
-    if scheme not in SCHEMES:
+    if scheme not in registry.STORES:
         raise ValueError
     kind_of(text).check_url(text.strip())
     return text.strip()
 
 
-FORMS = " or ".join(scheme.form for scheme in SCHEMES.values())
+FORMS = " or ".join(scheme.form for scheme in registry.STORES.values())
 StoreUrl = Annotated[str, OptionType("store", _parse_url, FORMS)]
 
 
@@ -71,7 +56,7 @@ class StoreKind(Protocol):
 
 def kind_of(url: str) -> StoreKind:
     """Return the kind of the store at a URL. Raises KeyError for a scheme that no store has."""
-    kind: StoreKind = registry.load_object(SCHEMES[url.strip().partition(":")[0]].kind)
+    kind: StoreKind = registry.load_object(registry.STORES[url.strip().partition(":")[0]].kind)
     return kind
 
 
@@ -96,13 +81,13 @@ class StoreTable:
 
     def purpose(self) -> str:
         """Return, in words, what a section describes."""
-        nouns = " or ".join(kind_of(f"{scheme}:").noun for scheme in SCHEMES)
+        nouns = " or ".join(kind_of(f"{scheme}:").noun for scheme in registry.STORES)
         return f"{nouns[:1].upper()}{nouns[1:]} for archives."
 
     def options(self) -> tuple[Option, ...]:
         """Return the options of all stores, each once."""
         found: dict[str, Option] = {}
-        classes: list[type[Settings]] = [StoreSettings, *(kind_of(f"{scheme}:").settings for scheme in SCHEMES)]
+        classes: list[type[Settings]] = [StoreSettings, *(kind_of(f"{scheme}:").settings for scheme in registry.STORES)]
         for settings in classes:
             for option in options_of(settings):
                 found.setdefault(option.name, option)
@@ -117,7 +102,7 @@ class StoreTable:
         stores = {}
         for name, section, texts, _ in text.sections:
             url = texts.get("url", "")
-            known = url.strip().partition(":")[0] in SCHEMES
+            known = url.strip().partition(":")[0] in registry.STORES
             parsed, faults = parse_settings(kind_of(url).settings if known else StoreSettings, texts)
             more = list(kind_of(url).faults_of(parsed)) if parsed is not None else []
             for option, fault in (*faults, *more, *self._strange_options(texts)):
@@ -135,10 +120,10 @@ class StoreTable:
 def _foreign_options(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (option, fault) for each option that only other kinds of store have."""
     scheme = url.strip().partition(":")[0]
-    if scheme not in SCHEMES:
+    if scheme not in registry.STORES:
         return
     kind = kind_of(url)
-    known = {name: {option.name for option in options_of(kind_of(f"{name}:").settings)} for name in SCHEMES}
+    known = {name: {option.name for option in options_of(kind_of(f"{name}:").settings)} for name in registry.STORES}
     for name, value in options.items():
         theirs = [other for other, names in known.items() if name in names]
         if value is not None and theirs and scheme not in theirs and name not in kind.ignores:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.logs.following.rotation import Entry, oldest_first
+from aggregator.logs.following.listing import Entry, oldest_first
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from aggregator.config.configuration import Config
 from aggregator.config.loading import load
 from aggregator.config.tables import reader_of
 from aggregator.errors import ConfigError
+from aggregator.registry import STORES, StoreScheme
 from aggregator.stores import open_configured, open_store
-from aggregator.stores.settings import SCHEMES, Scheme
 
 
 @pytest.fixture(autouse=True)
 def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     # the one line
-    monkeypatch.setitem(SCHEMES, "shelf", Scheme("shelf:///path", "tests.stores.shelf:KIND"))
+    monkeypatch.setitem(STORES, "shelf", StoreScheme("shelf:///path", "tests.stores.shelf:KIND"))
 
 
 def configure(root: Path, options: str) -> Config:

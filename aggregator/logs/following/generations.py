@@ -11,11 +11,11 @@ from aggregator.files.names import text_of
 from aggregator.logs.following.firstlook import Deferred
 from aggregator.logs.following.followedfile import SETTLE_S, WATCH_S, FollowedFile
 from aggregator.logs.following.knownfiles import KnownFiles
+from aggregator.logs.following.listing import Beside, Entry, Folders
 from aggregator.logs.following.openfile import OpenFile, key_of
 from aggregator.logs.following.position import Position
 from aggregator.logs.following.readnotes import NotedFile
 from aggregator.logs.following.recognise import locate
-from aggregator.logs.following.rotation import Beside, Entry, Folders
 from aggregator.logs.following.vanished import Vanished
 from aggregator.runtime.context import Context
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 
 from aggregator.files.names import text_of
+from aggregator.logs.following.listing import BeingRenamed, Entry, open_entry
 from aggregator.logs.following.livepath import GAP_S
 from aggregator.logs.following.openfile import OpenFile
-from aggregator.logs.following.rotation import BeingRenamed, Entry, open_entry
 from aggregator.runtime.context import Context
 
 MTIME_SLACK_S = 3600.0

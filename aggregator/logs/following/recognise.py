@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from aggregator.files.fingerprint import HEAD_BYTES
 from aggregator.logs.following.followedfile import FollowedFile
+from aggregator.logs.following.listing import BeingRenamed, Beside, Entry, Folders, open_entry
 from aggregator.logs.following.openfile import OpenFile, key_of, text_in
 from aggregator.logs.following.position import TextAt
-from aggregator.logs.following.rotation import BeingRenamed, Beside, Entry, Folders, open_entry
 
 
 def locate(

@@ -1,238 +1,231 @@
-"""The rotated logs in a folder, and their order."""
+"""All the files that one path has named, oldest first: rotation, truncation, deletion and return.
+
+The path's newest file is live as long as the path names it. When the path names the file no more, the rotated logs
+beside it show what happened meanwhile, and are read before the path's next file.
+"""
 
 from __future__ import annotations
 
 import os
-import stat
-from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
-from aggregator.files.fingerprint import HEAD_BYTES, fingerprint
-from aggregator.files.names import text_of
-from aggregator.files.rotatednames import bases_among, sort_key
-from aggregator.logs.following.openfile import CODECS, OpenFile, end_of_text, key_of, open_file
-from aggregator.logs.following.position import TextAt
+from aggregator.logs.following.firstlook import FirstLook
+from aggregator.logs.following.followedfile import FollowedFile
+from aggregator.logs.following.generations import Generations
+from aggregator.logs.following.knownfiles import KnownFiles
+from aggregator.logs.following.lines import Taken
+from aggregator.logs.following.listing import BeingRenamed, Entry, Folders
+from aggregator.logs.following.livepath import LivePath
+from aggregator.logs.following.newfiles import NewFiles
+from aggregator.logs.following.openfile import OpenFile, key_of, open_file, text_in
+from aggregator.logs.following.position import Position
+from aggregator.logs.following.readnotes import NotedFile
+from aggregator.logs.following.recognise import named_by, unknown, untaken
 from aggregator.runtime.context import Context
 
 
-class Entry(NamedTuple):
-    """One file of a folder."""
+class FollowedLog:
+    """Follow one path; `name` is the path as its positions and the worker's log spell it, as text."""
 
-    path: Path
-    dev: int
-    ino: int
-    size: int
-    mtime: float
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Device and inode, which tell the file from others at this moment."""
-        return self.dev, self.ino
-
-    @property
-    def compressed(self) -> bool:
-        """True for a file with a compressor's suffix."""
-        return self.path.suffix in CODECS
-
-
-def oldest_first(entries: Iterable[Entry]) -> list[Entry]:
-    """Sort rotated logs by number, the highest first, or by date; where both occur, by time of change."""
-    found = list(entries)
-    key = sort_key([entry.path.name for entry in found])
-    return sorted(found, key=lambda entry: entry.mtime if key is None else key(entry.path.name))
-
-
-class BeingRenamed(Exception):
-    """Files changed their names while they were looked at: look again in a moment."""
-
-
-def open_entry(entry: Entry) -> OpenFile:
-    """Open the file that was listed. Raises BeingRenamed when its name belongs to another file by now."""
-    try:
-        file = open_file(entry.path)
-    except FileNotFoundError as error:
-        raise BeingRenamed from error
-    if key_of(file) != entry.key:
-        file.close()
-        raise BeingRenamed
-    return file
-
-
-class Listing:
-    """The files that a folder held at one moment."""
-
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self.by_key = {entry.key: entry for entry in entries}
-        self.by_name = {entry.path.name: entry for entry in entries}
-        self.beginnings: dict[str, list[Entry]] | None = None
-        """The files by the hash of their first bytes; None until somebody asks for them."""
-        self.rotated: dict[str, list[Entry]] = defaultdict(list)
-        """The rotated logs of each live log, by the name of the live log.
-
-        A compressed file beside the plain file that it is made from is left out: its compressor is still at work.
-        """
-        for name, entry in self.by_name.items():
-            if not (entry.compressed and entry.path.stem in self.by_name):
-                for base in bases_among(name, self.by_name):
-                    self.rotated[base].append(entry)
-
-
-class Beside(NamedTuple):
-    """The files beside a live log, and beside the file that it links to."""
-
-    listings: list[Listing]
-    own: list[Entry]
-    """The path itself, and the file that it links to."""
-    rotated: list[Entry]
-    """Oldest first, each file once."""
-
-    def find(self, key: tuple[int, int]) -> Entry | None:
-        """Return the file of this device and inode, whatever its name is."""
-        return next((listing.by_key[key] for listing in self.listings if key in listing.by_key), None)
-
-
-class Folders:
-    """The files that folders hold at one moment; every folder is read once until `forget`."""
-
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        folders: Folders,
+        known: KnownFiles,
+        context: Context,
+        positions: Iterable[Position] = (),
+        *,
+        matched: bool = False,
+    ) -> None:
+        self.path = path
+        self.name = name
+        self.unsure = False
+        """True when files were being renamed at the last look, so that nothing was decided."""
+        self.elsewhere = False
+        """True when the path names a file that is followed under another path."""
+        self.matched = matched
+        """True for a path that only globs match, and that is not configured itself."""
+        self.generations = Generations(path, name, known, context, positions, matched=matched)
+        self._path = LivePath(path, name, context, matched=matched)
+        self._folders = folders
+        self._known = known
         self._context = context
-        self._closed: set[Path] = set()
-        self._listed: dict[Path, Listing | None] = {}
-        self._texts: dict[tuple[int, int, int, float, int | None], tuple[int, bytes]] = {}
+        self._live: FollowedFile | None = None
+        self._new_files = NewFiles(context)
 
-    def forget(self) -> None:
-        """Forget the listings, so that folders are read again."""
-        self._listed.clear()
-        if len(self._texts) > 10_000:
-            self._texts.clear()
+    @property
+    def problem(self) -> str:
+        """Why the path cannot be read; empty when it can."""
+        return self._path.problem
 
-    def beside(self, live: Path) -> Beside | None:
-        """Return the files beside a log, when two listings of each folder agree.
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to read and nothing to remember."""
+        return not self.generations.files and not self.generations.changed and self._path.missing
 
-        None means that files are being renamed right now, so that a listing may miss a file or name it twice.
-        """
-        target = Path(os.path.realpath(live))
-        found = Beside([], [], [])
-        for folder, names in _folders(live, target).items():
-            if not self._may_list(folder):
-                entries = [_entry(folder / name) for name in names]
-                self._listed[folder] = Listing(entry for entry in entries if entry is not None)
-            elif folder not in self._listed:
-                before, after = _list(folder), _list(folder)
-                agreed = before is not None and after is not None and _names(before) == _names(after)
-                self._listed[folder] = Listing(after) if agreed and after is not None else None
-            listing = self._listed[folder]
-            if listing is None:
-                return None
-            found.listings.append(listing)
-            found.own.extend(listing.by_name[name] for name in names if name in listing.by_name)
-            found.rotated.extend(entry for name in (live.name, target.name) for entry in listing.rotated.get(name, ()))
-        each_once = {entry.key: entry for entry in sorted(found.rotated, key=lambda entry: entry.path, reverse=True)}
-        for entry in found.own:
-            each_once.pop(entry.key, None)
-        return found._replace(rotated=oldest_first(each_once.values()))
+    @property
+    def followed(self) -> bool:
+        """True while at least one of the files is there."""
+        return any(not each.position.gone for each in self.generations.files)
 
-    def unchanged(self, live: Path) -> bool:
-        """True when every name still belongs to the same file as `beside` said.
+    def reading(self) -> list[NotedFile]:
+        """Return the files that lines are taken from now, or may be taken from soon."""
+        return self.generations.reading(self._live)
 
-        A file system gives a free inode to the next new file at once: a file opened by name may be another file that
-        has both the name and the inode by now. In that case other names in the folder have changed too.
-        """
-        return all(
-            _names(_list(folder)) == _names(listing.by_name.values())
-            for folder in _folders(live, Path(os.path.realpath(live)))
-            if (listing := self._listed[folder]) is not None and folder not in self._closed
-        )
+    def close(self) -> None:
+        """Close every file."""
+        for each in self.generations.files:
+            each.release()
 
-    def _may_list(self, folder: Path) -> bool:
-        """False for a folder that cannot be listed, so that only files of known names can be opened in it."""
-        listable = os.access(folder, os.R_OK, effective_ids=True) or not os.path.isdir(folder)
-        if listable:
-            self._closed.discard(folder)
-        elif folder not in self._closed:
-            self._closed.add(folder)
-            self._context.log.warning("unlistable folder=%s: rotated files in it are not found", text_of(str(folder)))
-        return listable
+    def look(self, now: float, first_look: FirstLook) -> bool:
+        """Look at the files again. Returns True when there may be lines to take."""
+        ready = self.unsure = False
+        try:
+            if not self._still_live():
+                self._turn_over(now, first_look)
+            for each in list(self.generations.files):
+                ready = each.look(now) or ready
+                self.generations.let_go(each, self._live, now)
+            if self._live is not None:
+                self._path.report("")
+        except BeingRenamed:
+            self._live, self.unsure = None, True
+        except OSError as error:
+            self._fail(error)
+        if not self.generations.seen_before and not self.unsure:
+            if self._path.missing:
+                self.generations.changed |= self.generations.deferred.forget()
+            elif first_look.at_end:
+                self.generations.changed |= self.generations.deferred.note()
+        for each in self.generations.vanished.tell(self.generations.files, now):
+            self.generations.change(each)
+        self.generations.forget(now)
+        return ready
 
-    def text(self, entry: Entry) -> TextAt:
-        """Return a function that reads a file's decompressed text.
-
-        The function reads nothing from a file that may not be opened, and may raise BeingRenamed.
-        """
-        return lambda at: self._read(entry, at)[1]
-
-    def end(self, entry: Entry) -> tuple[int, bytes]:
-        """Return where the last bytes of a file's text begin, and the bytes themselves. Raises BeingRenamed."""
-        return self._read(entry, None)
-
-    def beginning(self, beside: Beside, digest: str) -> list[Entry]:
-        """Return the files whose first `HEAD_BYTES` have this hash, whatever their names are. Raises BeingRenamed."""
-        found = []
-        for listing in beside.listings:
-            if listing.beginnings is None:
-                beginnings: dict[str, list[Entry]] = defaultdict(list)
-                for entry in listing.by_key.values():
-                    _, head = self._read(entry, 0)
-                    if len(head) == HEAD_BYTES:
-                        beginnings[fingerprint(head)].append(entry)
-                listing.beginnings = beginnings
-            found += listing.beginnings.get(digest, [])
-        return found
-
-    def _read(self, entry: Entry, at: int | None) -> tuple[int, bytes]:
-        key = (*entry.key, entry.size, entry.mtime, at)
-        if key not in self._texts:
-            try:
-                file = open_entry(entry)
-            except OSError:
-                return 0, b""  # not ours to read: the code that opens it to read lines reports that
-            try:
-                piece = end_of_text(file, HEAD_BYTES) if at is None else (at, file.read_at(at, HEAD_BYTES))
-                self._texts[key] = piece
-            finally:
-                file.close()
-        return self._texts[key]
-
-
-def _list(folder: Path) -> list[Entry] | None:
-    """Return the regular files in a folder, or None when a file vanished during the listing."""
-    found: list[Entry] = []
-    try:
-        listing = os.scandir(folder)
-    except FileNotFoundError:
-        return found
-    with listing as entries:
-        for entry in entries:
-            try:
-                facts = entry.stat()
-            except OSError:
-                if entry.is_symlink():  # the link leads nowhere, and may do so for ever
+    def take(self, limit: int, maxline: int, now: float) -> tuple[FollowedFile, Taken] | None:
+        """Take lines from the oldest file that has any; None when there are none for now."""
+        try:
+            for each in self.generations.files:
+                if each.file is None:
                     continue
-                return None
-            if stat.S_ISREG(facts.st_mode):
-                found.append(Entry(Path(entry.path), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime))
-    return found
-
-
-def _entry(path: Path) -> Entry | None:
-    try:
-        facts = os.stat(path)
-    except OSError:
+                taken = each.take(limit, maxline)
+                if taken is None:
+                    self._live = None  # truncated just now: the next look finds out
+                    return None
+                if not taken.lines and each is not self._live:
+                    if each.in_progress(now):
+                        return None
+                    taken = each.take_rest(maxline) or taken
+                if taken.lines:
+                    return each, taken
+                if each.position.codec:
+                    self.generations.finish(each)
+        except OSError as error:
+            self._fail(error)
         return None
-    return Entry(path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime)
 
+    # What the path names now
 
-def _names(entries: Iterable[Entry] | None) -> set[tuple[Path, int, int]] | None:
-    return None if entries is None else {(entry.path, *entry.key) for entry in entries}
+    def _still_live(self) -> bool:
+        live = self._live
+        if live is None:
+            return False
+        try:
+            facts = os.stat(self.path)
+        except OSError:
+            return False
+        if (facts.st_dev, facts.st_ino) != live.key:
+            return False
+        if live.position.hashed:
+            live.position.mtime = self.generations.latest = facts.st_mtime
+        if (facts.st_size, facts.st_mtime) == live.seen:
+            return True
+        if not live.position.hashed:
+            return False  # nothing was taken from it, so nothing tells whether it was copied and truncated since
+        if live.file is None:
+            live.attach(open_file(self.path))
+        return live.intact()
 
+    def _turn_over(self, now: float, first_look: FirstLook) -> None:
+        """Find every file again and add new files. Raises BeingRenamed, having added nothing, to be tried again."""
+        if self._live is not None:
+            self._live.quiet_since = now  # the writer of a renamed file may go on for a moment
+        self._live = None
+        first = not self.generations.seen_before
+        with ExitStack() as opened:
+            # order: the path's file first, then the folder: a file that is rotated in between is then open already
+            file = self._open_live(now)
+            if file is not None:
+                opened.callback(file.close)
+            live, new = self._take_stock(file, now)
+            if file is not None and live is None and self.generations.is_being_written(file, now):
+                raise BeingRenamed
+            found = self._new_files.open(new, now, opened, patient=not first)
+            if found and not self._folders.unchanged(self.path):
+                raise BeingRenamed
+            opened.pop_all()
+        for each in found:
+            if self.generations.succeed(each) or self.generations.take_over(each):
+                first = False
+                continue
+            changed_at = each.stat().st_mtime
+            half = not first_look.at_end and self._known.notes.is_half_read(each, self.path)
+            self.generations.begin(each, read=first and changed_at < first_look.since and not half)
+            if first and changed_at >= first_look.since:
+                self.generations.latest = min(self.generations.latest or changed_at, changed_at)
+        if file is not None and live is not None:
+            self._live = self._go_on(live, file)
+        elif file is not None:
+            self.generations.put_last()
+            at_end = first and (first_look.at_end or self.generations.deferred.is_it(file))
+            self._live = (
+                self.generations.succeed(file)
+                or self.generations.take_over(file)
+                or self.generations.start_live(file, at_end=at_end)
+            )
 
-def _folders(live: Path, target: Path) -> dict[Path, list[str]]:
-    """Return the folders of a log and of the file that it links to, by real path, each with their names there."""
-    folder = Path(os.path.realpath(live.parent))
-    return (
-        {folder: [live.name, target.name]}
-        if folder == target.parent
-        else {folder: [live.name], target.parent: [target.name]}
-    )
+    def _open_live(self, now: float) -> OpenFile | None:
+        file = self._path.open(now, was_there=self.generations.seen_before)
+        self.elsewhere = file is not None and self._known.is_elsewhere(
+            self.generations.files, key_of(file), text_in(file)
+        )
+        if file is None or not self.elsewhere:
+            return file
+        file.close()
+        self._path.missing = True
+        return None
+
+    def _take_stock(self, file: OpenFile | None, now: float) -> tuple[FollowedFile | None, list[Entry]]:
+        """Return the followed file that the path names now, None if there is none, and the new rotated logs."""
+        beside = self._folders.beside(self.path)
+        if beside is None or (file is not None and not self._path.names(file)):
+            raise BeingRenamed
+        for each in untaken(self.generations.files, file, beside, self._folders):
+            self.generations.drop(each)
+        self.generations.find_again(beside, self._folders, now)
+        live = named_by(self.generations.files, file)
+        if live is not None and live is self.generations.files[-1]:
+            return live, []  # nothing was rotated since it was found
+        if self.generations.seen_before:
+            new = self._new_files.without_backups(
+                unknown(self.generations.files, beside, self._folders), self.generations.latest
+            )
+        else:
+            new = beside.rotated if file is not None else []
+        return live, [entry for entry in new if not self.generations.is_elsewhere(entry, self._folders)]
+
+    def _go_on(self, live: FollowedFile, file: OpenFile) -> FollowedFile:
+        if live.file is None:
+            live.attach(file)
+        else:
+            file.close()
+        return live
+
+    def _fail(self, error: OSError) -> None:
+        """Close everything after an error of the file system: the next look begins anew."""
+        self._path.report(error.strerror or str(error))
+        self.close()
+        self._live = None

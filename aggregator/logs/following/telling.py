@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from aggregator.files.names import text_of
-from aggregator.logs.following.followedlog import FollowedLog
 from aggregator.logs.following.livepath import GAP_S, NEVER_S
 from aggregator.logs.following.pattern import Pattern
+from aggregator.logs.following.rotation import FollowedLog
 from aggregator.runtime.context import Context
 
 

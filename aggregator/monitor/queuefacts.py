@@ -1,4 +1,4 @@
-"""The books of an instance's queues and sources: list them, find the section of each, and check that they add up."""
+"""What is known of queues and sources: which there are, whose they are, and what is shown of each."""
 
 from __future__ import annotations
 
@@ -53,19 +53,3 @@ def account_facts(account: Account) -> dict[str, Any]:
         "difference": account.difference,
         "balanced": account.balanced,
     }
-
-
-def imbalances(account: Account) -> list[str]:
-    """Return one sentence for each sum of an account that does not add up."""
-    found = []
-    right = (
-        f"{account.out:,} out + {sum(account.dropped.values()):,} dropped + {account.dead:,} dead"
-        f" + {account.in_flight:,} in flight + {account.delayed:,} delayed"
-    )
-    if account.difference:
-        gap = f"{account.difference:,} missing" if account.difference > 0 else f"{-account.difference:,} too many"
-        found.append(f"books of {account.name}: {account.in_:,} in, but {right}: {gap}")
-    if not account.is_source and account.external < 0:
-        seen = f"{account.in_:,} taken and {account.ready:,} waiting"
-        found.append(f"queue {account.name}: {account.pushed:,} pushed, but {seen}: {-account.external:,} vanished")
-    return found
