@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -91,8 +92,8 @@ class Machine:
 
     def leftovers(self) -> list[Path]:
         """Return the files of feeds that are still on this machine."""
-        folder = self.root / "data/feeds"
-        return [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
+        # os.walk passes over folders that workers remove meanwhile, where rglob raises FileNotFoundError
+        return [Path(folder, name) for folder, _, names in os.walk(self.root / "data/feeds") for name in names]
 
     def wait_until_done(self, timeout_s: float) -> None:
         """Wait until everything is archived, starting again whoever has ended."""
