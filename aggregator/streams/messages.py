@@ -1,0 +1,77 @@
+"""Messages of streams: events, and gaps in what was captured."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from aggregator.config.hints import shorten
+from aggregator.runtime.kinds import Kind
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}", re.ASCII)
+YEAR_10000_MS = 253_402_300_800_000
+NO_EVENT = msgspec.Raw(b"null")
+
+
+class Event(Kind, frozen=True, kw_only=True, tag="event"):
+    """One message of a platform: an event such as a post, or a control message such as a deletion."""
+
+    stream: str
+    """The name of the stream: its section is [stream_NAME]."""
+    received_ms: int
+    """When it was received, in Unix milliseconds."""
+    event: msgspec.Raw = NO_EVENT
+    """The JSON text that the platform sent, byte for byte; line breaks between its tokens became blanks."""
+    text: str = ""
+    """What the platform sent, when that is no JSON; `event` is null then."""
+    type: str = ""
+    """The type that the platform gave beside the message, such as SSE's `event`; empty when it gave none."""
+    id: str = ""
+    """The id that the platform gave beside the message, such as SSE's `id`; empty when it gave none."""
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        check_moment("received_ms", self.received_ms)
+        if b"\n" in bytes(self.event) or b"\r" in bytes(self.event):
+            raise ValueError("line breaks in event; blanks must stand for them")
+
+
+class Gap(Kind, frozen=True, kw_only=True, tag="gap"):
+    """A time in which events of a stream may be missing."""
+
+    stream: str
+    """The name of the stream: its section is [stream_NAME]."""
+    from_ms: int
+    """When it began, in Unix milliseconds: the last moment in which nothing was missing."""
+    to_ms: int
+    """When it ended, in Unix milliseconds."""
+    cause: str
+    """A word such as `disconnect`, `stall`, `limit`, `spool_full`, `rules`, `stopped`."""
+    detail: str = ""
+    """What is known besides, as one sentence; empty when nothing is."""
+    lost: int | None = None
+    """How many events are missing as far as is known or can be estimated; None when nothing is known."""
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        check_moment("from_ms", self.from_ms)
+        check_moment("to_ms", self.to_ms)
+        if self.to_ms < self.from_ms:
+            raise ValueError(f"a gap that ends ({self.to_ms}) before it begins ({self.from_ms})")
+        if not re.fullmatch("[a-z_]{1,40}", self.cause):
+            raise ValueError(f"no cause (found {shorten(self.cause)}); allowed: a word of a-z and _")
+        if self.lost is not None and not 0 <= self.lost < 1 << 53:
+            raise ValueError(f"no number of lost events (found {self.lost})")
+
+
+def check_stream(name: str) -> None:
+    """Raise ValueError unless a text can be a stream's name."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"no stream's name (found {shorten(name)}); allowed: letters, digits, _ . - (at most 60)")
+
+
+def check_moment(field: str, moment_ms: int) -> None:
+    """Raise ValueError unless a time in Unix milliseconds lies between 1970 and 9999."""
+    if not 0 <= moment_ms < YEAR_10000_MS:
+        raise ValueError(f"no time between 1970 and 9999 in {field} (found {moment_ms})")
