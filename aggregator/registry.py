@@ -19,11 +19,13 @@ from aggregator.config.hints import meant, shorten
 BUILTIN = {
     "archive": "aggregator.feeds.archive:Archive",
     "broker": "aggregator.logs.broker:Broker",
+    "capture": "aggregator.streams.capture:Capture",
     "compress": "aggregator.feeds.compress:Compress",
     "download": "aggregator.feeds.download:Download",
     "filter": "aggregator.feeds.filter:Filter",
     "logfile": "aggregator.logs.logfile:LogFile",
     "openurl": "aggregator.logs.openurl:OpenUrl",
+    "record": "aggregator.streams.record:Record",
     "tail": "aggregator.logs.tail:Tail",
 }
 
@@ -56,6 +58,7 @@ TABLES = {
         TableFile("feeds_file", "feeds", "it says what is downloaded, and who is sent its headers"),
     ),
     "store": TableKind("store_", "aggregator.stores.settings:TABLE"),
+    "credential": TableKind("credential_", "aggregator.streams.credentials:TABLE"),
 }
 """The tables by their kind; `Traits.tables` and `context.table` call them by their kind too."""
 TABLE_PREFIXES = tuple(kind.prefix for kind in TABLES.values())

@@ -241,8 +241,8 @@ class _Loader:
 
     def _limits(self) -> list[tuple[str, int]]:
         found = []
-        for texts in self.texts.values():
-            if "listento" in texts and (stage_name(texts) or "maxdepth" in texts):
+        for section, texts in self.texts.items():
+            if "listento" in texts and (stage_name(section, texts) or "maxdepth" in texts):
                 limit = texts.get("maxdepth", "")
                 found.append((texts["listento"].strip(), int(limit) if limit.isdecimal() else DEFAULT_MAXDEPTH))
         return found

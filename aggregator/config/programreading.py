@@ -18,7 +18,7 @@ from aggregator.config.programs import Program, is_own_redis, stage_name
 from aggregator.config.sections import ProgramSettings
 from aggregator.config.settings import Option, Settings, parse_queue, parse_queues
 
-_NAME = re.compile(r"(process|worker|logger)_[A-Za-z0-9_.-]{1,60}")
+_NAME = re.compile(r"(process|worker|logger|stream)_[A-Za-z0-9_.-]{1,60}")
 _PROGRAM_OPTIONS = tuple(option.name for option in options_of(ProgramSettings))
 _COMMAND_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
 """The options that name target queues in a section whose program is not ours."""
@@ -49,7 +49,7 @@ class ProgramReader:
     def read(self, section: str, texts: Mapping[str, str]) -> Program | None:
         """Return the program of one section, or None when something is wrong with it."""
         if not _NAME.fullmatch(section):
-            words = "bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_ or logger_"
+            words = "bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_, logger_ or stream_"
             self.document.fault(section, None, words)
             return None
         program = self._settings(section, ProgramSettings, texts)
@@ -58,10 +58,10 @@ class ProgramReader:
         check_words(self.document, section, texts)
         if section.startswith("process_"):
             return self._process(section, texts, program)
-        name = stage_name(texts)
+        name = stage_name(section, texts)
         if name is None or not texts.get("stage", name).strip():
             return self._command(section, texts, program)
-        if "stage" not in texts:
+        if "stage" not in texts and "command" in texts:
             self.document.warn(section, "command", pirus2.notice(texts["command"]))
         elif "command" in texts:
             self.document.fault(section, "command", "stands beside stage; give one of the two")

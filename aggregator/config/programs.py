@@ -12,7 +12,9 @@ from aggregator.config import pirus2
 from aggregator.config.sections import ProgramSettings
 from aggregator.config.traits import Traits
 
-PREFIXES = ("process_", "worker_", "logger_")
+PREFIXES = ("process_", "worker_", "logger_", "stream_")
+STAGES = {"stream_": "capture"}
+"""The stage of a section that names none, by the beginning of the section's name."""
 OWN_REDIS = "process_redis"
 """The section that supervises a Redis of our own when it has no command."""
 
@@ -85,6 +87,8 @@ def is_own_redis(section: str, texts: Mapping[str, str]) -> bool:
     return section == OWN_REDIS and "command" not in texts
 
 
-def stage_name(texts: Mapping[str, str]) -> str | None:
+def stage_name(section: str, texts: Mapping[str, str]) -> str | None:
     """Return the name of a section's stage, or None when it runs a command."""
+    if "stage" not in texts and "command" not in texts:
+        return next((stage for prefix, stage in STAGES.items() if section.startswith(prefix)), None)
     return texts.get("stage") or pirus2.stage_of(texts.get("command", ""))

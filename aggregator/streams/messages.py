@@ -1,4 +1,4 @@
-"""Messages of streams: events, and gaps in what was captured."""
+"""Messages of streams: events, gaps in what was captured, and the connections it came through."""
 
 from __future__ import annotations
 
@@ -63,6 +63,51 @@ class Gap(Kind, frozen=True, kw_only=True, tag="gap"):
             raise ValueError(f"no cause (found {shorten(self.cause)}); allowed: a word of a-z and _")
         if self.lost is not None and not 0 <= self.lost < 1 << 53:
             raise ValueError(f"no number of lost events (found {self.lost})")
+
+
+class Connection(Kind, frozen=True, kw_only=True, tag="connection"):
+    """A connection was made: what was asked for from then on."""
+
+    stream: str
+    """The name of the stream: its section is [stream_NAME]."""
+    at_ms: int
+    """When it was made, in Unix milliseconds."""
+    type: str
+    """The `type` of the stream's section."""
+    url: str
+    """Where the platform was asked, without any secret."""
+    filters: dict[str, str] = msgspec.field(default_factory=dict)
+    """What the section or the rules asked for: `track`, `follow`, `locations`, `language`, `parameters`."""
+    resumed_from: str = ""
+    """The id behind which the platform was asked to go on; empty when it was not."""
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        check_moment("at_ms", self.at_ms)
+
+
+class Recorded(Kind, frozen=True, kw_only=True, tag="recorded"):
+    """A file of a stream is finished."""
+
+    stream: str
+    """The name of the stream: its section is [stream_NAME]."""
+    file: str
+    """The file, relative to the instance's folder if it lies there."""
+    sidecar: str
+    """The file beside it that says what is in it."""
+    sha256: str
+    size_bytes: int
+    count: int
+    """How many events it has."""
+    first_ms: int
+    """When its first event was received, in Unix milliseconds."""
+    last_ms: int
+    """When its last event was received, in Unix milliseconds."""
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        check_moment("first_ms", self.first_ms)
+        check_moment("last_ms", self.last_ms)
 
 
 def check_stream(name: str) -> None:

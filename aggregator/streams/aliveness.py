@@ -1,0 +1,36 @@
+"""The note of when a stream was last known to be complete: it outlives a killed process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from aggregator.files.durable import part_of
+
+
+class Aliveness(msgspec.Struct):
+    """Until when nothing was missing."""
+
+    complete_ms: int
+    """The moment in Unix milliseconds up to which everything that the platform sent was received."""
+    cause: str = ""
+    """Why events may be missing since then, when the process knows it already; empty while the stream is connected."""
+
+
+def read_aliveness(path: Path) -> Aliveness | None:
+    """Return the note; None when there is none that can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Aliveness)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def write_aliveness(path: Path, note: Aliveness) -> None:
+    """Replace the note as a whole. Raises OSError.
+
+    It is not synced: after a power cut an older note makes a gap longer than it was, never shorter.
+    """
+    part = part_of(path)
+    part.write_bytes(msgspec.json.encode(note))
+    part.replace(path)

@@ -1,0 +1,254 @@
+"""The journal of a stream: what was received and is not committed yet, on the disk.
+
+The thread that reads the platform appends, and the worker takes from the front what it commits. So the reader never
+waits for Redis, and a killed worker loses nothing that was received. The journal is a row of segments; a segment whose
+records are all committed is removed. Records that are committed within a second are never synced: they need not be.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+SEGMENT_BYTES = 16 * 1024**2
+_HEAD = struct.Struct("<IIqH")
+"""The size of the body, the checksum of all that follows it, the time in Unix milliseconds, the size of the mark."""
+_READ = 1024**2
+_SUFFIX = ".journal"
+
+
+class Place(NamedTuple):
+    """A place between two records."""
+
+    segment: int = 0
+    offset: int = 0
+
+
+class Record(NamedTuple):
+    """One message on its way to the queue."""
+
+    body: bytes
+    at_ms: int
+    """When it was received."""
+    mark: str = ""
+    """From where the platform is to go on once this record is committed; empty where that did not change."""
+
+
+class Journal:
+    """Append in one thread, take in another."""
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        """`most_bytes` bounds what waits; appending fails beyond it."""
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._sizes: dict[int, int] = {}
+        """The size of each segment, in their order."""
+        self._write_fd = self._read_fd = -1
+        self._read_segment = 0
+        self._read_at = self._committed = Place()
+        self._buffer: deque[Record] = deque()
+        self._unsynced = False
+        self._full_fds: list[int] = []
+        """Segments that are full and were not synced."""
+        self.torn_bytes = 0
+        """How many bytes `open` cut off, because they were no whole record."""
+        self.last: Record | None = None
+        """The newest record, without its body; its mark is the newest one known. None when the journal has none."""
+
+    def open(self, committed: Place) -> None:
+        """Find what a process before left behind the committed place. Raises OSError."""
+        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        numbers = sorted(int(path.stem) for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+        for number in numbers:
+            if number < committed.segment:
+                self._path(number).unlink(missing_ok=True)
+                continue
+            begin = committed.offset if number == committed.segment else 0
+            self._sizes[number] = self._scan(number, begin)
+        newest = max([committed.segment, *self._sizes])
+        first = min(self._sizes, default=newest + 1)
+        self._read_at = self._committed = committed if committed.segment in self._sizes else Place(first)
+        # a new segment: nobody appends to a file whose last record may have been torn
+        self._begin(newest + 1)
+
+    def append(self, records: list[Record]) -> bool:
+        """Add records. Returns False, having added none, when the journal is full. Raises OSError likewise."""
+        data = b"".join(_pack(record) for record in records)
+        with self._lock:
+            if self.waiting_bytes + len(data) > self._most_bytes:
+                return False
+            segment = next(reversed(self._sizes))
+            size = self._sizes[segment]
+            if size and size + len(data) > SEGMENT_BYTES:
+                segment, size = self._begin(segment + 1), 0
+            try:
+                _write_all(self._write_fd, data)
+            except OSError:
+                os.ftruncate(self._write_fd, size)
+                raise
+            self._sizes[segment] = size + len(data)
+            self._unsynced = True
+            self._remember(records[-1], next((r.mark for r in reversed(records) if r.mark), ""))
+        return True
+
+    def take(self, most: int) -> tuple[list[Record], Place]:
+        """Return up to `most` of the records that were not taken, the oldest first, and the place behind them."""
+        found: list[Record] = []
+        while len(found) < most:
+            if not self._buffer and not self._fill():
+                break
+            record = self._buffer.popleft()
+            self._read_at = self._read_at._replace(offset=self._read_at.offset + _size(record))
+            found.append(record)
+        return found, self._read_at
+
+    def commit(self, place: Place) -> None:
+        """Forget what lies before a place: it is committed."""
+        with self._lock:
+            self._committed = place
+            for number in [number for number in self._sizes if number < place.segment]:
+                del self._sizes[number]
+                self._path(number).unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Make durable what waits. Raises OSError."""
+        with self._lock:
+            handles, self._full_fds = self._full_fds, []
+            is_waiting = bool(self.waiting_bytes)
+            if self._unsynced and is_waiting:
+                handles.append(os.dup(self._write_fd))
+                self._unsynced = False
+        try:
+            for handle in handles if is_waiting else ():
+                os.fsync(handle)  # not under the lock: the reader must not wait for a slow disk
+        finally:
+            for handle in handles:
+                os.close(handle)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes are not committed."""
+        return sum(self._sizes.values()) - (self._committed.offset if self._committed.segment in self._sizes else 0)
+
+    @property
+    def is_taken(self) -> bool:
+        """True when everything was taken."""
+        with self._lock:
+            newest = next(reversed(self._sizes))
+            rest = sum(size for number, size in self._sizes.items() if number > self._read_at.segment)
+            at = self._read_at
+            is_at_end = at.segment > newest or at.offset >= self._sizes.get(at.segment, 0)
+            return not self._buffer and not rest and is_at_end
+
+    def close(self) -> None:
+        """Make durable what waits, and close the files; when nothing waits, no file stays. Raises OSError."""
+        self.sync()
+        if not self.waiting_bytes:
+            for number in self._sizes:
+                self._path(number).unlink(missing_ok=True)
+        for handle in (self._write_fd, self._read_fd):
+            if handle >= 0:
+                os.close(handle)
+        self._write_fd = self._read_fd = -1
+
+    def _fill(self) -> bool:
+        """Read records into the buffer. Returns False when there are no more."""
+        while True:
+            with self._lock:
+                size = self._sizes.get(self._read_at.segment, 0)
+                following = next((number for number in self._sizes if number > self._read_at.segment), None)
+            if self._read_at.offset < size:
+                break
+            if following is None:
+                return False
+            self._read_at = Place(following)
+        if self._read_segment != self._read_at.segment or self._read_fd < 0:
+            if self._read_fd >= 0:
+                os.close(self._read_fd)
+            self._read_fd = os.open(self._path(self._read_at.segment), os.O_RDONLY | os.O_CLOEXEC)
+            self._read_segment = self._read_at.segment
+        wanted = size - self._read_at.offset
+        data = os.pread(self._read_fd, min(wanted, _READ), self._read_at.offset)
+        if len(data) < wanted and (need := _first_size(data)) > len(data):
+            data = os.pread(self._read_fd, need, self._read_at.offset)
+        self._buffer.extend(_unpack(data))
+        return bool(self._buffer)
+
+    def _scan(self, number: int, begin: int) -> int:
+        """Return how many bytes of a segment are whole records; a record that a crash tore is cut off."""
+        path, end = self._path(number), begin
+        with path.open("r+b") as file:
+            file.seek(begin)
+            rest = b""
+            while piece := file.read(_READ):
+                rest += piece
+                records = _unpack(rest)
+                whole = sum(map(_size, records))
+                end += whole
+                rest = rest[whole:]
+                for record in records:
+                    self._remember(record, record.mark)
+            self.torn_bytes += len(rest)
+            file.truncate(end)
+        return end
+
+    def _remember(self, record: Record, mark: str) -> None:
+        self.last = Record(b"", record.at_ms, mark or (self.last.mark if self.last else ""))
+
+    def _begin(self, number: int) -> int:
+        if self._write_fd >= 0:
+            self._full_fds.append(self._write_fd)
+            self._unsynced = False
+        self._write_fd = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._sizes[number] = 0
+        return number
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:012}{_SUFFIX}"
+
+
+def _pack(record: Record) -> bytes:
+    mark = record.mark.encode()
+    checksum = zlib.crc32(record.body, zlib.crc32(mark, record.at_ms & 0xFFFFFFFF))
+    return b"".join((_HEAD.pack(len(record.body), checksum, record.at_ms, len(mark)), mark, record.body))
+
+
+def _size(record: Record) -> int:
+    return _HEAD.size + len(record.mark.encode()) + len(record.body)
+
+
+def _first_size(data: bytes) -> int:
+    """Return the size of the first record in `data`."""
+    if len(data) < _HEAD.size:
+        return _HEAD.size
+    body, _, _, mark = _HEAD.unpack_from(data)
+    return int(_HEAD.size + mark + body)
+
+
+def _unpack(data: bytes) -> list[Record]:
+    """Return the whole records at the beginning of `data`; they end where a checksum does not fit."""
+    found, at = [], 0
+    while at + _HEAD.size <= len(data):
+        body_size, checksum, at_ms, mark_size = _HEAD.unpack_from(data, at)
+        begin = at + _HEAD.size
+        end = begin + mark_size + body_size
+        if end > len(data):
+            break
+        mark, body = data[begin : begin + mark_size], data[begin + mark_size : end]
+        if zlib.crc32(body, zlib.crc32(mark, at_ms & 0xFFFFFFFF)) != checksum:
+            break
+        found.append(Record(body, at_ms, mark.decode()))
+        at = end
+    return found
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,102 @@
+"""The request that opens a stream."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
+
+from aggregator.errors import ConfigError
+from aggregator.http.options import route_of
+from aggregator.http.request import Request
+from aggregator.streams.credentials import CredentialSettings
+from aggregator.streams.platforms.limits import split
+from aggregator.streams.platforms.table import PLATFORMS, Platform
+from aggregator.streams.settings import StreamSettings
+
+
+def request_of(settings: StreamSettings, credential: CredentialSettings | None, last_id: str, root: Path) -> Request:
+    """Return the request for a stream, which goes on behind the event with `last_id` where the platform can.
+
+    Raises ConfigError when a package that the credential needs is not installed.
+    """
+    platform = PLATFORMS[settings.type]
+    url, parameters = _address(settings, platform), _parameters(settings)
+    method, body = "GET", b""
+    headers = {"accept": "text/event-stream"} if platform.transport == "sse" else {}
+    if platform.resumes and last_id:
+        headers["last-event-id"] = last_id
+    if settings.type == "twitter_v1" and settings.endpoint == "filter":
+        method, body = "POST", urlencode(parameters, quote_via=quote).encode()
+        headers["content-type"] = "application/x-www-form-urlencoded"
+    elif parameters:
+        url += ("&" if "?" in url else "?") + urlencode(parameters, quote_via=quote)
+    if credential is not None:
+        headers["authorization"] = _authorization(credential, url, method, body, headers)
+    return Request(
+        url,
+        deadline_s=None,
+        idle_s=settings.stall_after or platform.stall_s,
+        headers=headers,
+        method=method,
+        body=body or None,
+        allow_private=settings.allow_private,
+        route=route_of(settings, root),
+    )
+
+
+def filters_of(settings: StreamSettings) -> dict[str, str]:
+    """Return what a section asks for, by the names of its options; those that it does not have are left out."""
+    names = ("track", "follow", "locations", "language", "parameters")
+    return {name: text for name in names if (text := getattr(settings, name))}
+
+
+def masked(url: str) -> str:
+    """Return an address without its login."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _address(settings: StreamSettings, platform: Platform) -> str:
+    base = settings.url or platform.url
+    endpoint = settings.endpoint or platform.default
+    if not endpoint:
+        return base
+    if settings.type == "mastodon":
+        base = urljoin(base, "/api/v1/streaming/")
+    path = dict(platform.endpoints).get(endpoint, endpoint)
+    return f"{base.rstrip('/')}/{quote(path, safe='/,')}"
+
+
+def _parameters(settings: StreamSettings) -> list[tuple[str, str]]:
+    found = []
+    if settings.type == "twitter_v1":
+        found += [("delimited", "length"), ("stall_warnings", "true")]
+        names = PLATFORMS["twitter_v1"].filters
+        found += [(name, ",".join(parts)) for name in names if (parts := split(getattr(settings, name)))]
+    elif settings.type == "mastodon" and settings.track:
+        found.append(("tag", settings.track.strip().removeprefix("#")))
+    elif settings.backfill_minutes:
+        found.append(("backfill_minutes", str(settings.backfill_minutes)))
+    return [*found, *parse_qsl(settings.parameters or "", keep_blank_values=True)]
+
+
+def _authorization(
+    credential: CredentialSettings, url: str, method: str, body: bytes, headers: Mapping[str, str]
+) -> str:
+    if credential.kind == "bearer":
+        return f"Bearer {credential.bearer_token or credential.token}"
+    if credential.kind == "basic":
+        return f"Basic {b64encode(f'{credential.username}:{credential.password}'.encode()).decode()}"
+    try:
+        from oauthlib.oauth1 import Client  # an optional package, which only one kind of credential needs
+    except ImportError as error:
+        words = "OAuth 1.0a needs a package: pip install 'loglines-aggregator[streams]'"
+        raise ConfigError(f"{words} ({error})") from error
+    signer = Client(
+        credential.consumer_key, credential.consumer_secret, credential.access_token, credential.access_token_secret
+    )
+    typed = {"Content-Type": headers["content-type"]} if "content-type" in headers else {}
+    _, signed, _ = signer.sign(url, http_method=method, body=body.decode() or None, headers=typed)
+    return str(signed["Authorization"])

@@ -1,0 +1,87 @@
+"""The platforms: one entry for each `type` of a stream.
+
+The figures are those of the platforms' documentation, as far as it gives any: X API v2, "Handling disconnections"
+(docs.x.com); Twitter API v1.1, "Connecting to a streaming endpoint" (archived); Mastodon, "Streaming"
+(docs.joinmastodon.org); Wikimedia, "EventStreams HTTP Service" (wikitech.wikimedia.org). Where there are none, X's are
+used.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aggregator.streams.platforms.schedule import Growth, Schedule
+
+X = Schedule(
+    network=Growth(0.25, 16.0, add_s=0.25),
+    http=Growth(5.0, 320.0, factor=2.0),
+    rate_limit=Growth(60.0, 960.0, factor=2.0),
+)
+
+
+class Platform(NamedTuple):
+    """What is special about the streams of one type."""
+
+    transport: str
+    """`lines` (JSON on lines) or `sse` (Server-Sent Events)."""
+    url: str
+    """Where its endpoints lie; empty when the section must say it."""
+    stall_s: float
+    """A connection that brings no byte for this long is given up."""
+    endpoints: tuple[tuple[str, str], ...] = ()
+    """(name, path) of the endpoints whose names are ours; any other name is a path by itself."""
+    default: str = ""
+    """The endpoint of a section that names none."""
+    credentials: tuple[str, ...] = ()
+    """The kinds of credentials it takes; none = it takes none."""
+    needs_credential: bool = False
+    resumes: bool = False
+    """True when a connection asks to go on behind the last event that came."""
+    keeps_promise: bool = False
+    """True when the platform is known to send all that follows that event, so that no gap stays."""
+    filters: tuple[str, ...] = ()
+    """The options that say which events are wanted."""
+    schedule: Schedule = X
+
+
+PLATFORMS = {
+    "twitter_v1": Platform(
+        transport="lines",
+        url="https://stream.twitter.com/1.1/",
+        stall_s=90.0,
+        endpoints=(("sample", "statuses/sample.json"), ("filter", "statuses/filter.json")),
+        default="sample",
+        credentials=("oauth1", "bearer"),
+        needs_credential=True,
+        filters=("track", "follow", "locations", "language"),
+    ),
+    "x_v2": Platform(
+        transport="lines",
+        url="https://api.x.com/2/",
+        stall_s=20.0,
+        endpoints=(("sample", "tweets/sample/stream"), ("filter", "tweets/search/stream")),
+        default="filter",
+        credentials=("bearer",),
+        needs_credential=True,
+    ),
+    "mastodon": Platform(
+        transport="sse",
+        url="",
+        stall_s=60.0,
+        endpoints=(("hashtag", "hashtag"),),
+        default="public",
+        credentials=("bearer",),
+        filters=("track",),
+    ),
+    "wikimedia": Platform(
+        transport="sse",
+        url="https://stream.wikimedia.org/v2/stream/",
+        stall_s=60.0,
+        default="recentchange",
+        resumes=True,
+        keeps_promise=True,
+    ),
+    "sse": Platform(transport="sse", url="", stall_s=90.0, credentials=("bearer", "basic"), resumes=True),
+    "ndjson": Platform(transport="lines", url="", stall_s=90.0, credentials=("bearer", "basic")),
+}
+"""The platforms by the `type` of a stream."""

@@ -1,0 +1,368 @@
+"""The reader of a stream: a thread that connects, reads, and connects again, and writes down what may be missing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import NamedTuple
+
+import msgspec
+
+from aggregator import __version__
+from aggregator.http.client import FAILURES, Client, Exchange
+from aggregator.http.connections import Connections
+from aggregator.http.deadlines import Stopping
+from aggregator.http.retryafter import retry_after_s
+from aggregator.runtime.context import Context
+from aggregator.runtime.kinds import encode
+from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
+from aggregator.streams.credentials import CredentialSettings
+from aggregator.streams.journal import Journal, Record
+from aggregator.streams.messages import Connection, Event, Gap
+from aggregator.streams.platforms.asking import filters_of, masked, request_of
+from aggregator.streams.platforms.control import is_canary, meaning_of
+from aggregator.streams.platforms.schedule import Waits
+from aggregator.streams.platforms.table import PLATFORMS
+from aggregator.streams.settings import StreamSettings
+from aggregator.streams.times import iso
+from aggregator.streams.transports.lines import Lines
+from aggregator.streams.transports.parts import Part, TooLarge
+from aggregator.streams.transports.sse import ServerSentEvents
+
+REFUSED_S = 3600.0
+"""How long a platform that refused the credential is left alone; a changed credential starts the process anew."""
+_LONGEST_TOLD_S = 6 * 3600.0
+"""No server is left alone longer than this, whatever it asks for."""
+_DOWN_S = 60.0
+"""A stream that is not connected for this long is told in `health`."""
+
+
+_FULL_S = 5.0
+"""How long a stream that can go on later waits for room in its spool."""
+
+
+class _NoRoom(Exception):
+    """The spool is full, and the stream can go on later behind what has room."""
+
+
+class _Failure(NamedTuple):
+    """Why there is no connection any more, or none came about."""
+
+    kind: str
+    """Which of the platform's waits counts: `network`, `http`, `rate_limit`; or `refused`."""
+    cause: str
+    """The word for the gap's record."""
+    detail: str
+    told_s: float | None = None
+    """How long the server asked to be left alone."""
+
+
+class Reader:
+    """Read one stream into a journal, in a thread of its own, until it is stopped."""
+
+    def __init__(
+        self,
+        stream: str,
+        settings: StreamSettings,
+        credential: CredentialSettings | None,
+        journal: Journal,
+        context: Context,
+        last_id: str,
+    ) -> None:
+        """`last_id` is the id behind which the stream goes on; empty when there is none."""
+        self.changed = threading.Condition()
+        """Notified when something was added to the journal."""
+        self._stream = stream
+        self._settings = settings
+        self._platform = PLATFORMS[settings.type]
+        self._credential = credential
+        self._journal = journal
+        self._context = context
+        self._note_path = context.root / "data/streams" / f".{stream}.alive"
+        self._last_id = last_id
+        self._stopping = threading.Event()
+        self._waits = Waits(self._platform.schedule)
+        self._client = Client(
+            f"Aggregator/{__version__}", Connections(stopping=lambda: self._stopping.is_set() or context.stopping)
+        )
+        self._complete_ms = 0
+        """The moment up to which everything was received; 0 when the stream was never connected."""
+        self._cause, self._detail = "", ""
+        """Why events may be missing since then; empty while connected."""
+        self._down_since = context.clock()
+        self._withheld = 0
+        self._lost, self._lost_from_ms, self._lost_cause = 0, 0, ""
+        self._threads = [
+            threading.Thread(target=self._run, name="reader", daemon=True),
+            threading.Thread(target=self._keep, name="keeper", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin to read, with what the process before noted."""
+        self._note_path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        note, last = read_aliveness(self._note_path), self._journal.last
+        self._complete_ms = max(note.complete_ms if note else 0, last.at_ms if last else 0)
+        if self._complete_ms:
+            self._cause = (note.cause if note else "") or "killed"
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads, and note until when the stream is complete."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._tell_loss()
+        self._client.close()
+        self._write_note(self._cause or "stopped")
+
+    # In the reader's thread
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                failure = self._read()
+            except Stopping:
+                return
+            except Exception as error:  # whatever it is, the stream must go on, and somebody must know
+                self._context.log.exception("capture failed")
+                failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
+            if self._stopping.is_set():
+                return
+            self._wait(failure)
+
+    def _read(self) -> _Failure:
+        """Connect, and read until the connection ends. Raises Stopping."""
+        settings = self._settings
+        parts = self._parts()
+        try:
+            request = request_of(settings, self._credential, self._last_id, self._context.root)
+            with self._client.open(request) as exchange:
+                if exchange.status != HTTPStatus.OK:
+                    return self._refusal(exchange)
+                connected_ms = self._now_ms()
+                self._connected(connected_ms, exchange.url)
+                self._cause = ""
+                farewell = ""
+                for piece in exchange.body(None):
+                    now_ms = self._now_ms()
+                    farewell = self._take(parts.feed(piece), now_ms) or farewell
+                    self._complete_ms = now_ms
+                    if now_ms - connected_ms > self._platform.stall_s * 1000:
+                        self._waits.lasted()
+                return self._ended(farewell or "the platform ended the answer", parts)
+        except _NoRoom:
+            return _Failure("network", "spool_full", "no room in the spool; it goes on where it stopped", _FULL_S)
+        except TimeoutError:
+            silent_s = settings.stall_after or self._platform.stall_s
+            self._count_partial(parts)
+            return _Failure("network", "stall", f"no byte came for {silent_s:g} s")
+        except FAILURES as error:
+            return self._ended(f"{type(error).__name__}: {error}"[:300], parts)
+
+    def _parts(self) -> Lines | ServerSentEvents:
+        most = self._settings.max_size
+        if self._platform.transport == "sse":
+            return ServerSentEvents(most)
+        return Lines(most, delimited=self._settings.type == "twitter_v1")
+
+    def _ended(self, detail: str, parts: Lines | ServerSentEvents) -> _Failure:
+        self._count_partial(parts)
+        return _Failure("network", "disconnect", detail, parts.retry_s)
+
+    def _count_partial(self, parts: Lines | ServerSentEvents) -> None:
+        if parts.partial:
+            self._context.count("partial")
+
+    def _refusal(self, exchange: Exchange) -> _Failure:
+        """Return what an answer other than 200 means."""
+        status = exchange.status or 0
+        phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
+        words = " ".join(exchange.excerpt(300, 2.0).decode(errors="replace").split())
+        detail = f"HTTP {status} {phrase}: {words}" if words else f"HTTP {status} {phrase}".strip()
+        told_s = self._told_s(exchange.headers)
+        if status in (401, 403):
+            return _Failure("refused", "refused", detail, told_s)
+        if status in (420, 429):
+            return _Failure("rate_limit", "rate_limit", detail, told_s)
+        return _Failure("http", "http", detail, told_s)
+
+    def _told_s(self, headers: dict[str, str]) -> float | None:
+        now = self._context.clock()
+        told_s = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""), now, _LONGEST_TOLD_S)
+        reset = headers.get("x-rate-limit-reset", "")
+        if told_s is None and reset.isdecimal() and headers.get("x-rate-limit-remaining", "0") == "0":
+            told_s = min(max(int(reset[:12]) - now, 0.0), _LONGEST_TOLD_S)
+        return told_s
+
+    def _connected(self, now_ms: int, url: str) -> None:
+        """Record the gap that ends here, and the connection."""
+        context = self._context
+        context.count("connects")
+        context.note("connection", f"since {iso(now_ms)}")
+        for code in ("credential_refused", "not_connected"):
+            context.withdraw(code)
+        self._withheld = 0
+        asked_from = self._last_id if self._platform.resumes else ""
+        records = []
+        if self._complete_ms and not (asked_from and self._platform.keeps_promise):
+            context.count("gaps")
+            asked = "; the server was asked for what follows the last event" if asked_from else ""
+            begin_ms = min(self._complete_ms, now_ms)
+            records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{asked}"))
+        connection = Connection(
+            stream=self._stream,
+            at_ms=now_ms,
+            type=self._settings.type,
+            url=masked(url),
+            filters=filters_of(self._settings),
+            resumed_from=asked_from,
+        )
+        self._append([*records, Record(encode(connection), now_ms)])
+        self._complete_ms = max(self._complete_ms, now_ms)
+        self._detail = ""
+
+    def _take(self, parts: Iterable[Part | TooLarge], now_ms: int) -> str:
+        """Add messages to the journal; return the platform's farewell, when it is among them."""
+        records, farewell = [], ""
+        for part in parts:
+            if isinstance(part, TooLarge):
+                self._context.count("too_large")
+                words = f"a message of {part.size_bytes} bytes; max_size = {self._settings.max_size}"
+                records.append(self._gap(now_ms, now_ms, "too_large", words, 1))
+                continue
+            if self._settings.type == "wikimedia" and is_canary(part.data):
+                self._context.count("canary")
+                continue
+            records.append(self._record(part, now_ms))
+            meaning = meaning_of(self._settings.type, part.data)
+            if meaning is not None and meaning.withheld is not None:
+                new = meaning.withheld - self._withheld
+                if new > 0:
+                    records.append(self._gap(self._complete_ms, now_ms, "limit", "withheld by the platform", new))
+                self._withheld = max(self._withheld, meaning.withheld)
+            elif meaning is not None:
+                farewell = meaning.farewell
+        self._append(records)
+        return farewell
+
+    def _record(self, part: Part, now_ms: int) -> Record:
+        data, text = part.data, ""
+        if b"\n" in data or b"\r" in data:
+            data = data.replace(b"\r", b" ").replace(b"\n", b" ")
+        try:
+            data.decode()
+            msgspec.json.decode(data, type=msgspec.Raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._context.count("no_json")
+            data, text = b"null", part.data.decode(errors="backslashreplace")
+        event = Event(
+            stream=self._stream,
+            received_ms=now_ms,
+            event=msgspec.Raw(data),
+            text=text,
+            type=part.type,
+            id=part.id,
+        )
+        return Record(encode(event), now_ms, part.id if self._platform.resumes else "")
+
+    def _gap(self, from_ms: int, to_ms: int, cause: str, detail: str, lost: int | None = None) -> Record:
+        gap = Gap(stream=self._stream, from_ms=from_ms, to_ms=to_ms, cause=cause, detail=detail, lost=lost)
+        return Record(encode(gap), to_ms)
+
+    def _append(self, records: list[Record]) -> None:
+        """Add records to the journal, behind a gap's record for those that found no room before."""
+        if not records:
+            return
+        if self._lost:
+            words = "no room in the spool" if self._lost_cause == "spool_full" else "the disk took nothing"
+            gap = self._gap(self._lost_from_ms, records[0].at_ms, self._lost_cause, words, self._lost)
+            records = [gap, *records]
+        try:
+            cause = "" if self._journal.append(records) else "spool_full"
+        except OSError as error:
+            self._context.log.error("journal failed: %s", error)
+            cause = "disk"
+        if cause and self._platform.resumes and self._last_id:
+            raise _NoRoom
+        if cause:
+            new = len(records) - bool(self._lost)
+            self._lost_from_ms = self._lost_from_ms if self._lost else records[0].at_ms
+            self._lost += new
+            self._lost_cause = cause
+            self._context.count(f"lost_{cause}", new)
+            return
+        if self._lost:
+            self._report_loss()
+            self._lost = 0
+        self._last_id = next((record.mark for record in reversed(records) if record.mark), self._last_id)
+        with self.changed:
+            self.changed.notify_all()
+
+    def _tell_loss(self) -> None:
+        """Record a loss that no later event could carry into the journal."""
+        if self._lost:
+            with suppress(OSError):
+                words = "told when the process ended"
+                self._journal.append(
+                    [self._gap(self._lost_from_ms, self._now_ms(), self._lost_cause, words, self._lost)]
+                )
+            self._report_loss()
+
+    def _report_loss(self) -> None:
+        self._context.report(
+            "events_lost",
+            f"{self._lost} events of {self._stream} found no room on the disk ({self._lost_cause})",
+            "see why Redis or the queue's reader was away; raise spool_size, or free the disk",
+            level="error",
+            lasting=True,
+        )
+
+    def _wait(self, failure: _Failure) -> None:
+        """Wait as long as the platform wants before the next attempt."""
+        context = self._context
+        if not self._cause:
+            self._cause, self._detail, self._down_since = failure.cause, failure.detail, context.clock()
+        if failure.kind == "refused":
+            wait_s = REFUSED_S
+            context.report(
+                "credential_refused",
+                f"{self._stream}: {failure.detail}",
+                "correct the credential and run config build; the platform is asked again every hour",
+                level="error",
+            )
+        else:
+            wait_s = self._waits.after(failure.kind, failure.told_s)
+        context.count("failed_connects" if failure.cause in ("http", "rate_limit", "refused") else "disconnects")
+        context.log.warning("not connected: %s (%s); again in %g s", failure.detail, failure.cause, wait_s)
+        context.note("connection", f"again in {wait_s:g} s: {failure.detail}"[:200])
+        end = context.clock() + wait_s
+        while not self._stopping.is_set() and (left_s := end - context.clock()) > 0:
+            if context.clock() - self._down_since > _DOWN_S and failure.kind != "refused":
+                context.report(
+                    "not_connected",
+                    f"{self._stream} is not connected: {failure.detail}",
+                    "see whether the platform is up and the address right",
+                    since=self._down_since,
+                )
+            self._stopping.wait(min(left_s, 5.0))
+
+    # In the keeper's thread
+
+    def _keep(self) -> None:
+        """Sync the journal and note the progress, every second."""
+        while not self._stopping.wait(1.0):
+            try:
+                self._journal.sync()
+                self._write_note(self._cause)
+            except OSError as error:
+                self._context.log.error("cannot keep the journal: %s", error)
+
+    def _write_note(self, cause: str) -> None:
+        if self._complete_ms:
+            write_aliveness(self._note_path, Aliveness(self._complete_ms, cause))
+
+    def _now_ms(self) -> int:
+        return int(self._context.clock() * 1000)

@@ -1,0 +1,1 @@
+"""The files of streams: their names, their lines, what stands beside them."""

@@ -1,0 +1,98 @@
+"""The options of the sections `[stream_NAME]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from aggregator.config.settings import (
+    Bounds,
+    Doc,
+    Duration,
+    Flag,
+    Integer,
+    SafeName,
+    Size,
+    TargetQueue,
+    Text,
+    WebUrl,
+    choice,
+)
+from aggregator.http import options
+from aggregator.runtime.contract import SourceSettings
+from aggregator.streams.platforms.limits import faults_of_filters
+from aggregator.streams.platforms.table import PLATFORMS
+
+
+class StreamSettings(SourceSettings, frozen=True, kw_only=True):
+    """[stream_NAME]: which stream is captured, and where its events go."""
+
+    type: Annotated[str, choice(*PLATFORMS), Doc("the platform, or the form of the stream")]
+    pushto: Annotated[TargetQueue, Doc("the queue that gets the events")]
+    url: (
+        Annotated[
+            WebUrl,
+            Doc(
+                "where the platform's endpoints are, in place of its usual address; of mastodon the server; of sse and "
+                "ndjson the whole address of the stream"
+            ),
+        ]
+        | None
+    ) = None
+    endpoint: (
+        Annotated[Text, Doc("sample or filter, or the platform's own: public/local, hashtag, recentchange, ...")] | None
+    ) = None
+    track: (
+        Annotated[Text, Doc("words with commas between: an event is wanted that has all words of one of them")] | None
+    ) = None
+    follow: Annotated[Text, Doc("ids of accounts with commas between, whose events are wanted")] | None = None
+    locations: (
+        Annotated[Text, Doc("boxes from which events are wanted: west, south, east, north of each, in degrees")] | None
+    ) = None
+    language: Annotated[Text, Doc("codes of languages with commas between, such as en, fr")] | None = None
+    parameters: Annotated[Text, Doc("further parameters of the address: NAME=VALUE&NAME=VALUE")] | None = None
+    credential: Annotated[SafeName, Doc("the section [credential_NAME] that says who asks")] | None = None
+    backfill_minutes: Annotated[
+        Integer, Doc("of x_v2: how many minutes the platform sends again after a gap, where the contract allows it")
+    ] = 0
+    max_size: Annotated[Size, Doc("a message larger than this is counted and passed over"), Bounds(1024, 900_000)] = (
+        800_000
+    )
+    stall_after: Annotated[
+        Duration | None,
+        Doc("a connection that brings nothing for this long is given up; none = as the platform advises"),
+        Bounds(1, 3600),
+    ] = None
+    spool_size: Annotated[
+        Size, Doc("how much waits on the disk at most while Redis is away or the queue is full"), Bounds(1024**2)
+    ] = 1024**3
+    allow_private: Annotated[
+        Flag, Doc("follow redirects from a public address to one of a private network, or of this machine")
+    ] = False
+    proxy: options.Proxy | None = None
+    ca_file: options.CaFile | None = None
+    client_cert: options.ClientCert | None = None
+    client_key: options.ClientKey | None = None
+
+
+def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:
+    """Yield (option, fault) for faults that show only when options are read together."""
+    platform = PLATFORMS[settings.type]
+    if not platform.url and settings.url is None:
+        yield "url", f"missing; type = {settings.type} has no address of its own"
+    for name in ("track", "follow", "locations", "language"):
+        if getattr(settings, name) is not None and name not in platform.filters:
+            yield name, f"means nothing to type = {settings.type}"
+    if settings.type == "mastodon" and settings.track is not None and settings.endpoint != "hashtag":
+        yield "track", "means nothing without endpoint = hashtag, of which it is the tag"
+    if settings.type == "twitter_v1":
+        yield from faults_of_filters(settings)
+    if settings.backfill_minutes and settings.type != "x_v2":
+        yield "backfill_minutes", f"means nothing to type = {settings.type}"
+    if not 0 <= settings.backfill_minutes <= 5:
+        yield "backfill_minutes", f"allowed: 0 to 5 (found {settings.backfill_minutes})"
+    if platform.needs_credential and settings.credential is None:
+        yield "credential", f"missing; type = {settings.type} answers nobody without one"
+    if settings.credential is not None and not platform.credentials:
+        yield "credential", f"means nothing to type = {settings.type}"
+    yield from options.faults_of(settings)

@@ -1,0 +1,1 @@
+"""How a stream's bytes become messages: lines of JSON, and Server-Sent Events."""
