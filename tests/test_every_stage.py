@@ -33,6 +33,8 @@ SAMPLES: dict[str, dict[str, str]] = {
     "filter": {"listento": "fetched@node", "pushto": "published@node"},
     "compress": {"listento": "published@node", "pushto": "bundled@node"},
     "archive": {"listento": "bundled@node", "store": "here"},
+    "capture": {"type": "sse", "url": "http://127.0.0.1:1/", "pushto": "events"},
+    "record": {"listento": "events"},
     "openurl": {"listento": "b", "repository_plugin": "plugins.accesslog", "endpoint_url": "http://127.0.0.1:1/"},
 }
 TICK = b'{"feed":"gone","planned_ms":1800000000000}'
@@ -53,6 +55,7 @@ BODIES = {
     "filter": FAILED,
     "logfile": LINE,
     "openurl": LINE,
+    "record": b'{"kind":"event","stream":"s","received_ms":1800000000000,"event":{"id":1}}',
 }
 NAMES = registry.stage_names()
 CONSUMERS = [name for name in NAMES if name in BODIES]

@@ -39,6 +39,8 @@ _DOWN_S = 60.0
 """A stream that is not connected for this long is told in `health`."""
 
 
+_ON_ITS_WAY_MS = 1000
+"""A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
 _FULL_S = 5.0
 """How long a stream that can go on later waits for room in its spool."""
 
@@ -82,6 +84,7 @@ class Reader:
         self._context = context
         self._note_path = context.root / "data/streams" / f".{stream}.alive"
         self._last_id = last_id
+        self._noting = threading.Lock()
         self._stopping = threading.Event()
         self._waits = Waits(self._platform.schedule)
         self._client = Client(
@@ -210,7 +213,7 @@ class Reader:
         if self._complete_ms and not (asked_from and self._platform.keeps_promise):
             context.count("gaps")
             asked = "; the server was asked for what follows the last event" if asked_from else ""
-            begin_ms = min(self._complete_ms, now_ms)
+            begin_ms = max(min(self._complete_ms, now_ms) - _ON_ITS_WAY_MS, 0)
             records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{asked}"))
         connection = Connection(
             stream=self._stream,
@@ -223,6 +226,8 @@ class Reader:
         self._append([*records, Record(encode(connection), now_ms)])
         self._complete_ms = max(self._complete_ms, now_ms)
         self._detail = ""
+        # order: note it before the first event: a process that is killed in its first second leaves a gap too
+        self._write_note("")
 
     def _take(self, parts: Iterable[Part | TooLarge], now_ms: int) -> str:
         """Add messages to the journal; return the platform's farewell, when it is among them."""
@@ -361,8 +366,9 @@ class Reader:
                 self._context.log.error("cannot keep the journal: %s", error)
 
     def _write_note(self, cause: str) -> None:
-        if self._complete_ms:
-            write_aliveness(self._note_path, Aliveness(self._complete_ms, cause))
+        with self._noting:
+            if self._complete_ms:
+                write_aliveness(self._note_path, Aliveness(self._complete_ms, cause))
 
     def _now_ms(self) -> int:
         return int(self._context.clock() * 1000)

@@ -18,7 +18,7 @@ from aggregator.runtime.message import Message
 from aggregator.streams.messages import Connection, Event, Gap, Recorded
 from aggregator.streams.recording.lines import line_of
 from aggregator.streams.recording.packing import pack
-from aggregator.streams.recording.paths import gaps_path, new_path
+from aggregator.streams.recording.paths import gaps_path, possible_paths
 from aggregator.streams.recording.sidecar import Facts, write_sidecar
 
 _LATE_S = 5.0
@@ -178,12 +178,30 @@ class Record(Stage):
         yield from self._append(stream, lines)
 
     def _begin(self, stream: str, first: Event, period_ms: int) -> None:
-        path = new_path(self._directory, stream, first.received_ms, self.settings.format)
         facts = Facts(stream=stream, node=self.context.node, format=self.settings.format)
         if stream in self._last:
             facts.connections.append(self._last[stream])
-        found = Open(str(path.relative_to(self._directory)), "", period_ms, 0, facts)
-        self._open[stream] = (found, self._append_to(found.path, None))
+        path, file = self._new_file(stream, first.received_ms)
+        self._open[stream] = (Open(path, "", period_ms, 0, facts), file)
+
+    def _new_file(self, stream: str, moment_ms: int) -> tuple[str, AppendedFile]:
+        """Return an empty file.
+
+        A file that is there already was begun by a process that crashed before its first commit. The messages come
+        again, the first of them gives the file the same name, and what was written is taken back.
+        """
+        taken = {found.path for found, _ in self._open.values()} | {
+            found.path for _, found, _ in self._closing.values()
+        }
+        for path in possible_paths(self._directory, stream, moment_ms, self.settings.format):
+            name = str(path.relative_to(self._directory))
+            if name in taken:
+                continue
+            file = self._append_to(name, None)
+            if not path.exists() or not path.stat().st_size:
+                return name, file
+            file.release()
+        raise AssertionError("there is always another name")
 
     def _note(self, stream: str, message: Event | Gap | Connection) -> None:
         known = self._open.get(stream)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 
 
-def new_path(directory: Path, stream: str, moment_ms: int, form: str) -> Path:
-    """Return a name that no file has: `STREAM/2026/11/28/12/STREAM-2026-11-28T12-34-56Z.jsonl.gz`.
+def possible_paths(directory: Path, stream: str, moment_ms: int, form: str) -> Iterator[Path]:
+    """Yield names that no finished file has: `STREAM/2026/11/28/12/STREAM-2026-11-28T12-34-56Z.jsonl.gz` first.
 
     A second file of the same second has `-1` behind its time, and so on.
     """
     moment = datetime.fromtimestamp(moment_ms / 1000, timezone.utc)
     folder = directory / stream / moment.strftime("%Y/%m/%d/%H")
     stem = f"{stream}-{moment.strftime('%Y-%m-%dT%H-%M-%SZ')}"
-    number, path = 0, folder / f"{stem}.jsonl.{form}"
-    while path.exists() or sidecar_of(path).exists() or path.with_name(f".{path.name}.lock").exists():
-        number += 1
-        path = folder / f"{stem}-{number}.jsonl.{form}"
-    return path
+    for number in count():
+        path = folder / f"{stem}{f'-{number}' if number else ''}.jsonl.{form}"
+        if not sidecar_of(path).exists():
+            yield path
 
 
 def gaps_path(stream: str) -> str:

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aggregator.files.zstd import ZstdDecompressor
+from aggregator.runtime.contract import Cursor, Send
+from aggregator.runtime.kinds import encode
+from aggregator.runtime.message import Message
+from aggregator.streams.messages import Connection, Event, Gap
+from aggregator.streams.record import Record
+from tests.logs.driving import make
+
+NOON_MS = 1_795_867_200_000  # 2026-11-28T12:00:00Z
+
+
+def event(number: int, at_ms: int = NOON_MS, stream: str = "s", **more: Any) -> Event:
+    return Event(stream=stream, received_ms=at_ms, event=msgspec.Raw(b'{"n": %d}' % number), **more)
+
+
+class Recording:
+    """A stage with its commits; `crash` forgets what was not committed."""
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        self.root = root
+        self.options = {"listento": "events", "save_interval": "15m", "pushto": "done", **options}
+        self.cursors: dict[str, str] = {}
+        self.sent: list[Any] = []
+        self.now = NOON_MS / 1000
+        self.stage = self.start()
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "data/streams"
+
+    def start(self) -> Record:
+        self.stage = make(Record, self.root, dict(self.cursors), clock=lambda: self.now, **self.options)
+        self.stage.start()
+        return self.stage
+
+    def handle(self, *messages: Any) -> None:
+        for message in messages:
+            raw = encode(message)
+            assert list(self.stage.handle(Message(raw, raw))) == []
+
+    def commit(self, *, idle: bool = False) -> None:
+        self.take(list(self.stage.idle(self.now) if idle else self.stage.settle(self.now)))
+        self.stage.committed()
+
+    def take(self, outcomes: list[Any]) -> None:
+        """Take effect as a commit does."""
+        for outcome in outcomes:
+            if isinstance(outcome, Send):
+                self.sent.append(json.loads(bytes(outcome.body)))  # type: ignore[arg-type]
+            elif isinstance(outcome, Cursor) and outcome.value is None:
+                self.cursors.pop(outcome.name, None)
+            else:
+                self.cursors[outcome.name] = outcome.value
+
+    def idle(self, later_s: float) -> None:
+        self.now += later_s
+        self.commit(idle=True)
+
+    def crash(self) -> None:
+        for _, file in self.stage._open.values():
+            file.release()
+        for _, _, closing in self.stage._closing.values():
+            if closing is not None:
+                closing.release()
+        for gaps in self.stage._gaps.values():
+            gaps.release()
+        self.start()
+
+    def files(self, stream: str = "s") -> dict[str, list[Any]]:
+        """Return the files of a stream, by their names, with their lines."""
+        paths = sorted((self.folder / stream).rglob("*.jsonl.*"))
+        return {
+            str(path.relative_to(self.folder)): [json.loads(line) for line in gzip.open(path)]
+            for path in paths
+            if path.suffix == ".gz"
+        }
+
+    def numbers(self) -> list[list[int]]:
+        return [[line["n"] for line in lines] for lines in self.files().values()]
+
+    def sidecars(self) -> list[Any]:
+        return [json.loads(path.read_bytes()) for path in sorted((self.folder / "s").rglob("*.gz.json"))]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Recording:
+    return Recording(tmp_path)
+
+
+def test_a_file_lies_in_the_hour_of_its_first_event_and_has_the_platforms_bytes(recording: Recording) -> None:
+    text = b'{"big": 12345678901234567890123, "f": 1.10, "s":"\\u00e9\xc3\xa9"}'
+    recording.handle(Event(stream="s", received_ms=NOON_MS + 754_000, event=msgspec.Raw(text)))
+    recording.commit()
+
+    path = recording.folder / "s/2026/11/28/12/s-2026-11-28T12-12-34Z.jsonl.gz"
+    assert gzip.decompress(path.read_bytes()) == text + b"\n"
+
+
+def test_zcat_reads_a_file_at_any_time(recording: Recording) -> None:
+    for number in range(3):
+        recording.handle(event(number))
+        recording.commit()
+        [path] = recording.folder.rglob("*.gz")
+        done = subprocess.run(["zcat", path], capture_output=True, check=True)
+        assert len(done.stdout.splitlines()) == number + 1
+
+
+def test_a_period_is_a_file(recording: Recording) -> None:
+    recording.handle(*(event(n, NOON_MS + n * 60_000) for n in range(40)))
+    recording.commit()
+
+    assert list(recording.files()) == [
+        "s/2026/11/28/12/s-2026-11-28T12-00-00Z.jsonl.gz",
+        "s/2026/11/28/12/s-2026-11-28T12-15-00Z.jsonl.gz",
+        "s/2026/11/28/12/s-2026-11-28T12-30-00Z.jsonl.gz",
+    ]
+    assert recording.numbers() == [list(range(15)), list(range(15, 30)), list(range(30, 40))]
+
+
+def test_streams_have_files_of_their_own(recording: Recording) -> None:
+    recording.handle(event(1, stream="a"), event(2, stream="b"), event(3, stream="a"))
+    recording.commit()
+
+    assert [[line["n"] for line in lines] for lines in recording.files("a").values()] == [[1, 3]]
+    assert [[line["n"] for line in lines] for lines in recording.files("b").values()] == [[2]]
+
+
+def test_a_quiet_stream_is_rotated_too(recording: Recording) -> None:
+    recording.handle(event(1))
+    recording.commit()
+    recording.idle(901)
+    assert recording.sidecars() == []
+
+    recording.idle(10)
+    recording.idle(1)
+
+    [sidecar] = recording.sidecars()
+    [told] = recording.sent
+    assert sidecar["count"] == 1 and told["kind"] == "recorded"
+    assert told["file"] == "data/streams/s/2026/11/28/12/s-2026-11-28T12-00-00Z.jsonl.gz"
+    assert recording.cursors == {}
+
+
+def test_an_event_that_comes_after_its_file_is_finished_gets_another_file(recording: Recording) -> None:
+    recording.handle(event(1))
+    recording.commit()
+    recording.idle(1000)
+    recording.idle(1)
+    recording.handle(event(2))
+    recording.commit()
+
+    assert list(recording.files()) == [
+        "s/2026/11/28/12/s-2026-11-28T12-00-00Z-1.jsonl.gz",
+        "s/2026/11/28/12/s-2026-11-28T12-00-00Z.jsonl.gz",
+    ]
+    assert recording.numbers() == [[2], [1]]
+
+
+def test_a_large_file_is_finished_early(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, save_size="1KB")
+    for batch in range(3):
+        recording.handle(*(event(hash((batch, n))) for n in range(200)))
+        recording.commit()
+
+    assert [len(numbers) for numbers in recording.numbers()] == [200, 200, 200]
+    assert len(recording.sidecars()) == 2
+
+
+def test_a_sidecar_says_what_is_in_the_file_and_what_is_missing(recording: Recording) -> None:
+    connection = Connection(
+        stream="s", at_ms=NOON_MS, type="twitter_v1", url="https://x.org/", filters={"track": "a,b"}
+    )
+    gap = Gap(stream="s", from_ms=NOON_MS, to_ms=NOON_MS + 5, cause="disconnect", detail="cut", lost=3)
+    recording.handle(connection, event(1, NOON_MS + 1000), gap, event(2, NOON_MS + 3000))
+    recording.commit()
+    recording.idle(1000)
+
+    [sidecar] = recording.sidecars()
+    [path] = recording.folder.rglob("*.jsonl.gz")
+    digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert sidecar["sha256"] == digest and sidecar["size_bytes"] == path.stat().st_size
+    assert (sidecar["count"], sidecar["first_received"], sidecar["last_received"]) == (
+        2,
+        "2026-11-28T12:00:01Z",
+        "2026-11-28T12:00:03Z",
+    )
+    assert sidecar["gaps"] == [json.loads(encode(gap))]
+    assert sidecar["connections"][0]["filters"] == {"track": "a,b"}
+
+
+def test_the_next_file_names_the_connection_it_came_through(recording: Recording) -> None:
+    recording.handle(Connection(stream="s", at_ms=NOON_MS, type="sse", url="http://x.org/"), event(1))
+    recording.commit()
+    recording.handle(event(2, NOON_MS + 3_600_000))
+    recording.commit()
+    recording.idle(7200)
+
+    assert [len(sidecar["connections"]) for sidecar in recording.sidecars()] == [1, 1]
+
+
+def test_gaps_are_kept_with_the_data(recording: Recording) -> None:
+    for number in range(2):
+        recording.handle(Gap(stream="s", from_ms=number, to_ms=number + 5, cause="stall"))
+        recording.commit()
+
+    lines = (recording.folder / "s/s.gaps.jsonl").read_text().splitlines()
+    assert [json.loads(line)["from_ms"] for line in lines] == [0, 1]
+
+
+def test_what_was_not_committed_is_taken_back(recording: Recording) -> None:
+    recording.handle(event(1), Gap(stream="s", from_ms=1, to_ms=2, cause="stall"))
+    recording.commit()
+    recording.handle(event(2), Gap(stream="s", from_ms=3, to_ms=4, cause="stall"))
+    list(recording.stage.settle(recording.now))
+
+    recording.crash()
+    recording.handle(event(2), Gap(stream="s", from_ms=3, to_ms=4, cause="stall"))
+    recording.commit()
+
+    assert recording.numbers() == [[1, 2]]
+    assert len((recording.folder / "s/s.gaps.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_first_write_that_was_not_committed_leaves_no_line(recording: Recording) -> None:
+    recording.handle(event(1))
+    list(recording.stage.settle(recording.now))
+
+    recording.crash()
+    recording.handle(event(1))
+    recording.commit()
+
+    assert sorted(number for numbers in recording.numbers() for number in numbers) == [1]
+
+
+def test_a_crash_between_the_commit_and_the_sidecar_is_made_good(recording: Recording) -> None:
+    recording.handle(event(1))
+    recording.commit()
+    recording.now += 1000
+    recording.take(list(recording.stage.idle(recording.now)))
+
+    recording.crash()
+    recording.idle(1)
+
+    assert [sidecar["count"] for sidecar in recording.sidecars()] == [1]
+    assert len(recording.sent) == 1 and recording.cursors == {}
+
+
+def test_a_finished_file_leaves_no_lock_file(recording: Recording) -> None:
+    recording.handle(event(1))
+    recording.commit()
+    recording.idle(1000)
+
+    assert [path.name for path in (recording.folder / "s/2026").rglob(".*")] == []
+
+
+def test_zstd_files_consist_of_whole_frames(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, format="zst")
+    for number in range(3):
+        recording.handle(event(number))
+        recording.commit()
+
+    [path] = recording.folder.rglob("*.jsonl.zst")
+    data, found = path.read_bytes(), []
+    while data:
+        unpacker = ZstdDecompressor()
+        found += unpacker.decompress(data).splitlines()
+        data = unpacker.unused_data
+    assert [json.loads(line)["n"] for line in found] == [0, 1, 2]
+
+
+def test_events_with_a_type_keep_it(recording: Recording) -> None:
+    recording.handle(
+        event(1, type="update"),
+        Event(stream="s", received_ms=NOON_MS, event=msgspec.Raw(b"123"), type="delete"),
+        Event(stream="s", received_ms=NOON_MS, text="no json"),
+        event(2, type="message"),
+    )
+    recording.commit()
+
+    [path] = recording.folder.rglob("*.gz")
+    assert gzip.decompress(path.read_bytes()).splitlines() == [
+        b'{"event":"update","payload":{"n": 1}}',
+        b'{"event":"delete","payload":123}',
+        b"no json",
+        b'{"n": 2}',
+    ]
