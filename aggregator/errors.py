@@ -47,7 +47,7 @@ class Unavailable(AggregatorError):
 
     def __init__(self, reason: str, pause_s: float = 5.0, *, kept: str = "") -> None:
         super().__init__(reason)
-        self.pause_s = pause_s
+        self.pause_s = min(max(pause_s, 0.01), 3600.0) if pause_s == pause_s else 5.0  # NaN is no time
         self.kept = kept
 
 

@@ -35,6 +35,8 @@ class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """A hash of the texts and the version of this program."""
     version: str
+    code: str = ""
+    """The digest of this program's code (`installation.code_digest`); empty in builds of earlier versions."""
     built_at: float
     """Unix seconds."""
     file: str

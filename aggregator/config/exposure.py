@@ -13,9 +13,11 @@ from aggregator.config.programs import PREFIXES
 Texts = Mapping[str, Mapping[str, str]]
 
 _SECRET = re.compile(
-    r"(?:passwd|password|passphrase|_pass|_pwd|secret|token|credentials?|(?:api|private|secret)_?(?:access_?)?key)$",
+    r"(?:passwd|password|passphrase|_pass|_pwd|secret|token|credentials?|(?:api|private|secret)[_-]?(?:access[_-]?)?key)$",
     re.IGNORECASE,
 )
+_LOGIN = re.compile(r"://[^/?#@\s]*:[^/?#@\s]+@")
+"""A login with a password in an address."""
 _PAIR = re.compile(r"""([A-Za-z_]\w*)\s*=\s*("[^"]*"|'[^']*'|[^,\s]+)""")
 
 
@@ -24,10 +26,10 @@ def check(document: Document, raw: Texts, file: Path) -> None:
     for section, option, name in _environments(raw):
         words = f"{name} can be read by everybody in workers_available/{section}.conf"
         document.warn(section, option, f'{words}; set it elsewhere and write {name}="%(ENV_{name})s" here')
-    first = next(_literals(raw), None)
-    if first and file.stat().st_mode & 0o004:
+    if file.stat().st_mode & 0o004:
         advice = "chmod o-r it, or write %(ENV_NAME)s here and set NAME elsewhere"
-        document.warn(*first, f"can be read by everybody, as this file can; {advice}")
+        for section, option in dict.fromkeys(_literals(raw)):
+            document.warn(section, option, f"can be read by everybody, as this file can; {advice}")
 
 
 def _environments(raw: Texts) -> Iterator[tuple[str, str, str]]:
@@ -43,7 +45,9 @@ def _literals(raw: Texts) -> Iterator[tuple[str, str]]:
     """Yield (section, option) for each secret in the file."""
     for section, options in raw.items():
         for option, text in options.items():
-            address = section == "redis" and option == "url" and redisurl.mask(text) != text
+            address = bool(_LOGIN.search(text)) or (
+                section == "redis" and option == "url" and redisurl.mask(text) != text
+            )
             if (address or _SECRET.search(option)) and _is_written_out(text):
                 yield section, option
     yield from ((section, option) for section, option, _ in _environments(raw))

@@ -140,8 +140,8 @@ class _Loader:
         if not reader.unsure:
             crosschecks.check_sections(self.document, self.texts, reader.plugins)
         graph.check(programs, self.document)
+        graph.check_messages(programs, self.document)
         if not is_own_redis(OWN_REDIS, self.texts.get(OWN_REDIS, {"command": ""})):
-            graph.check_messages(programs, self.document)
             graph.check_shared(programs, self.document)
         outputs.check(programs, self.document, self.root)
         exposure.check(self.document, self.raw, self.build.text if self.build else self.file)

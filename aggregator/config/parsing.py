@@ -36,7 +36,10 @@ def _fields_of(settings_class: type[Settings]) -> dict[str, Option]:
     found = {}
     for field in msgspec.structs.fields(settings_class):
         notes = _notes_of(field.type)
-        kind = next(note for note in reversed(notes) if isinstance(note, OptionType))
+        kind = next((note for note in reversed(notes) if isinstance(note, OptionType)), None)
+        if kind is None:
+            words = "its type is none of aggregator.config.settings, such as Text, Integer or TargetQueue"
+            raise TypeError(f"{settings_class.__module__}.{settings_class.__qualname__}.{field.name}: {words}")
         doc = next((note.text for note in notes if isinstance(note, Doc)), "")
         bounds = next((note for note in notes if isinstance(note, Bounds)), Bounds())
         found[field.name] = Option(field.name.rstrip("_"), kind, doc, bounds, field.default)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from configparser import RawConfigParser
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from aggregator.config.hints import meant, shorten, unknown
 from aggregator.config.ini import Document
 from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.programchecks import COMMAND_WORDS, check_user, check_words
-from aggregator.config.programs import Program, is_own_redis, stage_name
+from aggregator.config.programs import PREFIXES, Program, is_own_redis, stage_name
 from aggregator.config.sections import ProgramSettings
 from aggregator.config.settings import Option, Settings, parse_queue, parse_queues
 
-_NAME = re.compile(r"(process|worker|logger|stream)_[A-Za-z0-9_.-]{1,60}")
+_NAME = re.compile(rf"(?:{'|'.join(PREFIXES)})[A-Za-z0-9_.-]{{1,60}}")
 _PROGRAM_OPTIONS = tuple(option.name for option in options_of(ProgramSettings))
 _COMMAND_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
 """The options that name target queues in a section whose program is not ours."""
@@ -49,7 +50,8 @@ class ProgramReader:
     def read(self, section: str, texts: Mapping[str, str]) -> Program | None:
         """Return the program of one section, or None when something is wrong with it."""
         if not _NAME.fullmatch(section):
-            words = "bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_, logger_ or stream_"
+            prefixes = f"{', '.join(PREFIXES[:-1])} or {PREFIXES[-1]}"
+            words = f"bad name; allowed: letters, digits, _ . - (1 to 60) after {prefixes}"
             self.document.fault(section, None, words)
             return None
         program = self._settings(section, ProgramSettings, texts)
@@ -118,8 +120,12 @@ class ProgramReader:
         except ValueError as error:
             self.document.fault(section, "stage" if "stage" in texts else "command", str(error))
             return None
+        try:
+            options = list(options_of(stage.Settings))
+        except TypeError as error:
+            self.document.fault(section, "stage", str(error))
+            return None
         settings = self._settings(section, stage.Settings, texts)
-        options = list(options_of(stage.Settings))
         modules = {"stage": name.partition(":")[0]} if ":" in name else {}
         modules |= {option.name: texts[option.name].strip() for option in options if _is_module(option, texts)}
         loaded = [self._load_module(section, option, module) for option, module in modules.items()]
@@ -129,7 +135,8 @@ class ProgramReader:
             known += tuple(stage.plugin_options(texts))
             self._check_known(section, texts, known)
             if settings is not None:
-                for fault_option, words in stage.check(settings, self.config_parser):
+                faults = stage.check(settings, self.config_parser), stage.check_files(settings, self.root)
+                for fault_option, words in chain.from_iterable(faults):
                     self.document.fault(section, fault_option, words)
         self._check_declared(section, name, stage, texts, program)
         if settings is None or program is None:

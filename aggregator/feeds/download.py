@@ -101,6 +101,11 @@ class Download(Stage):
             yield "stage", f"{' and '.join(sections)} would both download every feed; raise numprocs or concurrency"
         yield from options.faults_of(settings)
 
+    @classmethod
+    def check_files(cls, settings: Any, root: Path) -> Iterator[tuple[str, str]]:
+        """Check the files for TLS."""
+        yield from options.faults_of_files(options.route_of(settings, root))
+
     def start(self) -> None:
         """Log the feeds whose configuration cannot be read. Raises ConfigError when a file for TLS cannot be used."""
         for option, text in options.faults_of_files(self._route):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from aggregator.config.hints import shorten
 from aggregator.config.settings import Doc, FilePath, Text, WebUrl, choice
 from aggregator.http.proxies import NONE, parse_proxy
 from aggregator.http.route import DIRECT, Credentials, Route, Tls
@@ -110,7 +111,10 @@ def faults_of_files(route: Route) -> Iterator[tuple[str, str]]:
             load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), only)
         except ssl.SSLError as error:
             reason = str(getattr(error, "reason", None) or error.args[-1])
-            shown = "no certificate and key in it" if reason.startswith("[") else reason.replace("_", " ").lower()
+            shown = reason.replace("_", " ").lower()
+            if reason.startswith("["):
+                own_key = "; a key in a file of its own is client_key" if option == "client_cert" else ""
+                shown = f"no certificate{' and key' if option == 'client_cert' else ''} in it{own_key}"
             yield option, f"cannot be used: {shown}; a PEM file is wanted"
         except OSError as error:
-            yield option, f"cannot be read: {error.strerror}"
+            yield option, f"cannot be read: {error.strerror} ({shorten(getattr(route.tls, option), 200)})"

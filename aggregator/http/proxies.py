@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:  # a configuration is read without loading the client
     from aggregator.http.urls import Origin
 
+_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(?:%[\w.-]+)?")
+"""A name, perhaps with letters of any script, or an address."""
 NONE = "none"
 """The word in a configuration for no proxy at all, whatever the environment names."""
 
@@ -44,9 +47,12 @@ def parse_proxy(text: str) -> Proxy:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or parts.query or parts.fragment:
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"{parts.scheme[:20]} proxies are not spoken; allowed: http://HOST:PORT or https://HOST:PORT")
+    if not host or not _HOST.fullmatch(host) or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(
-            "it is no address such as http://proxy.example:3128; / ? # @ in a login are written as %2F %3F %23 %40"
+            "it is no address such as http://proxy.example:3128, with a port up to 65535; / ? # @ in a login are "
+            "written as %2F %3F %23 %40"
         )
     login = ""
     if parts.username is not None:

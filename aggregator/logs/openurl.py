@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, NoReturn
 from urllib.parse import urlencode, urlsplit
@@ -105,6 +106,11 @@ class OpenUrl(Stage):
         yield from (("repository_plugin", fault) for fault in _plugin_faults(plugin, config))
         yield from (("endpoint_url", fault) for fault in _address_faults(settings.endpoint_url))
         yield from options.faults_of(settings)
+
+    @classmethod
+    def check_files(cls, settings: Any, root: Path) -> Iterator[tuple[str, str]]:
+        """Check the files for TLS."""
+        yield from options.faults_of_files(options.route_of(settings, root))
 
     @classmethod
     def plugin_options(cls, settings: Mapping[str, str]) -> Mapping[str, str]:

@@ -77,10 +77,14 @@ def _files(running: Config) -> Iterator[Finding]:
         yield Finding("files_unreadable", "warning", "files", text, None, do)
         return
     if made.changes:
-        edited = f"{config.file.name} was edited since build {running.build.facts.number}" if running.build else ""
+        edited = ""
+        if running.build and made.build:
+            is_code = running.build.facts.digest == made.build.digest
+            what = "this program has changed" if is_code else f"{config.file.name} was edited"
+            edited = f"{what} since build {running.build.facts.number}"
         count = len(made.actions)
         files = f"{count} file{' is' if count == 1 else 's are'} not as {config.file.name} says" if count else ""
-        text = "; ".join(part for part in (edited if made.build else "", files) if part) or f"{config.file.name} is new"
+        text = "; ".join(part for part in (edited, files) if part) or f"{config.file.name} is new"
         yield Finding("files_not_built", "warning", "files", text, None, _BUILD)
 
 

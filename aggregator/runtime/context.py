@@ -100,6 +100,9 @@ class Context:
         self.queues = queues
         self.belongings: Mapping[str, Collection[str]] = belongings if belongings is not None else {}
         self.read_before = read_before
+        self.waiting_timers: Collection[str] | None = None
+        """The keys of all timers that wait for the section's queue, while `Stage.seed` is called and nothing else of
+        the queue is under way; None otherwise. The worker sets it for stages that feed themselves."""
         self.log = logging.getLogger(section)
         self._memory: Memory | None = None
         self._leases: Leases | None = None

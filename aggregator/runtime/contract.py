@@ -147,6 +147,11 @@ class _Component:
         return iter(())
 
     @classmethod
+    def check_files(cls, settings: Any, root: Path) -> Iterator[tuple[str, str]]:
+        """Yield (option, fault) for files of the section that cannot be used; `root` is the instance's folder."""
+        return iter(())
+
+    @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
         """Return what the cursors of a section with these settings are about, for example real paths of files.
 

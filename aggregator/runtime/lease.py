@@ -18,6 +18,9 @@ from aggregator.runtime.contract import Lease
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.scripts import script
 
+SHORTEST_TTL_S = 1.0
+"""Two of the heartbeats that renew leases: a shorter lease would be lost between them."""
+LONGEST_TTL_S = 7 * 86400.0
 _TAKE, _RENEW = script("take"), script("renew")
 
 
@@ -52,13 +55,18 @@ class Leases:
         """Take leases of a pool by their names, at most `most` of them, the first names first.
 
         Returns those that were free, or whose holder lost them. Those that this worker has already are passed over.
-        Raises Unavailable while Redis is away, as all calls do. `pool` is a word without a colon.
+        Raises Unavailable while Redis is away, as all calls do. `pool` is a word without a colon, `ttl_s` at least
+        SHORTEST_TTL_S and at most LONGEST_TTL_S.
         """
         if ":" in pool:
             raise ValueError(f"a pool's name has no colon (found {pool!r})")
+        if not (isinstance(ttl_s, int | float) and SHORTEST_TTL_S <= ttl_s <= LONGEST_TTL_S):
+            raise ValueError(f"a lease lasts {SHORTEST_TTL_S:g} to {LONGEST_TTL_S:g} s (found {ttl_s!r})")
+        if "" in want:
+            raise ValueError("a lease has a name")
         with self._lock:
             mine = {lease.name for lease in self._held if lease.pool == pool}
-            names = [name for name in want if name not in mine]
+            names = [name for name in dict.fromkeys(want) if name not in mine]
             if not names:
                 return []
             args: list[str | int | float] = [self._holder, ttl_s, len(names) if most is None else most, *names]

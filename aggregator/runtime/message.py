@@ -1,13 +1,14 @@
 """A message as a stage sees it, and as it is stored in Redis.
 
 In its queue a message is bare JSON. A message that was tried before carries its history in front:
-``!{"id":7,"attempts":2,…}\\n{…the body, byte for byte…}``.
+``!{"id":7,"attempts":2,…}\\n{…the body, byte for byte…}``. A message that begins in this way in its queue is somebody
+else's; an empty history is put in front of it when it is taken, so that nobody believes the one it brought.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import simplejson
@@ -15,16 +16,17 @@ import simplejson
 from aggregator.errors import Reject
 
 MARK = b"!"
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _encode = simplejson.JSONEncoder(separators=(",", ":")).encode
 
 
 class History(msgspec.Struct, omit_defaults=True):
     """What happened to a message so far; times are Unix seconds."""
 
-    id: int = 0
-    attempts: int = 0
+    id: Count = 0
+    attempts: Count = 0
     """How often a stage tried the message and failed."""
-    deliveries: int = 0
+    deliveries: Count = 0
     """How often a worker vanished while holding the message."""
     first: float = 0.0
     """When the message first failed."""
@@ -95,7 +97,7 @@ def read_entry(entry: bytes) -> Message:
     header, newline, raw = entry[1:].partition(b"\n")
     try:
         history = msgspec.json.decode(header, type=History)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Message(entry, entry)  # a foreign text that only looks like a history: decoding will reject it
     return Message(entry, raw, history) if newline else Message(entry, entry)
 

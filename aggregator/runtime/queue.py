@@ -113,7 +113,7 @@ class Queue:
             self._commit_keys += [k.worker(me)] * 4
         self._scripts = {
             name: script(name)
-            for name in ("start", "claim", "room", "commit", "turn", "beat", "recover", "recall", "leave")
+            for name in ("start", "claim", "room", "commit", "turn", "beat", "recover", "recall", "leave", "waiting")
         }
 
     def _run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -156,6 +156,18 @@ class Queue:
         """Return the positions committed by this section on this node."""
         stored = self.client.hgetall(self.keys.cursors(self.identity.owner))
         return {name.decode(): value.decode() for name, value in stored.items()}
+
+    def waiting_timers(self) -> frozenset[str] | None:
+        """Return the keys of the timers that wait for this queue; None when messages of the queue are under way.
+
+        Dead letters are not under way.
+        """
+        k, q = self.keys, self.name
+        assert q, "only a queue has timers"
+        holders = [name.decode() for name in self.client.smembers(k.holders(q))]
+        held = [key for name in holders for key in (k.held(name), k.caught(q, name))]
+        found = self._run("waiting", [k.timers(q), k.queue(q), k.returned(q), k.delayed(q), *held], [])
+        return None if found is None else frozenset(key.decode(errors="replace") for key in found)
 
     def claim(self, known: int, want: int) -> Claim:
         """Take up to `want` messages without waiting; `known` held ones are in the worker's hands already."""

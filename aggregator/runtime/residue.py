@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import accounts
 from aggregator.runtime.roster import roster
+from aggregator.runtime.schedule import split_timer_key
 from aggregator.runtime.scripts import script
+from aggregator.runtime.timers import pending
 
 _EMPTY = script("empty")
 _PAGE = 2000
@@ -88,10 +90,27 @@ def namespaces(client: Any, instance_id: str, but: str) -> Iterator[Namespace]:
 
 
 def empty(client: Any, keys: Keys, queue: str) -> int:
-    """Delete everything that a queue holds; the books count it as `dropped:operator`. Returns how many entries."""
+    """Delete everything that a queue holds; the books count it as `dropped:operator`. Returns how many entries.
+
+    What was scheduled by a timer that is deleted begins anew when its section starts again.
+    """
+    _forget_scheduled(client, keys, queue)
     names = [keys.queue(queue), keys.returned(queue), keys.delayed(queue), keys.dead(queue), keys.books(queue)]
     names += [keys.timers(queue), keys.timed(queue), keys.memory(queue), keys.fading(queue)]
     total = 0
     while gone := int(_EMPTY.run(client, names, [_PAGE])):
         total += gone
     return total
+
+
+def _forget_scheduled(client: Any, keys: Keys, queue: str) -> None:
+    """Delete the cursors that say of scheduled things that their timers, which wait for this queue, are under way."""
+    scheduled = dict(found for timer in pending(client, keys, queue) if (found := split_timer_key(timer.name)))
+    if not scheduled:
+        return
+    for owner in {f"{facts.node}:{facts.section}" for facts in roster(client, keys).workers}:
+        begun = {name.decode(): text.decode() for name, text in client.hgetall(keys.cursors(owner)).items()}
+        # a cursor KIND:NAME of a scheduled thing begins with the generation of its timer
+        lost = [name for name, text in begun.items() if text.split(" ")[0] == scheduled.get(name.partition(":")[2])]
+        if lost:
+            client.hdel(keys.cursors(owner), *lost)

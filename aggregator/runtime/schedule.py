@@ -74,6 +74,12 @@ def timer_key(name: str, generation: int) -> str:
     return f"{name}/{generation}"
 
 
+def split_timer_key(key: str) -> tuple[str, str] | None:
+    """Return the name of a scheduled thing and its timer's generation; None for the key of another timer."""
+    name, _, generation = key.rpartition("/")
+    return (name, generation) if name and generation.isdecimal() else None
+
+
 class Begun(NamedTuple):
     """The beginning of a timer."""
 
@@ -109,8 +115,8 @@ class Schedule:
 
         For `Stage.seed`. A timer comes too late if it was planned by a clock that ran ahead, because it is due only
         when the clock has caught up, or if it was planned with a longer period. A timer whose message was dropped from
-        the dead letters never comes: it begins anew with the planned time after its last known sign of life, so that
-        the times in between can be reported as missed.
+        the dead letters never comes, and neither does one that an operator dropped: it begins anew with the planned
+        time after its last known sign of life, so that the times in between can be reported as missed.
         """
         cursors = self._context.cursors
         clock_ms = int(cursors.get(CLOCK, "0"))
@@ -126,7 +132,7 @@ class Schedule:
             known = begun.get(name, Begun(0, 0))
             if set_back or name not in begun or timing.period_ms < known.period_ms:
                 first_ms = timing.first(now_ms)
-            elif self._is_lost(name, timing, known, clock_ms):
+            elif self._has_no_timer(name, known) or self._is_lost(name, timing, known, clock_ms):
                 self._context.log.warning("timer_lost name=%s: it begins anew", name)
                 first_ms = timing.next_after(self._last_sign(name, known))
             else:
@@ -143,6 +149,11 @@ class Schedule:
         for name, text in self._context.cursors.items():
             if name.startswith(prefix):
                 yield name.removeprefix(prefix), text
+
+    def _has_no_timer(self, name: str, known: Begun) -> bool:
+        """True when it is certain that a thing has no timer, and none that just went off."""
+        waiting = self._context.waiting_timers
+        return waiting is not None and timer_key(name, known.at_ms) not in waiting
 
     def _is_lost(self, name: str, timing: Timing, known: Begun, clock_ms: int) -> bool:
         """True when a thing's last sign of life is long before `clock_ms`, when others showed theirs."""

@@ -29,7 +29,7 @@ _MOVE, _TAKEOVER, _RECOVER = script("move"), script("takeover"), script("recover
 
 
 class StillRuns(Exception):
-    """A section that is gone from the configuration has a living worker, so its cursors still move."""
+    """A worker of an earlier build still runs, so what is to be taken over from it may still change."""
 
 
 class Succession:
@@ -43,6 +43,8 @@ class Succession:
         self._belongings = frozenset(type(component).belongings(component.settings, context.root))
         self._kinds = _kinds(self._belongings)
         self._left: list[str] = []
+        self._kept: set[str] = set()
+        """The queues of `_left` whose remembered texts stay, because this section has others of the same names."""
 
     def begin(self) -> None:
         """Take over cursors and queues. Raises StillRuns when the takeover must wait. Harmless when repeated."""
@@ -56,7 +58,20 @@ class Succession:
             read = {*self._context.queues, self._queue.name, ""}
             self._left = [name for name in dict.fromkeys(names) if name not in read]
             self._client.hset(self._keys.worker(self._queue.identity.name), LEFT, msgspec.json.encode(self._left))
+            self._check_memory()
             self.sweep()
+
+    def _check_memory(self) -> None:
+        """Raise StillRuns while another worker may change what the section remembers, or its timers.
+
+        Beginning without them would make a second memory, of which only one could be kept.
+        """
+        k = self._keys
+        with_memory = [name for name in self._left if self._client.exists(k.memory(name), k.timers(name))]
+        for facts in roster(self._client, self._keys).workers if with_memory else []:
+            if facts.alive and facts.queue in with_memory and self._is_ours(facts):
+                words = "holds timers or memory of this section"
+                raise StillRuns(f"{facts.queue} {words}, and {_owner(facts)} still reads it: `supervisorctl update`")
 
     def sweep(self) -> None:
         """Take along what came meanwhile to the queues that the section read before."""
@@ -70,17 +85,29 @@ class Succession:
             moved = move(self._client, self._keys, name, self._queue.name or "")
             if moved:
                 self._context.log.warning("moved messages=%d from=%s to=%s", moved, name, self._queue.name)
+            if kept := int(self._client.hlen(self._keys.memory(name))):
+                self._kept.add(name)
+                self._context.report(
+                    "memory_left",
+                    f"{kept} remembered texts stay with {name}: {self._queue.name} has others under the same names",
+                    f"`run/aggregator state drop {name}` lets them go",
+                    about=name,
+                )
 
-    def _is_another(self, facts: WorkerFacts) -> bool:
-        """True for a worker of the same instance that has another section, or another name of the node.
+    def _is_ours(self, facts: WorkerFacts) -> bool:
+        """True for a worker of the same instance.
 
         An instance that lost its id is known by its folder together with its node's name, which no other instance has.
         """
         same_node = facts.node == self._context.node
         here = same_node and bool(facts.root) and facts.root == write_root(self._context.root)
-        ours = here or (bool(facts.instance) and facts.instance == self._context.instance_id)
-        itself = facts.section == self._context.section and same_node
-        return ours and facts.machine == self._context.machine and not itself
+        same_id = bool(facts.instance) and facts.instance == self._context.instance_id
+        return (here or same_id) and facts.machine == self._context.machine
+
+    def _is_another(self, facts: WorkerFacts) -> bool:
+        """True for a worker of the same instance that has another section, or another name of the node."""
+        itself = facts.section == self._context.section and facts.node == self._context.node
+        return self._is_ours(facts) and not itself
 
     def _is_before(self, facts: WorkerFacts) -> bool:
         """True for a worker of the same instance whose place this worker may have taken, under another name."""
@@ -139,9 +166,8 @@ class Succession:
 
     def _holds_something(self, name: str) -> bool:
         k = self._keys
-        if self._client.exists(
-            k.queue(name), k.returned(name), k.delayed(name), k.dead(name), k.timers(name), k.memory(name)
-        ):
+        keys = [k.queue(name), k.returned(name), k.delayed(name), k.dead(name), k.timers(name)]
+        if self._client.exists(*keys, *(() if name in self._kept else (k.memory(name),))):
             return True
         holders = [holder.decode() for holder in self._client.smembers(k.holders(name))]
         keys = [key for holder in holders for key in (k.held(holder), k.caught(name, holder))]

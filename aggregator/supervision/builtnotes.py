@@ -7,6 +7,7 @@ import time
 from aggregator import __version__
 from aggregator.config.builds import BuildFacts, Builds, digest_of
 from aggregator.config.configuration import Config
+from aggregator.config.installation import code_digest
 from aggregator.config.programs import Program
 from aggregator.runtime.keys import resolve
 from aggregator.supervision.digests import digest_of_program
@@ -19,12 +20,14 @@ def new_build(config: Config) -> BuildFacts | None:
         file = file.relative_to(config.root)
     digest = digest_of(__version__, str(file), config.source, config.tables.copies())
     current = builds.current()
-    if current is not None and current.facts.digest == digest and current.is_whole():
+    is_same = current is not None and (current.facts.digest, current.facts.code) == (digest, code_digest())
+    if is_same and current is not None and current.is_whole():
         return None
     return BuildFacts(
         number=builds.next_number(),
         digest=digest,
         version=__version__,
+        code=code_digest(),
         built_at=time.time(),
         file=str(file),
         node=config.node,

@@ -6,6 +6,7 @@ import hashlib
 
 from aggregator import __version__
 from aggregator.config.configuration import Config
+from aggregator.config.installation import code_digest
 from aggregator.config.parsing import options_of
 from aggregator.config.programs import Program
 from aggregator.config.sections import ProgramSettings
@@ -20,7 +21,7 @@ def digest_of_program(config: Config, program: Program) -> str:
     """
     options = {option.name for option in options_of(ProgramSettings)}
     own = {name: text for name, text in config.raw[program.section].items() if name not in options}
-    parts: list[object] = [__version__, own]
+    parts: list[object] = [code_digest() if program.kind == "stage" else __version__, own]
     if program.kind == "redis":
         parts.append(redis_conf(config).replace(str(config.root), ""))
     elif not program.section.startswith("process_"):

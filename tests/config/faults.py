@@ -7,15 +7,18 @@ from typing import NamedTuple
 
 import pytest
 
+from aggregator import registry
 from aggregator.config.loading import load
+from aggregator.config.programs import PREFIXES
+from aggregator.config.sections import CORE
 from aggregator.errors import ConfigError
 
 FEEDER = "[logger_in]\nstage = tests.samplestages:Feeder\npushto = a\n"
 COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
-SECTIONS = "supervisor, redis, aggregator, process_*, worker_*, logger_*, feed_*, store_*"
-STAGES = "archive, broker, compress, download, filter, logfile, openurl, tail or MODULE:CLASS"
+SECTIONS = ", ".join((*CORE, *(f"{prefix}*" for prefix in (*PREFIXES, *registry.TABLE_PREFIXES))))
+STAGES = f"{', '.join(sorted(registry.BUILTIN))} or MODULE:CLASS"
 
 
 class Case(NamedTuple):

@@ -49,6 +49,9 @@ def test_a_secret_in_a_program_file_is_a_warning(environment: str, name: str, tm
     assert config.warnings == (f"{tmp_path}/loglines.cfg:4 [process_a] environment: {advice}",)
 
 
+FEED = "[redis]\n[feed_a]\nurl = https://x.org/\nextension = pb\n{}\n[worker_d]\nstage = download\npushto = f\n"
+
+
 @pytest.mark.parametrize(
     ("section", "line", "option"),
     [
@@ -56,6 +59,8 @@ def test_a_secret_in_a_program_file_is_a_warning(environment: str, name: str, tm
         ("[redis]\nurl = redis://:hunter3@localhost/0\n", 2, "[redis] url"),
         ("[redis]\n[supervisor]\npassword = hunter3\n", 3, "[supervisor] password"),
         ("[redis]\n[store_a]\nurl = s3://bucket/a\naccess_key = a\nsecret_key = hunter3\n", 5, "[store_a] secret_key"),
+        (FEED.format("headers.x-api-key = hunter3"), 5, "[feed_a] headers.x-api-key"),
+        (FEED.format("proxy = http://me:hunter3@proxy.example:1"), 5, "[feed_a] proxy"),
     ],
 )
 def test_a_secret_in_a_file_for_everybody_is_a_warning(section: str, line: int, option: str, tmp_path: Path) -> None:
@@ -63,8 +68,20 @@ def test_a_secret_in_a_file_for_everybody_is_a_warning(section: str, line: int, 
         "can be read by everybody, as this file can; chmod o-r it, or write %(ENV_NAME)s here and set NAME elsewhere"
     )
 
-    assert configure(tmp_path, section).warnings == (f"{tmp_path}/loglines.cfg:{line} {option}: {words}",)
-    assert configure(tmp_path, section, mode=0o640).warnings == ()
+    def told(mode: int) -> list[str]:
+        return [text for text in configure(tmp_path, section, mode=mode).warnings if "everybody" in text]
+
+    assert told(0o644) == [f"{tmp_path}/loglines.cfg:{line} {option}: {words}"]
+    assert told(0o640) == []
+
+
+def test_each_secret_in_a_file_for_everybody_is_told(tmp_path: Path) -> None:
+    text = "[redis]\npassword = hunter3\n[supervisor]\npassword = hunter4\n"
+
+    assert [warning.split(": ")[0].split("cfg:")[1] for warning in configure(tmp_path, text).warnings] == [
+        "2 [redis] password",
+        "4 [supervisor] password",
+    ]
 
 
 def test_a_secret_that_a_variable_holds_is_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

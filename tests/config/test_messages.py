@@ -9,7 +9,7 @@ import pytest
 from aggregator.errors import ConfigError
 from tests.config.configuring import configure
 
-HEAD = "[redis]\n"
+HEADS = ("[redis]\n", "[process_redis]\n")
 TAIL = "[logger_in]\nstage = tail\nlogfile = a.log\nservicename = x\npushto = {}\n"
 BROKER = "[worker_copy]\nstage = broker\nlistento = {}\nfanout = {}\n"
 FILTER = "[worker_filter]\nstage = filter\nlistento = {}\npushto = {}\n"
@@ -18,10 +18,15 @@ ARCHIVE = "[worker_archive]\nstage = archive\nlistento = {}\nstore = s\n[store_s
 
 
 def refusal(root: Path, text: str) -> str:
-    with pytest.raises(ConfigError) as refused:
-        configure(root, HEAD + text)
-    [problem] = refused.value.problems
-    return problem.removeprefix(f"{root}/loglines.cfg")
+    """Return why a pipeline is refused, whoever's Redis it runs on."""
+    told = set()
+    for head in HEADS:
+        with pytest.raises(ConfigError) as refused:
+            configure(root, head + text)
+        [problem] = refused.value.problems
+        told.add(problem.removeprefix(f"{root}/loglines.cfg"))
+    [only] = told
+    return only
 
 
 def test_queues_that_were_swapped_are_refused_with_line_and_names(tmp_path: Path) -> None:
@@ -58,4 +63,4 @@ def test_brokers_in_a_circle_are_looked_at_once_around(tmp_path: Path) -> None:
     ids=["fits", "takes anything", "says nothing"],
 )
 def test_what_fits_or_is_not_known_is_let_through(tmp_path: Path, text: str) -> None:
-    configure(tmp_path, HEAD + text)
+    [configure(tmp_path, head + text) for head in HEADS]

@@ -650,3 +650,16 @@ def test_the_books_count_what_became_of_ticks(server: WebServer, line: Downloadi
     line.handle(tick)
 
     assert line.stage.context.counts == {"bodies": 1, "failed": 1, "late": 1}
+
+
+def test_a_feed_whose_timer_is_gone_begins_anew_once_nothing_is_under_way(line: Downloading) -> None:
+    [first] = line.seed()
+    generation = line.cursors["feed:ace"].split()[0]
+
+    known = []
+    for timers in (None, {f"ace/{generation}"}, set()):
+        line.stage.context.waiting_timers = timers
+        known.append(line.seed())
+
+    assert known[:2] == [[], []] and [tick.feed for tick in known[2]] == ["ace"]
+    assert int(line.cursors["feed:ace"].split()[0]) > int(generation) and first.feed == "ace"

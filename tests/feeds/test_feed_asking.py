@@ -101,7 +101,7 @@ def test_a_body_is_what_it_begins_like_unless_a_header_says_otherwise(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["proxy = socks5://me:s3cret@x"], "7 [feed_a] proxy: bad proxy: it is no address such as"),
+        (["proxy = socks5://me:s3cret@x"], "7 [feed_a] proxy: bad proxy: socks5 proxies are not spoken"),
         (["auth = ntlm"], "7 [feed_a] auth: bad choice (found 'ntlm'); allowed: basic or bearer or digest or oauth2"),
         (["auth = basic", "username = me"], "3 [feed_a] password: missing; auth = basic needs it"),
         (["auth = bearer"], "3 [feed_a] token: missing; auth = bearer needs it"),
@@ -117,7 +117,7 @@ def test_a_body_is_what_it_begins_like_unless_a_header_says_otherwise(tmp_path: 
         (["client_key = key.pem"], "7 [feed_a] client_key: client_cert is missing, which it is the key of"),
         (["ca_file = none.pem"], "7 [feed_a] ca_file: cannot be read: No such file or directory"),
         (["ca_file = loglines.cfg"], "7 [feed_a] ca_file: cannot be used: no certificate or crl found; a PEM file"),
-        (["client_cert = loglines.cfg"], "7 [feed_a] client_cert: cannot be used: no certificate and key in it; a PEM"),
+        (["client_cert = loglines.cfg"], "7 [feed_a] client_cert: cannot be used: no certificate and key in it; a key"),
         (["method = PUT"], "7 [feed_a] method: bad choice (found 'PUT'); allowed: GET or POST"),
         (["method = POST"], "7 [feed_a] method: body or body_file is missing, which a POST sends"),
         (["body = s3cret"], "7 [feed_a] body: not sent; method = POST sends it"),

@@ -12,6 +12,7 @@ from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.feeds.settings.table import Feed
 from aggregator.supervision.files import files
+from tests.config.faults import SECTIONS
 
 HEAD = "[redis]\nurl = redis://localhost/0\n"
 WORKERS = """
@@ -162,8 +163,7 @@ FAULTS = {
     ),
     "section misspelt": (
         "[feeds_a]\nurl = http://x/\n",
-        "loglines.cfg:3 [feeds_a]: unknown section; allowed: supervisor, redis, aggregator, process_*, worker_*, "
-        "logger_*, feed_*, store_*; did you mean feed_a?",
+        f"loglines.cfg:3 [feeds_a]: unknown section; allowed: {SECTIONS}; did you mean feed_a?",
     ),
 }
 

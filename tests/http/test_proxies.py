@@ -146,7 +146,7 @@ def test_each_scheme_has_a_proxy_of_its_own_and_all_proxy_stands_in() -> None:
 
 @pytest.mark.parametrize("text", ["socks5://x:1", "http://", "http://x:y", "http://x/path", "http://me:p/w@x", "::"])
 def test_what_is_no_proxy_is_refused_without_showing_it(text: str) -> None:
-    with pytest.raises(ValueError, match="it is no address such as") as raised:
+    with pytest.raises(ValueError, match=r"it is no address such as|are not spoken") as raised:
         parse_proxy(text)
 
     assert "p/w" not in str(raised.value)

@@ -137,7 +137,8 @@ def test_files_that_are_no_use_are_told_without_what_is_in_them(tmp_path: Path, 
     assert [list(faults) for faults in told.values()] == [
         ["ca_file"], ["ca_file"], ["client_cert"], ["client_cert"], ["client_cert"], [],
     ]  # fmt: skip
-    assert told[Tls(ca_file=str(tmp_path / "none"))] == {"ca_file": "cannot be read: No such file or directory"}
+    none = str(tmp_path / "none")
+    assert told[Tls(ca_file=none)] == {"ca_file": f"cannot be read: No such file or directory ({none!r})"}
     encrypted = told[Tls(client_cert=cert, client_key=locked_file)]["client_cert"]
     assert "its key is encrypted" in encrypted
     assert all("secret" not in text for faults in told.values() for text in faults.values())

@@ -6,11 +6,13 @@ import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import simplejson
 
 from aggregator.errors import LeaseLost, Unavailable
+from aggregator.runtime import lease as leases_module
 from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.connection import connect
 from aggregator.runtime.contract import Lease, Send
@@ -18,6 +20,12 @@ from aggregator.runtime.lease import Leases
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, beat
 from tests.servers import RedisServer, wait_until
+
+
+@pytest.fixture(autouse=True)
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases be shorter than the heartbeat, which only processes have."""
+    monkeypatch.setattr(leases_module, "SHORTEST_TTL_S", 0.01)
 
 
 def holder(desk: Desk, name: str) -> Leases:
@@ -130,6 +138,20 @@ def test_of_two_pools_with_a_lease_of_one_name_the_right_one_is_lost(desk: Desk)
 def test_a_pool_with_a_colon_is_refused_as_its_keys_could_be_anothers(desk: Desk) -> None:
     with pytest.raises(ValueError, match="no colon"):
         holder(desk, "n1:s_0").take("a:b", ["c"], 60)
+
+
+@pytest.mark.parametrize("ttl_s", [0, -5, 0.001, float("inf"), float("nan"), "abc", None])
+def test_a_time_that_no_lease_can_last_is_refused(desk: Desk, ttl_s: Any) -> None:
+    with pytest.raises(ValueError, match="a lease lasts"):
+        holder(desk, "n1:s_0").take("pool", ["a"], ttl_s)
+
+
+def test_a_lease_without_a_name_is_refused_and_one_named_twice_is_one(desk: Desk) -> None:
+    one = holder(desk, "n1:s_0")
+
+    with pytest.raises(ValueError, match="has a name"):
+        one.take("pool", ["a", ""], 60)
+    assert names(one.take("pool", ["a", "a"], 60)) == ["a"]
 
 
 def test_leases_in_a_redis_at_its_maxmemory_are_kept(own_redis: RedisServer, namespace: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aggregator.errors import ConfigError
-from aggregator.runtime.batch import Batch, Position
+from aggregator.runtime.batch import Batch, Change, Position
 from aggregator.runtime.connection import Unwritable
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Former, Source
@@ -26,12 +26,12 @@ ME = "instance-1"
 def begin(
     desk: Desk, listens: str | None, section: str = "stage", node: str = "node", belongings: tuple[str, ...] = (),
     sections: tuple[str, ...] = ("stage",), queues: tuple[str, ...] = ("in",), instance: str = ME,
-    built: Mapping[str, tuple[str, ...]] | None = None, folder: str = "/nowhere",
+    built: Mapping[str, tuple[str, ...]] | None = None, folder: str = "/nowhere", number: int = 0,
 ) -> tuple[Queue, Succession]:  # fmt: skip
     """Start an incarnation of a worker of this instance, as a process does, up to its succession."""
-    queue = Queue(desk.client, desk.keys, Identity(section, 0, node), listens)
+    queue = Queue(desk.client, desk.keys, Identity(section, number, node), listens)
     context = Context(
-        section=section, number=0, node=node, root=Path(folder), instance_id=instance, sections=sections,
+        section=section, number=number, node=node, root=Path(folder), instance_id=instance, sections=sections,
         queues=queues, belongings=built,
     )  # fmt: skip
     facts = {"instance": instance, "machine": "", "root": write_root(Path(folder))}
@@ -143,6 +143,49 @@ def test_a_queue_that_a_living_worker_elsewhere_reads_is_left_alone(desk: Desk) 
     begin(desk, "new", queues=("new",))[1].begin()
 
     assert desk.waiting("in") == bodies(2)
+
+
+def remember(desk: Desk, worker: Queue, text: str) -> None:
+    batch = Batch()
+    batch.changes = {"total": Change(None, text, None)}
+    worker.commit(batch, prefix=True)
+
+
+@pytest.mark.parametrize("kind", ["memory", "timers"])
+def test_a_worker_that_may_change_memory_or_timers_of_the_old_queue_is_waited_for(desk: Desk, kind: str) -> None:
+    before, _ = begin(desk, "in")
+    sibling, _ = begin(desk, "in", section="stage", number=1)
+    sibling.beat({"state": "busy"})
+    if kind == "memory":
+        remember(desk, before, "100")
+    else:
+        desk.client.zadd(desk.keys.timers("in"), {"t": 9e9})
+        desk.client.hset(desk.keys.timed("in"), "t", "{}")
+    after, succession = begin(desk, "new", queues=("new",))
+
+    with pytest.raises(StillRuns, match="in holds timers or memory of this section, and node:stage still reads it"):
+        succession.begin()
+    sibling.leave()
+    succession.begin()
+
+    if kind == "memory":
+        assert after.recall(["total"]) == ["100"]
+    else:
+        assert desk.client.zrange(desk.keys.timers("new"), 0, -1) == [b"t"]
+
+
+def test_a_remembered_text_is_never_replaced_by_another_and_is_told(desk: Desk) -> None:
+    before, _ = begin(desk, "in")
+    remember(desk, before, "100")
+    desk.client.hset(desk.keys.memory("new"), "total", " 3")
+    after, succession = begin(desk, "new", queues=("new",))
+
+    succession.begin()
+    succession.sweep()
+
+    assert after.recall(["total"]) == ["3"]
+    assert desk.client.hget(desk.keys.memory("in"), "total") == b" 100"
+    assert [code for code, _ in succession._context.reports] == ["memory_left"]
 
 
 def store_cursor(desk: Desk, worker: Queue, value: str) -> None:

@@ -11,6 +11,7 @@ from aggregator.runtime.batch import Batch
 from aggregator.runtime.contract import Send
 from aggregator.runtime.queue import Queue
 from aggregator.runtime.residue import empty, residues
+from aggregator.runtime.schedule import timer_key
 from aggregator.runtime.succession import move
 from aggregator.runtime.timers import pending
 from tests.runtime.conftest import Start
@@ -139,6 +140,30 @@ def test_timers_are_residue_and_go_with_what_is_dropped(desk: Desk) -> None:
     empty(desk.client, desk.keys, "later")
 
     assert waiting(desk) == {}
+
+
+def test_what_a_dropped_timer_had_scheduled_begins_anew(desk: Desk) -> None:
+    worker = desk.worker()
+    send(desk, worker, Send("later", {"n": 1}, 600.0, timer_key("a", 7)), Send("later", {"n": 2}, 600.0, "b"))
+    cursors = desk.keys.cursors("node:stage")
+    desk.client.hset(cursors, mapping={"feed:a": "7 1000", "feed:b": "7 1000", "seen:a": "7", "feed:c": "8"})
+
+    empty(desk.client, desk.keys, "later")
+
+    assert sorted(desk.client.hkeys(cursors)) == [b"feed:b", b"feed:c"]
+
+
+def test_timers_are_known_to_a_worker_while_nothing_else_is_under_way(desk: Desk) -> None:
+    worker = desk.worker("later", number=1)
+    send(desk, desk.worker(), Send("later", {"n": 1}, 600.0, "a"), Send("later", {"n": 2}, 600.0, "b"))
+    assert worker.waiting_timers() == {"a", "b"}
+
+    desk.push("later", b"{}")
+    assert worker.waiting_timers() is None
+    worker.claim(0, 1)
+    assert worker.waiting_timers() is None
+    worker.leave()
+    assert worker.waiting_timers() is None
 
 
 def test_a_timer_without_its_message_stops_nobody(desk: Desk) -> None:

@@ -17,6 +17,8 @@ from aggregator.runtime.keys import Keys
 _NO_ANSWER = ("failed", "invalid")
 """The outcomes of ticks that brought nothing because of the feed."""
 _ERROR_WIDTH = 80
+_UNDER_WAY_MS = 120_000
+"""How long a tick may be under way, besides three periods, before a feed counts as forgotten."""
 _SHOWN = 20
 
 
@@ -100,6 +102,12 @@ def as_json(facts: FeedFacts) -> dict[str, Any]:
 
 def _findings(config: Config, facts: FeedFacts, now: float) -> Iterator[Finding]:
     about, text = f"feed_{facts.feed.name}", complaint_of(facts)
+    last_ms = max(facts.state.planned_ms, facts.begun_ms)
+    overdue_ms = facts.now_ms - last_ms - 3 * facts.feed.period_ms - _UNDER_WAY_MS
+    if facts.due is None and last_ms and overdue_ms > 0:
+        words = f"no download is planned; the last one was {age_at(facts, last_ms)} ago"
+        do = "Restart the section with stage = download: it finds feeds without a timer, and begins them anew."
+        yield Finding("feed_not_scheduled", "error", about, words, last_ms / 1000, do)
     if facts.complaint == "stale":
         since_ms = facts.state.answered_ms or facts.begun_ms
         do = "See whether its url still answers; if it is gone for good, take the feed out."

@@ -64,11 +64,11 @@ def read_body(settings: FeedSettings, root: Path) -> bytes | None:
         raise ValueError("outside the instance's folder; what is sent to others lies in it")
     try:
         if not path.is_file():
-            raise ValueError("no such file")
+            raise ValueError(f"no such file ({shorten(str(path), 200)})")
         with path.open("rb") as file:
             body = file.read(LARGEST_BODY + 1)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
+        raise ValueError(f"cannot be read: {error.strerror} ({shorten(str(path), 200)})") from error
     if not 0 < len(body) <= LARGEST_BODY:
         raise ValueError(f"empty, or larger than {LARGEST_BODY} bytes")
     return body

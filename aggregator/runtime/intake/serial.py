@@ -54,8 +54,11 @@ class SerialIntake:
 
     def begin(self) -> None:
         """Send the messages that the stage wants under way, unless another process of the section was quicker."""
+        feeds_itself = self.stage.traits.feeds_itself
+        self.context.waiting_timers = self.loop.call(self.queue.waiting_timers) if feeds_itself else None
         while not self._seeded():
             self.context.cursors = self.loop.call(self.queue.cursors)
+        self.context.waiting_timers = None
 
     def _seeded(self) -> bool:
         """Send the messages that the stage wants under way. Returns False when another process was quicker."""

@@ -104,6 +104,10 @@ local function claim(k, a, limits)
     -- LMOVE writes only the names of the two lists to the append-only file, and not the body again
     local entry = redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
     if entry then
+      if string.byte(entry) == 33 then
+        entry = bare(entry)
+        redis.call('LSET', held, -1, entry)
+      end
       table.insert(taken, entry)
     elseif from == caught and are_large then
       from = queue
@@ -113,6 +117,9 @@ local function claim(k, a, limits)
   end
   if #taken < want and not are_large then
     local fresh = redis.call('LRANGE', queue, 0, want - #taken - 1)
+    for i = 1, #fresh do
+      if string.byte(fresh[i]) == 33 then fresh[i] = bare(fresh[i]) end
+    end
     if #fresh > 0 then
       push(held, fresh, 1, #fresh)
       redis.call('LTRIM', queue, #fresh, -1)

@@ -153,7 +153,7 @@ local function commit(k, a)
     elseif name == 'dead' then
       for i = first, last, 2 do
         local letter = entry(serials, ARGV[i], ARGV[i + 1])
-        redis.call('HSET', dead, string.match(letter, '"id":(%d+)'), letter)
+        redis.call('HSET', dead, string.match(letter, '^!{"id":(%d+)'), letter)
         done = done - 1
       end
     elseif name == 'back' then

@@ -95,16 +95,36 @@ local function leased(leases, name)
   return token or '0', tonumber(till or '0')
 end
 
+-- The fields of a history and their types. Anything else in a header would stop a script that counts with it.
+local FIELDS = {
+  id = 'number', attempts = 'number', deliveries = 'number', first = 'number', died = 'number',
+  error = 'string', trace = 'string', worker = 'string', kept = 'string',
+}
+
 -- Split an entry into history and body. A message with a history is '!' header newline body (message.py).
 local function split(entry)
-  if string.sub(entry, 1, 1) == '!' then
+  if string.byte(entry) == 33 then
     local newline = string.find(entry, '\n', 1, true)
     if newline then
-      local ok, history = pcall(cjson.decode, string.sub(entry, 2, newline - 1))
-      if ok and type(history) == 'table' and type(history.id) == 'number' then return history, string.sub(entry, newline + 1) end
+      local ok, found = pcall(cjson.decode, string.sub(entry, 2, newline - 1))
+      if ok and type(found) == 'table' then
+        local history = {}
+        for field, kind in pairs(FIELDS) do
+          local value = found[field]
+          -- 9007199254740992 (2 to the power of 53): numbers above it, and those that are none, cannot be counted on
+          if type(value) == kind and (kind == 'string' or (value >= 0 and value < 9007199254740992)) then history[field] = value end
+        end
+        return history, string.sub(entry, newline + 1)
+      end
     end
   end
   return {}, entry
+end
+
+-- Put an empty history in front of a message that looks as if it had one: in its queue a message has none, so the text
+-- is somebody else's, and a stage is to see it as it came.
+local function bare(entry)
+  return '!{}\n' .. entry
 end
 
 local function join(history, body)

@@ -1,6 +1,6 @@
 -- Move some of what a queue that nobody reads holds to another queue: ready, returned, delayed, dead, timers, memory.
--- Where the other queue has a timer or a remembered text of the same name, that one stays, and the one to be moved is
--- deleted. The books of the first queue count `dropped:moved`, the books of the other count arrivals; both balance.
+-- Where the other queue has a timer of the same name, that one stays, and the one to be moved is deleted. A remembered
+-- text stays where it is when the other queue has one of the same name. The books of the first queue count `dropped:moved`, the books of the other count arrivals; both balance.
 -- KEYS from: 1 queue  2 returned  3 delayed  4 dead  5 books  6 timers  7 timed  8 memory  9 fading
 --      to: 10 queue  11 returned  12 delayed  13 dead  14 books  15 timers  16 timed  17 memory  18 fading
 --      19 queues
@@ -56,7 +56,7 @@ if moved > 0 then
   redis.call('HINCRBY', KEYS[14], 'pushed', moved)
   redis.call('SADD', KEYS[19], ARGV[2])
 end
-local function from_hash(scores, texts, other_scores, other_texts)
+local function from_hash(scores, texts, other_scores, other_texts, keeps)
   local n, at = 0, '0'
   repeat
     if left <= 0 then break end
@@ -65,13 +65,16 @@ local function from_hash(scores, texts, other_scores, other_texts)
     for i = 1, #found[2], 2 do
       local name = found[2][i]
       local score = redis.call('ZSCORE', scores, name)
-      if redis.call('HSETNX', other_texts, name, found[2][i + 1]) == 1 and score then redis.call('ZADD', other_scores, score, name) end
-      redis.call('HDEL', texts, name)
-      redis.call('ZREM', scores, name)
-      n = n + 1
+      local is_new = redis.call('HSETNX', other_texts, name, found[2][i + 1]) == 1
+      if is_new and score then redis.call('ZADD', other_scores, score, name) end
+      if is_new or not keeps then
+        redis.call('HDEL', texts, name)
+        redis.call('ZREM', scores, name)
+        n = n + 1
+      end
     end
   until n > 0 or at == '0'
   left = left - n
   return n
 end
-return moved + from_hash(KEYS[6], KEYS[7], KEYS[15], KEYS[16]) + from_hash(KEYS[9], KEYS[8], KEYS[18], KEYS[17])
+return moved + from_hash(KEYS[6], KEYS[7], KEYS[15], KEYS[16], false) + from_hash(KEYS[9], KEYS[8], KEYS[18], KEYS[17], true)
