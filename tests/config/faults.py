@@ -18,6 +18,8 @@ COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
 SECTIONS = ", ".join((*CORE, *(f"{prefix}*" for prefix in (*PREFIXES, *registry.TABLE_PREFIXES))))
+BEGINNINGS = f"{', '.join(PREFIXES[:-1])} or {PREFIXES[-1]}"
+TABLES = ", ".join(registry.TABLES)
 STAGES = f"{', '.join(sorted(registry.BUILTIN))} or MODULE:CLASS"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.faults import COPIER, FEEDER, KEEPER, REDIS, SECTIONS, STAGES, Case, problems
+from tests.config.faults import BEGINNINGS, COPIER, FEEDER, KEEPER, REDIS, SECTIONS, STAGES, Case, problems
 
 FEEDER_OPTIONS = (
     "autorestart, autostart, batch, command, enabled, environment, exitcodes, idletime, numprocs, priority, pushto, "
@@ -33,7 +33,7 @@ CASES = [
     Case(
         "section name that supervisord cannot take",
         REDIS + "[worker_a:b]\nstage = broker\n",
-        (":3 [worker_a:b]: bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_ or logger_",),
+        (f":3 [worker_a:b]: bad name; allowed: letters, digits, _ . - (1 to 60) after {BEGINNINGS}",),
     ),
     Case(
         "misspelt option",
