@@ -115,8 +115,10 @@ def _tables(config: Config, builds: Builds, section: str, kind: str) -> Config:
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
-    """Declare `demo replay|tracker|feeds ...`; the rest of the line goes to that program."""
-    parser.add_argument("program", choices=("replay", "tracker", "feeds"), help="which of the demo's programs")
+    """Declare `demo replay|tracker|feeds|stream ...`; the rest of the line goes to that program."""
+    parser.add_argument(
+        "program", choices=("replay", "tracker", "feeds", "stream"), help="which of the demo's programs"
+    )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="its own options; --help shows them")
     parser.set_defaults(run=_demo)
 
@@ -126,6 +128,8 @@ def _demo(invocation: Invocation, args: argparse.Namespace) -> int:
         from aggregator.demo.replay import main
     elif args.program == "feeds":
         from aggregator.demo.feedserver import main
+    elif args.program == "stream":
+        from aggregator.demo.streamserver import main
     else:
         from aggregator.demo.tracker import main
     return main(args.rest)
