@@ -1,8 +1,8 @@
 """Play a live stream of changes on 127.0.0.1, as Server-Sent Events, which is cut now and then.
 
-`/changes` sends genuine changes of Wikidata with the time of now, over and over; `/changes?type=new` sends the new pages
-among them. Each connection is cut after a while, in the middle of an event, and what happens until the next one is gone:
-the stream plays a platform that cannot go on behind an event. `GET /stats` answers counts as JSON.
+`/changes` sends genuine changes of Wikidata with the time of now, over and over; `/changes?type=new` sends the new
+pages among them. Each connection is cut after a while, in the middle of an event, and what happens until the next one
+is gone: the stream plays a platform that cannot go on behind an event. `GET /stats` answers counts as JSON.
 """
 
 import argparse
