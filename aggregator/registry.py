@@ -23,6 +23,7 @@ BUILTIN = {
     "download": "aggregator.feeds.download:Download",
     "filter": "aggregator.feeds.filter:Filter",
     "logfile": "aggregator.logs.logfile:LogFile",
+    "match": "aggregator.streams.match:Match",
     "openurl": "aggregator.logs.openurl:OpenUrl",
     "tail": "aggregator.logs.tail:Tail",
 }

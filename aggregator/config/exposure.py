@@ -43,7 +43,7 @@ def _literals(raw: Texts) -> Iterator[tuple[str, str]]:
     """Yield (section, option) for each secret in the file."""
     for section, options in raw.items():
         for option, text in options.items():
-            address = section == "redis" and option == "url" and redisurl.mask(text) != text
+            address = section in ("redis", "rules") and option == "url" and redisurl.mask(text) != text
             if (address or _SECRET.search(option)) and _is_written_out(text):
                 yield section, option
     yield from ((section, option) for section, option, _ in _environments(raw))
