@@ -15,7 +15,7 @@ from aggregator.runtime.contract import ConsumerSettings, Drop, Emits, Outcome, 
 from aggregator.runtime.kinds import decode, encode
 from aggregator.runtime.message import Message
 from aggregator.streams.messages import Event, Gap
-from aggregator.streams.rules.annotation import annotate, read_tweet, rule_json
+from aggregator.streams.rules.annotation import annotate, read_tweet
 from aggregator.streams.rules.matching import Matcher
 from aggregator.streams.rules.names import RuleSetName
 from aggregator.streams.rules.rates import Rates, bucket_names
@@ -28,10 +28,10 @@ _SHOWN = 3
 
 
 class _Found(NamedTuple):
-    """A message, and what was found in it; `tweet` is None for what passes unchanged."""
+    """A tweet that a message has, and the rules that it matches."""
 
-    message: Event | Gap
-    tweet: dict[str, Any] | None
+    message: Event
+    tweet: dict[str, Any]
     rules: list[Rule]
 
 
@@ -43,10 +43,10 @@ class Match(Stage):
     `collection_rules` (the matching rules with all their fields, and `rule_tag` and `rule_value`); without a match also
     `rule_type`, `id`, and `rule_tag` and `rule_value`, which are `Not Found`. All of its other bytes stay as they are.
     Gaps, control messages and events of other platforms pass unchanged.
-    Effect: none outside Redis; exactly once. With `ratelimit` a tweet is dropped (reason `rate_limited`) when every value
-    that it matches is over its rate; what is left of the rates is shared by all processes.
-    Errors: while there are no rules, or their Redis is away, messages wait in the queue. An event that is no JSON is set
-    aside. A rule that cannot be used is reported.
+    Effect: none outside Redis; exactly once. With `ratelimit` a tweet is dropped (reason `rate_limited`) when every
+    value that it matches is over its rate; what is left of the rates is shared by all processes.
+    Errors: while there are no rules, or their Redis is away, messages wait in the queue. An event that is no JSON is
+    set aside. A rule that cannot be used is reported.
     Source: Traptor 4.0.15; docs/streams.md.
     """
 
@@ -74,22 +74,21 @@ class Match(Stage):
         super().__init__(settings, context)
         self._rules = RuleSet(context.rules, settings.rules, self._read, settings.rule_check)
         self._matcher = Matcher(settings.rules.type, ())
-        self._texts: dict[str, bytes] = {}
         self._rates = Rates(settings.ratelimit, settings.ratelimit_capacity, settings.ratelimit_cost)
-        self._found: dict[bytes, _Found] = {}
+        self._found: dict[bytes, _Found | None] = {}
 
     def needs(self, message: Message) -> Iterable[str]:
         """Name the buckets of the values that an event matches; `handle` goes on with what was found here."""
         if not self.settings.ratelimit:
             return ()
         found = self._found[message.raw] = self._find(message)
-        return bucket_names(found.rules)
+        return bucket_names(found.rules) if found else ()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Send a message on, with the rules that it matches."""
         # the rules may have changed since `needs`: only the buckets that it named can be recalled
-        found = self._found.get(message.raw) or self._find(message)
-        if found.tweet is None or isinstance(found.message, Gap):
+        found = self._found[message.raw] if message.raw in self._found else self._find(message)
+        if found is None:
             yield Send(self.settings.pushto, message.raw)
             return
         if self.settings.ratelimit and found.rules:
@@ -100,8 +99,7 @@ class Match(Stage):
                 yield Drop("rate_limited")
                 return
             yield from remembered
-        matched = [self._texts.get(rule.id) or rule_json(rule) for rule in found.rules]
-        event = annotate(bytes(found.message.event), found.tweet, self.settings.rules, matched)
+        event = annotate(bytes(found.message.event), found.tweet, self.settings.rules, found.rules)
         yield Send(self.settings.pushto, encode(msgspec.structs.replace(found.message, event=msgspec.Raw(event))))
 
     def committed(self) -> None:
@@ -117,11 +115,12 @@ class Match(Stage):
         """Close the connections to the rules' Redis."""
         self._rules.close()
 
-    def _find(self, message: Message) -> _Found:
+    def _find(self, message: Message) -> _Found | None:
+        """Return what a message matches; None for what passes unchanged."""
         told = decode(message.raw, *self.accepts)
         tweet = read_tweet(bytes(told.event)) if isinstance(told, Event) else None
-        if tweet is None:
-            return _Found(told, None, [])
+        if tweet is None or not isinstance(told, Event):
+            return None
         self._current()
         return _Found(told, tweet, self._matcher.matches(tweet))
 
@@ -138,7 +137,6 @@ class Match(Stage):
     def _read(self, stored: Stored) -> None:
         """Take over rules that were read."""
         self._matcher = Matcher(self.settings.rules.type, stored.rules)
-        self._texts = {rule.id: rule_json(rule) for rule in stored.rules}
         self.context.note("rules", f"{len(stored.rules)} of {self.settings.rules}")
         self.context.log.info("rules set=%s count=%d", self.settings.rules, len(stored.rules))
         if stored.faults:

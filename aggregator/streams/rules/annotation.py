@@ -14,7 +14,7 @@ from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.rule import Rule
 
 NOT_FOUND = "Not Found"
-_MONTHS = {name: f"{number:02}" for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CREATED = re.compile(r"\w{3} (\w{3}) (\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d) (\d{4})", re.ASCII)
 
 
@@ -27,20 +27,14 @@ def read_tweet(text: bytes) -> dict[str, Any] | None:
         event = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
-            # it reads what msgspec refuses: halves of surrogate pairs, numbers beyond 64 bits
-            event = simplejson.loads(text)
+            event = simplejson.loads(text)  # it takes numbers such as 1e999, which msgspec refuses
         except (ValueError, RecursionError) as error:
             raise Reject(f"an event that is no JSON: {error} (found {text[:60]!r})") from error
     return event if isinstance(event, dict) and isinstance(event.get("id_str"), str) else None
 
 
-def rule_json(rule: Rule) -> bytes:
-    """Return a rule as it is listed in `collection_rules`: all of its fields, and its tag and value once more."""
-    return msgspec.json.encode({**rule.fields, "rule_tag": rule.fields.get("tag", ""), "rule_value": rule.value})
-
-
-def annotate(text: bytes, tweet: Mapping[str, Any], name: SetName, matched: Sequence[bytes]) -> bytes:
-    """Return the text of a tweet with the member `traptor`; `matched` has the JSON of each rule that matched.
+def annotate(text: bytes, tweet: Mapping[str, Any], name: SetName, matched: Sequence[Rule]) -> bytes:
+    """Return the text of a tweet with the member `traptor`; `matched` are the rules that it matches.
 
     Without a match `collection_rules` is empty, and the set is named instead. A member `traptor` that the tweet has
     already is replaced.
@@ -48,7 +42,7 @@ def annotate(text: bytes, tweet: Mapping[str, Any], name: SetName, matched: Sequ
     facts: dict[str, Any] = {"id_str": tweet["id_str"]}
     if created := _iso_time(tweet.get("created_at")):
         facts["created_at_iso"] = created
-    facts["collection_rules"] = msgspec.Raw(b"[" + b",".join(matched) + b"]")
+    facts["collection_rules"] = msgspec.Raw(b"[" + b",".join([rule.listed for rule in matched]) + b"]")
     if not matched:
         facts |= {"rule_type": name.type, "id": name.id, "rule_tag": NOT_FOUND, "rule_value": NOT_FOUND}
     if "traptor" in tweet:
@@ -69,4 +63,4 @@ def _iso_time(created_at: Any) -> str:
     if match is None or match[1] not in _MONTHS:
         return ""
     month, day, clock, hours, minutes, year = match.groups()
-    return f"{year}-{_MONTHS[month]}-{day}T{clock}{hours}:{minutes}"
+    return f"{year}-{_MONTHS.index(month) + 1:02}-{day}T{clock}{hours}:{minutes}"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick
 
+from aggregator.streams.rules.names import ORIG_TYPES
 from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.tweets import Json, hashtags, keyword_texts, user_ids, user_names
 
@@ -31,10 +32,9 @@ class Matcher:
     def __init__(self, type_: str, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._always = tuple(range(len(rules))) if type_ == "locations" else ()
-        wanted = {kind: () if type_ == "locations" else _wanted(rules, kind) for kind in _FINDERS}
-        self._exact = [(found_in, _Needs(wanted[kind])) for kind, found_in in _FINDERS.items() if wanted[kind]]
-        keywords = _wanted(rules, "keyword") if type_ == "track" else ()
-        self._keywords = _Keywords(keywords) if keywords else None
+        wanted = {orig_type: _wanted(rules, orig_type) for orig_type in ORIG_TYPES[type_]}
+        self._exact = [(_FINDERS[each], _Needs(wanted[each])) for each in wanted if each in _FINDERS and wanted[each]]
+        self._keywords = _Keywords(wanted["keyword"]) if wanted.get("keyword") else None
 
     def matches(self, tweet: Json) -> list[Rule]:
         """Return the rules that a tweet matches, in the order of the rules."""
@@ -47,9 +47,9 @@ class Matcher:
 
 
 class _Wanted(NamedTuple):
-    """A rule, by its index, and the different terms of its value."""
+    """The number of a rule, and the different terms of its value."""
 
-    index: int
+    rule: int
     terms: frozenset[str]
 
 
@@ -80,7 +80,7 @@ class _Needs:
         for each in wanted:
             for term in each.terms:
                 if len(each.terms) == 1:
-                    self._alone.setdefault(term, []).append(each.index)
+                    self._alone.setdefault(term, []).append(each.rule)
                 else:
                     self._among.setdefault(term, []).append(each)
 
@@ -91,7 +91,7 @@ class _Needs:
             if term in alone:
                 met.update(alone[term])
             if term in among:
-                met.update(each.index for each in among[term] if each.terms <= found)
+                met.update(each.rule for each in among[term] if each.terms <= found)
         return met
 
 
@@ -102,7 +102,7 @@ class _Keywords:
         self._needs = _Needs(wanted)
         self._terms = sorted({term for each in wanted for term in each.terms if term})
         self._overlap = max(map(len, self._terms), default=1) - 1
-        self._search = AhoCorasick([_searchable(term) for term in self._terms]).find_matches_as_indexes
+        self._search = AhoCorasick(self._terms).find_matches_as_indexes
 
     def matching(self, texts: list[str]) -> set[int]:
         """Return the rules that match a tweet with these texts."""
@@ -115,12 +115,7 @@ class _Keywords:
     def _pieces(self, texts: list[str]) -> Iterator[str]:
         for text in texts:
             if len(text) <= _SLICE:
-                yield _searchable(text)
+                yield text
             else:
                 for start in range(0, len(text), _SLICE):
-                    yield _searchable(text[start : start + _SLICE + self._overlap])
-
-
-def _searchable(text: str) -> str:
-    """Return a text that has an encoding: half of a surrogate pair, which JSON can escape, becomes a question mark."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+                    yield text[start : start + _SLICE + self._overlap]

@@ -21,8 +21,8 @@ class Bucket(NamedTuple):
 class Rates:
     """The rate that each value of a rule may have; what is left of it is remembered from event to event.
 
-    A bucket holds `capacity` tokens and gets `rate` of them a second; an event takes `cost`, and passes while the bucket
-    is not empty, so the last tokens that it takes may be owed. With a cost above 1 there are rates below one a second.
+    A bucket holds `capacity` tokens and gets `rate` of them a second. An event takes `cost` tokens, and passes while
+    the bucket is not empty, so it may owe a part. With a cost above 1 there are rates below one a second.
     """
 
     def __init__(self, rate: float, capacity: int, cost: int) -> None:

@@ -11,6 +11,8 @@ class Rule(msgspec.Struct, frozen=True):
     """A rule with all fields that its manager gave it; what nobody here knows travels along."""
 
     fields: Mapping[str, str]
+    listed: bytes
+    """Its JSON in `collection_rules`: all of its fields, and its tag and value once more."""
 
     @property
     def id(self) -> str:
@@ -38,7 +40,8 @@ def rule_of(fields: Mapping[str, str]) -> Rule:
     for name in ("rule_id", "value"):
         if not fields.get(name):
             raise ValueError(f"has no {name}")
-    return Rule(dict(fields))
+    listed = {**fields, "rule_tag": fields.get("tag", ""), "rule_value": fields["value"]}
+    return Rule(dict(fields), msgspec.json.encode(listed))
 
 
 def by_id(rule: Rule) -> tuple[int, str]:
