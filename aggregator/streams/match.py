@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from aggregator.config.settings import Bounds, Doc, Duration, Integer, Number, TargetQueue
 from aggregator.config.traits import Traits
 from aggregator.errors import Unavailable
+from aggregator.runtime.connection import AWAY, REFUSED
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.kinds import decode, encode
@@ -22,6 +24,7 @@ from aggregator.streams.rules.rates import Rates, bucket_names
 from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.stored import Stored
 from aggregator.streams.rules.watcher import RuleSet
+from aggregator.streams.rules.windows import Matches
 
 _SHOWN = 3
 """How many faulty rules are named in one report."""
@@ -62,6 +65,11 @@ class Match(Stage):
         rule_check: Annotated[
             Duration, Doc("how often to read the rules again, should a notice of a change be lost"), Bounds(1)
         ] = 10.0
+        stats_window: Annotated[
+            Duration,
+            Doc("count the matches of each rule over this time, in stats:TYPE:ID:RULE_ID; 0 = do not"),
+            Bounds(0),
+        ] = 0.0
         ratelimit: Annotated[
             Number, Doc("tokens that each value of a rule gets a second, over all processes; 0 = no limit"), Bounds(0)
         ] = 0.0
@@ -75,6 +83,7 @@ class Match(Stage):
         self._rules = RuleSet(context.rules, settings.rules, self._read, settings.rule_check)
         self._matcher = Matcher(settings.rules.type, ())
         self._rates = Rates(settings.ratelimit, settings.ratelimit_capacity, settings.ratelimit_cost)
+        self._matches = Matches(settings.rules, settings.stats_window)
         self._found: dict[bytes, _Found | None] = {}
 
     def needs(self, message: Message) -> Iterable[str]:
@@ -99,12 +108,20 @@ class Match(Stage):
                 yield Drop("rate_limited")
                 return
             yield from remembered
+        if self.settings.stats_window:
+            self._matches.count(rule.id for rule in found.rules)
         event = annotate(bytes(found.message.event), found.tweet, self.settings.rules, found.rules)
         yield Send(self.settings.pushto, encode(msgspec.structs.replace(found.message, event=msgspec.Raw(event))))
 
     def committed(self) -> None:
-        """Forget what was found in the messages that are done: those to come are looked at anew."""
+        """Forget what was found in the messages that are done, and count their matches.
+
+        Counts of a moment in which the rules' Redis is away are missing, as they must hold up no event.
+        """
         self._found.clear()
+        if self.settings.stats_window:
+            with suppress(*AWAY, *REFUSED):
+                self._matches.write(self._rules.client(), self.context.clock())
 
     def idle(self, now: float) -> Iterator[Settled]:
         """Look after the rules while no event comes, so that `health` tells what is wrong with them."""

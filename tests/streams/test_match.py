@@ -223,3 +223,13 @@ def test_a_tweet_passes_while_any_of_its_values_has_tokens_or_none_matches(match
 
     wait_until(lambda: sum(matching.desk.books().dropped.values()) + len(matching.out()) == 15)
     assert matching.matched() == [["1"]] * 2 + [["1", "2"]] * 2 + [[]] * 5
+
+
+def test_matches_are_counted_when_that_is_wanted(matching: Matching) -> None:
+    matching.configure(stats_window=900)
+    matching.write("1", "happy", notice=False)
+    matching.desk.push("in", *tweets(7))
+
+    matching.start()
+
+    wait_until(lambda: matching.rules.zcard(f"stats:{matching.name}:1") == 7)

@@ -60,6 +60,11 @@ class RuleSet:
             raise Unavailable(f"there are no rules in {self.name.prefix}*", AGAIN_S)
         return self._stored.rules
 
+    def client(self) -> Any:
+        """Return a client of the rules' Redis."""
+        self._client = self._client or open_rules(self._settings)
+        return self._client
+
     def close(self) -> None:
         """Close the connections."""
         notices, client = self._notices, self._client
@@ -100,8 +105,7 @@ class RuleSet:
         """Listen for notices. Returns True when nobody listened before."""
         if self._notices is not None:
             return False
-        self._client = self._client or open_rules(self._settings)
-        notices = self._client.pubsub(ignore_subscribe_messages=True)
+        notices = self.client().pubsub(ignore_subscribe_messages=True)
         self._notices = notices
         notices.subscribe(self._settings.notify_channel)
         return True
