@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aggregator.config.redisurl import parse
@@ -41,10 +41,8 @@ def read_rules(client: Any, name: SetName) -> Stored:
     rules, faults = [], []
     for key, reply in _replies(client, keys):
         try:
-            if isinstance(reply, Exception):
-                raise ValueError(f"is no hash of a rule: {reply}")
-            if reply:  # an empty reply means that the rule was deleted meanwhile
-                rules.append(rule_of(_texts(reply)))
+            if fields := _texts(reply):  # without fields the rule was deleted meanwhile
+                rules.append(rule_of(fields))
         except ValueError as error:
             faults.append(f"{key.decode('utf-8', 'backslashreplace')} {error}")
     return Stored(tuple(sorted(rules, key=by_id)), tuple(faults))
@@ -85,6 +83,23 @@ def _replies(client: Any, keys: list[bytes]) -> Iterator[tuple[bytes, Any]]:
         yield from zip(page, replies, strict=True)
 
 
-def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Return fields as texts. Raises ValueError for bytes that are no UTF-8, as UnicodeDecodeError is one."""
-    return {name.decode(): value.decode() for name, value in fields.items()}
+def hashes(client: Any, keys: list[bytes]) -> Iterator[tuple[bytes, dict[str, str]]]:
+    """Yield each key with the fields of its hash; there are none when there is no such key.
+
+    Bytes that are no UTF-8 are escaped. Raises an error of Redis when a key is no hash.
+    """
+    for key, reply in _replies(client, keys):
+        if isinstance(reply, Exception):
+            raise reply
+        yield key, {_escaped(name): _escaped(value) for name, value in reply.items()}
+
+
+def _texts(reply: Any) -> dict[str, str]:
+    """Return fields as texts. Raises ValueError for what is no hash, and for bytes that are no UTF-8."""
+    if isinstance(reply, Exception):
+        raise ValueError(f"is no hash of a rule: {reply}")
+    return {name.decode(): value.decode() for name, value in reply.items()}
+
+
+def _escaped(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
