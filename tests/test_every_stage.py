@@ -33,6 +33,7 @@ SAMPLES: dict[str, dict[str, str]] = {
     "filter": {"listento": "fetched@node", "pushto": "published@node"},
     "compress": {"listento": "published@node", "pushto": "bundled@node"},
     "archive": {"listento": "bundled@node", "store": "here"},
+    "match": {"listento": "captured", "pushto": "matched", "rules": "track:0"},
     "openurl": {"listento": "b", "repository_plugin": "plugins.accesslog", "endpoint_url": "http://127.0.0.1:1/"},
 }
 TICK = b'{"feed":"gone","planned_ms":1800000000000}'
@@ -45,6 +46,7 @@ FILTERED = (
     b'"tick":{"planned_ms":1800000000000,"outcome":"failed","error":"HTTP 500"}}'
 )
 REMOVAL = b'{"remove":{"file":"data/feeds/bundles/2026-11-22/12/f.tar.zst","sha256":""}}'
+GAP = b'{"kind":"gap","stream":"s","from_ms":1,"to_ms":2,"cause":"stall"}'
 BODIES = {
     "archive": REMOVAL,
     "broker": LINE,
@@ -52,6 +54,7 @@ BODIES = {
     "download": TICK,
     "filter": FAILED,
     "logfile": LINE,
+    "match": GAP,
     "openurl": LINE,
 }
 NAMES = registry.stage_names()

@@ -162,8 +162,8 @@ FAULTS = {
     ),
     "section misspelt": (
         "[feeds_a]\nurl = http://x/\n",
-        "loglines.cfg:3 [feeds_a]: unknown section; allowed: supervisor, redis, aggregator, process_*, worker_*, "
-        "logger_*, feed_*, store_*; did you mean feed_a?",
+        "loglines.cfg:3 [feeds_a]: unknown section; allowed: supervisor, redis, aggregator, rules, process_*, "
+        "worker_*, logger_*, feed_*, store_*; did you mean feed_a?",
     ),
 }
 
