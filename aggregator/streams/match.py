@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import msgspec
 
@@ -17,12 +17,13 @@ from aggregator.runtime.contract import ConsumerSettings, Drop, Emits, Outcome, 
 from aggregator.runtime.kinds import decode, encode
 from aggregator.runtime.message import Message
 from aggregator.streams.messages import Event, Gap
-from aggregator.streams.rules.annotation import annotate, read_tweet
+from aggregator.streams.rules.annotation import annotate
 from aggregator.streams.rules.matching import Matcher
 from aggregator.streams.rules.names import RuleSetName
 from aggregator.streams.rules.rates import Rates, bucket_names
 from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.stored import Stored
+from aggregator.streams.rules.tweets import Tweet, read_tweet
 from aggregator.streams.rules.watcher import RuleSet
 from aggregator.streams.rules.windows import Matches
 
@@ -34,7 +35,7 @@ class _Found(NamedTuple):
     """A tweet that a message has, and the rules that it matches."""
 
     message: Event
-    tweet: dict[str, Any]
+    tweet: Tweet
     rules: list[Rule]
 
 
@@ -47,7 +48,8 @@ class Match(Stage):
     `rule_type`, `id`, and `rule_tag` and `rule_value`, which are `Not Found`. All of its other bytes stay as they are.
     Gaps, control messages and events of other platforms pass unchanged.
     Effect: none outside Redis; exactly once. With `ratelimit` a tweet is dropped (reason `rate_limited`) when every
-    value that it matches is over its rate; what is left of the rates is shared by all processes.
+    value that it matches is over its rate; what is left of the rates is shared by all processes. With `stats_window`
+    matches are counted in the rules' Redis; what a killed process did again may be counted twice.
     Errors: while there are no rules, or their Redis is away, messages wait in the queue. An event that is no JSON is
     set aside. A rule that cannot be used is reported.
     Source: Traptor 4.0.15; docs/streams.md.
@@ -90,13 +92,13 @@ class Match(Stage):
         """Name the buckets of the values that an event matches; `handle` goes on with what was found here."""
         if not self.settings.ratelimit:
             return ()
+        self._found.pop(message.raw, None)
         found = self._found[message.raw] = self._find(message)
         return bucket_names(found.rules) if found else ()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Send a message on, with the rules that it matches."""
-        # the rules may have changed since `needs`: only the buckets that it named can be recalled
-        found = self._found[message.raw] if message.raw in self._found else self._find(message)
+        found = self._find(message) if not self.settings.ratelimit else self._found_before(message)
         if found is None:
             yield Send(self.settings.pushto, message.raw)
             return
@@ -131,6 +133,13 @@ class Match(Stage):
     def stop(self) -> None:
         """Close the connections to the rules' Redis."""
         self._rules.close()
+
+    def _found_before(self, message: Message) -> _Found | None:
+        """Return what `needs` found: rules may have changed since, and only buckets that it named can be recalled."""
+        if message.raw not in self._found:
+            self._find(message)  # raises what `needs` met with
+            raise Unavailable("the rules came back a moment ago", 0.1)
+        return self._found[message.raw]
 
     def _find(self, message: Message) -> _Found | None:
         """Return what a message matches; None for what passes unchanged."""

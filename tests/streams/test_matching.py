@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from aggregator.errors import Reject
 from aggregator.streams.rules.matching import Matcher
 from aggregator.streams.rules.rule import rule_of
+from aggregator.streams.rules.tweets import read_tweet
 from tests.streams.tweets import rule, samples, table, tweet
 
 ORACLE = table("match-oracle.json")
@@ -17,7 +19,10 @@ OURS = {("tweet_parser-original_format_examples.ndjson:4", "track"): "t06"}
 
 
 def matched(type_: str, event: Any, *rules: Any) -> list[str]:
-    return [found.id for found in Matcher(type_, rules).matches(event)]
+    """Return the ids of the rules that a tweet matches."""
+    read = read_tweet(json.dumps({"id_str": "1", **event}).encode())
+    assert read
+    return [found.id for found in Matcher(type_, rules).matches(read)]
 
 
 @pytest.mark.parametrize("case", ORACLE["cases"], ids=lambda case: case["id_str"])
@@ -48,8 +53,9 @@ def test_one_pass_finds_what_a_straightforward_loop_finds(type_: str) -> None:
     matcher = Matcher(type_, rules)
 
     for sample in samples():
-        event = json.loads(sample.raw)
-        assert matcher.matches(event) == [each for each in rules if straightforwardly(each, event)], sample.source
+        event, read = json.loads(sample.raw), read_tweet(sample.raw)
+        assert read
+        assert matcher.matches(read) == [each for each in rules if straightforwardly(each, event)], sample.source
 
 
 def straightforwardly(wanted: Any, event: Any) -> bool:
@@ -81,6 +87,17 @@ def test_a_hashtag_counts_with_and_without_its_sign(value: str) -> None:
     event = {"entities": {"hashtags": [{"text": "Cats"}, {"text": "dogs"}]}}
 
     assert matched("track", event, rule("1", value, "hashtag")) == ["1"]
+
+
+@pytest.mark.parametrize("event", ['{"id_str": 7}', '{"id": 7}', "[1]", "null", '"id_str"', "7"])
+def test_what_has_no_id_as_a_text_is_no_tweet(event: str) -> None:
+    assert read_tweet(event.encode()) is None
+
+
+@pytest.mark.parametrize("event", [b"", b"{", b"[" * 100_000, b'{"id_str": "1", "text": "\xff"}'])
+def test_what_is_no_json_is_rejected(event: bytes) -> None:
+    with pytest.raises(Reject):
+        read_tweet(event)
 
 
 def test_terms_may_lie_in_different_texts_and_overlap() -> None:

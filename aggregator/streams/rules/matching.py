@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from ahocorasick_rs import AhoCorasick
 
 from aggregator.streams.rules.names import ORIG_TYPES
 from aggregator.streams.rules.rule import Rule
-from aggregator.streams.rules.tweets import Json, hashtags, keyword_texts, user_ids, user_names
+from aggregator.streams.rules.tweets import Tweet, hashtags, keyword_texts, user_ids, user_names
 
 _SLICE = 4096
 """How many characters are searched at once: this bounds the memory for what is found, however long a text is."""
 
-Terms = tuple[str, ...]
+_EMPTY = -1
+"""The number of the empty term, which is in every text."""
+_Term = TypeVar("_Term", int, str)
 
 
 class Matcher:
@@ -32,11 +34,11 @@ class Matcher:
     def __init__(self, type_: str, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._always = tuple(range(len(rules))) if type_ == "locations" else ()
-        wanted = {orig_type: _wanted(rules, orig_type) for orig_type in ORIG_TYPES[type_]}
+        wanted = {each: _terms_by_rule(rules, each) for each in ORIG_TYPES[type_]}
         self._exact = [(_FINDERS[each], _Needs(wanted[each])) for each in wanted if each in _FINDERS and wanted[each]]
         self._keywords = _Keywords(wanted["keyword"]) if wanted.get("keyword") else None
 
-    def matches(self, tweet: Json) -> list[Rule]:
+    def matches(self, tweet: Tweet) -> list[Rule]:
         """Return the rules that a tweet matches, in the order of the rules."""
         found = [*self._always]
         if self._keywords is not None:
@@ -46,70 +48,62 @@ class Matcher:
         return [self._rules[index] for index in sorted(found)]
 
 
-class _Wanted(NamedTuple):
-    """The number of a rule, and the different terms of its value."""
-
-    rule: int
-    terms: frozenset[str]
-
-
-def _wanted(rules: Sequence[Rule], kind: str) -> tuple[_Wanted, ...]:
-    return tuple(
-        _Wanted(index, frozenset(terms_of(rule))) for index, rule in enumerate(rules) if rule.orig_type == kind
-    )
+def _terms_by_rule(rules: Sequence[Rule], orig_type: str) -> dict[int, frozenset[str]]:
+    """Return the different terms of each rule of one kind, by the rule's place."""
+    return {
+        place: frozenset(_bare(term, orig_type) for term in rule.normal_value.split(" "))
+        for place, rule in enumerate(rules)
+        if rule.orig_type == orig_type
+    }
 
 
-def terms_of(rule: Rule) -> Terms:
-    """Return the terms of a rule's value."""
-    terms = rule.normal_value.split(" ")
-    if rule.orig_type == "hashtag":
-        return tuple(term.removeprefix("#") for term in terms)
-    return tuple(terms)
+def _bare(term: str, orig_type: str) -> str:
+    return term.removeprefix("#") if orig_type == "hashtag" else term
 
 
-_FINDERS: dict[str, Callable[[Json], set[str]]] = {"hashtag": hashtags, "userid": user_ids, "username": user_names}
+_FINDERS: dict[str, Callable[[Tweet], set[str]]] = {"hashtag": hashtags, "userid": user_ids, "username": user_names}
 """What the terms of the rules that ask for equality are compared with."""
 
 
-class _Needs:
+class _Needs(Generic[_Term]):
     """Rules by the terms they need, so that only rules of which some term was found are looked at."""
 
-    def __init__(self, wanted: Iterable[_Wanted]) -> None:
-        self._alone: dict[str, list[int]] = {}
-        self._among: dict[str, list[_Wanted]] = {}
-        for each in wanted:
-            for term in each.terms:
-                if len(each.terms) == 1:
-                    self._alone.setdefault(term, []).append(each.rule)
+    def __init__(self, terms_by_rule: Mapping[int, frozenset[_Term]]) -> None:
+        self._alone: dict[_Term, list[int]] = {}
+        self._among: dict[_Term, list[tuple[int, frozenset[_Term]]]] = {}
+        for rule, terms in terms_by_rule.items():
+            for term in terms:
+                if len(terms) == 1:
+                    self._alone.setdefault(term, []).append(rule)
                 else:
-                    self._among.setdefault(term, []).append(each)
+                    self._among.setdefault(term, []).append((rule, terms))
 
-    def met_by(self, found: set[str]) -> set[int]:
+    def met_by(self, found: set[_Term]) -> set[int]:
         """Return the rules all of whose terms were found."""
-        alone, among, met = self._alone, self._among, set()
+        met: set[int] = set()
         for term in found:
-            if term in alone:
-                met.update(alone[term])
-            if term in among:
-                met.update(each.rule for each in among[term] if each.terms <= found)
+            if term in self._alone:
+                met.update(self._alone[term])
+            if term in self._among:
+                met.update(rule for rule, terms in self._among[term] if terms <= found)
         return met
 
 
 class _Keywords:
-    """The keyword rules of a set."""
+    """The keyword rules of a set; terms are known by their numbers."""
 
-    def __init__(self, wanted: Iterable[_Wanted]) -> None:
-        self._needs = _Needs(wanted)
-        self._terms = sorted({term for each in wanted for term in each.terms if term})
-        self._overlap = max(map(len, self._terms), default=1) - 1
-        self._search = AhoCorasick(self._terms).find_matches_as_indexes
+    def __init__(self, terms_by_rule: Mapping[int, frozenset[str]]) -> None:
+        terms = sorted({term for terms in terms_by_rule.values() for term in terms if term})
+        numbers = {"": _EMPTY, **{term: number for number, term in enumerate(terms)}}
+        self._needs = _Needs({rule: frozenset(numbers[term] for term in each) for rule, each in terms_by_rule.items()})
+        self._overlap = max(map(len, terms), default=1) - 1
+        self._search = AhoCorasick(terms).find_matches_as_indexes
 
     def matching(self, texts: list[str]) -> set[int]:
         """Return the rules that match a tweet with these texts."""
-        search, terms = self._search, self._terms
-        found = {terms[match[0]] for piece in self._pieces(texts) for match in search(piece, overlapping=True)}
+        found = {term for piece in self._pieces(texts) for term, _, _ in self._search(piece, overlapping=True)}
         if texts:
-            found.add("")
+            found.add(_EMPTY)
         return self._needs.met_by(found)
 
     def _pieces(self, texts: list[str]) -> Iterator[str]:
