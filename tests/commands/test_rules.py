@@ -175,6 +175,14 @@ def test_more_rules_than_a_connection_takes_are_divided_into_sets(site: Site, ru
     assert rules.exists("traptor-follow:1:5499") and rules.exists("traptor-track:0:351")
 
 
+def test_a_rule_that_names_its_type_alone_needs_no_set(site: Site, rules: Redis, tmp_path: Path) -> None:
+    file = write(tmp_path / "rule.json", {"value": "-122.75,36.8,-121.75,37.8", "rule_type": "locations", "rule_id": 7})
+
+    assert site.run("rules", "import", file).out == "locations:0: 1 imported\n"
+    assert rules.hget("traptor-locations:0:7", "orig_type") == b"geo"
+    assert "for which rule set?" in site.run("rules", "import", write(tmp_path / "x.json", {"value": "a"})).err
+
+
 def test_what_means_the_same_is_skipped_and_named(site: Site, rules: Redis, tmp_path: Path) -> None:
     site.run("rules", "add", "track:0", "Dogs")
     file = write(
@@ -288,7 +296,6 @@ def test_beyond_the_limit_of_a_set_is_said(site: Site, rules: Redis, tmp_path: P
     ("name", "text", "words"),
     [
         ("x.csv", "tag\na\n", "`value` among them"),
-        ("x.json", "[]", "no GNIP rules"),
         ("x.json", '{"rules":null}', "no GNIP rules"),
         ("x.txt", "", "which format?"),
         ("x.jsonl", "\udcff", "not UTF-8"),

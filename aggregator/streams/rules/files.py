@@ -19,7 +19,7 @@ from aggregator.streams.rules.names import SetName, parse_set_name
 
 FORMATS = ("jsonl", "csv", "gnip", "sqlite")
 _SUFFIXES = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "gnip", ".sqlite": "sqlite", ".sqlite3": "sqlite",
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".sqlite": "sqlite", ".sqlite3": "sqlite",
     ".db": "sqlite",
 }  # fmt: skip
 _TABLE = "rules"
@@ -45,11 +45,20 @@ class Entry(NamedTuple):
 
 
 def format_of(path: Path) -> str:
-    """Return a file's format by its name. Raises ValueError."""
+    """Return a file's format by its name; `.json` is GNIP's or JSON lines, by what is in it. Raises ValueError."""
+    if path.suffix.lower() == ".json":
+        return "gnip" if _is_gnip(path) else "jsonl"
     try:
         return _SUFFIXES[path.suffix.lower()]
     except KeyError:
         raise ValueError(f"{path}: which format? Give --format {', '.join(FORMATS)}") from None
+
+
+def _is_gnip(path: Path) -> bool:
+    try:
+        return "rules" in msgspec.json.decode(_read(path), type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return False
 
 
 def read_entries(path: Path, form: str, type_: str, query: str | None = None) -> Iterator[Entry]:
@@ -61,14 +70,17 @@ def read_entries(path: Path, form: str, type_: str, query: str | None = None) ->
     if form == "sqlite":
         yield from _read_table(path, type_, query)
         return
+    readers: dict[str, Callable[[str], Iterator[Entry]]] = {"jsonl": _read_lines, "csv": _read_csv, "gnip": _read_gnip}
+    yield from readers[form](_read(path))
+
+
+def _read(path: Path) -> str:
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"{path}: more than {_MOST_BYTES:,} bytes are no rules")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8: {error}") from None
-    readers: dict[str, Callable[[str], Iterator[Entry]]] = {"jsonl": _read_lines, "csv": _read_csv, "gnip": _read_gnip}
-    yield from readers[form](text)
 
 
 def _read_lines(text: str) -> Iterator[Entry]:

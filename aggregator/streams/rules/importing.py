@@ -16,7 +16,10 @@ from aggregator.streams.rules.values import check_value, infer_type, phrase_of
 
 
 class Target(NamedTuple):
-    """Where rules go: a set, or with no id as many sets of the type as they need. Without a type the file says it."""
+    """Where rules go: a set, or with no id as many sets of the type as they need.
+
+    Without a type each rule says it itself, by its key or its `rule_type`.
+    """
 
     type: str
     id: int | None
@@ -58,8 +61,8 @@ def check_entry(entry: Entry, target: Target) -> tuple[SetName | None, dict[str,
     """Return the set that an entry names, None when it is to be chosen, and its fields. Raises ValueError."""
     if entry.fault:
         raise ValueError(entry.fault)
-    type_ = target.type or (entry.name.type if entry.name else "")
-    if not type_:
+    type_ = target.type or (entry.name.type if entry.name else entry.fields.get("rule_type", ""))
+    if type_ not in ORIG_TYPES:
         raise ValueError("for which rule set? Give --into TYPE or TYPE:ID")
     if entry.name is not None and entry.name.type != type_:
         raise ValueError(f"is a rule of {entry.name}")
