@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
 
 def _declare_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("set", metavar="SET", type=read_set, help="TYPE:ID, such as track:0")
-    parser.add_argument("value", metavar="VALUE", help="what to look for; put -- before a value that begins with -")
+    parser.add_argument("value", metavar="VALUE", help="what to look for; put -- before a word that begins with -")
     types = sorted({each for types in ORIG_TYPES.values() for each in types})
     parser.add_argument(
         "--type", metavar="TYPE", choices=types, help=f"{', '.join(types)} (default: what it looks like)"
@@ -64,6 +65,8 @@ def _declare_add(parser: argparse.ArgumentParser) -> None:
         "--field", metavar="NAME=VALUE", action="append", default=[], type=_field, help="any other field; repeatable"
     )
     add_author(parser)
+    # a box begins with a longitude, which may be negative; argparse would take it for an option
+    parser._negative_number_matcher = re.compile(r"-\d")
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -128,6 +128,12 @@ def test_what_cannot_be_looked_for_is_not_added(site: Site, rules: Redis, words:
     assert rules.dbsize() == 0
 
 
+@pytest.mark.parametrize("words", [["locations:0", "-122.75,36.8,-121.75,37.8"], ["track:0", "--", "-cats"]])
+def test_a_value_may_begin_with_a_sign(site: Site, rules: Redis, words: list[str]) -> None:
+    assert site.run("rules", "add", *words).code == 0
+    assert [rule["value"] for rule in listed(site)] == words[-1:]
+
+
 def test_an_id_that_is_taken_is_refused(site: Site, rules: Redis) -> None:
     site.run("rules", "add", "track:0", "cats", "--id", "1")
 

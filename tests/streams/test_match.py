@@ -8,8 +8,14 @@ from collections import Counter
 
 import pytest
 
+from aggregator.config.parsing import parse_settings
+from aggregator.config.sections import RulesSettings
+from aggregator.errors import Unavailable
 from aggregator.runtime.connection import connect
+from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
+from aggregator.runtime.message import Message
+from aggregator.streams.match import Match
 from aggregator.streams.messages import Event, Gap
 from tests.servers import RedisServer, wait_until
 from tests.streams.conftest import Matching, event
@@ -233,3 +239,25 @@ def test_matches_are_counted_when_that_is_wanted(matching: Matching) -> None:
     matching.start()
 
     wait_until(lambda: matching.rules.zcard(f"stats:{matching.name}:1") == 7)
+
+
+def test_rules_that_come_back_between_looking_and_handling_count_no_try(matching: Matching, redis_url: str) -> None:
+    texts = {"listento": "in", "pushto": "out", "rules": str(matching.name), "ratelimit": "1"}
+    settings, _ = parse_settings(Match.Settings, texts)
+    context = Context(section="s", number=0, node="n", root=matching.root, rules=RulesSettings(url=redis_url))
+    stage = Match(settings, context)
+    raw = tweets(1)[0]
+    message = Message(raw, raw)
+    with pytest.raises(Unavailable, match="no rules"):
+        stage.needs(message)
+    matching.write("1", "happy")
+
+    wait_until(lambda: "a moment ago" in refusal(stage, message))
+
+    stage.stop()
+
+
+def refusal(stage: Match, message: Message) -> str:
+    with pytest.raises(Unavailable) as raised:
+        list(stage.handle(message))
+    return str(raised.value)

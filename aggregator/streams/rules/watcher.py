@@ -49,7 +49,7 @@ class RuleSet:
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules. Raises Unavailable while there are none, or while their Redis cannot be reached.
 
-        An error in the middle of reading changes no rule: the next call reads again.
+        They are always those of one whole reading: after an error in the middle of one, none of it counts.
         """
         now = time.monotonic()
         if now >= self._listen_at:
