@@ -20,7 +20,7 @@ from aggregator.streams.messages import Event, Gap
 from aggregator.streams.rules.annotation import annotate
 from aggregator.streams.rules.matching import Matcher
 from aggregator.streams.rules.names import RuleSetName
-from aggregator.streams.rules.rates import Rates, bucket_names
+from aggregator.streams.rules.rates import Moment, Rates, bucket_names
 from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.stored import Stored
 from aggregator.streams.rules.tweets import Tweet, read_tweet
@@ -103,9 +103,8 @@ class Match(Stage):
             yield Send(self.settings.pushto, message.raw)
             return
         if self.settings.ratelimit and found.rules:
-            # the event's own time, so that a queue that waited is not thinned out, and a second try finds the same
-            now = min(found.message.received_ms / 1000, self.context.clock())
-            passes, remembered = self._rates.take(found.rules, now, self.context.recall)
+            moment = Moment(found.message.received_ms / 1000, self.context.clock())
+            passes, remembered = self._rates.take(found.rules, moment, self.context.recall)
             if not passes:
                 yield Drop("rate_limited")
                 return
