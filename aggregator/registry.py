@@ -24,6 +24,7 @@ BUILTIN = {
     "download": "aggregator.feeds.download:Download",
     "filter": "aggregator.feeds.filter:Filter",
     "logfile": "aggregator.logs.logfile:LogFile",
+    "match": "aggregator.streams.match:Match",
     "openurl": "aggregator.logs.openurl:OpenUrl",
     "record": "aggregator.streams.record:Record",
     "tail": "aggregator.logs.tail:Tail",

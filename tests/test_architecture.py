@@ -17,6 +17,6 @@ def tabled(room: str) -> set[str]:
     return set(re.findall(r"`(\w+\.py)`", "\n".join(line for line in table.splitlines() if line.startswith("|"))))
 
 
-@pytest.mark.parametrize("room", ["config", "monitor", "runtime", "stores", "supervision"])
+@pytest.mark.parametrize("room", ["config", "monitor", "runtime", "stores", "streams/rules", "supervision"])
 def test_the_table_of_a_room_names_each_of_its_modules(room: str) -> None:
     assert tabled(room) == {path.name for path in (PROJECT / "aggregator" / room).glob("[!_]*.py")}

@@ -35,6 +35,7 @@ SAMPLES: dict[str, dict[str, str]] = {
     "archive": {"listento": "bundled@node", "store": "here"},
     "capture": {"type": "sse", "url": "http://127.0.0.1:1/", "pushto": "events"},
     "record": {"listento": "events"},
+    "match": {"listento": "captured", "pushto": "matched", "rules": "track:0"},
     "openurl": {"listento": "b", "repository_plugin": "plugins.accesslog", "endpoint_url": "http://127.0.0.1:1/"},
 }
 TICK = b'{"feed":"gone","planned_ms":1800000000000}'
@@ -47,6 +48,7 @@ FILTERED = (
     b'"tick":{"planned_ms":1800000000000,"outcome":"failed","error":"HTTP 500"}}'
 )
 REMOVAL = b'{"remove":{"file":"data/feeds/bundles/2026-11-22/12/f.tar.zst","sha256":""}}'
+GAP = b'{"kind":"gap","stream":"s","from_ms":1,"to_ms":2,"cause":"stall"}'
 BODIES = {
     "archive": REMOVAL,
     "broker": LINE,
@@ -54,6 +56,7 @@ BODIES = {
     "download": TICK,
     "filter": FAILED,
     "logfile": LINE,
+    "match": GAP,
     "openurl": LINE,
     "record": b'{"kind":"event","stream":"s","received_ms":1800000000000,"event":{"id":1}}',
 }

@@ -66,6 +66,7 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         config_parser=config.parser,
         table=lambda kind: _tables(config, builds, section, kind).table(kind),
         shares_redis=config.shares_redis,
+        rules=config.rules,
         instance_id=facts.id if facts else "",
         machine=machine_id(),
         built=build.facts.number,

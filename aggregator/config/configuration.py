@@ -12,7 +12,7 @@ from aggregator.config import graph
 from aggregator.config.builds import Build
 from aggregator.config.instance import Instance
 from aggregator.config.programs import OWN_REDIS, Program, is_own_redis
-from aggregator.config.sections import AggregatorSettings, RedisSettings, SupervisorSettings
+from aggregator.config.sections import AggregatorSettings, RedisSettings, RulesSettings, SupervisorSettings
 from aggregator.config.tables import Table, Tables
 
 Texts = Mapping[str, Mapping[str, str]]
@@ -27,6 +27,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redis: RedisSettings
     supervisor: SupervisorSettings
     aggregator: AggregatorSettings
+    rules: RulesSettings
     programs: dict[str, Program]
     """By section, in the order of the file; only the section asked for when `load` was told `only`."""
     warnings: tuple[str, ...]

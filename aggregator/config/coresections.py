@@ -14,7 +14,7 @@ from aggregator.config.ini import Document
 from aggregator.config.instance import Instance
 from aggregator.config.parsing import options_of, parse_option, parse_settings
 from aggregator.config.programs import OWN_REDIS, is_own_redis
-from aggregator.config.sections import RedisSettings
+from aggregator.config.sections import RedisSettings, RulesSettings
 from aggregator.config.settings import Option, Settings
 
 Texts = Mapping[str, Mapping[str, str]]
@@ -55,6 +55,15 @@ def read_redis(document: Document, every: Texts, instance: Instance) -> RedisSet
         advice = "say where Redis is (url = redis://HOST), or add an empty section [process_redis] to run one here"
         document.fault("redis", None, f"missing section; {advice}")
     return msgspec.structs.replace(settings, url=_redis_url(settings))
+
+
+def read_rules(document: Document, every: Texts, redis: RedisSettings) -> RulesSettings:
+    """Return where the rules of streams are; faults go into the document."""
+    settings = read_core(document, every, "rules", RulesSettings) or RulesSettings()
+    if settings.url.startswith("cluster:"):
+        words = "a cluster cannot change a rule and its history in one step; give the url of a single Redis"
+        document.fault("rules", "url", words)
+    return msgspec.structs.replace(settings, url=settings.url or redis.url)
 
 
 def _redis_url(settings: RedisSettings) -> str:

@@ -46,7 +46,7 @@ def _literals(raw: Texts) -> Iterator[tuple[str, str]]:
     for section, options in raw.items():
         for option, text in options.items():
             address = bool(_LOGIN.search(text)) or (
-                section == "redis" and option == "url" and redisurl.mask(text) != text
+                section in ("redis", "rules") and option == "url" and redisurl.mask(text) != text
             )
             if (address or _SECRET.search(option)) and _is_written_out(text):
                 yield section, option

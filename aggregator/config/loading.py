@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,7 +23,7 @@ from aggregator.config import (
 )
 from aggregator.config.builds import Build
 from aggregator.config.configuration import Config, local_name, parser_of
-from aggregator.config.coresections import read_core, read_redis
+from aggregator.config.coresections import read_core, read_redis, read_rules
 from aggregator.config.hints import meant
 from aggregator.config.instance import Instance, host_node, read_line, shown
 from aggregator.config.programreading import ProgramReader
@@ -93,6 +93,7 @@ class _Loader:
         supervisor = read_core(self.document, self.texts, "supervisor", SupervisorSettings) or SupervisorSettings()
         redis = read_redis(self.document, self.texts, self.instance)
         aggregator = read_core(self.document, self.texts, "aggregator", AggregatorSettings) or AggregatorSettings()
+        rules = read_rules(self.document, self.texts, redis)
         self._look_at_owners(aggregator)
         reader = ProgramReader(self.document, self.root, parser_of(self.texts), self._standing_in())
         programs = self._programs(reader)
@@ -109,7 +110,7 @@ class _Loader:
         )
         if self.only is None:
             self._check_together(supervisor, reader, programs, shared)
-        self._refuse()
+        self._refuse(name for program in programs.values() for name in program.traits.sections)
         node = aggregator.node or self._known_node() or host_node()
         return Config(
             root=self.root,
@@ -118,6 +119,7 @@ class _Loader:
             redis=redis,
             supervisor=supervisor,
             aggregator=aggregator,
+            rules=rules,
             programs=programs,
             warnings=tuple(self._lines(self.document.warnings)),
             doubts=tuple(self.doubts),
@@ -186,10 +188,11 @@ class _Loader:
     def _file_in_root(self) -> bool:
         return os.path.realpath(self.file.parent) == str(self.root)
 
-    def _refuse(self) -> None:
+    def _refuse(self, sections: Iterable[str] = ()) -> None:
+        """Raise ConfigError if there are faults; `sections` are those that matter to the section asked for as well."""
         faults = self.document.faults
         if self.only is not None:
-            ours = (None, self.only, "redis", "aggregator")
+            ours = (None, self.only, "redis", "aggregator", *sections)
             faults = [fault for fault in faults if fault.section in ours and (fault.section or not fault.line)]
         if faults:
             raise ConfigError(*self._lines(faults))

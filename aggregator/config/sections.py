@@ -152,6 +152,17 @@ class AggregatorSettings(Settings, frozen=True, kw_only=True):
     ] = 300.0
 
 
+class RulesSettings(Settings, frozen=True, kw_only=True):
+    """[rules]: where the rules of streams are. `Config.rules.url` is always filled in."""
+
+    url: Annotated[
+        RedisUrl, Doc("the Redis that rule managers write rules to; none = the instance's own. A cluster will not do")
+    ] = ""
+    notify_channel: Annotated[Text, Doc("the channel on which a change of rules is announced, as TYPE:ID")] = (
+        "traptor-notify"
+    )
+
+
 class ProgramSettings(Settings, frozen=True, kw_only=True):
     """What supervisord is told about a section; None means a value that fits the section."""
 
@@ -179,5 +190,6 @@ CORE: dict[str, type[Settings]] = {
     "supervisor": SupervisorSettings,
     "redis": RedisSettings,
     "aggregator": AggregatorSettings,
+    "rules": RulesSettings,
 }
 """The sections that are neither a program nor an entry of a table."""

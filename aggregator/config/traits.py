@@ -13,6 +13,9 @@ class Traits(NamedTuple):
     tables: tuple[str, ...] = ()
     """The tables that the stage reads, by their kinds in `aggregator.registry.TABLES`, such as `feed`: a change in one
     of them restarts its workers."""
+    sections: tuple[str, ...] = ()
+    """The sections of the whole instance that the stage reads, such as `rules`: a change in one restarts its workers.
+    Of [redis] and [aggregator] this is so for every stage."""
     writes: tuple[str, ...] = ()
     """The options that name a file that the stage appends to."""
     reads: tuple[str, ...] = ()

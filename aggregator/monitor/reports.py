@@ -8,7 +8,7 @@ from aggregator.monitor.finding import Finding, level_after
 from aggregator.runtime.reports import MOST_LASTING, Told
 from aggregator.runtime.roster import WorkerFacts
 
-OUTAGES = frozenset({"tracker_away"})
+OUTAGES = frozenset({"rules_away", "tracker_away"})
 """Codes of reports about an outage of the stage, of which the stage knows more than its worker does."""
 WORSENING = OUTAGES | {"unreadable"}
 """Codes of reports that are warnings at first and become errors once they have lasted."""

@@ -10,6 +10,7 @@ from configparser import RawConfigParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from aggregator.config.sections import RulesSettings
 from aggregator.config.tables import Table
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from aggregator.runtime.memory import Memory
 
 
+NO_RULES = RulesSettings()
 MOST_AT_ONCE = 1 << 53
 """What one call may count: a counter in Redis has 63 bits, and JSON readers take whole numbers up to this."""
 
@@ -48,7 +50,7 @@ class Context:
     `root` is the instance's folder, `cursors` the positions that this section committed before (read-only),
     `config_parser()` returns all of loglines.cfg for plugins that want it, `clock()` the time in Unix seconds.
     `table(kind)` reads a table of sections as it is configured now; kinds are named in `aggregator.registry.TABLES`.
-    `shares_redis` is false when Redis is the instance's own.
+    `shares_redis` is false when Redis is the instance's own. `rules` says where the rules of streams are.
 
     `instance_id` is made with the instance's folder, `state_id` with the state in Redis. An emptied Redis, or another
     namespace, has another `state_id`, and a note on the disk that names another state says nothing about this one. The
@@ -72,6 +74,7 @@ class Context:
         clock: Callable[[], float] = time.time,
         table: Callable[[str], Table] = lambda kind: Table({}),
         shares_redis: bool = False,
+        rules: RulesSettings = NO_RULES,
         instance_id: str = "",
         state_id: str = "",
         machine: str = "",
@@ -91,6 +94,7 @@ class Context:
         self.clock = clock
         self.table = table
         self.shares_redis = shares_redis
+        self.rules = rules
         self.instance_id = instance_id
         self.state_id = state_id
         self.machine = machine

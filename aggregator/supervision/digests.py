@@ -28,6 +28,7 @@ def digest_of_program(config: Config, program: Program) -> str:
         parts += [config.raw.get("redis"), config.raw.get("aggregator"), config.redis.url.startswith("unix:")]
         parts += [config.depth_limit(queue) for queue in program.feeds]
         parts += [config.tables.digest(kind) for kind in program.traits.tables]
+        parts += [config.raw.get(section) for section in program.traits.sections]
         for name in program.plugins:
             parts += [raw for section, raw in config.raw.items() if section == name or section.startswith(f"{name}_")]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
