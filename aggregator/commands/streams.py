@@ -18,6 +18,7 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "organize": Action("streams_organize:add_organize", "Take over the data folder of an old Social Feed Manager"),
+    "export": Action("streams_export:add_export", "Write what was recorded as JSON lines, CSV, Parquet or ids"),
 }
 
 

@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from aggregator.streams.messages import YEAR_10000_MS
+
 Kind = Literal["post", "deletion", "control", "other"]
 Object = dict[str, Any]
 
@@ -157,7 +159,7 @@ def _bluesky(found: Object) -> Shape | None:
     did, time_us = found.get("did"), found.get("time_us")
     if not isinstance(did, str) or not isinstance(found.get("kind"), str):
         return None
-    at_ms = time_us // 1000 if isinstance(time_us, int) else None
+    at_ms = time_us // 1000 if isinstance(time_us, int) and 0 <= time_us < YEAR_10000_MS * 1000 else None
     commit = part(found, "commit")
     if not commit:
         account = part(found, "account")
@@ -207,4 +209,4 @@ def _twitter(found: Object) -> Shape | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 15 else None
