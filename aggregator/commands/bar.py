@@ -1,14 +1,23 @@
-"""A progress bar for long work on archived bundles."""
+"""A progress bar for long work on archived bundles, or on files."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Protocol
 
 from aggregator.commands import screen
-from aggregator.feeds.query.catalogue import Archived
 
 _WIDTH = 24
+
+
+class Sized(Protocol):
+    """What the work is on."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of the work it is."""
+        ...
 
 
 class Bar:
@@ -18,16 +27,17 @@ class Bar:
     on exit.
     """
 
-    def __init__(self, bundles: Sequence[Archived]) -> None:
-        self.total = len(bundles)
-        self.total_bytes = sum(bundle.size_bytes for bundle in bundles)
+    def __init__(self, items: Sequence[Sized], noun: str = "bundles") -> None:
+        self.total = len(items)
+        self.total_bytes = sum(item.size_bytes for item in items)
+        self._noun = noun
         self.done = 0
         self.done_bytes = 0
         self._shown = sys.stderr.isatty()
         self._draw()
 
     def advance(self, size_bytes: int) -> None:
-        """Count one bundle as done, and redraw the bar."""
+        """Count one item as done, and redraw the bar."""
         self.done += 1
         self.done_bytes += size_bytes
         self._draw()
@@ -56,5 +66,5 @@ class Bar:
         share = self.done_bytes / self.total_bytes if self.total_bytes else self.done / max(self.total, 1)
         full = round(share * _WIDTH)
         megabytes = f"{self.done_bytes / 1e6:,.1f} of {self.total_bytes / 1e6:,.1f} MB"
-        counts = f"{screen.amount(self.done)} of {screen.amount(self.total)} bundles, {megabytes}"
+        counts = f"{screen.amount(self.done)} of {screen.amount(self.total)} {self._noun}, {megabytes}"
         print(f"\r[{'#' * full}{'.' * (_WIDTH - full)}] {share:4.0%}  {counts}", end="", file=sys.stderr, flush=True)

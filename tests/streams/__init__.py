@@ -1,0 +1,1 @@
+"""Streams: what is recorded, read again, organized and exported."""

@@ -1,0 +1,1 @@
+"""Exports of streams: which events, in which form, with what stands beside them."""

@@ -1,0 +1,1 @@
+"""What recorded files hold: where they are, their lines, and what an event is."""

@@ -1,0 +1,201 @@
+"""Where the files of streams are: a folder, or a store that has the same names as keys."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+import msgspec
+
+from aggregator.stores.store import NotFound, Store
+from aggregator.streams.messages import NAME, Connection, Gap
+from aggregator.streams.recording.paths import gaps_path
+
+_FOLDERS = (r"\d{4}", r"\d\d", r"\d\d", r"\d\d")
+"""The folders of year, month, day and hour."""
+_FILE = re.compile(
+    r"(?P<stream>.+)-(?P<time>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?:-(?P<number>\d{1,9}))?\.jsonl\.(gz|zst)"
+)
+_KEY = re.compile(r"(?P<stream>[^/]+)/\d{4}/\d\d/\d\d/\d\d/(?P<file>[^/]+)")
+_MOST_SIDECAR = 64 * 1024**2
+"""The most bytes of a sidecar; it lists a thousand gaps and connections at most."""
+
+_LONGEST_GAP = 1 << 20
+
+
+class StreamFile(NamedTuple):
+    """A file of a stream."""
+
+    start_ms: int
+    """The time in its name, in Unix milliseconds."""
+    number: int
+    """What tells it from other files of the same second."""
+    name: str
+    """Its path below the folder, or its key below the prefix."""
+    stream: str
+    size_bytes: int
+    changed_ms: int
+    """When it was changed last, in Unix milliseconds."""
+
+    @property
+    def form(self) -> str:
+        """How it is packed: `gz` or `zst`."""
+        return self.name.rpartition(".")[2]
+
+
+class Content(msgspec.Struct):
+    """What a sidecar says of a file that `streams organize` took over."""
+
+    fault: str = ""
+
+
+class Sidecar(msgspec.Struct):
+    """What stands beside a finished file, as far as readers need it."""
+
+    count: int | None = None
+    first_received: datetime | None = None
+    last_received: datetime | None = None
+    sha256: str = ""
+    node: str = ""
+    connections: list[Connection] = msgspec.field(default_factory=list)
+    content: Content = msgspec.field(default_factory=Content)
+
+
+class Place(Protocol):
+    """Where files of streams can be read. All methods raise OSError, or what a store raises, when it is away."""
+
+    def streams(self) -> list[str]:
+        """Return the names of the streams that have files."""
+        ...
+
+    def files(self, stream: str) -> list[StreamFile]:
+        """Return the files of a stream in order of time."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file. Raises FileNotFoundError."""
+        ...
+
+
+class FolderPlace:
+    """The folder that `record` and `streams organize` write to. Links inside it are not followed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def streams(self) -> list[str]:
+        """Return the names of the streams that have a folder."""
+        try:
+            with os.scandir(self._directory) as entries:
+                return sorted(entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def files(self, stream: str) -> list[StreamFile]:
+        """Return the files of a stream in order of time."""
+        return sorted(self._below(stream, stream, _FOLDERS))
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file; a link is none. Raises FileNotFoundError."""
+        # O_NONBLOCK: opening a FIFO must not wait for its other end
+        handle = os.open(self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise FileNotFoundError(errno.ENOENT, "no regular file", str(self._directory / name))
+        return open(handle, "rb")
+
+    def _below(self, stream: str, folder: str, levels: tuple[str, ...]) -> Iterator[StreamFile]:
+        try:
+            with os.scandir(self._directory / folder) as entries:
+                found = list(entries)
+        except FileNotFoundError:
+            return
+        for entry in found:
+            name = f"{folder}/{entry.name}"
+            if levels and re.fullmatch(levels[0], entry.name, re.ASCII) and entry.is_dir(follow_symlinks=False):
+                yield from self._below(stream, name, levels[1:])
+            elif not levels and entry.is_file(follow_symlinks=False):
+                facts = entry.stat(follow_symlinks=False)
+                file = _file(stream, name, facts.st_size, facts.st_mtime)
+                if file is not None:
+                    yield file
+
+
+class StorePlace:
+    """A store into which the files of streams were put, under the names that they have in the folder."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def streams(self) -> list[str]:
+        """Return the names of the streams that have files."""
+        keys = (info.key.removeprefix(self._prefix) for info in self._store.list(self._prefix))
+        return sorted({found["stream"] for key in keys if (found := _KEY.fullmatch(key))})
+
+    def files(self, stream: str) -> list[StreamFile]:
+        """Return the files of a stream in order of time."""
+        files = []
+        for info in self._store.list(f"{self._prefix}{stream}/"):
+            name = info.key.removeprefix(self._prefix)
+            file = _file(stream, name, info.size, info.modified) if _KEY.fullmatch(name) else None
+            if file is not None:
+                files.append(file)
+        return sorted(files)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open an object. Raises FileNotFoundError."""
+        try:
+            # buffered: a raw reader gives lines byte by byte
+            return io.BufferedReader(self._store.open_read(self._prefix + name))
+        except NotFound as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
+
+
+def sidecar_beside(place: Place, file: StreamFile) -> Sidecar | None:
+    """Return what stands beside a file; None when nothing does, as while the file is written.
+
+    Raises ValueError when the sidecar cannot be read.
+    """
+    try:
+        with place.open(f"{file.name}.json") as sidecar:
+            text = sidecar.read(_MOST_SIDECAR)
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(text, type=Sidecar)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def gaps_of(place: Place, stream: str) -> Iterator[Gap]:
+    """Yield the gaps of a stream as they were recorded; a line that is no gap is passed over."""
+    try:
+        file = place.open(gaps_path(stream))
+    except FileNotFoundError:
+        return
+    with file:
+        for line in iter(lambda: file.readline(_LONGEST_GAP), b""):
+            try:
+                yield msgspec.json.decode(line, type=Gap)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                continue
+
+
+def _file(stream: str, name: str, size_bytes: int, changed_at: float) -> StreamFile | None:
+    found = _FILE.fullmatch(name.rpartition("/")[2])
+    if found is None or found["stream"] != stream:
+        return None
+    try:
+        start = datetime.strptime(found["time"], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    start_ms = int(start.timestamp() * 1000)
+    return StreamFile(start_ms, int(found["number"] or 0), name, stream, size_bytes, int(changed_at * 1000))

@@ -1,0 +1,66 @@
+"""Files as `record` writes them, without a worker: the same functions pack, name and describe them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+
+from aggregator.runtime.context import Context
+from aggregator.streams.messages import Connection, Event, Gap
+from aggregator.streams.recording.lines import line_of
+from aggregator.streams.recording.packing import pack
+from aggregator.streams.recording.paths import gaps_path, new_path
+from aggregator.streams.recording.sidecar import Facts, write_sidecar
+
+DATA = Path(__file__).parents[1] / "data/streams"
+TWEETS = (DATA / "tweets.ndjson").read_bytes().splitlines()
+JETSTREAM = (DATA / "jetstream.jsonl").read_bytes().splitlines()
+CHANGES = (DATA / "recentchange.ndjson").read_bytes().splitlines()
+STATUS = (DATA / "status.json").read_bytes().strip()
+
+NOON = 1_700_049_600_000
+"""2023-11-15T12:00:00Z."""
+
+
+class Recording:
+    """A folder of streams."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._context = cast(Context, SimpleNamespace(instance_id="i", root=directory.parent))
+
+    def file(
+        self,
+        stream: str,
+        events: list[bytes | tuple[str, bytes]],
+        *,
+        at_ms: int = NOON,
+        step_ms: int = 1000,
+        form: str = "gz",
+        connections: list[Connection] | None = None,
+        is_open: bool = False,
+    ) -> Path:
+        """Write a file of events, which arrive one step after the other; a pair has a type and a payload."""
+        path = new_path(self.directory, stream, at_ms, form)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        facts = Facts(stream=stream, node="n", format=form, connections=connections or [])
+        packed = b""
+        for number, found in enumerate(events):
+            name, raw = found if isinstance(found, tuple) else ("", found)
+            event = Event(stream=stream, received_ms=at_ms + number * step_ms, event=msgspec.Raw(raw), type=name)
+            facts.add(event)
+            packed += pack(line_of(event), form)
+        path.write_bytes(packed)
+        if not is_open:
+            write_sidecar(path, facts, self._context)
+        return path
+
+    def gap(self, stream: str, from_ms: int, to_ms: int, **more: Any) -> None:
+        """Record a gap."""
+        path = self.directory / gaps_path(stream)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(line_of(Gap(stream=stream, from_ms=from_ms, to_ms=to_ms, cause="disconnect", **more)))
