@@ -22,6 +22,8 @@ BUILTIN = {
     "compress": "aggregator.feeds.compress:Compress",
     "download": "aggregator.feeds.download:Download",
     "filter": "aggregator.feeds.filter:Filter",
+    "kafka": "aggregator.streams.kafka:Kafka",
+    "kafka_in": "aggregator.streams.kafka_in:KafkaIn",
     "logfile": "aggregator.logs.logfile:LogFile",
     "openurl": "aggregator.logs.openurl:OpenUrl",
     "tail": "aggregator.logs.tail:Tail",

@@ -33,6 +33,8 @@ SAMPLES: dict[str, dict[str, str]] = {
     "filter": {"listento": "fetched@node", "pushto": "published@node"},
     "compress": {"listento": "published@node", "pushto": "bundled@node"},
     "archive": {"listento": "bundled@node", "store": "here"},
+    "kafka": {"listento": "a", "brokers": "127.0.0.1:1", "topic": "events"},
+    "kafka_in": {"brokers": "127.0.0.1:1", "topics": "events", "pushto": "a"},
     "openurl": {"listento": "b", "repository_plugin": "plugins.accesslog", "endpoint_url": "http://127.0.0.1:1/"},
 }
 TICK = b'{"feed":"gone","planned_ms":1800000000000}'
@@ -45,12 +47,14 @@ FILTERED = (
     b'"tick":{"planned_ms":1800000000000,"outcome":"failed","error":"HTTP 500"}}'
 )
 REMOVAL = b'{"remove":{"file":"data/feeds/bundles/2026-11-22/12/f.tar.zst","sha256":""}}'
+EVENT = b'{"kind":"event","stream":"s","received_ms":1800000000000,"event":{"id_str":"1"}}'
 BODIES = {
     "archive": REMOVAL,
     "broker": LINE,
     "compress": FILTERED,
     "download": TICK,
     "filter": FAILED,
+    "kafka": EVENT,
     "logfile": LINE,
     "openurl": LINE,
 }
