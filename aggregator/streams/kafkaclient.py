@@ -50,6 +50,8 @@ CONSUMER: Mapping[str, Any] = {
 CONSUMER_FIXED = (*CONSUMER, "group.id", "auto.commit.enable", "enable.partition.eof")
 CONSUMER_USUAL: Mapping[str, Any] = {
     "queued.max.messages.kbytes": 16 * 1024,
+    # so long the partitions of a killed process wait; 45 s is librdkafka's own
+    "session.timeout.ms": 10_000,
     # a broker that hangs must not keep the worker from its end
     "socket.timeout.ms": 10_000,
     "allow.auto.create.topics": False,

