@@ -232,8 +232,9 @@ class Reader:
         try:
             self._give()
             places = {_name_of(place): place for place in self._wanted if place not in self._owned}
-            for lease in self._context.leases.take(self._pool, list(places), LEASE_S):
-                self._to_give.append(lease)  # until we know where to begin
+            taken = self._context.leases.take(self._pool, list(places), LEASE_S)
+            self._to_give += taken  # until we know where to begin
+            for lease in taken:
                 place = places[lease.name]
                 begin = self._begin_at(lease, place)
                 self._owned[place] = _Owned(lease, begin)
@@ -250,6 +251,8 @@ class Reader:
     def _begin_at(self, lease: Lease, place: Place) -> int:
         """Return the offset to begin at: our position, unless another state of Redis has brought in more."""
         [known] = self._consumer.committed([TopicPartition(*place)], timeout=5.0)
+        if known.error is not None:
+            raise KafkaException(known.error)
         stored = self._context.leases.cursors(lease).get(NEXT)
         if stored is not None:
             # who reads for another Redis shares the work; what the group has from this Redis is older than the cursor,

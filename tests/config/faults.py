@@ -15,7 +15,7 @@ COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
 SECTIONS = "supervisor, redis, aggregator, process_*, worker_*, logger_*, feed_*, store_*"
-STAGES = "archive, broker, compress, download, filter, logfile, openurl, tail or MODULE:CLASS"
+STAGES = "archive, broker, compress, download, filter, kafka, kafka_in, logfile, openurl, tail or MODULE:CLASS"
 
 
 class Case(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from aggregator.config.parsing import parse_settings
-from aggregator.errors import Reject, Unavailable
+from aggregator.errors import ConfigError, Reject, Unavailable
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Failed
 from aggregator.runtime.message import Message
@@ -325,3 +326,27 @@ def test_a_broker_is_a_host_and_a_port(brokers: str) -> None:
     _, faults = parse_settings(Kafka.Settings, {"listento": "in", "brokers": brokers, "topic": "t"})
 
     assert [fault.option for fault in faults] == ["brokers"]
+
+
+def test_without_the_library_the_configuration_is_refused_and_the_worker_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    settings, faults = parse_settings(Kafka.Settings, {"listento": "in", "brokers": "h", "topic": "t"})
+    assert not faults
+    context = Context(section="worker_kafka", number=0, node="n", root=Path())
+
+    [(_, text)] = Kafka.check(settings, context.config_parser())
+    with pytest.raises(ConfigError, match=r"loglines-aggregator\[kafka\]"):
+        Kafka(settings, context).start()
+
+    assert "pip install" in text
+
+
+def test_options_that_librdkafka_does_not_know_are_a_fault_of_the_configuration_and_show_no_password(
+    tmp_path: Path, cluster: MockCluster
+) -> None:
+    with pytest.raises(ConfigError, match=r"no\.such") as refused:
+        Producing(tmp_path, cluster, username="me", password="hush-hush", options="no.such=1")
+
+    assert "hush" not in str(refused.value)
