@@ -58,6 +58,7 @@ class _Owned:
 class Reader:
     """The consumer, and the partitions it reads. All but `done` and `begin_anew` is the reader thread's own.
 
+    The consumer above all: while one thread polls it, an `assign` of another makes it hang (librdkafka 2.16).
     `make` returns a consumer with the options given, beside the section's own.
     """
 

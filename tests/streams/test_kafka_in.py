@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from aggregator.runtime.connection import connect
 from aggregator.runtime.contract import Lease
@@ -279,3 +279,40 @@ def test_a_redis_that_came_back_older_gets_the_records_again(
         client.delete(first.key)
 
     assert numbers(brings(start(), 6)) == list(range(4, 10))
+
+
+def test_a_consumer_that_stops_for_good_is_made_anew_and_loses_nothing(cluster: MockCluster, start: Start) -> None:
+    write(cluster.address, "one", *numbered(0, 50))
+    source = start(batch="7")
+    wait_until(lambda: len(source.turn()) >= 7)
+    reader = source.source._reader
+
+    def stops(_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    reader._turn = stops
+    write(cluster.address, "one", *numbered(50, 80))
+
+    assert numbers(brings(source, 80)) == list(range(80))
+    assert source.source._reader is not reader and source.source._reader.generation > reader.generation
+
+
+def test_partitions_that_the_group_took_away_without_asking_come_back_and_lose_nothing(
+    cluster: MockCluster, start: Start
+) -> None:
+    source = start()
+    write(cluster.address, "one", *numbered(0, 20))
+    brings(source, 20)
+    reader = source.source._reader
+    turn = reader._turn
+
+    def loses(inflow: Any) -> None:
+        # in the reader's own thread: the consumer is no other's
+        reader._turn = turn
+        reader._on_lost(reader._consumer, [])
+        reader._on_assign(reader._consumer, [TopicPartition("one", 0)])
+
+    reader._turn = loses
+    write(cluster.address, "one", *numbered(20, 40))
+
+    assert numbers(brings(source, 40)) == list(range(40))
