@@ -23,6 +23,8 @@ BUILTIN = {
     "compress": "aggregator.feeds.compress:Compress",
     "download": "aggregator.feeds.download:Download",
     "filter": "aggregator.feeds.filter:Filter",
+    "kafka": "aggregator.streams.kafka:Kafka",
+    "kafka_in": "aggregator.streams.kafka_in:KafkaIn",
     "logfile": "aggregator.logs.logfile:LogFile",
     "match": "aggregator.streams.match:Match",
     "openurl": "aggregator.logs.openurl:OpenUrl",

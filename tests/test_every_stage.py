@@ -36,6 +36,8 @@ SAMPLES: dict[str, dict[str, str]] = {
     "capture": {"type": "sse", "url": "http://127.0.0.1:1/", "pushto": "events"},
     "record": {"listento": "events"},
     "match": {"listento": "captured", "pushto": "matched", "rules": "track:0"},
+    "kafka": {"listento": "a", "brokers": "127.0.0.1:1", "topic": "events"},
+    "kafka_in": {"brokers": "127.0.0.1:1", "topics": "events", "pushto": "a"},
     "openurl": {"listento": "b", "repository_plugin": "plugins.accesslog", "endpoint_url": "http://127.0.0.1:1/"},
 }
 TICK = b'{"feed":"gone","planned_ms":1800000000000}'
@@ -49,16 +51,18 @@ FILTERED = (
 )
 REMOVAL = b'{"remove":{"file":"data/feeds/bundles/2026-11-22/12/f.tar.zst","sha256":""}}'
 GAP = b'{"kind":"gap","stream":"s","from_ms":1,"to_ms":2,"cause":"stall"}'
+EVENT = b'{"kind":"event","stream":"s","received_ms":1800000000000,"event":{"id_str":"1"}}'
 BODIES = {
     "archive": REMOVAL,
     "broker": LINE,
     "compress": FILTERED,
     "download": TICK,
     "filter": FAILED,
+    "kafka": EVENT,
     "logfile": LINE,
     "match": GAP,
     "openurl": LINE,
-    "record": b'{"kind":"event","stream":"s","received_ms":1800000000000,"event":{"id":1}}',
+    "record": EVENT,
 }
 NAMES = registry.stage_names()
 CONSUMERS = [name for name in NAMES if name in BODIES]

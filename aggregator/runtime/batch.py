@@ -132,6 +132,12 @@ class Batch:
         """True when a queue gets exactly the messages that leave, byte for byte: Redis has their text already."""
         return 0 < self._copies.get(queue, 0) == len(self.entries) == len(self.sends[queue])
 
+    def take_back(self, message: Message) -> None:
+        """Forget that a message was handled. Raises ValueError for one that was not."""
+        if message.entry not in self.entries:
+            raise ValueError(f"a message that failed was not handled before (found {message.raw[:60]!r})")
+        self.entries.remove(message.entry)
+
     def retry(self, message: Message, history: History, delay_s: float) -> None:
         """Have a message tried again later."""
         self.entries.append(message.entry)

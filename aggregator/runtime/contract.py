@@ -100,12 +100,22 @@ class Cursor(msgspec.Struct, gc=False):
     lease: Lease | None = None
 
 
+class Failed(msgspec.Struct, gc=False):
+    """Take back that a message was handled: its effect failed when it was made durable.
+
+    The message is treated as if `handle` had raised `error`. Allowed for messages without other outcomes.
+    """
+
+    message: Message
+    error: Exception
+
+
 class Flush(msgspec.Struct, gc=False):
     """Commit now what a source has brought so far."""
 
 
 Outcome: TypeAlias = Send | Drop | Remember
-Settled: TypeAlias = Send | Cursor | Remember
+Settled: TypeAlias = Send | Cursor | Remember | Failed
 SourceOutcome: TypeAlias = Send | Drop | Cursor | Flush
 
 
@@ -223,7 +233,8 @@ class Stage(_Component):
         """Make the effects of the messages handled since the last call durable; yield outcomes to commit with them.
 
         Called before every commit that has messages; `now` in Unix seconds. Raise Unavailable (a full disk) to be
-        called again after a pause; until it returns nothing is committed. When another worker changed what was
+        called again after a pause; until it returns nothing is committed. Yield `Failed` for a message whose effect
+        failed alone. When another worker changed what was
         recalled, the commit has no effect and the process starts anew: `start` takes back what is not committed.
         """
         return iter(())

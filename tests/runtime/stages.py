@@ -22,6 +22,7 @@ from aggregator.runtime.contract import (
     ConsumerSettings,
     Cursor,
     Drop,
+    Failed,
     Flush,
     Lease,
     Outcome,
@@ -237,6 +238,25 @@ class Tidy(Obedient):
         (self.context.root / "committed").touch()
         while not (self.context.root / "end").exists():
             time.sleep(0.01)
+
+
+class Doubtful(Obedient):
+    """Learn only in `settle` that messages of the orders `doubt` and `refuse` failed."""
+
+    def start(self) -> None:
+        self.doubted: list[Message] = []
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        if message.body.get("do") in ("doubt", "refuse"):
+            self.doubted.append(message)
+        else:
+            yield from super().handle(message)
+
+    def settle(self, now: float) -> Iterator[Settled]:
+        for message in self.doubted:
+            error = Reject("refused later") if message.body["do"] == "refuse" else Retry("doubted", 0.05)
+            yield Failed(message, error)
+        self.doubted = []
 
 
 class Reminder(Obedient):

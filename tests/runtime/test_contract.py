@@ -12,6 +12,7 @@ import simplejson
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Lease, Remember, Send
+from aggregator.runtime.deadletters import scan
 from aggregator.runtime.message import Message
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, bodies, order, state
@@ -31,6 +32,23 @@ def test_what_settle_yields_is_committed_with_the_messages(desk: Desk, start: St
     wait_until(lambda: len(desk.waiting("out")) == 10)
     assert len(desk.waiting("settled")) == 2
     assert desk.books().balanced
+
+
+def test_a_message_whose_effect_fails_in_settle_is_set_aside_or_retried_alone(desk: Desk, start: Start) -> None:
+    desk.push("in", order("send", n=0), order("refuse"), order("doubt"), order("send", n=1), order("refuse"))
+
+    start("Doubtful", maxtries=3)
+
+    wait_until(lambda: desk.books().dead == 3)
+    assert desk.waiting("out") == [order("send", n=0), order("send", n=1)]
+    letters = [(letter.raw, letter.history.attempts) for letter in scan(desk.client, desk.keys, "in")]
+    assert sorted(letters) == [(order("doubt"), 3), (order("refuse"), 1), (order("refuse"), 1)]
+    assert desk.books().balanced and desk.books().out == 2
+
+
+def test_a_message_that_was_not_handled_cannot_fail_later() -> None:
+    with pytest.raises(ValueError, match="was not handled"):
+        Batch().take_back(Message(b"{}", b"{}"))
 
 
 def test_committed_is_called_after_the_commit_and_not_before(desk: Desk, start: Start, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from aggregator.errors import CursorMoved, MemoryChanged, Superseded, Unavailable
 from aggregator.runtime.batch import Batch, Position
-from aggregator.runtime.contract import Cursor, Stage
+from aggregator.runtime.contract import Cursor, Failed, Stage
 from aggregator.runtime.handling import Handler
 from aggregator.runtime.loop import FULL_S, Loop
 from aggregator.runtime.memory import Memory
@@ -228,7 +228,13 @@ class SerialIntake:
 
     def _settle_into(self, batch: Batch, outcomes: Callable[[], Any]) -> None:
         """Take along what the stage yields by itself, all of it or, when it cannot go on, nothing."""
-        batch.changes |= self.memory.change(batch.settled(outcomes()))
+        settled = list(outcomes())
+        failed = [outcome for outcome in settled if type(outcome) is Failed]
+        others = [outcome for outcome in settled if type(outcome) is not Failed] if failed else settled
+        batch.changes |= self.memory.change(batch.settled(others))
+        for each in failed:
+            batch.take_back(each.message)
+            self.handler.settle(batch, each.message, each.error)
 
     def _commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
         """Commit, then call the stage's `committed`. Returns None when there was nothing to commit."""
