@@ -21,6 +21,8 @@ class Request(NamedTuple):
     end."""
     idle_s: float | None = None
     """How long the server may be silent."""
+    opening_s: float | None = None
+    """The time until the answer's headers are there; None when only the bounds above count."""
     headers: Mapping[str, str] = NO_HEADERS
     """Headers by lower-case names. They may hold secrets, and are sent to the URL's own server only."""
     everywhere: Mapping[str, str] = NO_HEADERS
