@@ -1,7 +1,7 @@
 """What the control messages of a platform mean for the completeness of its stream.
 
 Source: Twitter API v1.1, "Streaming message types" (developer.twitter.com, archived); X API v2, "Handling
-disconnections" (docs.x.com).
+disconnections" (docs.x.com); Jetstream, the lexicon network.bsky.jetstream.subscribeEvents.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ class Meaning(NamedTuple):
     """How many events were withheld since the connection was made."""
     farewell: str = ""
     """Why the platform is about to close the connection, in its own words."""
+    late: str = ""
+    """Why the platform did not go on where it was asked to, in its own words."""
 
 
 def meaning_of(type_: str, data: bytes) -> Meaning | None:
     """Return what a message of a platform means, None when it is no control message that matters here."""
+    if type_ == "jetstream":
+        return _jetstream(data)
     if type_ not in ("twitter_v1", "x_v2") or len(data) > _MOST_BYTES or not any(mark in data for mark in _MARKS):
         return None
     try:
@@ -47,6 +51,23 @@ def _twitter(message: dict[str, Any]) -> Meaning | None:
         return Meaning(withheld=max(limit["track"], 0))
     if isinstance(farewell, dict):
         return Meaning(farewell=_words(farewell, "code", "stream_name", "reason"))
+    return None
+
+
+def _jetstream(data: bytes) -> Meaning | None:
+    if len(data) > _MOST_BYTES or not (b'"error"' in data or b'#info"' in data):
+        return None
+    try:
+        message = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(message, dict):
+        return None
+    payload = message.get("payload")
+    if message.get("$type") == "error":
+        return Meaning(farewell=_words(message, "error", "message"))
+    if isinstance(payload, dict) and str(payload.get("$type")).endswith("subscribeEvents#info"):
+        return Meaning(late=_words(payload, "name", "message"))
     return None
 
 
