@@ -12,6 +12,7 @@ import msgspec
 from aggregator.config.traits import Traits
 from aggregator.errors import ConfigError, Unavailable
 from aggregator.files.lockfile import LockFile
+from aggregator.http.options import faults_of_files, route_of
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Flush, Send, Source, SourceOutcome
 from aggregator.streams.journal import Journal, Place
@@ -77,7 +78,12 @@ class Capture(Source):
         return ()
 
     def start(self) -> None:
-        """Find what is committed and what waits on the disk, and begin to read."""
+        """Find what is committed and what waits on the disk, and begin to read.
+
+        Raises ConfigError for a file that cannot be used, or a package that is not installed.
+        """
+        for option, words in faults_of_files(route_of(self.settings, self.context.root)):
+            raise ConfigError(f"[{self.context.section}] {option}: {words}")
         text = self.context.cursors.get("position")
         position = msgspec.json.decode(text, type=Position) if text else Position(0, 0, "")
         self._place, self._mark = Place(position.segment, position.offset), position.mark

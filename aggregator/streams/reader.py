@@ -168,7 +168,7 @@ class Reader:
         """Connect, and read until the connection ends. Raises Stopping."""
         settings = self._settings
         silent_s = settings.stall_after or self._platform.stall_s
-        connected_ms = 0
+        connected_ms, farewell = 0, ""
         parts: Parts = self._parts(None)
         try:
             dictionary = self._known_dictionary()
@@ -185,7 +185,6 @@ class Reader:
                 connected_ms = self._now_ms()
                 self._connected(connected_ms, exchange.url)
                 self._cause = ""
-                farewell = ""
                 for piece in pieces:
                     now_ms = self._now_ms()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
@@ -206,7 +205,7 @@ class Reader:
             self._context.count("too_large")
             return _Failure("network", "too_large", str(error))
         except FAILURES as error:
-            return self._ended(f"{type(error).__name__}: {error}"[:300], parts)
+            return self._ended(farewell or f"{type(error).__name__}: {error}"[:300], parts)
 
     def _parts(self, dictionary: Dictionary | None) -> Parts:
         most = self._settings.max_size
@@ -410,7 +409,9 @@ class Reader:
         """Wait as long as the platform wants before the next attempt."""
         context = self._context
         if not self._cause:
-            self._cause, self._detail, self._down_since = failure.cause, failure.detail, context.clock()
+            self._down_since = context.clock()
+        if not self._cause or failure.cause == "cursor_too_old":
+            self._cause, self._detail = failure.cause, failure.detail
         if failure.kind == "refused":
             wait_s = REFUSED_S
             context.report(

@@ -90,11 +90,13 @@ class WebSocket:
     def _pieces(self, sock: socket, piece: bytes, stall_s: float) -> Iterator[bytes]:
         frames = self._frames
         heard = self._clock()
-        while not self.farewell:
+        while True:
             if piece:
                 count = frames.count
                 yield piece
                 _send(sock, frames)
+                if self.farewell:
+                    return
                 if frames.error is not None:
                     raise Oversize("a message of more than 16 MB") if frames.is_oversize else Broken(frames.error)
                 heard = self._clock() if frames.count > count else heard
