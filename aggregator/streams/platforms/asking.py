@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,6 +127,8 @@ def _authorization(
     except ImportError as error:
         words = "OAuth 1.0a needs a package: pip install 'loglines-aggregator[streams]'"
         raise ConfigError(f"{words} ({error})") from error
+    # at the level DEBUG it would write the access token into the log
+    logging.getLogger("oauthlib").setLevel(logging.WARNING)
     signer = Client(
         credential.consumer_key, credential.consumer_secret, credential.access_token, credential.access_token_secret
     )

@@ -13,6 +13,11 @@ import msgspec
 _MARKS = (b'"limit"', b'"disconnect"', b'"errors"')
 _MOST_BYTES = 4096
 """Control messages are short; a longer message is an event that happens to have one of the words."""
+_DISCONNECTS = {
+    "1": "shutdown", "2": "duplicate stream", "3": "control request", "4": "stall", "5": "normal", "6": "token revoked",
+    "7": "admin logout", "9": "max message limit", "10": "stream exception", "11": "broker stall", "12": "shed load",
+}  # fmt: skip
+"""What the codes of Twitter's disconnect messages mean, which do not always give a reason."""
 
 
 class Meaning(NamedTuple):
@@ -50,7 +55,8 @@ def _twitter(message: dict[str, Any]) -> Meaning | None:
     if isinstance(limit, dict) and isinstance(limit.get("track"), int):
         return Meaning(withheld=max(limit["track"], 0))
     if isinstance(farewell, dict):
-        return Meaning(farewell=_words(farewell, "code", "stream_name", "reason"))
+        named = {"reason": _DISCONNECTS.get(str(farewell.get("code")), ""), **{k: v for k, v in farewell.items() if v}}
+        return Meaning(farewell=_words(named, "code", "stream_name", "reason"))
     return None
 
 
