@@ -22,7 +22,7 @@ class Captured:
 
     def __init__(self, root: Path, credential: CredentialSettings | None = None, **options: Any) -> None:
         self.root = root
-        self.options = {"pushto": "events", **options}
+        self.options = {"pushto": "events", **({} if credential is None else {"credential": "c"}), **options}
         self._credential = credential
         self.cursors: dict[str, str] = {}
         self.messages: list[dict[str, Any]] = []
@@ -31,10 +31,6 @@ class Captured:
     def __enter__(self) -> Captured:
         settings, faults = parse_settings(Capture.Settings, {name: str(text) for name, text in self.options.items()})
         assert settings is not None and not faults, faults
-        if self._credential is not None:
-            settings = type(settings)(
-                **{name: getattr(settings, name) for name in settings.__struct_fields__} | {"credential": "c"}
-            )
         self.context = Context(
             section="stream_s",
             number=0,

@@ -11,11 +11,13 @@ from aggregator.streams import overlap as module
 from aggregator.streams.journal import Journal, Place, Record
 from aggregator.streams.overlap import GENERATION_US, Overlap
 
+START = Place()
+
 
 class Both:
     """A journal and its keys, as a process has them."""
 
-    def __init__(self, folder: Path, committed: Place = Place()) -> None:
+    def __init__(self, folder: Path, committed: Place = START) -> None:
         self.journal = Journal(folder, 1 << 30)
         self.journal.open(committed)
         self.overlap = Overlap(folder)

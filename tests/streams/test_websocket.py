@@ -88,7 +88,7 @@ def test_frames_in_the_packet_of_the_handshake_are_not_lost(tmp_path: Path) -> N
         Peer(talk).begin(frame(b"1"), frame(b"2"))
         talk.hang()
 
-    with capturing(tmp_path, talk) as (server, captured):
+    with capturing(tmp_path, talk) as (_, captured):
         captured.until(lambda: captured.events == [1, 2])
 
 
@@ -102,7 +102,7 @@ def test_pings_are_answered_and_the_close_frame_is_echoed_and_recorded(tmp_path:
         seen.append(peer.wait_for(Opcode.CLOSE))
         peer.talk.cut()
 
-    with capturing(tmp_path, once(talk)) as (server, captured):
+    with capturing(tmp_path, once(talk)) as (_, captured):
         captured.until(lambda: captured.gaps)
 
     assert seen == [b"are you there", b"\x03\xf5back\x1b soon"]
@@ -121,7 +121,7 @@ def test_a_message_that_a_disconnect_cut_is_dropped_and_counted(tmp_path: Path) 
         peer.talk.cut()
 
     for number, talk in enumerate((in_a_frame, between_frames)):
-        with capturing(tmp_path / str(number), once(talk)) as (server, captured):
+        with capturing(tmp_path / str(number), once(talk)) as (_, captured):
             captured.until(captured.has_gaps)
 
         assert captured.events == [1] and captured.counts["partial"] == 1
@@ -135,7 +135,7 @@ def test_a_message_that_is_too_large_is_passed_over_and_one_beyond_reason_ends_t
         peer.wait_for(Opcode.CLOSE)
         peer.talk.cut()
 
-    with capturing(tmp_path, once(talk), max_size=1024) as (server, captured):
+    with capturing(tmp_path, once(talk), max_size=1024) as (_, captured):
         captured.until(lambda: len(captured.gaps) == 3)
 
     assert captured.events == [1, 2] and captured.counts["too_large"] == 3
@@ -167,7 +167,7 @@ def test_silence_and_bytes_that_make_no_frame_are_a_stall(tmp_path: Path) -> Non
             peer.send(b"x")
 
     for number, talk in enumerate((lambda peer: peer.send(frame(b"1")), dripping)):
-        with capturing(tmp_path / str(number), once(talk), stall_after="1s") as (server, captured):
+        with capturing(tmp_path / str(number), once(talk), stall_after="1s") as (_, captured):
             captured.until(captured.has_gaps)
 
         assert captured.gaps[0]["cause"] == "stall" and captured.gaps[0]["detail"] == "nothing came for 1 s"
@@ -181,7 +181,7 @@ def test_the_headers_of_the_answer_have_a_deadline(tmp_path: Path, monkeypatch: 
         while not talk.stop.wait(0.1):
             talk.send(b"X-Y: z\r\n")
 
-    with capturing(tmp_path, dripping) as (server, captured):
+    with capturing(tmp_path, dripping) as (_, captured):
         captured.until(shows(captured, "no answer within"))
 
 
@@ -209,7 +209,7 @@ def test_a_stream_ends_within_a_second_whatever_the_server_does(tmp_path: Path) 
     ],
 )
 def test_an_answer_that_is_no_websocket_is_told(tmp_path: Path, answer: Any, shown: str) -> None:
-    with capturing(tmp_path, answer) as (server, captured):
+    with capturing(tmp_path, answer) as (_, captured):
         captured.until(shows(captured, shown))
     assert not captured.of_kind("connection")
 

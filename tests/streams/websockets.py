@@ -149,9 +149,8 @@ class Jetstream:
         peer.begin()
         while not talk.stop.is_set():
             with self.changed:
-                self.changed.wait_for(
-                    lambda: len(self.events) > at or self._cut_at >= number or talk.stop.is_set(), 0.2
-                )
+                if len(self.events) == at and self._cut_at < number:
+                    self.changed.wait(0.2)
                 fresh, at, is_cut = self.events[at:], len(self.events), self._cut_at >= number
             for time_us, data in fresh:
                 if time_us < max(begin or 0, self.floor_us) or (
