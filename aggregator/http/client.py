@@ -189,7 +189,9 @@ class Exchange:
         """Send the request over a kept connection, or a new one when there is none or it turns out to be closed."""
         route, connections = self._request.route, self._client.connections
         proxy = self._client.environment.choose(route.proxy, origin)
-        link = Link(origin, proxy, route.tls)
+        # a proxy that is spoken to in TLS cannot give a tunnel without TLS in it
+        tunnel = self._request.tunnel and proxy is not None and proxy.scheme == "http"
+        link = Link(origin, proxy, route.tls, tunnel)
         headers = {
             "host": origin.header,
             "user-agent": self._client.user_agent,
@@ -200,7 +202,7 @@ class Exchange:
         }
         if self._cookies and (cookies := self._cookies.header(origin, target.partition("?")[0])):
             headers["cookie"] = f"{own['cookie']}; {cookies}" if "cookie" in own else cookies
-        if proxy is not None and origin.scheme == "http":
+        if proxy is not None and origin.scheme == "http" and not tunnel:
             target = f"http://{origin.header}{target}"
             if proxy.authorization:
                 headers["proxy-authorization"] = proxy.authorization

@@ -37,3 +37,5 @@ class Request(NamedTuple):
     allow_private: bool = False
     """True to follow redirects from a public address to a private one."""
     route: Route = DIRECT
+    tunnel: bool = False
+    """True when another protocol is to follow on an http server's answer: an http proxy is asked for a tunnel then."""

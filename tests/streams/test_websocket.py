@@ -15,6 +15,7 @@ from websockets.frames import Opcode
 
 from aggregator.config.parsing import parse_settings
 from aggregator.errors import ConfigError
+from aggregator.http.urls import basic
 from aggregator.streams.platforms.schedule import Growth, Schedule
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.settings import StreamSettings, faults_of_stream
@@ -236,6 +237,17 @@ def test_tls_with_an_authority_and_a_certificate_of_ones_own_and_a_proxy(tmp_pat
             captured.until(lambda: captured.events)
 
     assert [passed.method for passed in proxy.passed] == ["CONNECT"]
+
+
+def test_a_proxy_is_asked_for_a_tunnel_also_without_tls(tmp_path: Path) -> None:
+    with WebServer() as server, ProxyServer({"stream.example": server.port}, basic("me", "secret")) as proxy:
+        server.answers["/stream"] = once(lambda peer: peer.send(frame(b"1")))
+        address = proxy.address.replace("://", "://me:secret@")
+        with Captured(tmp_path, type="websocket", url="ws://stream.example/stream", proxy=address) as captured:
+            captured.until(lambda: captured.events)
+
+    assert [(passed.method, passed.target) for passed in proxy.passed] == [("CONNECT", "stream.example:80")]
+    assert "proxy-authorization" not in server.asked[0].headers
 
 
 def test_a_file_for_tls_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def request_of(
         body=body or None,
         allow_private=settings.allow_private,
         route=route_of(settings, root),
+        tunnel=platform.transport == "websocket",
     )
 
 
