@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
@@ -15,7 +16,9 @@ from aggregator.errors import ConfigError
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.connections import Connections
 from aggregator.http.deadlines import Stopping
+from aggregator.http.packings import GZIP
 from aggregator.http.retryafter import retry_after_s
+from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
 from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
@@ -51,6 +54,7 @@ _DOWN_S = 60.0
 
 _ON_ITS_WAY_MS = 1000
 """A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
+_EXCERPT_BYTES = 2000
 _FULL_S = 5.0
 """How long a stream that can go on later waits for room in its spool."""
 
@@ -243,7 +247,7 @@ class Reader:
         """Return what an answer other than 200 means."""
         status = exchange.status or 0
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-        words = " ".join(exchange.excerpt(300, 2.0).decode(errors="replace").split())
+        words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0))
         detail = f"HTTP {status} {phrase}: {words}" if words else f"HTTP {status} {phrase}".strip()
         told_s = self._told_s(exchange.headers)
         if "CursorTooOld" in words:
@@ -454,3 +458,11 @@ class Reader:
 
     def _now_ms(self) -> int:
         return int(self._context.clock() * 1000)
+
+
+def _shown(body: bytes) -> str:
+    """Return the beginning of a refusal's body in a form that is safe in a log; it may come packed."""
+    if body.startswith(GZIP):
+        with suppress(zlib.error):
+            body = zlib.decompressobj(31).decompress(body, _EXCERPT_BYTES)
+    return printable(" ".join(body.decode(errors="replace").split()))

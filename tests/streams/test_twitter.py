@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import time
@@ -262,6 +263,19 @@ def test_a_credential_that_is_refused_is_told_and_asked_again_only_after_an_hour
         captured.until(lambda: captured.of_kind("connection"))
         assert not captured.context.reports
     check(double.waits(), [0.5])
+
+
+def test_what_a_platform_says_is_unpacked_and_reaches_no_terminal_raw(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = gzip.compress(b'{"title":"Too many\x1b[31m connections",\r\n "n":1}')
+    play = chunks([b'{"errors":[{"title":"gone\\u001b[31m","detail":"\\u202e"}]}\r\n'])
+    refusal = lambda talk: talk.answer(words, "503 x", Content_Encoding="gzip")  # noqa: E731
+    with Double(refusal, play) as double, x(double, tmp_path) as captured:
+        captured.until(captured.has_gaps)
+
+    assert captured.gaps[0]["detail"] == "gone [31m \\u202e"
+    assert 'HTTP 503 Service Unavailable: {"title":"Too many [31m connections", "n":1} (http)' in caplog.text
 
 
 def test_a_wrong_secret_is_noticed_by_the_double(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from aggregator.http.urls import printable
+
 _MARKS = (b'"limit"', b'"disconnect"', b'"errors"')
 _MOST_BYTES = 4096
 """Control messages are short; a longer message is an event that happens to have one of the words."""
@@ -78,7 +80,7 @@ def _jetstream(data: bytes) -> Meaning | None:
 
 
 def _words(message: dict[str, Any], *names: str) -> str:
-    words = [str(message[name])[:200] for name in names if message.get(name) not in (None, "")]
+    words = [printable(str(message[name])) for name in names if message.get(name) not in (None, "")]
     return " ".join(words) or "no reason given"
 
 
