@@ -23,6 +23,7 @@ NAMES = (
     "schedule",
     "filtering",
     "archiving",
+    "websockets",
 )
 
 
