@@ -13,6 +13,8 @@ import msgspec
 from aggregator.http.urls import printable
 
 _MARKS = (b'"limit"', b'"disconnect"', b'"errors"')
+_HEAD_BYTES = 200
+"""Jetstream says at the beginning of a message what it is; to search all of every event would cost time."""
 _MOST_BYTES = 4096
 """Control messages are short; a longer message is an event that happens to have one of the words."""
 _DISCONNECTS = {
@@ -63,7 +65,8 @@ def _twitter(message: dict[str, Any]) -> Meaning | None:
 
 
 def _jetstream(data: bytes) -> Meaning | None:
-    if len(data) > _MOST_BYTES or not (b'"error"' in data or b'#info"' in data):
+    head = data[:_HEAD_BYTES]
+    if len(data) > _MOST_BYTES or not (b'"error"' in head or b'#info"' in head):
         return None
     try:
         message = msgspec.json.decode(data)
