@@ -24,6 +24,7 @@ NAMES = (
     "filtering",
     "archiving",
     "matching",
+    "websockets",
 )
 
 

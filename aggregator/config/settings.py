@@ -151,7 +151,8 @@ def _parse_mode(text: str) -> int:
     return mode
 
 
-def _parse_web_url(text: str) -> str:
+def parse_web_url(text: str) -> str:
+    """Return the address. Raises ValueError for a text that is none of a web server."""
     url = text.strip()
     host = urlsplit(url).hostname if re.match(r"https?://[^/\s]+", url) else None
     if not host:
@@ -197,7 +198,7 @@ TargetQueues = Annotated[
 FilePath = Annotated[str, OptionType("path", _parse_text, "a path; a relative one starts at the instance's folder")]
 StatusCodes = Annotated[frozenset[int], OptionType("HTTP codes", _parse_codes, "HTTP status codes such as 200, 204")]
 FileMode = Annotated[int, OptionType("mode", _parse_mode, "an octal file mode such as 0640")]
-WebUrl = Annotated[str, OptionType("URL", _parse_web_url, "an address that starts with http:// or https://")]
+WebUrl = Annotated[str, OptionType("URL", parse_web_url, "an address that starts with http:// or https://")]
 SafeName = Annotated[str, OptionType("name", _parse_name, "letters, digits, _ . - (at most 80)")]
 Module = Annotated[str, OptionType("module", _parse_module, "a Python module such as plugins.accesslog")]
 Template = Annotated[

@@ -11,6 +11,7 @@ if sys.version_info >= (3, 14):
         Strategy,
         ZstdCompressor,
         ZstdDecompressor,
+        ZstdDict,
         ZstdError,
     )
 else:
@@ -20,6 +21,7 @@ else:
         Strategy,
         ZstdCompressor,
         ZstdDecompressor,
+        ZstdDict,
         ZstdError,
     )
 
@@ -29,5 +31,6 @@ __all__ = [
     "Strategy",
     "ZstdCompressor",
     "ZstdDecompressor",
+    "ZstdDict",
     "ZstdError",
 ]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPException
+from socket import socket
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -85,10 +86,13 @@ class Exchange:
 
     def __enter__(self) -> Exchange:
         request, client = self._request, self._client
-        self._deadline = Deadline(request.deadline_s, request.idle_s, client.connections.stopping, client.clock)
+        whole = Deadline(request.deadline_s, request.idle_s, client.connections.stopping, client.clock)
+        self._deadline = whole if request.opening_s is None else whole.within(request.opening_s)
         try:
             self._home = self._origin = origin_of(request.url)
             self._travel()
+            self._deadline = whole
+            self._connection.end_at(whole)
         except BaseException:
             self._release()
             raise
@@ -116,11 +120,30 @@ class Exchange:
 
     def excerpt(self, size: int, within_s: float) -> bytes:
         """Return the beginning of the body, not unpacked; empty when it does not come in time."""
-        assert self._held is not None, "the exchange is over, or has not begun"
-        self._held[1].end_at(self._deadline.within(within_s))
+        self._connection.end_at(self._deadline.within(within_s))
         with suppress(OSError, HTTPException, Broken):
             return self.response.read(size)
         return b""
+
+    def take_over(self, idle_s: float) -> tuple[socket, bytes]:
+        """Return the socket of an answer 101 and the bytes that came behind its headers, which another protocol goes on
+        with.
+
+        Its waits raise TimeoutError after `idle_s` of silence, and Stopping; leaving the exchange closes it.
+        """
+        connection, client = self._connection, self._client
+        # with no time left, only the bytes that were read already are there to be seen
+        connection.end_at(self._deadline.within(0.0))
+        rest = b""
+        with suppress(TimeoutError):
+            rest = self.response.fp.peek()
+        connection.end_at(Deadline(None, idle_s, client.connections.stopping, client.clock))
+        return connection.sock, rest
+
+    @property
+    def _connection(self) -> Connection:
+        assert self._held is not None, "the exchange is over, or has not begun"
+        return self._held[1]
 
     def drain(self) -> None:
         """Read a body that nobody wants, if it is short and comes soon; the answer counts in either case."""
@@ -166,7 +189,9 @@ class Exchange:
         """Send the request over a kept connection, or a new one when there is none or it turns out to be closed."""
         route, connections = self._request.route, self._client.connections
         proxy = self._client.environment.choose(route.proxy, origin)
-        link = Link(origin, proxy, route.tls)
+        # a proxy that is spoken to in TLS cannot give a tunnel without TLS in it
+        tunnel = self._request.tunnel and proxy is not None and proxy.scheme == "http"
+        link = Link(origin, proxy, route.tls, tunnel)
         headers = {
             "host": origin.header,
             "user-agent": self._client.user_agent,
@@ -177,7 +202,7 @@ class Exchange:
         }
         if self._cookies and (cookies := self._cookies.header(origin, target.partition("?")[0])):
             headers["cookie"] = f"{own['cookie']}; {cookies}" if "cookie" in own else cookies
-        if proxy is not None and origin.scheme == "http":
+        if proxy is not None and origin.scheme == "http" and not tunnel:
             target = f"http://{origin.header}{target}"
             if proxy.authorization:
                 headers["proxy-authorization"] = proxy.authorization
@@ -211,7 +236,7 @@ class Exchange:
         if self._held is None:
             return
         (link, connection, response), self._held = self._held, None
-        is_whole = response.isclosed() and not response.length and not response.will_close
+        is_whole = response.isclosed() and not response.length and not response.will_close and response.status != 101
         response.close()
         if is_whole and connection.sock is not None:
             self._client.connections.give(link, connection)

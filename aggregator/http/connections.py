@@ -35,6 +35,8 @@ class Link(NamedTuple):
     origin: Origin
     proxy: Proxy | None = None
     tls: Tls = Tls()
+    tunnel: bool = False
+    """True for a tunnel through the proxy also to an http server."""
 
 
 class _Guarded(HTTPConnection):
@@ -185,7 +187,7 @@ class Connections:
             connection = _Secure(**options, ssl_context=self._contexts.get(link.tls))
         else:
             connection = _Plain(**options)
-        if link.proxy is not None and link.origin.scheme == "https":
+        if link.proxy is not None and (link.origin.scheme == "https" or link.tunnel):
             login = {"Proxy-Authorization": link.proxy.authorization} if link.proxy.authorization else {}
             connection.set_tunnel(link.origin.host, link.origin.port, login, scheme=link.proxy.scheme)
         connection.aim(addresses, deadline)

@@ -55,6 +55,10 @@ class Response(HTTPResponse):
 
         An answer whose end may be understood in two ways closes the connection behind it.
         """
+        if self.status == 101:
+            # no body follows, but another protocol: whoever asked for it takes the socket over
+            self.chunked, self.chunk_left, self.length, self.will_close = False, None, 0, False
+            return
         codings, lengths = self.codings(), self.listed("content-length")
         # a body is chunked only once even if a server and a proxy both say so: every client in use reads it so
         self.chunked = set(codings) == {"chunked"}

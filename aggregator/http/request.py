@@ -21,6 +21,8 @@ class Request(NamedTuple):
     end."""
     idle_s: float | None = None
     """How long the server may be silent."""
+    opening_s: float | None = None
+    """The time until the answer's headers are there; None when only the bounds above count."""
     headers: Mapping[str, str] = NO_HEADERS
     """Headers by lower-case names. They may hold secrets, and are sent to the URL's own server only."""
     everywhere: Mapping[str, str] = NO_HEADERS
@@ -35,3 +37,5 @@ class Request(NamedTuple):
     allow_private: bool = False
     """True to follow redirects from a public address to a private one."""
     route: Route = DIRECT
+    tunnel: bool = False
+    """True when another protocol is to follow on an http server's answer: an http proxy is asked for a tunnel then."""

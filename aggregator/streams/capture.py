@@ -12,10 +12,13 @@ import msgspec
 from aggregator.config.traits import Traits
 from aggregator.errors import ConfigError, Unavailable
 from aggregator.files.lockfile import LockFile
+from aggregator.http.options import faults_of_files, route_of
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Flush, Send, Source, SourceOutcome
 from aggregator.streams.journal import Journal, Place
 from aggregator.streams.messages import Connection, Event, Gap
+from aggregator.streams.overlap import Overlap
+from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.reader import Reader
 from aggregator.streams.settings import StreamSettings, faults_of_stream
 
@@ -56,6 +59,7 @@ class Capture(Source):
         self._stream = context.section.removeprefix("stream_")
         self._folder = context.root / "data/streams" / f".{self._stream}.journal"
         self._journal = Journal(self._folder, settings.spool_size)
+        self._overlap = Overlap(self._folder)
         self._lock = LockFile(self._folder / ".lock")
         self._place = Place()
         self._mark = ""
@@ -74,7 +78,12 @@ class Capture(Source):
         return ()
 
     def start(self) -> None:
-        """Find what is committed and what waits on the disk, and begin to read."""
+        """Find what is committed and what waits on the disk, and begin to read.
+
+        Raises ConfigError for a file that cannot be used, or a package that is not installed.
+        """
+        for option, words in faults_of_files(route_of(self.settings, self.context.root)):
+            raise ConfigError(f"[{self.context.section}] {option}: {words}")
         text = self.context.cursors.get("position")
         position = msgspec.json.decode(text, type=Position) if text else Position(0, 0, "")
         self._place, self._mark = Place(position.segment, position.offset), position.mark
@@ -84,6 +93,8 @@ class Capture(Source):
             if holder is not None:
                 raise Unavailable(f"{self._folder} is held by another process", pause_s=1.0)
             self._journal.open(self._place)
+            if PLATFORMS[self.settings.type].overlaps:
+                self._overlap.open(self._journal.holds)
         except OSError as error:
             raise Unavailable(f"cannot open {self._folder}: {error.strerror}") from error
         if self._journal.torn_bytes:
@@ -96,6 +107,7 @@ class Capture(Source):
             self._journal,
             self.context,
             (last.mark if last else "") or self._mark,
+            self._overlap,
         )
         self._reader.start()
 
@@ -127,6 +139,7 @@ class Capture(Source):
         """End the reader; what it has received and was not committed stays on the disk."""
         self._reader.stop()
         self._journal.close()
+        self._overlap.close()
         self._lock.release()
 
     def _credential(self) -> Any:

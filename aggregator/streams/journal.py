@@ -12,6 +12,8 @@ import struct
 import threading
 import zlib
 from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,12 @@ class Record(NamedTuple):
     """When it was received."""
     mark: str = ""
     """From where the platform is to go on once this record is committed; empty where that did not change."""
+    key: bytes = b""
+    """By what the event is known when it comes again; it is not written into the journal."""
+
+
+Keep = Callable[[Sequence[tuple[Record, Place]]], None]
+"""Take records that are about to be written, and where each will end."""
 
 
 class Journal:
@@ -51,7 +59,7 @@ class Journal:
         """The size of each segment, in their order."""
         self._write_fd = self._read_fd = -1
         self._read_segment = 0
-        self._read_at = self._committed = Place()
+        self._read_at = self._committed = self._opened_at = Place()
         self._buffer: deque[Record] = deque()
         self._unsynced = False
         self._full_fds: list[int] = []
@@ -64,6 +72,7 @@ class Journal:
     def open(self, committed: Place) -> None:
         """Find what a process before left behind the committed place. Raises OSError."""
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._opened_at = committed
         numbers = sorted(int(path.stem) for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
         for number in numbers:
             if number < committed.segment:
@@ -77,8 +86,15 @@ class Journal:
         # a new segment: nobody appends to a file whose last record may have been torn
         self._begin(newest + 1)
 
-    def append(self, records: list[Record]) -> bool:
-        """Add records. Returns False, having added none, when the journal is full. Raises OSError likewise."""
+    def holds(self, end: Place) -> bool:
+        """True for the end of a record that was committed, or is there, as `open` found it."""
+        return end <= self._opened_at or end.offset <= self._sizes.get(end.segment, 0)
+
+    def append(self, records: list[Record], keep: Keep | None = None) -> bool:
+        """Add records. Returns False, having added none, when the journal is full. Raises OSError likewise.
+
+        `keep` is called before they are written; it may raise OSError.
+        """
         data = b"".join(_pack(record) for record in records)
         with self._lock:
             if self.waiting_bytes + len(data) > self._most_bytes:
@@ -87,6 +103,11 @@ class Journal:
             size = self._sizes[segment]
             if size and size + len(data) > SEGMENT_BYTES:
                 segment, size = self._begin(segment + 1), 0
+            if keep is not None:
+                ends = accumulate(map(_size, records), initial=size)
+                keep(
+                    [(record, Place(segment, end)) for record, end in zip(records, islice(ends, 1, None), strict=True)]
+                )
             try:
                 _write_all(self._write_fd, data)
             except OSError:

@@ -16,7 +16,7 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.kinds import decode, encode
 from aggregator.runtime.message import Message
-from aggregator.streams.messages import Event, Gap
+from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.rules.annotation import annotate
 from aggregator.streams.rules.matching import Matcher
 from aggregator.streams.rules.names import RuleSetName
@@ -42,11 +42,11 @@ class _Found(NamedTuple):
 class Match(Stage):
     """Put the rules that each tweet matches into the tweet, under `traptor.collection_rules`.
 
-    In: of kinds `event` and `gap`, from a capture. An event with `id_str` is a tweet.
+    In: of kinds `event`, `gap` and `connection`, from a capture. An event with `id_str` is a tweet.
     Out: the same on `pushto`. A tweet has one more member at its end, `traptor`: `id_str`, `created_at_iso`,
     `collection_rules` (the matching rules with all their fields, and `rule_tag` and `rule_value`); without a match also
     `rule_type`, `id`, and `rule_tag` and `rule_value`, which are `Not Found`. All of its other bytes stay as they are.
-    Gaps, control messages and events of other platforms pass unchanged.
+    Gaps, connections, control messages and events of other platforms pass unchanged.
     Effect: none outside Redis; exactly once. With `ratelimit` a tweet is dropped (reason `rate_limited`) when every
     value that it matches is over its rate; what is left of the rates is shared by all processes. With `stats_window`
     matches are counted in the rules' Redis; what a killed process did again may be counted twice.
@@ -56,8 +56,8 @@ class Match(Stage):
     """
 
     traits = Traits(sections=("rules",))
-    accepts = (Event, Gap)
-    emits: ClassVar[Emits] = {"pushto": (Event, Gap)}
+    accepts = (Event, Gap, Connection)
+    emits: ClassVar[Emits] = {"pushto": (Event, Gap, Connection)}
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""

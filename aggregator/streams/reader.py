@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
@@ -11,25 +12,37 @@ from typing import NamedTuple
 import msgspec
 
 from aggregator import __version__
+from aggregator.errors import ConfigError
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.connections import Connections
 from aggregator.http.deadlines import Stopping
+from aggregator.http.packings import GZIP
 from aggregator.http.retryafter import retry_after_s
+from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
 from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.journal import Journal, Record
 from aggregator.streams.messages import Connection, Event, Gap
-from aggregator.streams.platforms.asking import filters_of, masked, request_of
+from aggregator.streams.overlap import Overlap
+from aggregator.streams.platforms.asking import OPENING_S, dictionary_request, filters_of, masked, request_of
 from aggregator.streams.platforms.control import is_canary, meaning_of
+from aggregator.streams.platforms.jetstream import (
+    LARGEST_DICTIONARY,
+    Dictionary,
+    make_dictionary,
+    read_dictionary,
+)
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
+from aggregator.streams.replay import Replay
 from aggregator.streams.settings import StreamSettings
 from aggregator.streams.times import iso
 from aggregator.streams.transports.lines import Lines
 from aggregator.streams.transports.parts import Part, TooLarge
 from aggregator.streams.transports.sse import ServerSentEvents
+from aggregator.streams.transports.websocket import Oversize, WebSocket
 
 REFUSED_S = 3600.0
 """How long a platform that refused the credential is left alone; a changed credential starts the process anew."""
@@ -41,8 +54,12 @@ _DOWN_S = 60.0
 
 _ON_ITS_WAY_MS = 1000
 """A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
+_EXCERPT_BYTES = 2000
 _FULL_S = 5.0
 """How long a stream that can go on later waits for room in its spool."""
+
+
+Parts = Lines | ServerSentEvents | WebSocket
 
 
 class _NoRoom(Exception):
@@ -72,8 +89,12 @@ class Reader:
         journal: Journal,
         context: Context,
         last_id: str,
+        overlap: Overlap,
     ) -> None:
-        """`last_id` is the id behind which the stream goes on; empty when there is none."""
+        """`last_id` is the id behind which the stream goes on; empty when there is none.
+
+        `overlap` knows what came already of a stream whose platform sends the last seconds again.
+        """
         self.changed = threading.Condition()
         """Notified when something was added to the journal."""
         self._stream = stream
@@ -85,6 +106,8 @@ class Reader:
         self._note_path = context.root / "data/streams" / f".{stream}.alive"
         self._last_id = last_id
         self._noting = threading.Lock()
+        self._replay = Replay(overlap) if self._platform.overlaps else None
+        self._dictionary: Dictionary | None = None
         self._stopping = threading.Event()
         self._waits = Waits(self._platform.schedule)
         self._client = Client(
@@ -103,7 +126,16 @@ class Reader:
         ]
 
     def start(self) -> None:
-        """Begin to read, with what the process before noted."""
+        """Begin to read, with what the process before noted. Raises ConfigError when something is missing for it."""
+        settings, root = self._settings, self._context.root
+        if settings.zstd_dictionary is not None:
+            try:
+                self._dictionary = read_dictionary(root / settings.zstd_dictionary, settings.max_size)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"zstd_dictionary: {getattr(error, 'strerror', None) or error}") from error
+        # once in this thread, so that a package that is missing is told when the process starts
+        self._parts(None)
+        request_of(settings, self._credential, "", root)
         self._note_path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         note, last = read_aliveness(self._note_path), self._journal.last
         self._complete_ms = max(note.complete_ms if note else 0, last.at_ms if last else 0)
@@ -139,43 +171,75 @@ class Reader:
     def _read(self) -> _Failure:
         """Connect, and read until the connection ends. Raises Stopping."""
         settings = self._settings
-        parts = self._parts()
+        silent_s = settings.stall_after or self._platform.stall_s
+        connected_ms, farewell = 0, ""
+        parts: Parts = self._parts(None)
         try:
-            request = request_of(settings, self._credential, self._last_id, self._context.root)
+            dictionary = self._known_dictionary()
+            parts = self._parts(dictionary)
+            request = request_of(settings, self._credential, self._last_id, self._context.root, dictionary)
             with self._client.open(request) as exchange:
-                if exchange.status != HTTPStatus.OK:
+                if exchange.status != (101 if isinstance(parts, WebSocket) else 200):
                     return self._refusal(exchange)
+                pieces: Iterable[bytes]
+                if isinstance(parts, WebSocket):
+                    pieces = parts.pieces(exchange, request.everywhere, silent_s)
+                else:
+                    pieces = exchange.body(None)
                 connected_ms = self._now_ms()
                 self._connected(connected_ms, exchange.url)
                 self._cause = ""
-                farewell = ""
-                for piece in exchange.body(None):
+                for piece in pieces:
                     now_ms = self._now_ms()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
                     self._complete_ms = now_ms
                     if now_ms - connected_ms > self._platform.stall_s * 1000:
                         self._waits.lasted()
-                return self._ended(farewell or "the platform ended the answer", parts)
+                return self._ended(farewell or parts.farewell or "the platform ended the answer", parts)
         except _NoRoom:
             return _Failure("network", "spool_full", "no room in the spool; it goes on where it stopped", _FULL_S)
         except TimeoutError:
-            silent_s = settings.stall_after or self._platform.stall_s
             self._count_partial(parts)
-            return _Failure("network", "stall", f"no byte came for {silent_s:g} s")
+            if not connected_ms:
+                return _Failure("network", "disconnect", f"no answer within {OPENING_S:g} s")
+            return _Failure("network", "stall", f"nothing came for {silent_s:g} s")
+        except Oversize as error:
+            # behind the last event it would come again, and again
+            self._last_id = ""
+            self._context.count("too_large")
+            return _Failure("network", "too_large", str(error))
         except FAILURES as error:
-            return self._ended(f"{type(error).__name__}: {error}"[:300], parts)
+            return self._ended(farewell or f"{type(error).__name__}: {error}"[:300], parts)
 
-    def _parts(self) -> Lines | ServerSentEvents:
+    def _parts(self, dictionary: Dictionary | None) -> Parts:
         most = self._settings.max_size
         if self._platform.transport == "sse":
             return ServerSentEvents(most)
+        if self._platform.transport == "websocket":
+            return WebSocket(most, dictionary.unpack if dictionary is not None else None)
         return Lines(most, delimited=self._settings.type == "twitter_v1")
 
-    def _ended(self, detail: str, parts: Lines | ServerSentEvents) -> _Failure:
+    def _known_dictionary(self) -> Dictionary | None:
+        """Return what messages are to be packed with; None when they are to come as they are. Raises FAILURES."""
+        settings = self._settings
+        if not settings.compress or self._dictionary is not None:
+            return self._dictionary
+        # asked for anew with each connection, because the server may have trained another one
+        with self._client.open(dictionary_request(settings, self._context.root)) as exchange:
+            try:
+                if exchange.status == HTTPStatus.OK:
+                    return make_dictionary(b"".join(exchange.body(LARGEST_DICTIONARY)), settings.max_size)
+                words = f"HTTP {exchange.status}"
+            except ValueError as error:
+                words = str(error)
+        self._context.log.warning("no dictionary from the server, so messages come unpacked: %s", words)
+        return None
+
+    def _ended(self, detail: str, parts: Parts) -> _Failure:
         self._count_partial(parts)
         return _Failure("network", "disconnect", detail, parts.retry_s)
 
-    def _count_partial(self, parts: Lines | ServerSentEvents) -> None:
+    def _count_partial(self, parts: Parts) -> None:
         if parts.partial:
             self._context.count("partial")
 
@@ -183,9 +247,13 @@ class Reader:
         """Return what an answer other than 200 means."""
         status = exchange.status or 0
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-        words = " ".join(exchange.excerpt(300, 2.0).decode(errors="replace").split())
+        words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0))
         detail = f"HTTP {status} {phrase}: {words}" if words else f"HTTP {status} {phrase}".strip()
         told_s = self._told_s(exchange.headers)
+        if "CursorTooOld" in words:
+            # the next connection begins with what comes then, and the hole is recorded
+            self._last_id = ""
+            return _Failure("http", "cursor_too_old", detail, told_s)
         if status in (401, 403):
             return _Failure("refused", "refused", detail, told_s)
         if status in (420, 429):
@@ -208,6 +276,8 @@ class Reader:
         for code in ("credential_refused", "not_connected"):
             context.withdraw(code)
         self._withheld = 0
+        if self._replay is not None:
+            self._replay.begin(self._last_id)
         asked_from = self._last_id if self._platform.resumes else ""
         records = []
         if self._complete_ms and not (asked_from and self._platform.keeps_promise):
@@ -219,7 +289,7 @@ class Reader:
             stream=self._stream,
             at_ms=now_ms,
             type=self._settings.type,
-            url=masked(url),
+            url=masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url),
             filters=filters_of(self._settings),
             resumed_from=asked_from,
         )
@@ -241,19 +311,30 @@ class Reader:
             if self._settings.type == "wikimedia" and is_canary(part.data):
                 self._context.count("canary")
                 continue
-            records.append(self._record(part, now_ms))
+            mark, key = part.id, b""
+            if self._replay is not None:
+                mark, key, hole = self._replay.look(part.data, now_ms)
+                if hole is not None:
+                    self._context.count("gaps")
+                    records.append(self._gap(hole.from_ms, hole.to_ms, "cursor_too_old", hole.detail))
+                if self._replay.is_repeated(key):
+                    self._context.count("repeated")
+                    continue
+            records.append(self._record(part, now_ms, mark, key))
             meaning = meaning_of(self._settings.type, part.data)
             if meaning is not None and meaning.withheld is not None:
                 new = meaning.withheld - self._withheld
                 if new > 0:
                     records.append(self._gap(self._complete_ms, now_ms, "limit", "withheld by the platform", new))
                 self._withheld = max(self._withheld, meaning.withheld)
+            elif meaning is not None and meaning.late and self._replay is not None:
+                self._replay.late = meaning.late
             elif meaning is not None:
                 farewell = meaning.farewell
         self._append(records)
         return farewell
 
-    def _record(self, part: Part, now_ms: int) -> Record:
+    def _record(self, part: Part, now_ms: int, mark: str, key: bytes) -> Record:
         data, text = part.data, ""
         if b"\n" in data or b"\r" in data:
             data = data.replace(b"\r", b" ").replace(b"\n", b" ")
@@ -271,7 +352,7 @@ class Reader:
             type=part.type,
             id=part.id,
         )
-        return Record(encode(event), now_ms, part.id if self._platform.resumes else "")
+        return Record(encode(event), now_ms, mark if self._platform.resumes else "", key)
 
     def _gap(self, from_ms: int, to_ms: int, cause: str, detail: str, lost: int | None = None) -> Record:
         gap = Gap(stream=self._stream, from_ms=from_ms, to_ms=to_ms, cause=cause, detail=detail, lost=lost)
@@ -285,11 +366,14 @@ class Reader:
             words = "no room in the spool" if self._lost_cause == "spool_full" else "the disk took nothing"
             gap = self._gap(self._lost_from_ms, records[0].at_ms, self._lost_cause, words, self._lost)
             records = [gap, *records]
+        replay = self._replay
         try:
-            cause = "" if self._journal.append(records) else "spool_full"
+            cause = "" if self._journal.append(records, replay.overlap.keep if replay else None) else "spool_full"
         except OSError as error:
             self._context.log.error("journal failed: %s", error)
             cause = "disk"
+        if replay is not None:
+            replay.written(not cause)
         if cause and self._platform.resumes and self._last_id:
             raise _NoRoom
         if cause:
@@ -329,7 +413,9 @@ class Reader:
         """Wait as long as the platform wants before the next attempt."""
         context = self._context
         if not self._cause:
-            self._cause, self._detail, self._down_since = failure.cause, failure.detail, context.clock()
+            self._down_since = context.clock()
+        if not self._cause or failure.cause == "cursor_too_old":
+            self._cause, self._detail = failure.cause, failure.detail
         if failure.kind == "refused":
             wait_s = REFUSED_S
             context.report(
@@ -372,3 +458,11 @@ class Reader:
 
     def _now_ms(self) -> int:
         return int(self._context.clock() * 1000)
+
+
+def _shown(body: bytes) -> str:
+    """Return the beginning of a refusal's body in a form that is safe in a log; it may come packed."""
+    if body.startswith(GZIP):
+        with suppress(zlib.error):
+            body = zlib.decompressobj(31).decompress(body, _EXCERPT_BYTES)
+    return printable(" ".join(body.decode(errors="replace").split()))

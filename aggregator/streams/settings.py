@@ -9,19 +9,33 @@ from aggregator.config.settings import (
     Bounds,
     Doc,
     Duration,
+    FilePath,
     Flag,
     Integer,
+    OptionType,
     SafeName,
     Size,
     TargetQueue,
     Text,
-    WebUrl,
     choice,
+    parse_web_url,
 )
 from aggregator.http import options
 from aggregator.runtime.contract import SourceSettings
-from aggregator.streams.platforms.limits import faults_of_filters
-from aggregator.streams.platforms.table import PLATFORMS
+from aggregator.streams.platforms.limits import faults_of_filters, faults_of_jetstream
+from aggregator.streams.platforms.table import JETSTREAM_V2, PLATFORMS
+
+
+def _parse_url(text: str) -> str:
+    url = text.strip()
+    parse_web_url(f"http{url[2:]}" if url.startswith(("ws://", "wss://")) else url)
+    return url
+
+
+StreamUrl = Annotated[
+    str,
+    OptionType("URL", _parse_url, "an address that starts with http:// or https://, of a WebSocket ws:// or wss://"),
+]
 
 
 class StreamSettings(SourceSettings, frozen=True, kw_only=True):
@@ -31,10 +45,10 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     pushto: Annotated[TargetQueue, Doc("the queue that gets the events")]
     url: (
         Annotated[
-            WebUrl,
+            StreamUrl,
             Doc(
-                "where the platform's endpoints are, in place of its usual address; of mastodon the server; of sse and "
-                "ndjson the whole address of the stream"
+                "where the platform's endpoints are, in place of its usual address; of mastodon the server; of sse, "
+                "ndjson and websocket the whole address of the stream"
             ),
         ]
         | None
@@ -45,7 +59,16 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     track: (
         Annotated[Text, Doc("words with commas between: an event is wanted that has all words of one of them")] | None
     ) = None
-    follow: Annotated[Text, Doc("ids of accounts with commas between, whose events are wanted")] | None = None
+    follow: (
+        Annotated[Text, Doc("ids of accounts with commas between, whose events are wanted; of jetstream their DIDs")]
+        | None
+    ) = None
+    collections: (
+        Annotated[
+            Text, Doc("of jetstream: the collections that are wanted, such as app.bsky.feed.post, app.bsky.graph.*")
+        ]
+        | None
+    ) = None
     locations: (
         Annotated[Text, Doc("boxes from which events are wanted: west, south, east, north of each, in degrees")] | None
     ) = None
@@ -58,6 +81,19 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     max_size: Annotated[Size, Doc("a message larger than this is counted and passed over"), Bounds(1024, 900_000)] = (
         800_000
     )
+    compress: Annotated[
+        Flag,
+        Doc("of jetstream: ask for messages packed with zstd; the endpoint subscribe needs zstd_dictionary for it"),
+    ] = False
+    zstd_dictionary: (
+        Annotated[
+            FilePath,
+            Doc(
+                "of jetstream with compress: the file with the dictionary; none = the endpoint subscribeEvents is asked"
+            ),
+        ]
+        | None
+    ) = None
     stall_after: Annotated[
         Duration | None,
         Doc("a connection that brings nothing for this long is given up; none = as the platform advises"),
@@ -80,13 +116,18 @@ def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:
     platform = PLATFORMS[settings.type]
     if not platform.url and settings.url is None:
         yield "url", f"missing; type = {settings.type} has no address of its own"
-    for name in ("track", "follow", "locations", "language"):
+    if (settings.url or "").startswith("ws") and platform.transport != "websocket":
+        yield "url", f"an address of a WebSocket, which type = {settings.type} is not"
+    for name in ("track", "follow", "locations", "language", "collections"):
         if getattr(settings, name) is not None and name not in platform.filters:
             yield name, f"means nothing to type = {settings.type}"
     if settings.type == "mastodon" and settings.track is not None and settings.endpoint != "hashtag":
         yield "track", "means nothing without endpoint = hashtag, of which it is the tag"
     if settings.type == "twitter_v1":
         yield from faults_of_filters(settings)
+    if settings.type == "jetstream":
+        yield from faults_of_jetstream(settings)
+    yield from _faults_of_packing(settings)
     if settings.backfill_minutes and settings.type != "x_v2":
         yield "backfill_minutes", f"means nothing to type = {settings.type}"
     if not 0 <= settings.backfill_minutes <= 5:
@@ -96,3 +137,16 @@ def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:
     if settings.credential is not None and not platform.credentials:
         yield "credential", f"means nothing to type = {settings.type}"
     yield from options.faults_of(settings)
+
+
+def _faults_of_packing(settings: StreamSettings) -> Iterator[tuple[str, str]]:
+    if settings.type == "jetstream":
+        if settings.compress and settings.zstd_dictionary is None and settings.endpoint != JETSTREAM_V2:
+            yield "zstd_dictionary", f"missing; only the endpoint {JETSTREAM_V2} hands its dictionary out"
+        if settings.zstd_dictionary is not None and not settings.compress:
+            yield "zstd_dictionary", "not used without compress = yes"
+        return
+    if settings.compress:
+        yield "compress", f"means nothing to type = {settings.type}"
+    if settings.zstd_dictionary is not None:
+        yield "zstd_dictionary", f"means nothing to type = {settings.type}"

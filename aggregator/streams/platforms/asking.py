@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +12,38 @@ from aggregator.errors import ConfigError
 from aggregator.http.options import route_of
 from aggregator.http.request import Request
 from aggregator.streams.credentials import CredentialSettings
+from aggregator.streams.platforms.jetstream import DICTIONARY, SUBPROTOCOL, Dictionary, parameters_of
 from aggregator.streams.platforms.limits import split
-from aggregator.streams.platforms.table import PLATFORMS, Platform
+from aggregator.streams.platforms.table import JETSTREAM_V2, PLATFORMS
 from aggregator.streams.settings import StreamSettings
+from aggregator.streams.transports.websocket import question
+
+OPENING_S = 60.0
+"""How long it may take until a platform has answered; a stream's silence is bounded by itself."""
 
 
-def request_of(settings: StreamSettings, credential: CredentialSettings | None, last_id: str, root: Path) -> Request:
+def request_of(
+    settings: StreamSettings,
+    credential: CredentialSettings | None,
+    last_id: str,
+    root: Path,
+    dictionary: Dictionary | None = None,
+) -> Request:
     """Return the request for a stream, which goes on behind the event with `last_id` where the platform can.
 
-    Raises ConfigError when a package that the credential needs is not installed.
+    Jetstream is asked for messages that are packed with `dictionary`. Raises ConfigError when a package that the
+    credential needs is not installed.
     """
     platform = PLATFORMS[settings.type]
-    url, parameters = _address(settings, platform), _parameters(settings)
+    url, parameters = _address(settings), _parameters(settings)
     method, body = "GET", b""
     headers = {"accept": "text/event-stream"} if platform.transport == "sse" else {}
-    if platform.resumes and last_id:
+    everywhere: Mapping[str, str] = {}
+    if platform.transport == "websocket":
+        everywhere = question(SUBPROTOCOL if settings.endpoint == JETSTREAM_V2 else "")
+    if settings.type == "jetstream":
+        parameters = [*parameters_of(settings, dictionary, last_id), *parameters]
+    elif platform.resumes and last_id:
         headers["last-event-id"] = last_id
     if settings.type == "twitter_v1" and settings.endpoint == "filter":
         method, body = "POST", urlencode(parameters, quote_via=quote).encode()
@@ -38,18 +56,27 @@ def request_of(settings: StreamSettings, credential: CredentialSettings | None, 
         url,
         deadline_s=None,
         idle_s=settings.stall_after or platform.stall_s,
+        opening_s=OPENING_S,
         headers=headers,
+        everywhere=everywhere,
         method=method,
         body=body or None,
         allow_private=settings.allow_private,
         route=route_of(settings, root),
+        tunnel=platform.transport == "websocket",
     )
 
 
 def filters_of(settings: StreamSettings) -> dict[str, str]:
     """Return what a section asks for, by the names of its options; those that it does not have are left out."""
-    names = ("track", "follow", "locations", "language", "parameters")
+    names = ("track", "follow", "locations", "language", "collections", "parameters")
     return {name: text for name in names if (text := getattr(settings, name))}
+
+
+def dictionary_request(settings: StreamSettings, root: Path) -> Request:
+    """Return the request for the dictionary that a server of Jetstream packs messages with."""
+    url = urljoin(_web_address(settings), DICTIONARY)
+    return Request(url, OPENING_S, encodings=(), allow_private=settings.allow_private, route=route_of(settings, root))
 
 
 def masked(url: str) -> str:
@@ -58,8 +85,9 @@ def masked(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _address(settings: StreamSettings, platform: Platform) -> str:
-    base = settings.url or platform.url
+def _address(settings: StreamSettings) -> str:
+    platform = PLATFORMS[settings.type]
+    base = _web_address(settings)
     endpoint = settings.endpoint or platform.default
     if not endpoint:
         return base
@@ -67,6 +95,12 @@ def _address(settings: StreamSettings, platform: Platform) -> str:
         base = urljoin(base, "/api/v1/streaming/")
     path = dict(platform.endpoints).get(endpoint, endpoint)
     return f"{base.rstrip('/')}/{quote(path, safe='/,')}"
+
+
+def _web_address(settings: StreamSettings) -> str:
+    """Return where a stream's endpoints are. A WebSocket begins as HTTP: ws:// is http:// and wss:// is https://."""
+    url = settings.url or PLATFORMS[settings.type].url
+    return f"http{url[2:]}" if url.startswith(("ws:", "wss:")) else url
 
 
 def _parameters(settings: StreamSettings) -> list[tuple[str, str]]:
@@ -94,6 +128,8 @@ def _authorization(
     except ImportError as error:
         words = "OAuth 1.0a needs a package: pip install 'loglines-aggregator[streams]'"
         raise ConfigError(f"{words} ({error})") from error
+    # at the level DEBUG it would write the access token into the log
+    logging.getLogger("oauthlib").setLevel(logging.WARNING)
     signer = Client(
         credential.consumer_key, credential.consumer_secret, credential.access_token, credential.access_token_secret
     )

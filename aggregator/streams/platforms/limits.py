@@ -1,6 +1,7 @@
-"""The limits of Twitter's filters, v1.1.
+"""The limits of the filters of Twitter, v1.1, and of Jetstream.
 
-Source: "POST statuses/filter" and "Standard stream parameters" (developer.twitter.com, archived).
+Source: "POST statuses/filter" and "Standard stream parameters" (developer.twitter.com, archived); Jetstream, README.md
+(github.com/bluesky-social/jetstream).
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ MOST_PHRASES = 400
 MOST_IDS = 5000
 MOST_BOXES = 25
 MOST_PHRASE_BYTES = 60
+MOST_COLLECTIONS = 100
+MOST_DIDS = 10_000
+_COLLECTION = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*(\.[a-zA-Z0-9-]+)+(\.\*)?")
+_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]+")
 _COMMAS = re.compile("[,،]")
 """The Arabic comma separates too: it is what an Arabic keyboard gives."""
 
@@ -75,3 +80,17 @@ def faults_of_locations(numbers: list[str]) -> Iterator[tuple[str, str]]:
             yield "locations", f"{box}: a latitude (second and fourth number) is not between -90 and 90"
         elif west >= east or south >= north:
             yield "locations", f"{box}: the south-west corner comes first, then the north-east one"
+
+
+def faults_of_jetstream(settings: Any) -> Iterator[tuple[str, str]]:
+    """Yield (option, fault) for each filter that Jetstream would refuse."""
+    for option, most, form, example in (
+        ("collections", MOST_COLLECTIONS, _COLLECTION, "app.bsky.feed.post or app.bsky.graph.*"),
+        ("follow", MOST_DIDS, _DID, "did:plc:z72i7hdynmk6r22z27h6tvur"),
+    ):
+        values = split(getattr(settings, option))
+        if len(values) > most:
+            yield option, f"more than {most:,} of them (found {len(values):,})"
+        wrong = next((value for value in values if not form.fullmatch(value)), None)
+        if wrong is not None:
+            yield option, f"{wrong[:60]!r} is none; they look like {example}"

@@ -2,8 +2,8 @@
 
 The figures are those of the platforms' documentation, as far as it gives any: X API v2, "Handling disconnections"
 (docs.x.com); Twitter API v1.1, "Connecting to a streaming endpoint" (archived); Mastodon, "Streaming"
-(docs.joinmastodon.org); Wikimedia, "EventStreams HTTP Service" (wikitech.wikimedia.org). Where there are none, X's are
-used.
+(docs.joinmastodon.org); Wikimedia, "EventStreams HTTP Service" (wikitech.wikimedia.org); Jetstream, README and lexicons
+(github.com/bluesky-social/jetstream). Where there are none, X's are used.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from aggregator.streams.platforms.schedule import Growth, Schedule
 
+JETSTREAM_V2 = "subscribeEvents"
+"""The endpoint of Jetstream's second version, by our name."""
 X = Schedule(
     network=Growth(0.25, 16.0, add_s=0.25),
     http=Growth(5.0, 320.0, factor=2.0),
@@ -23,7 +25,7 @@ class Platform(NamedTuple):
     """What is special about the streams of one type."""
 
     transport: str
-    """`lines` (JSON on lines) or `sse` (Server-Sent Events)."""
+    """`lines` (JSON on lines), `sse` (Server-Sent Events) or `websocket`."""
     url: str
     """Where its endpoints lie; empty when the section must say it."""
     stall_s: float
@@ -39,6 +41,8 @@ class Platform(NamedTuple):
     """True when a connection asks to go on behind the last event that came."""
     keeps_promise: bool = False
     """True when the platform is known to send all that follows that event, so that no gap stays."""
+    overlaps: bool = False
+    """True when the platform goes on some seconds before that event, and what comes again is removed by its key."""
     filters: tuple[str, ...] = ()
     """The options that say which events are wanted."""
     schedule: Schedule = X
@@ -81,7 +85,19 @@ PLATFORMS = {
         resumes=True,
         keeps_promise=True,
     ),
+    "jetstream": Platform(
+        transport="websocket",
+        url="https://jetstream.us-east.bsky.network/",
+        stall_s=60.0,
+        endpoints=(("subscribe", "subscribe"), (JETSTREAM_V2, "xrpc/network.bsky.jetstream.subscribeEvents")),
+        default="subscribe",
+        resumes=True,
+        keeps_promise=True,
+        overlaps=True,
+        filters=("follow", "collections"),
+    ),
     "sse": Platform(transport="sse", url="", stall_s=90.0, credentials=("bearer", "basic"), resumes=True),
     "ndjson": Platform(transport="lines", url="", stall_s=90.0, credentials=("bearer", "basic")),
+    "websocket": Platform(transport="websocket", url="", stall_s=90.0, credentials=("bearer", "basic")),
 }
 """The platforms by the `type` of a stream."""

@@ -12,6 +12,7 @@ class Lines:
 
     last_id = ""
     retry_s: float | None = None
+    farewell = ""
 
     def __init__(self, most_bytes: int, *, delimited: bool = False) -> None:
         """A message of more than `most_bytes` is passed over: `TooLarge` stands in its place.

@@ -15,6 +15,8 @@ _BOM = b"\xef\xbb\xbf"
 class ServerSentEvents:
     """Take bytes, give events; an event whose blank line has not come is not given."""
 
+    farewell = ""
+
     def __init__(self, most_bytes: int) -> None:
         """An event of more than `most_bytes` is passed over: `TooLarge` stands in its place."""
         self._most_bytes = most_bytes
