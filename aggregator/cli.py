@@ -40,6 +40,9 @@ COMMANDS = {
     ),
     "ledger": Command("queues:add_ledger", "the books, and whether they balance"),
     "feeds": Command("feeds:add_feeds", "what is archived of feeds, and how to have it"),
+    "streams": Command(
+        "streams:add_streams", "the streams that are captured: add, change, remove, see what is missing"
+    ),
     "download": Command("oneshot:add_download", "download feeds for a while, in the foreground"),
     "filter": Command("oneshot:add_filter", "filter what was downloaded, once, in the foreground"),
     "compress": Command("oneshot_bundles:add_compress", "bundle what is due, once, in the foreground"),
