@@ -36,7 +36,8 @@ class Chapter(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-_PROGRAMS = """[worker_*], [logger_*], [stream_*] and [process_*]: the options of every supervised program, whatever it does.
+_PROGRAMS = """[worker_*], [logger_*], [stream_*] and [process_*]: the options of every supervised program, whatever it
+does.
 A worker_ or logger_ section has a stage, or a command of its own; a stream_ section has the stage capture; a process_
 section has a command, but for [process_redis], which without one runs the instance's own Redis."""
 _STAGE_OR_COMMAND = (
