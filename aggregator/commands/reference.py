@@ -37,9 +37,8 @@ class Chapter(NamedTuple):
 
 
 _PROGRAMS = """[worker_*], [logger_*], [stream_*] and [process_*]: the options of every supervised program, whatever it
-does.
-A worker_ or logger_ section has a stage, or a command of its own; a stream_ section has the stage capture; a process_
-section has a command, but for [process_redis], which without one runs the instance's own Redis."""
+does. A worker_ or logger_ section has a stage, or a command of its own; a stream_ section has the stage capture; a
+process_ section has a command, but for [process_redis], which without one runs the instance's own Redis."""
 _STAGE_OR_COMMAND = (
     Entry("stage", "a name below, or MODULE:CLASS", "none", "the stage that the workers of this section run"),
     Entry(

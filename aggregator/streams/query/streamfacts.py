@@ -19,7 +19,7 @@ from aggregator.streams.query.gaps import Missing, Span, look
 DAY_MS = 86_400_000
 _RUNS = ("RUNNING", "STARTING", "BACKOFF")
 _SECRET = re.compile(r"((?:token|secret|key|pass|passw\w*|pwd|auth\w*)=)[^&]*", re.IGNORECASE)
-_FILTERS = ("track", "follow", "locations", "language", "parameters")
+_FILTERS = (*dict.fromkeys(name for platform in PLATFORMS.values() for name in platform.filters), "parameters")
 
 
 class StreamFacts(NamedTuple):
