@@ -14,8 +14,8 @@ FEEDER = "[logger_in]\nstage = tests.samplestages:Feeder\npushto = a\n"
 COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout = b\n"
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
-SECTIONS = "supervisor, redis, aggregator, process_*, worker_*, logger_*, feed_*, store_*"
-STAGES = "archive, broker, compress, download, filter, logfile, openurl, tail or MODULE:CLASS"
+SECTIONS = "supervisor, redis, aggregator, process_*, worker_*, logger_*, stream_*, feed_*, store_*, credential_*"
+STAGES = "archive, broker, capture, compress, download, filter, logfile, openurl, record, tail or MODULE:CLASS"
 
 
 class Case(NamedTuple):

@@ -33,7 +33,10 @@ CASES = [
     Case(
         "section name that supervisord cannot take",
         REDIS + "[worker_a:b]\nstage = broker\n",
-        (":3 [worker_a:b]: bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_ or logger_",),
+        (
+            ":3 [worker_a:b]: bad name; allowed: letters, digits, _ . - (1 to 60) after process_, worker_, logger_ or "
+            "stream_",
+        ),
     ),
     Case(
         "misspelt option",

@@ -43,7 +43,7 @@ CASES = [
         REDIS + COPIER.replace("Copier", "Outdated") + FEEDER,
         (
             ":4 [worker_copy] stage: tests.samplestages:Outdated reads unknown tables (found feed_); allowed: feed, "
-            "store",
+            "store, credential",
         ),
     ),
     Case(
