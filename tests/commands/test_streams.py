@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from aggregator.streams.aliveness import Aliveness, write_aliveness
+from aggregator.streams.managing.changes import ChangeFailed, editing
 from aggregator.streams.managing.options import program_options, stream_options
 from aggregator.streams.messages import Gap
 from tests.commands.conftest import Site
@@ -118,6 +119,17 @@ def test_what_cannot_be_meant_is_refused(streams: Site, words: tuple[str, ...], 
     assert text_of(streams) == before
 
 
+def test_a_file_of_bad_form_is_refused_with_its_lines(streams: Site) -> None:
+    streams.configure(f"{RECORD}nonsense\n")
+    before = text_of(streams)
+
+    ran = streams.run("streams", "add", "a", *SSE)
+
+    assert ran.code == 2
+    assert "loglines.cfg:10 [worker_record]: neither a section nor an option" in ran.err
+    assert text_of(streams) == before
+
+
 def test_an_edit_keeps_comments_and_says_what_it_changed(streams: Site) -> None:
     streams.configure(f"{RECORD}[stream_a]\n# mine\ntype = sse  ; a form\npushto = events\nurl = http://127.0.0.1:1/\n")
 
@@ -217,6 +229,19 @@ def test_a_second_command_does_not_edit_at_the_same_time(streams: Site) -> None:
 
     assert ran.code == 1
     assert "another command is editing" in ran.err
+
+
+def test_a_file_that_an_editor_saved_meanwhile_is_not_overwritten(streams: Site) -> None:
+    file = streams.root / "loglines.cfg"
+    with editing(file, streams.root) as edit:
+        change = edit.add("a", {"type": "sse", "pushto": "events", "url": "http://x/"}, draft=False)
+        streams.configure(f"{RECORD}# saved meanwhile\n")
+        before = text_of(streams)
+
+        with pytest.raises(ChangeFailed, match="was changed meanwhile"):
+            list(change.carry_out())
+
+    assert text_of(streams) == before
 
 
 def test_a_build_that_is_refused_leaves_the_file(streams: Site) -> None:

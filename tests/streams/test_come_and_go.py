@@ -103,3 +103,20 @@ def test_a_stopped_stream_is_started_by_activating_it(events: str) -> None:
 
         assert activated.stdout == "stream_a: started\n"
         assert listed(instance, "a")["state"] == "running"
+
+
+def test_what_supervisord_refuses_is_told_and_stays_written(events: str) -> None:
+    with Instance(PIPELINE) as instance:
+        instance.start()
+        before = instance.pids()
+        foreign = instance.root / "workers_enabled/foreign.conf"
+        foreign.write_text("[program:foreign]\n")
+
+        added = instance.cli(*words_for("a", events))
+
+        assert added.returncode == 1
+        assert added.stderr.startswith("aggregator: supervisord refuses reloadConfig: it cannot read its files")
+        assert added.stderr.endswith("it is written and built; `run/supervisorctl update` brings it in\n")
+        assert instance.pids() == before
+        foreign.unlink()
+        assert instance.cli("streams", "activate", "a").stdout == "stream_a: added\n"

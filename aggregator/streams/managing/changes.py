@@ -16,6 +16,7 @@ from typing import Literal
 from aggregator.config import ini
 from aggregator.config.configuration import Config
 from aggregator.config.hints import meant, unknown
+from aggregator.config.instance import shown
 from aggregator.config.loading import load
 from aggregator.config.programs import is_disabled
 from aggregator.errors import AggregatorError, ConfigError
@@ -97,11 +98,13 @@ class Editing:
     """loglines.cfg while this process alone edits it by these commands."""
 
     def __init__(self, file: Path, root: Path) -> None:
-        """Raises OSError when the file cannot be read."""
+        """Raises ConfigError for a file whose form is wrong, and OSError when it cannot be read."""
         self.file = file
         self.root = root
         self.text = file.read_bytes()
         self._document = ini.read(file, self.text)
+        if self._document.faults:
+            raise ConfigError(*(fault.render(shown(file)) for fault in self._document.faults), "nothing was changed")
 
     def add(self, name: str, texts: Mapping[str, str], *, draft: bool) -> Change:
         """Return the addition of a stream. Raises ConfigError with everything that is wrong."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from configupdater import ConfigUpdater, Option, ParsingError, Section
+from configupdater import ConfigUpdater, NotAttachedError, Option, ParsingError, Section
 
 from aggregator.config import ini
 from aggregator.errors import ConfigError
@@ -16,6 +16,7 @@ _INDENT = re.compile(r"[ \t]*")
 _INLINE_COMMENT = re.compile(r"\s+;.*")
 _COMMENT = ("#", ";")
 _DEEPER = "    "
+_BY_HAND = "the file is written in a way that this command cannot edit; edit it by hand"
 
 Texts = Mapping[str, Mapping[str, str]]
 
@@ -95,6 +96,9 @@ def _changed(source: bytes, change: Callable[[ConfigUpdater], None]) -> bytes:
         change(updater)
     except (UnicodeDecodeError, ParsingError) as error:
         raise ConfigError(f"the file cannot be edited: {str(error).splitlines()[0]}; correct it first") from error
+    except (AttributeError, NotAttachedError) as error:
+        # configupdater 3, the last one for Python 3.10, fails like this at comments between the lines of some values
+        raise ConfigError(_BY_HAND) from error
     return bom + str(updater).replace("\n", newline).encode()
 
 
@@ -144,7 +148,7 @@ def _proven(new: bytes, expected: Texts) -> bytes:
         for option, text in texts.items()
         if found.get(section, {}).get(option) != text
     ]
-    raise ConfigError(*(wrong or ["the file is written in a way that cannot be edited; edit it by hand"]))
+    raise ConfigError(*(wrong or [_BY_HAND]))
 
 
 def _texts(source: bytes) -> dict[str, dict[str, str]]:

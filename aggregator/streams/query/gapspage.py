@@ -8,6 +8,7 @@ from html import escape
 from aggregator.monitor import heatmap
 from aggregator.monitor.heatmap import Cell, Page, Row, utc
 from aggregator.monitor.words import age, one_line
+from aggregator.streams.messages import Gap
 from aggregator.streams.query.gaps import Missing, Span, covered_ms
 
 HOUR_S, DAY_S = 3600, 86400
@@ -37,16 +38,25 @@ def render(streams: Sequence[Missing], title: str, made_at: float) -> Iterator[s
 
 
 def _row(stream: Missing, starts: Sequence[int], step: int) -> Row:
-    cells = {}
+    cells, touched = {}, _gaps_by_cell(stream, starts, step)
     for start in starts:
         span = Span(max(start * 1000, stream.span.start_ms), min((start + step) * 1000, stream.span.end_ms))
         if span.end_ms > span.start_ms:
-            cells[start] = _cell(stream, start, span, step)
+            cells[start] = _cell(touched.get(start, []), start, span, step)
     return Row(stream.stream, stream.complete, cells)
 
 
-def _cell(stream: Missing, start: int, span: Span, step: int) -> Cell:
-    gaps = [gap for gap in stream.gaps if gap.from_ms < span.end_ms and gap.to_ms >= span.start_ms]
+def _gaps_by_cell(stream: Missing, starts: Sequence[int], step: int) -> dict[int, list[Gap]]:
+    """Return the gaps that touch each cell: to look at all gaps for each cell would take minutes for a bad year."""
+    found: dict[int, list[Gap]] = {}
+    for gap in stream.gaps if starts else ():
+        first = max(gap.from_ms // 1000 // step * step, starts[0])
+        for start in range(first, min(gap.to_ms // 1000, starts[-1]) + 1, step):
+            found.setdefault(start, []).append(gap)
+    return found
+
+
+def _cell(gaps: Sequence[Gap], start: int, span: Span, step: int) -> Cell:
     missing_ms = covered_ms(gaps, span)
     form = "%Y-%m-%d %H:%M UTC" if step == HOUR_S else "%Y-%m-%d"
     lines = [f"{utc(start):{form}}"]
