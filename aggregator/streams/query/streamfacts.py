@@ -17,7 +17,7 @@ from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.query.gaps import Missing, Span, look
 
 DAY_MS = 86_400_000
-_RUNS = ("RUNNING", "STARTING", "BACKOFF")
+_RUNS = ("RUNNING", "STARTING")
 _SECRET = re.compile(r"((?:token|secret|key|pass|passw\w*|pwd|auth\w*)=)[^&]*", re.IGNORECASE)
 _FILTERS = (*dict.fromkeys(name for platform in PLATFORMS.values() for name in platform.filters), "parameters")
 
