@@ -40,7 +40,7 @@ COMMANDS = {
     ),
     "ledger": Command("queues:add_ledger", "the books, and whether they balance"),
     "feeds": Command("feeds:add_feeds", "what is archived of feeds, and how to have it"),
-    "streams": Command("streams:add_streams", "what is recorded of streams, and how to have it"),
+    "streams": Command("streams:add_streams", "streams: add, change, remove, see what is missing, export"),
     "rules": Command("rules:add_rules", "the rules that streams collect by: list, change, import, export, history"),
     "download": Command("oneshot:add_download", "download feeds for a while, in the foreground"),
     "filter": Command("oneshot:add_filter", "filter what was downloaded, once, in the foreground"),

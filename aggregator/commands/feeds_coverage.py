@@ -30,9 +30,10 @@ from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.catalogue import Span
 from aggregator.feeds.query.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.query.evidence import Evidence, gather
-from aggregator.feeds.query.heatmap import counts_of, percent, render
+from aggregator.feeds.query.heatmap import counts_of, render
 from aggregator.files.durable import place_of
 from aggregator.files.opening import open_part
+from aggregator.monitor.heatmap import percent
 
 _DEFAULT_HOURS = 24
 _CAUSE_WIDTH = 70

@@ -34,6 +34,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[str, ...]
     """Why nothing of the configuration may be executed. Commands that only look show these doubts; for other commands
     they are faults."""
+    drafts: Mapping[str, tuple[str, ...]]
+    """The faults of each section that is incomplete and says `enabled = no`: it makes no program. They are among the
+    warnings too."""
     raw: Texts
     """The options of every section as they stand in the file."""
     texts: Texts

@@ -109,11 +109,14 @@ _HARMLESS = re.compile(r"\[?[\w.-]{0,60}")
 """The part of an unreadable line that may be shown: the beginning of a name, and no value."""
 
 
-def read(file: Path) -> Document:
-    """Return everything in a file; a file that cannot be read gives a document with that one fault."""
+def read(file: Path, text: bytes | None = None) -> Document:
+    """Return everything in a file, or in a text that the file is to have.
+
+    A file that cannot be read gives a document with that one fault.
+    """
     document = Document()
     try:
-        raw = file.read_bytes()
+        raw = file.read_bytes() if text is None else text
     except OSError as error:
         document.faults.append(Problem(0, None, None, f"cannot be read: {error.strerror}"))
         return document

@@ -27,7 +27,7 @@ from aggregator.config.coresections import read_core, read_redis, read_rules
 from aggregator.config.hints import meant
 from aggregator.config.instance import Instance, host_node, read_line, shown
 from aggregator.config.programreading import ProgramReader
-from aggregator.config.programs import OWN_REDIS, PREFIXES, Program, is_own_redis, stage_name
+from aggregator.config.programs import DRAFTS, OWN_REDIS, PREFIXES, Program, is_disabled, is_own_redis, stage_name
 from aggregator.config.sections import CORE, AggregatorSettings, RedisSettings, SupervisorSettings
 from aggregator.config.settings import DEFAULT_MAXDEPTH
 from aggregator.config.tables import Tables, render
@@ -42,8 +42,11 @@ def load(
     reading: bool = False,
     imports: bool | None = None,
     build: Build | None = None,
+    text: bytes | None = None,
 ) -> Config:
     """Return the configuration in a file, or in a build. Raises ConfigError with every fault in it.
+
+    With `text` this is read in place of the file's content, for commands that are about to write it.
 
     With `reading` a missing environment variable is no fault, because commands that only look need no secrets. Without
     `imports`, which is the default with `reading`, no module of the user's own is imported, so that commands that only
@@ -54,7 +57,7 @@ def load(
     """
     # use the real folder: the place of the sockets depends on its path, and must be the same for every link to it
     real = Path(os.path.realpath(root))
-    return _Loader(file, real, only, reading, not reading if imports is None else imports, build).load()
+    return _Loader(file, real, only, reading, not reading if imports is None else imports, build, text).load()
 
 
 def redis_of_build(build: Build, root: Path) -> RedisSettings:
@@ -66,7 +69,14 @@ class _Loader:
     """Everything that is known while a file is being read."""
 
     def __init__(
-        self, file: Path, root: Path, only: str | None, reading: bool, imports: bool, build: Build | None
+        self,
+        file: Path,
+        root: Path,
+        only: str | None,
+        reading: bool,
+        imports: bool,
+        build: Build | None,
+        text: bytes | None = None,
     ) -> None:
         self.file = file
         self.root = root
@@ -78,12 +88,15 @@ class _Loader:
         self.doubts: list[str] = []
         self.instance = Instance(root)
         self.build = build
-        self.document = ini.read(build.text if build else file)
+        self.document = ini.read(build.text if build else file, text)
+        self.faults_of_form = list(self.document.faults)
         self.raw = {
             section.name: {name: value.text for name, value in section.values.items()}
             for section in self.document.sections.values()
         }
         self.texts: dict[str, dict[str, str]] = {}
+        self.drafts: dict[str, list[ini.Problem]] = {}
+        """What is missing or wrong in each draft."""
 
     def load(self) -> Config:
         self._refuse_foreign()
@@ -97,6 +110,7 @@ class _Loader:
         self._look_at_owners(aggregator)
         reader = ProgramReader(self.document, self.root, parser_of(self.texts), self._standing_in())
         programs = self._programs(reader)
+        self._set_drafts_apart(programs)
         shared = Tables(
             self.document,
             self.raw,
@@ -110,6 +124,7 @@ class _Loader:
         )
         if self.only is None:
             self._check_together(supervisor, reader, programs, shared)
+            self._set_drafts_apart(programs)
         self._refuse(name for program in programs.values() for name in program.traits.sections)
         node = aggregator.node or self._known_node() or host_node()
         return Config(
@@ -123,6 +138,7 @@ class _Loader:
             programs=programs,
             warnings=tuple(self._lines(self.document.warnings)),
             doubts=tuple(self.doubts),
+            drafts={section: tuple(self._lines(faults)) for section, faults in self.drafts.items()},
             raw=MappingProxyType(self.raw),
             texts=MappingProxyType(self.texts),
             limits={local_name(queue, node): limit for queue, limit in self._limits()},
@@ -241,6 +257,28 @@ class _Loader:
             if program is not None:
                 programs[section] = program
         return programs
+
+    def _set_drafts_apart(self, programs: dict[str, Program]) -> None:
+        """Turn the faults of drafts into warnings. A draft with faults makes no program.
+
+        A worker is no draft, whatever its section says: it would run with these faults.
+        """
+        if self.only is not None:
+            return
+        faults = self.document.faults
+        found = [fault for fault in faults if self._is_draft(fault.section) and fault not in self.faults_of_form]
+        for fault in found:
+            assert fault.section is not None
+            self.drafts.setdefault(fault.section, []).append(fault)
+            programs.pop(fault.section, None)
+        self.document.faults = [fault for fault in faults if fault not in found]
+        self.document.warnings += found
+
+    def _is_draft(self, section: str | None) -> bool:
+        """True for a section that may be incomplete: it says `enabled = no`, and no operator has enabled it by hand."""
+        if section is None or not section.startswith(DRAFTS) or not is_disabled(self.texts.get(section, {})):
+            return False
+        return not (self.instance.enabled / f"{section}.conf").exists()
 
     def _limits(self) -> list[tuple[str, int]]:
         found = []

@@ -10,11 +10,14 @@ import msgspec
 from aggregator import registry
 from aggregator.config import pirus2
 from aggregator.config.sections import ProgramSettings
+from aggregator.config.settings import parse_flag
 from aggregator.config.traits import Traits
 
 PREFIXES = ("process_", "worker_", "logger_", "stream_")
 STAGES = {"stream_": "capture"}
 """The stage of a section that names none, by the beginning of the section's name."""
+DRAFTS = "stream_"
+"""The beginning of the names of sections that may be incomplete while they say `enabled = no`."""
 OWN_REDIS = "process_redis"
 """The section that supervises a Redis of our own when it has no command."""
 
@@ -85,6 +88,14 @@ def _kind_of(struct: type[msgspec.Struct]) -> str:
 def is_own_redis(section: str, texts: Mapping[str, str]) -> bool:
     """True for a section that supervises a Redis of our own."""
     return section == OWN_REDIS and "command" not in texts
+
+
+def is_disabled(texts: Mapping[str, str]) -> bool:
+    """True for a section that says `enabled = no`."""
+    try:
+        return not parse_flag(texts.get("enabled", "yes"))
+    except ValueError:
+        return False
 
 
 def stage_name(section: str, texts: Mapping[str, str]) -> str | None:

@@ -18,9 +18,12 @@ from aggregator.runtime.contract import Cursor, Emits, Flush, Send, Source, Sour
 from aggregator.streams.journal import Journal, Place
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
+from aggregator.streams.pace import BEGINNING, Pace
+from aggregator.streams.platforms.sharing import faults_of_sharing
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.reader import Reader
 from aggregator.streams.settings import StreamSettings, faults_of_stream
+from aggregator.streams.times import iso
 
 _TURNS = 10
 """The most batches that one poll yields, so that the worker gets to look at its signals."""
@@ -63,11 +66,13 @@ class Capture(Source):
         self._lock = LockFile(self._folder / ".lock")
         self._place = Place()
         self._mark = ""
+        self._pace = Pace()
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
         """Refuse options that mean nothing to the platform, and filters that it would refuse."""
         yield from faults_of_stream(settings)
+        yield from faults_of_sharing(settings, config)
         name = settings.credential
         if name is not None and not config.has_section(f"credential_{name}"):
             yield "credential", f"no section [credential_{name}]"
@@ -113,10 +118,15 @@ class Capture(Source):
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
         """Yield what was received."""
+        self.context.note("events/s", f"{self._pace.per_second(now):.2f}")
         for _ in range(_TURNS):
             records, place = self._journal.take(self.settings.batch)
             if not records:
                 break
+            moments = [record.at_ms for record in records if record.body.startswith(BEGINNING)]
+            if moments:
+                self._pace.add(now, len(moments))
+                self.context.note("last event", iso(moments[-1]))
             for record in records:
                 yield Send(self.settings.pushto, record.body)
                 self._mark = record.mark or self._mark

@@ -8,7 +8,8 @@ import pytest
 
 from aggregator.feeds.query.catalogue import Span
 from aggregator.feeds.query.coverage import HOUR_S, Coverage
-from aggregator.feeds.query.heatmap import describe, percent, render
+from aggregator.feeds.query.heatmap import describe, render
+from aggregator.monitor.heatmap import percent
 from tests.feeds.archives import START, manifest, published, tick, ticks_of
 from tests.feeds.covering import LATER, cover, full
 

@@ -12,7 +12,7 @@ from aggregator.runtime.context import Context
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.recording.lines import line_of
 from aggregator.streams.recording.packing import pack
-from aggregator.streams.recording.paths import gaps_path, new_path
+from aggregator.streams.recording.paths import gaps_path, possible_paths
 from aggregator.streams.recording.sidecar import Facts, write_sidecar
 
 DATA = Path(__file__).parents[1] / "data/streams"
@@ -44,7 +44,7 @@ class Recording:
         is_open: bool = False,
     ) -> Path:
         """Write a file of events, which arrive one step after the other; a pair has a type and a payload."""
-        path = new_path(self.directory, stream, at_ms, form)
+        path = next(p for p in possible_paths(self.directory, stream, at_ms, form) if not p.exists())
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = Facts(stream=stream, node="n", format=form, connections=connections or [])
         packed = b""

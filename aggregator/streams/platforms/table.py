@@ -37,6 +37,8 @@ class Platform(NamedTuple):
     credentials: tuple[str, ...] = ()
     """The kinds of credentials it takes; none = it takes none."""
     needs_credential: bool = False
+    connections: int | None = None
+    """How many connections one credential may have at once: of one more, the platform ends another. None = any."""
     resumes: bool = False
     """True when a connection asks to go on behind the last event that came."""
     keeps_promise: bool = False
@@ -57,6 +59,7 @@ PLATFORMS = {
         default="sample",
         credentials=("oauth1", "bearer"),
         needs_credential=True,
+        connections=1,
         filters=("track", "follow", "locations", "language"),
     ),
     "x_v2": Platform(
@@ -67,6 +70,7 @@ PLATFORMS = {
         default="filter",
         credentials=("bearer",),
         needs_credential=True,
+        connections=1,
     ),
     "mastodon": Platform(
         transport="sse",

@@ -1,0 +1,106 @@
+"""What was recorded of streams, as it lies in the folders of the sections with `stage = record`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from aggregator.config.configuration import Config
+from aggregator.streams.messages import Gap
+from aggregator.streams.recording.paths import gaps_path
+
+_HOUR_FOLDERS = ("[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2, "[0-9]" * 2)
+_FILE = re.compile(r"-(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z)(?:-\d+)?\.jsonl\.\w+")
+_LONGEST_LINE = 64 * 1024
+"""A gap has some 300 bytes; its detail is cut at 300 characters before it is written."""
+
+
+class Files(NamedTuple):
+    """The files of a stream, without their sidecars and its gaps."""
+
+    number: int
+    size_bytes: int
+    first_ms: int | None
+    """When the first file begins, in Unix milliseconds; None when there is no file."""
+    newest: Path | None
+
+
+class Gaps(NamedTuple):
+    """The gaps of a stream, in the order of their beginnings."""
+
+    gaps: list[Gap]
+    unreadable: int
+    """How many lines are no gaps."""
+
+
+def directories(config: Config) -> list[Path]:
+    """Return the folders in which streams are recorded, each once."""
+    programs = (program for program in config.programs.values() if program.stage_name == "record")
+    return list(dict.fromkeys(config.root / program.settings.directory for program in programs))
+
+
+def recorded_streams(folders: Iterable[Path]) -> list[str]:
+    """Return the streams that have a folder or a file of gaps, also those that are no longer configured."""
+    found = set()
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if not path.name.startswith(".") and path.is_dir():
+                found.add(path.name)
+    return sorted(found)
+
+
+def read_gaps(folders: Iterable[Path], stream: str) -> Gaps:
+    """Return all recorded gaps of a stream. Raises OSError when a file is there and cannot be read."""
+    gaps, unreadable = [], 0
+    for folder in folders:
+        for line in _lines(folder / gaps_path(stream)):
+            try:
+                gaps.append(msgspec.json.decode(line, type=Gap))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                unreadable += 1
+    return Gaps(sorted(gaps, key=lambda gap: (gap.from_ms, gap.to_ms)), unreadable)
+
+
+def read_files(folders: Iterable[Path], stream: str) -> Files:
+    """Return what was recorded of a stream; what vanishes while this looks is left out."""
+    hours = [hour for folder in folders for hour in (folder / stream).glob("/".join(_HOUR_FOLDERS))]
+    found = [each for hour in hours for each in _files_in(hour)]
+    if not found:
+        return Files(0, 0, None, None)
+    first = datetime.strptime(min(found)[0], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=timezone.utc)
+    return Files(
+        len(found), sum(size for _, _, size in found), int(first.timestamp() * 1000), Path(max(found)[1])
+    )  # fmt: skip
+
+
+def _files_in(hour: Path) -> Iterator[tuple[str, str, int]]:
+    """Yield the time in the name, the path and the size of each file of a folder."""
+    with suppress(FileNotFoundError), os.scandir(hour) as entries:
+        for entry in entries:
+            match = _FILE.search(entry.name)
+            if match is not None and entry.name.endswith(match[0]) and not entry.name.startswith("."):
+                with suppress(FileNotFoundError):
+                    yield match[1], entry.path, entry.stat().st_size
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file that are whole; a line that is being written has no end yet."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        while line := file.readline(_LONGEST_LINE):
+            if line.endswith(b"\n"):
+                yield line
+            elif len(line) == _LONGEST_LINE:
+                yield b""
+                while (rest := file.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    continue
