@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.settings.table import Feed
 from aggregator.http.route import Credentials, Route, Tls
 from tests.feeds.downloading import RUNNING, Downloading
-from tests.feeds.webserver import WebServer, body, status
+from tests.feeds.webserver import Talk, WebServer, body, status
 from tests.http.asking import Authority
 from tests.http.proxyserver import ProxyServer
 
@@ -242,3 +243,49 @@ def test_a_failure_tells_no_secret_to_the_queues(tmp_path: Path, server: WebServ
     assert told.tick.outcome == "failed"
     raw = msgspec.json.encode(told).decode()
     assert not any(secret in raw for secret in SECRETS)
+
+
+def repeated(talk: Talk) -> str:
+    """Return what a server says that repeats the request."""
+    said = talk.asked.headers.get("authorization", "").rpartition(" ")[2]
+    return f"{said} {talk.asked.headers.get('x-api-key', '')} {talk.asked.path}"
+
+
+REPEATS: dict[str, Callable[[Talk], object]] = {
+    "reason": lambda talk: talk.answer(b"", f"403 {repeated(talk)}"),
+    "status line": lambda talk: (talk.send(f"XTTP {repeated(talk)}\r\n\r\n".encode()), talk.cut()),
+    "length": lambda talk: (talk.answer(b"", Content_Length=repeated(talk)), talk.cut()),
+    "coding": lambda talk: (talk.answer(b"", Transfer_Encoding=repeated(talk)), talk.cut()),
+    "malformed header": lambda talk: (talk.answer(b"a", **{"Content Length": repeated(talk)}), talk.cut()),
+    "port": lambda talk: talk.answer(b"", "302 F", Location=f"http://a:{quote(repeated(talk), safe='')}/"),
+    "redirect": lambda talk: (
+        talk.answer(b"<a/>") if "end" in talk.asked.path
+        else talk.answer(b"", "302 F", Location=f"/end?a={quote(repeated(talk))}")
+    ),
+    "headers": lambda talk: talk.answer(b"<a/>", ETag=f'"{repeated(talk)}"', Via=repeated(talk)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REPEATS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("/feed?key=s3cret-of-a", "headers.x-api-key = s3cret-of-b"),
+        ("/feed/%(ENV_S3CRET)s?k=%(ENV_S3CRET)s",),
+        ("/feed", "auth = basic", "username = me", "password = s3cret"),
+        ("/feed", "auth = bearer", "token = s3cret-token"),
+    ],
+    ids=lambda options: options[-1],
+)
+def test_what_a_server_repeats_of_the_secrets_is_in_no_record(
+    tmp_path: Path, server: WebServer, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], kind: str
+) -> None:
+    monkeypatch.setenv("S3CRET", "s3cret-in-a-path")
+    path, *lines = options
+    server.answer_all = REPEATS[kind]
+
+    told = download(tmp_path, feed(tmp_path, server.url + path, *lines))
+
+    raw = msgspec.json.encode(told).decode().lower()
+    assert not any(secret.lower() in raw for secret in (*SECRETS, "s3cr", "bWU6czN"))
+    assert "***" in raw
