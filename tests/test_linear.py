@@ -84,6 +84,15 @@ def read_headers() -> None:
                 read_head(Lines(io.BytesIO(fill(unit, "a: ", end).encode("latin-1")).readline))
 
 
+def read_challenges() -> None:
+    """Read who a server wants to be told asks."""
+    from aggregator.http.challenges import choose_digest, read_challenges
+
+    for unit in (",", '"', "a ", "a=", 'a="', '\\"', "a ,", "=", 'a="b",', "Digest realm=a,nonce=b,"):
+        for begin in ("", "Digest ", 'Digest a="'):
+            choose_digest(read_challenges([fill(unit, begin)]))
+
+
 def read_dates() -> None:
     """Read what should be a time."""
     from aggregator.feeds.reading.dates import read_moment
@@ -193,8 +202,8 @@ def unpack_bodies() -> None:
 READERS: dict[str, Callable[[], None]] = {
     reader.__name__: reader
     for reader in (
-        mask_addresses, hide_secrets, follow_redirects, read_headers, read_dates, read_names, read_settings,
-        read_old_settings, read_log_lines, unpack_bodies,
+        mask_addresses, hide_secrets, read_challenges, follow_redirects, read_headers, read_dates, read_names,
+        read_settings, read_old_settings, read_log_lines, unpack_bodies,
     )
 }  # fmt: skip
 

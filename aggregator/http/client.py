@@ -172,7 +172,10 @@ class Exchange:
             if is_home:
                 own |= self._request.headers
             self._send(origin, target, own)
-            if auth is None or is_last or self.status != 401 or not auth.is_worth_another(self.headers):
+            if auth is None or is_last or self.status != 401:
+                return
+            challenges = self.response.headers.get_all("www-authenticate", [])
+            if not auth.is_worth_another(challenges, own.get("authorization", ""), self._left_s()):
                 return
             self.drain()
             self._release()
