@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from aggregator.http.addresses import Address, Resolve, names_a_private_place, resolve
 from aggregator.http.deadlines import Deadline, Socket, TlsSocket, connect
 from aggregator.http.framing import Broken, Response
+from aggregator.http.lookups import Lookups
 from aggregator.http.proxies import Proxy
 from aggregator.http.route import Tls
 from aggregator.http.tls import Contexts
@@ -103,7 +104,7 @@ class Connections:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stopping = stopping
-        self._resolve = resolve
+        self._lookups = Lookups(resolve)
         self._clock = clock
         self._idle: OrderedDict[Connection, Link] = OrderedDict()
         self._by_link: dict[Link, list[Connection]] = {}
@@ -150,7 +151,8 @@ class Connections:
         if link.proxy is not None:
             return self._open_through(link.proxy, link, deadline, public_only=public_only)
         origin = link.origin
-        allowed = [found for found in self._resolve(origin.host, origin.port) if found.public or not public_only]
+        found = self._lookups.resolve(origin.host, origin.port, deadline)
+        allowed = [address for address in found if address.public or not public_only]
         if not allowed:
             raise _refused(origin.host)
         options: dict[str, Any] = {"host": origin.host, "port": origin.port}
@@ -166,7 +168,7 @@ class Connections:
             options["proxy_config"] = ProxyConfig(self._contexts.get(Tls(link.tls.ca_file)), False, None, None)
         scheme = link.origin.scheme if link.origin.scheme == "https" else proxy.scheme
         try:
-            addresses = self._resolve(proxy.host, proxy.port)
+            addresses = self._lookups.resolve(proxy.host, proxy.port, deadline)
             connection = self._connected(link, scheme, options, addresses, deadline)
         except TimeoutError:
             raise

@@ -7,11 +7,17 @@ import ssl
 
 from aggregator.http.framing import Broken
 from aggregator.http.heads import BadHead
+from aggregator.http.lookups import Unresolved
 from aggregator.http.secrets import Secrets
 from aggregator.http.urls import Refused, printable
 
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
 """The codes of OpenSSL for a chain of certificates that does not lead to a trusted authority."""
+
+
+def describe_late(error: TimeoutError) -> str:
+    """Return the words to add to those for an answer that did not come in time; '' when there is nothing to add."""
+    return f": {error}" if isinstance(error, Unresolved) else ""
 
 
 def describe(error: Exception, secrets: Secrets) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aggregator.http import request as http
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.connections import Connections
-from aggregator.http.failures import describe
+from aggregator.http.failures import describe, describe_late
 from aggregator.http.retryafter import retry_after_s
 from aggregator.http.route import DIRECT, Route
 from aggregator.http.secrets import NONE, Secrets
@@ -83,7 +83,8 @@ class Fetcher:
             with exchange:
                 return _read(exchange, request, write)
         except TimeoutError as error:
-            raise Failed(f"no whole answer within {request.timeout_s:g} s", exchange.status) from error
+            words = f"no whole answer within {request.timeout_s:g} s{describe_late(error)}"
+            raise Failed(words, exchange.status) from error
         except IncompleteRead as error:
             raise Failed("the answer broke off", exchange.status) from error
         except FAILURES as error:
