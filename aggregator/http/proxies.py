@@ -91,7 +91,7 @@ class Environment:
             raise ValueError(f"{name.upper()} of the environment: {error}") from error
 
     def _is_excepted(self, origin: Origin) -> bool:
-        return any(_covers(entry.strip().lower(), origin) for entry in self._named["no_proxy"].split(","))
+        return any(_covers(entry.lower(), origin) for entry in re.split(r"[,\s]+", self._named["no_proxy"]))
 
 
 def _is_loopback(host: str) -> bool:
@@ -112,9 +112,17 @@ def _covers(entry: str, origin: Origin) -> bool:
         name, colon, port = entry.rpartition(":") if "]" not in entry[-1:] else (entry, "", "")
         if colon and port.isdigit():
             return int(port) == origin.port and _covers(name, origin)
-        name = entry.removeprefix("*").strip(".")
-        return host == name or host.endswith(f".{name}")
+        name = _as_resolved(entry.removeprefix("*").strip("."))
+        return bool(name) and (host == name or host.endswith(f".{name}"))
     try:
         return ipaddress.ip_address(host.partition("%")[0]) in network
     except ValueError:
         return False
+
+
+def _as_resolved(name: str) -> str:
+    """Return a name in the letters that it is resolved by, as an `Origin` has it."""
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name  # no host has such a name
