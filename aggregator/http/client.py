@@ -21,6 +21,7 @@ from aggregator.http.bodies import Body
 from aggregator.http.connections import Connection, Connections, Link
 from aggregator.http.cookies import Cookies
 from aggregator.http.deadlines import Deadline
+from aggregator.http.failures import describe
 from aggregator.http.framing import Broken, Response
 from aggregator.http.proxies import Environment
 from aggregator.http.request import Request
@@ -123,6 +124,10 @@ class Exchange:
         if request.route.credentials:
             found += of_credentials(request.route.credentials)
         return Secrets(found)
+
+    def describe(self, error: Exception) -> str:
+        """Return the words for one of FAILURES that this exchange raised, without what was sent in secret."""
+        return describe(error, self.secrets, self._request.route.tls)
 
     def body(self, max_size: int | None, *, keep_gzip: bool = False) -> Body:
         """Return the body, to be iterated over. Raises Broken."""

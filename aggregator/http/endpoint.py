@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from aggregator.http.client import FAILURES, Client
-from aggregator.http.failures import describe, describe_late
+from aggregator.http.failures import describe_late
 from aggregator.http.masking import mask_url
 from aggregator.http.request import Request
 from aggregator.http.retryafter import retry_after_s
@@ -66,7 +66,7 @@ class Endpoint:
         except TimeoutError as error:
             raise Unanswered(f"no answer in time{describe_late(error)}") from error
         except FAILURES as error:
-            raise Unanswered(describe(error, exchange.secrets)) from error
+            raise Unanswered(exchange.describe(error)) from error
         rest_s = retry_after_s(headers["retry-after"] or "", headers["date"] or "", time.time(), LONGEST_REST_S)
         location = headers["location"] or ""
         hidden = exchange.secrets

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aggregator.http import request as http
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.connections import Connections
-from aggregator.http.failures import describe, describe_late
+from aggregator.http.failures import describe_late
 from aggregator.http.retryafter import retry_after_s
 from aggregator.http.route import DIRECT, Route
 from aggregator.http.secrets import NONE, Secrets
@@ -88,7 +88,7 @@ class Fetcher:
         except IncompleteRead as error:
             raise Failed("the answer broke off", exchange.status) from error
         except FAILURES as error:
-            raise Failed(describe(error, exchange.secrets), exchange.status) from error
+            raise Failed(exchange.describe(error), exchange.status) from error
 
 
 def _asked(request: Request) -> http.Request:
