@@ -40,8 +40,16 @@ class Proxy(NamedTuple):
         return f"Proxy({self.scheme}://{self.shown})"
 
 
-def parse_proxy(text: str) -> Proxy:
-    """Return the proxy at an address; without a scheme it is http. Raises ValueError, whose text shows no login."""
+_USUAL_PORTS = {"http": 80, "https": 443}
+"""The ports of addresses without one in the environment. For http it is Go's and Python's; curl takes 1080."""
+
+
+def parse_proxy(text: str, *, needs_port: bool = False) -> Proxy:
+    """Return the proxy at an address; without a scheme it is http. Raises ValueError, whose text shows no login.
+
+    With `needs_port` an http address without a port is refused: users of curl and of other programs expect different
+    ones.
+    """
     parts = urlsplit(text.strip() if "://" in text else f"http://{text.strip()}")
     try:
         host, port = parts.hostname, parts.port
@@ -54,11 +62,13 @@ def parse_proxy(text: str) -> Proxy:
             "it is no address such as http://proxy.example:3128, with a port up to 65535; / ? # @ in a login are "
             "written as %2F %3F %23 %40"
         )
+    if needs_port and parts.scheme == "http" and not port:
+        raise ValueError("it has no port, and programs differ in which they take for it; allowed: http://HOST:PORT")
     login = ""
     if parts.username is not None:
         text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         login = f"Basic {base64.b64encode(text.encode()).decode()}"
-    return Proxy(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), login)
+    return Proxy(parts.scheme, host, port or _USUAL_PORTS[parts.scheme], login)
 
 
 class Environment:

@@ -102,6 +102,8 @@ def test_a_body_is_what_it_begins_like_unless_a_header_says_otherwise(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["proxy = http://me:s3cret@x"], "7 [feed_a] proxy: bad proxy: it has no port, and programs differ in which"),
+        (["proxy = x"], "7 [feed_a] proxy: bad proxy: it has no port, and programs differ in which"),
         (["proxy = socks5://me:s3cret@x"], "7 [feed_a] proxy: bad proxy: socks5 proxies are not spoken"),
         (["auth = ntlm"], "7 [feed_a] auth: bad choice (found 'ntlm'); allowed: basic or bearer or digest or oauth2"),
         (["auth = basic", "username = me"], "3 [feed_a] password: missing; auth = basic needs it"),
@@ -133,6 +135,11 @@ def test_what_is_wrong_is_told_with_its_line_and_shows_no_secret(tmp_path: Path,
 
     assert any(told in text for text in found), found
     assert not any(secret in text for secret in SECRETS for text in found)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.example:80", "proxy.example:3128", "https://me:pw@proxy.example"])
+def test_the_port_of_a_proxy_may_be_left_out_for_https_alone(tmp_path: Path, proxy: str) -> None:
+    assert feed(tmp_path, "http://x.example/", f"proxy = {proxy}").route.proxy == proxy
 
 
 def test_a_link_does_not_lead_a_body_out_of_the_instance(tmp_path: Path) -> None:
