@@ -14,7 +14,7 @@ import pytest
 from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.feeds.fetching.conditional import source_of
-from aggregator.feeds.messages.ticks import Downloaded
+from aggregator.feeds.messages.ticks import Downloaded, DueTick
 from aggregator.feeds.settings.table import Feed
 from aggregator.http.route import Credentials, Route, Tls
 from tests.feeds.downloading import RUNNING, Downloading
@@ -57,10 +57,14 @@ def faults(folder: Path, *options: str) -> list[str]:
 
 def download(folder: Path, asked: Feed, **options: str) -> Downloaded:
     """Download a feed once, and return what was told."""
+    return download_and_plan(folder, asked, **options)[0]
+
+
+def download_and_plan(folder: Path, asked: Feed, **options: str) -> tuple[Downloaded, DueTick]:
+    """Download a feed once, and return what was told and the next tick."""
     line = Downloading(folder, asked, **options)
     [tick] = line.seed()
-    told, _ = line.handle_at_its_time(tick)
-    return told
+    return line.handle_at_its_time(tick)
 
 
 # Options
@@ -291,8 +295,8 @@ def test_what_a_server_repeats_of_the_secrets_is_in_no_record(
     path, *lines = options
     server.answer_all = REPEATS[kind]
 
-    told = download(tmp_path, feed(tmp_path, server.url + path, *lines))
+    told, following = download_and_plan(tmp_path, feed(tmp_path, server.url + path, *lines))
 
-    raw = msgspec.json.encode(told).decode().lower()
+    raw = msgspec.json.encode((told, following)).decode().lower()
     assert not any(secret.lower() in raw for secret in (*SECRETS, "s3cr", "bWU6czN"))
     assert "***" in raw
