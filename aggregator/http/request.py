@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -35,3 +35,6 @@ class Request(NamedTuple):
     allow_private: bool = False
     """True to follow redirects from a public address to a private one."""
     route: Route = DIRECT
+    secrets: Collection[str] = ()
+    """Further secrets that stand in the request, such as a key in the path of the URL: no error shows them. Logins,
+    credentials, the request's own headers, and parameters that are named like a secret are known without this."""
