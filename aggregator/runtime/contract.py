@@ -81,7 +81,11 @@ class Drop(msgspec.Struct, gc=False):
 
 
 class Remember(msgspec.Struct, gc=False):
-    """Keep a text under a name for `ttl_s` seconds (None: without end). A `value` of None or '' deletes the text."""
+    """Keep a text under a name for `ttl_s` seconds (None: without end). A `value` of None or '' deletes the text.
+
+    A message may change only names that `Stage.needs` gave: their texts are compared at the commit, so that no change
+    by another worker is overwritten unseen. `settle`, `idle` and `died` overwrite a name that was not read.
+    """
 
     name: str
     value: str | None
@@ -207,6 +211,7 @@ class Stage(_Component):
     def needs(self, message: Message) -> Iterable[str]:
         """Return the names that `handle` will recall or remember; the names of a whole batch are read at once.
 
+        Any other name is refused: the message fails, and is tried again or set aside as after any other fault.
         For a message that cannot be read this may raise anything: `handle` is called all the same, and raises it again.
         """
         return ()

@@ -178,6 +178,14 @@ class Forgetful(Tally):
         return ()
 
 
+class Careless(Tally):
+    """Remember something that it did not name."""
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        yield Send(self.settings.pushto, message.raw)
+        yield Remember("other", "1")
+
+
 class TallySink(Tally):
     """Count, and write each message to a file as well; the file is cut to its committed length at a start."""
 
