@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 import msgspec
 
+from aggregator.config import messagekinds
 from aggregator.config.settings import DEFAULT_MAXDEPTH, Bounds, Doc, Duration, Integer, ListenQueue, Settings
 from aggregator.config.traits import Traits
 from aggregator.runtime.context import Context
@@ -125,7 +126,7 @@ class Former(NamedTuple):
     """True for this section itself under another name of the node."""
 
 
-SAME = "same"
+SAME = messagekinds.SAME
 """The value in `emits` of a stage that sends on the messages that it reads, unchanged."""
 Emits: TypeAlias = Mapping[str, tuple[type[msgspec.Struct], ...] | str]
 
