@@ -51,6 +51,21 @@ def test_every_command_and_option_is_in_the_documentation() -> None:
                 assert option in page, f"{words} {option}"
 
 
+DOING = {
+    "init", "run", "config check", "config build", "enable", "disable", "work",
+    "dead requeue", "dead drop", "state adopt", "state drop", "state export", "state import", "state fork",
+    "feeds retrieve", "feeds export", "feeds import", "download", "filter", "compress", "archive", "testrun",
+}  # fmt: skip
+"""The commands that do something; every other command lists something."""
+
+
+def test_every_listing_takes_json() -> None:
+    for words, parser in parsers():
+        leaf = not any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+        if leaf and words != "aggregator" and words.removeprefix("aggregator ") not in DOING:
+            assert any("--json" in action.option_strings for action in parser._actions), words
+
+
 def test_every_option_has_help() -> None:
     for words, parser in parsers():
         for action in parser._actions:

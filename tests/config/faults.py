@@ -18,6 +18,7 @@ COPIER = "[worker_copy]\nstage = tests.samplestages:Copier\nlistento = a\nfanout
 KEEPER = "[logger_out]\nstage = tests.samplestages:Keeper\nlistento = b\nlogfile = out.log\n"
 REDIS = "[redis]\nurl = redis://localhost/0\n"
 SECTIONS = ", ".join((*CORE, *(f"{prefix}*" for prefix in (*PREFIXES, *registry.TABLE_PREFIXES))))
+TABLES = ", ".join(registry.TABLES)
 STAGES = f"{', '.join(sorted(registry.BUILTIN))} or MODULE:CLASS"
 
 
