@@ -58,6 +58,8 @@ def test_a_url_names_a_bucket_and_a_prefix(url: str, bucket: Bucket) -> None:
         "s3://bucket/prefix?region=x",
         "nosuch://bucket/prefix",
         "http://host/bucket",
+        "file:///srv/archive   or s3://bucket/prefix",
+        "file:///srv/archive\t\tfor now",
     ],
 )
 def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
