@@ -216,6 +216,13 @@ def test_a_configured_feed_without_any_data_is_a_row_too(site: Site, archive: St
     assert (hour["expected"], hour["unrecorded"], hour["longest_gap"]["cause"]) == (60, 60, "not running")
 
 
+def test_a_feed_without_any_record_is_one_row_however_many_hours(site: Site, archive: Store) -> None:
+    ran = site.run("feeds", "coverage", "--start", "2024-02-08T10", "--end", "2024-02-08T14")
+
+    rows = [line for line in ran.lines if line.startswith("bikes")]
+    assert [" ".join(row.split()) for row in rows] == ["bikes no record 0 % 4 h: not running"]
+
+
 def test_coverage_below_the_minimum_exits_with_1(site: Site, archive: Store) -> None:
     enough = site.run("feeds", "coverage", "nyct", *SPAN, "--min", "18")
     too_little = site.run("feeds", "coverage", "nyct", *SPAN, "--min", "18.5%")
