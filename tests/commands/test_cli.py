@@ -19,6 +19,7 @@ from aggregator import __version__
 from aggregator.cli import COMMANDS, command_parser, main, top_parser
 from aggregator.commands import screen
 from aggregator.commands.screen import Column, Painted
+from aggregator.config.hints import counted
 from tests.commands.conftest import PROJECT, Site
 from tests.logs.driving import nobody
 from tests.runtime.desk import bodies
@@ -52,7 +53,7 @@ def test_every_command_and_option_is_in_the_documentation() -> None:
 
 
 DOING = {
-    "init", "run", "config check", "config build", "enable", "disable", "work",
+    "init", "run", "config build", "enable", "disable", "work",
     "dead requeue", "dead drop", "state adopt", "state drop", "state export", "state import", "state fork",
     "feeds retrieve", "feeds export", "feeds import", "download", "filter", "compress", "archive", "testrun",
 }  # fmt: skip
@@ -75,6 +76,11 @@ def test_every_option_has_help() -> None:
 def test_without_a_command_the_help_is_shown_and_the_usage_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 queues"), (1, "1 queue"), (2000, "2,000 queues")])
+def test_one_thing_is_no_things(number: int, words: str) -> None:
+    assert counted(number, "queue") == words
 
 
 def test_hidden_commands_are_not_in_the_help() -> None:
