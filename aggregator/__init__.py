@@ -1,3 +1,3 @@
-"""Collect feeds, streams, logs and metrics; lose nothing, count everything."""
+"""Collect access logs and realtime feeds; lose nothing, count everything."""
 
 __version__ = "0.1.0"

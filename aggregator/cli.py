@@ -129,7 +129,7 @@ def top_parser() -> argparse.ArgumentParser:
     lines = [f"  {name:{width}}  {command.words}" for name, command in COMMANDS.items() if command.words]
     parser = argparse.ArgumentParser(
         prog="aggregator",
-        description="Collect feeds, streams, logs and metrics; lose nothing, count everything.",
+        description="Collect access logs and realtime feeds; lose nothing, count everything.",
         epilog="\n".join(["commands:", *lines, "", "`aggregator COMMAND --help` tells more about one."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common_options()],

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from aggregator.config import stageclass
 from aggregator.config.hints import meant, shorten
 
 BUILTIN = {
@@ -81,6 +82,8 @@ STORES = {
     "s3": StoreScheme("s3://bucket/prefix", "aggregator.stores.s3settings:KIND"),
 }
 """The stores by the scheme of their URL."""
+CONTRACT = "aggregator.runtime.contract"
+"""The module that every stage derives its class from."""
 GROUP = "aggregator.stages"
 PLUGINS = "plugins"
 """The folder of an instance, and the package, for a user's own modules."""
@@ -109,7 +112,9 @@ def load_stage(name: str, root: Path | None) -> type:
     # Every Stage and Source has these attributes. Importing the two classes here would cost the generator Redis's
     # client.
     if not isinstance(found, type) or not (hasattr(found, "Settings") and hasattr(found, "plugin_options")):
-        raise ValueError(f"{spec} is no stage; derive it from Stage or Source of aggregator.runtime.contract")
+        raise ValueError(f"{spec} is no stage; derive it from Stage or Source of {CONTRACT}")
+    if name not in BUILTIN and (faults := [*stageclass.faults_of(found, CONTRACT)]):
+        raise ValueError(f"{spec} does not fit: {'; '.join(faults)} (docs/extending.md)")
     return found
 
 

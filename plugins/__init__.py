@@ -1,1 +1,1 @@
-"""Repository plugins: your own modules live here, next to the worked examples `accesslog` and `default_utils`."""
+"""Your own modules live here, next to the worked example `accesslog` and PIRUS2's `default_utils`."""

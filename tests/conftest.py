@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     """The Redis that tests share, each in its own namespace; do not stop or empty it."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def plugins_of_each_test() -> Iterator[None]:
+    """Forget the plugins of a test's instance: `plugins` is one package, and instances have one each."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "plugins"}
+    path = list(before["plugins"].__path__) if "plugins" in before else []
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "plugins"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+    if path:
+        before["plugins"].__path__ = path
 
 
 @pytest.fixture

@@ -98,7 +98,9 @@ def make(name: str, root: Path, **changed: str) -> Any:
     settings, faults = parse_settings(stage_class.Settings, {**SAMPLES[name], **changed})
     assert not faults
     context = Context(section=f"worker_{name}", number=0, node="node", root=root, config_parser=_parser)
-    context.table = lambda kind: Table({"here": StoreSettings(url=f"file://{root}/here")})
+    tables = {"store": Table({"here": StoreSettings(url=f"file://{root}/here")})}
+    # a change in a table that the stage does not name would not restart its workers
+    context.table = {kind: tables.get(kind, Table({})) for kind in stage_class.traits.tables}.__getitem__
     return stage_class(settings, context)
 
 

@@ -41,11 +41,23 @@ def addresses() -> Iterator[str]:
 
 def mask_addresses() -> None:
     """Hide what is secret in an address."""
-    from aggregator.feeds.settings.masking import mask_bad_url, mask_url
+    from aggregator.http.masking import mask_bad_url, mask_url
 
     for address in addresses():
         mask_url(address)
         mask_bad_url(address)
+
+
+def hide_secrets() -> None:
+    """Hide what was sent in an answer that repeats it, in part or often."""
+    from aggregator.http.secrets import Secrets, of_header, of_url
+
+    for address in addresses():
+        Secrets([*of_url(address)][:4])
+        [*of_header("x-key", address), *of_header("authorization", f"Basic {address}")]
+    for unit in ("a", "ab", "aaaaaaaab", "'", "http://"):
+        for secret in ("a" * 4000, "a" * 3999 + "b", "ab" * 4, "http://" + "a" * 4000):
+            Secrets([secret]).hide(fill(unit))
 
 
 def follow_redirects() -> None:
@@ -70,6 +82,15 @@ def read_headers() -> None:
         for end in ("", "\r\n\r\n"):
             with suppress(BadHead):
                 read_head(Lines(io.BytesIO(fill(unit, "a: ", end).encode("latin-1")).readline))
+
+
+def read_challenges() -> None:
+    """Read who a server wants to be told asks."""
+    from aggregator.http.challenges import choose_digest, read_challenges
+
+    for unit in (",", '"', "a ", "a=", 'a="', '\\"', "a ,", "=", 'a="b",', "Digest realm=a,nonce=b,"):
+        for begin in ("", "Digest ", 'Digest a="'):
+            choose_digest(read_challenges([fill(unit, begin)]))
 
 
 def read_dates() -> None:
@@ -181,8 +202,8 @@ def unpack_bodies() -> None:
 READERS: dict[str, Callable[[], None]] = {
     reader.__name__: reader
     for reader in (
-        mask_addresses, follow_redirects, read_headers, read_dates, read_names, read_settings, read_old_settings,
-        read_log_lines, unpack_bodies,
+        mask_addresses, hide_secrets, read_challenges, follow_redirects, read_headers, read_dates, read_names,
+        read_settings, read_old_settings, read_log_lines, unpack_bodies,
     )
 }  # fmt: skip
 

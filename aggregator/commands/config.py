@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from aggregator.commands import screen
 from aggregator.commands.invocation import Invocation, add_json, common_options
 from aggregator.config.configuration import Config
+from aggregator.config.hints import counted
 from aggregator.config.instance import shown
 from aggregator.errors import EXIT_OK, EXIT_USAGE, ConfigError
 from aggregator.monitor.collecting import idle_parts
@@ -53,7 +54,7 @@ def _check(invocation: Invocation, args: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     queues = {*config.consumers, *config.producers}
-    invocation.say(f"{config.file}: fine; {len(config.programs)} programs, {len(queues)} queues")
+    invocation.say(f"{config.file}: fine; {counted(len(config.programs), 'program')}, {counted(len(queues), 'queue')}")
     return EXIT_OK
 
 

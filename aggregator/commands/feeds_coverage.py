@@ -160,6 +160,10 @@ def _print(invocation: Invocation, coverages: list[Coverage], below: list[str], 
 
 
 def _rows(coverage: Coverage) -> Iterator[list[str | Painted]]:
+    blank = [""] * (len(_COLUMNS) - 4)
+    if len(coverage.hours) > 1 and not any(hour.publications or any(hour.outcomes.values()) for hour in coverage.hours):
+        yield [coverage.feed, "no record", *blank, _share(coverage.completeness), _gap_words(coverage.gap)]
+        return
     for hour in coverage.hours:
         counts = [screen.amount(count) if count else "" for count in counts_of(hour).values()]
         yield [
@@ -172,7 +176,6 @@ def _rows(coverage: Coverage) -> Iterator[list[str | Painted]]:
             _gap_words(hour.gap),
         ]
     if len(coverage.hours) > 1:
-        blank = [""] * (len(_COLUMNS) - 4)
         yield [coverage.feed, "in all", *blank, _share(coverage.completeness), _gap_words(coverage.gap)]
 
 

@@ -18,6 +18,7 @@ from aggregator.commands.feeds_options import (
     read_path,
 )
 from aggregator.commands.invocation import Failed, Invocation, add_json
+from aggregator.config.hints import counted
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.query.catalogue import Archived
 from aggregator.feeds.query.export import Exported, Target, export
@@ -73,5 +74,5 @@ def _report(invocation: Invocation, args: argparse.Namespace, done: list[Exporte
         screen.print_json({"ok": not problems, "to": args.to, **facts})
     else:
         left_out = f"; {len(problems):,} could not be read" if problems else ""
-        invocation.say(f"{rows:,} rows of {publications:,} publications in {args.to}{left_out}")
+        invocation.say(f"{counted(rows, 'row')} of {counted(publications, 'publication')} in {args.to}{left_out}")
     return EXIT_CHECK_FAILED if problems else EXIT_OK

@@ -9,6 +9,7 @@ from aggregator.commands import screen
 from aggregator.commands.bar import Bar
 from aggregator.commands.feeds_options import add_span, add_store, archive_of, find, given_span, read_path
 from aggregator.commands.invocation import Failed, Invocation, add_json
+from aggregator.config.hints import counted
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.retrieve import retrieve
@@ -55,7 +56,8 @@ def _report(invocation: Invocation, args: argparse.Namespace, done: list[Retriev
         screen.print_json({"ok": not failed, "bundles": [_facts(result) for result in done]})
     else:
         new = sum(result.is_new for result in done)
-        words = f"{len(done):,} bundles in {args.to}: {new:,} fetched, {len(done) - new - _lost(done):,} were there"
+        there = len(done) - new - _lost(done)
+        words = f"{counted(len(done), 'bundle')} in {args.to}: {new:,} fetched, {there:,} were there"
         invocation.say(words + (f", {len(failed):,} with problems" if failed else ""))
     return EXIT_CHECK_FAILED if failed else EXIT_OK
 
@@ -66,7 +68,7 @@ def _lost(done: list[Retrieved]) -> int:
 
 def _line(result: Retrieved) -> str:
     archived = result.archived
-    what = f"{result.files:,} files" if result.is_new else "nothing" if not result.files else "was there"
+    what = counted(result.files, "file") if result.is_new else "nothing" if not result.files else "was there"
     words = f"{archived.feed} {write_stamp(archived.start)}: {what}"
     return "\n".join([words, *(f"  {screen.one_line(problem, 400)}" for problem in result.problems)])
 

@@ -13,6 +13,7 @@ from aggregator.commands import screen
 from aggregator.commands.bar import Bar
 from aggregator.commands.feeds_options import add_feeds_wanted, add_span, add_store, archive_of, find, given_span
 from aggregator.commands.invocation import Invocation, add_json
+from aggregator.config.hints import counted
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK
 from aggregator.feeds.naming.stamps import write_stamp
 from aggregator.feeds.query.verify import Checked, verify
@@ -59,7 +60,7 @@ def _report(invocation: Invocation, args: argparse.Namespace, checked: list[Chec
     else:
         publications = sum(one.publications for one in checked)
         verdict = f"{bad:,} with findings" if bad else "all is well"
-        invocation.say(f"{len(checked):,} bundles with {publications:,} publications: {verdict}")
+        invocation.say(f"{counted(len(checked), 'bundle')} with {counted(publications, 'publication')}: {verdict}")
     return EXIT_CHECK_FAILED if bad else EXIT_OK
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from aggregator.commands.invocation import Failed, Invocation
+from aggregator.config import placeholders
 from aggregator.config.configuration import Config
 from aggregator.config.identity import claim, machine_id
 from aggregator.config.programs import Program
@@ -82,6 +84,8 @@ class Foreground:
             sections=self.config.programs.keys(),
             queues={resolve(queue, self.config.node) for queue in self.config.consumers},
             belongings=belongings(self.config),
+            written=self.config.raw[self.program.section],
+            from_environment=placeholders.taken(self.config.raw[self.program.section].values(), os.environ),
         )
 
     def account(self) -> Account:

@@ -42,8 +42,9 @@ def generate(
     if not quiet:
         for line in (*made.lines, *to_come.lines) or ("nothing to change",):
             print(line)
-        for question in to_come.questions if dry_run or check else ():
-            print(f"asks first: {question}")
+        asked = "asks first" if dry_run or check else "confirmed by --yes"
+        for question in to_come.questions if dry_run or check or yes else ():
+            print(f"{asked}: {question}")
     return EXIT_CHECK_FAILED if check and made.changes else EXIT_OK
 
 

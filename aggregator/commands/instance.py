@@ -18,6 +18,7 @@ from aggregator.commands.graph import describe
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import safepath
 from aggregator.config.configuration import Config
+from aggregator.config.hints import counted
 from aggregator.config.instance import Instance, shown
 from aggregator.config.programs import Program
 from aggregator.errors import EXIT_OK, ConfigError
@@ -91,12 +92,12 @@ def _run(invocation: Invocation, args: argparse.Namespace) -> int:
     to_come = consequences(config)
     confirm(to_come, yes=args.yes)
     made = build(config)
-    for line in to_come.lines:
+    for line in (*to_come.lines, *(f"confirmed by --yes: {question}" for question in to_come.questions if args.yes)):
         invocation.say(line)
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if made.changes:
-        invocation.say(f"built the configuration: {len(made.actions)} changes below {config.root}")
+        invocation.say(f"built the configuration: {counted(len(made.actions), 'change')} below {config.root}")
     for line in greeting(config):
         invocation.say(line)
     sys.stdout.flush()

@@ -10,6 +10,7 @@ import msgspec
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
 from aggregator.commands.invocation import Invocation
+from aggregator.config.hints import counted
 from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
@@ -36,7 +37,8 @@ def compress(invocation: Invocation, args: argparse.Namespace) -> int:
         foreground.push(*map(encode, _open_periods(foreground)))
         foreground.drain()
     number = len(list(_open_periods(foreground)))
-    invocation.say(f"compress: done; {number} periods are open" + ("" if args.all else " (--all bundles them now)"))
+    words = f"{counted(number, 'period')} {'is' if number == 1 else 'are'} open"
+    invocation.say(f"compress: done; {words}" + ("" if args.all else " (--all bundles them now)"))
     return 0
 
 
@@ -66,7 +68,7 @@ def archive(invocation: Invocation, args: argparse.Namespace) -> int:
     if not (account.ready or account.in_flight or account.dead):
         foreground.push(*map(encode, _untold(foreground)))
         foreground.drain(settings)
-    invocation.say(f"archive: done; {foreground.account().counts.get('stored', 0)} bundles stored so far")
+    invocation.say(f"archive: done; {counted(foreground.account().counts.get('stored', 0), 'bundle')} stored so far")
     return 0
 
 

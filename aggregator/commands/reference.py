@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aggregator import registry
-from aggregator.config.parsing import options_of
+from aggregator.config.parsing import options_of, write_number
 from aggregator.config.sections import CORE, ProgramSettings
 from aggregator.config.settings import Option, Settings
 from aggregator.config.tables import reader_of
@@ -102,25 +102,13 @@ def _value(option: Option, value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if option.kind.name == "duration":
-        return _in_units(value, ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"), (0.001, "ms")))
-    if option.kind.name == "size":
-        return _in_units(value, ((1024**3, "GB"), (1024**2, "MB"), (1024, "KB"), (1, "")))
+    if option.kind.unit:
+        return write_number(option.kind, value)
     if option.kind.name == "mode":
         return f"{value:04o}"
     if isinstance(value, tuple | frozenset) and not hasattr(value, "_fields"):
         return ", ".join(map(str, sorted(value) if isinstance(value, frozenset) else value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _in_units(value: float, units: tuple[tuple[float, str], ...]) -> str:
-    if value == 0:
-        return "0"
-    for size, unit in units:
-        number = value / size
-        if abs(number - round(number)) < 1e-9 and round(number) >= 1:
-            return f"{round(number)}{unit}"
-    return f"{value:g}"
 
 
 def as_markdown(found: list[Chapter]) -> Iterator[str]:

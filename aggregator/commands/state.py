@@ -16,9 +16,10 @@ from aggregator.commands.invocation import Failed, Invocation, add_json, common_
 from aggregator.config import identity
 from aggregator.config.builds import Builds
 from aggregator.config.configuration import Config
-from aggregator.config.hints import meant
+from aggregator.config.hints import counted, meant
 from aggregator.config.loading import redis_of_build
 from aggregator.errors import EXIT_OK, ConfigError
+from aggregator.feeds.bundle.storedfiles import MARK
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.files.durable import write_durably
 from aggregator.monitor.opening import open_redis, redis_of
@@ -97,17 +98,18 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
     since = f", began {began:%F %T} UTC" if began else ""
     print(f"state {found['state'] or 'none yet'} in namespace {found['namespace']}{since}")
     for row in found["unread"]:
-        what = f"{row['waiting']:,} messages, {row['dead']:,} dead letters"
+        what = f"{counted(row['waiting'], 'message')}, {counted(row['dead'], 'dead letter')}"
         print(f"nobody reads {row['queue']}: {what}; `run/aggregator state adopt {row['queue']} QUEUE`, or `drop`")
     for row in found["positions"]:
         advice = f"`run/aggregator state adopt {row['owner']} SECTION`, or `drop`"
-        print(f"nobody goes on with the {row['number']} positions of {row['owner']}; {advice}")
+        print(f"nobody goes on with the {counted(row['number'], 'position')} of {row['owner']}; {advice}")
     for row in found["namespaces"]:
-        what = f"{row['waiting']:,} messages, {row['dead']:,} dead letters, positions of {row['owners']} sections"
+        what = f"{counted(row['waiting'], 'message')}, {counted(row['dead'], 'dead letter')}"
+        what += f", positions of {counted(row['owners'], 'section')}"
         print(f"left in namespace {row['name']}: {what}")
     for place, number in found["disk"].items():
         if number:
-            print(f"on the disk: {number:,} {place}")
+            print(f"on the disk: {place}: {number:,}")
     return EXIT_OK
 
 
@@ -136,7 +138,7 @@ def _disk(config: Config) -> dict[str, int]:
     return {
         "downloads to be decided on": sum(1 for path in folders.downloads.glob("*/[!.]*") if path.suffix != ".part"),
         "open periods": sum(1 for path in folders.publications.glob("*/*") if path.is_dir()),
-        "bundles to be stored": sum(1 for _ in folders.bundles.rglob("*.tar.*")),
+        "bundles to be stored": sum(1 for path in folders.bundles.rglob("*.tar.*") if path.suffix != MARK),
     }
 
 
@@ -148,7 +150,8 @@ def _adopt(invocation: Invocation, args: argparse.Namespace) -> int:
         queue, target = _unread(site, args.what), resolve(args.to, site.config.node)
         if target not in site.read:
             raise Failed(f"no section reads the queue {args.to}{meant(args.to, sorted(site.read))}")
-        invocation.say(f"{move(site.client, site.keys, queue, target):,} messages went from {queue} to {target}")
+        number = move(site.client, site.keys, queue, target)
+        invocation.say(f"{counted(number, 'message')} went from {queue} to {target}")
     return EXIT_OK
 
 
@@ -161,7 +164,7 @@ def _adopt_positions(site: Site, owner: str, section: str) -> str:
     theirs = [facts for facts in roster(site.client, site.keys).workers if f"{facts.node}:{facts.section}" == owner]
     names = cursor_names(site.client, site.keys, owner)
     taken = take_cursors(site.client, site.keys, owner, target, names, theirs)
-    return f"{section} takes over {taken} of {len(names)} positions of {owner}"
+    return f"{section} takes over {taken} of {counted(len(names), 'position')} of {owner}"
 
 
 def _drop(invocation: Invocation, args: argparse.Namespace) -> int:
@@ -169,10 +172,11 @@ def _drop(invocation: Invocation, args: argparse.Namespace) -> int:
         if ":" in args.what:
             _check_owner(site, args.what)
             number = forget_cursors(site.client, site.keys, args.what)
-            invocation.say(f"{number} positions of {args.what} are gone")
+            invocation.say(f"{counted(number, 'position')} of {args.what} {'is' if number == 1 else 'are'} gone")
         else:
             queue = _unread(site, args.what)
-            invocation.say(f"{residue.empty(site.client, site.keys, queue):,} messages of {queue} are gone")
+            number = residue.empty(site.client, site.keys, queue)
+            invocation.say(f"{counted(number, 'message')} of {queue} {'is' if number == 1 else 'are'} gone")
     return EXIT_OK
 
 

@@ -40,6 +40,7 @@ def _work(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _run(invocation: Invocation, section: str, number: int) -> int:
+    from aggregator.config import placeholders
     from aggregator.config.builds import Builds
     from aggregator.config.identity import check, machine_id
     from aggregator.config.instance import Instance
@@ -75,6 +76,8 @@ def _run(invocation: Invocation, section: str, number: int) -> int:
         queues=build.facts.queues.keys(),
         belongings=build.facts.belongings,
         read_before=builds.read_by(section),
+        written=config.raw[section],
+        from_environment=placeholders.taken(config.raw[section].values(), os.environ),
     )
     worker = make_worker(
         program.stage_class,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from aggregator.config import messagekinds
 from aggregator.config.hints import meant
 from aggregator.config.ini import Document
+from aggregator.config.messagekinds import Struct
 from aggregator.config.programs import Program
 
 REDIS_PRIORITY = 1
@@ -59,17 +61,27 @@ def check_messages(programs: Programs, document: Document) -> None:
         for option, queue in program.targets:
             reader = programs.get(readers.get(queue, ""))
             accepts = reader.accepts if reader is not None else ()
-            wrong = [kind for kind in _emitted(program, option, carried) if accepts and kind not in accepts]
+            wrong = {kind: why for kind in _emitted(program, option, carried) if (why := _misfit(kind, accepts))}
             if wrong and reader is not None:
                 place = f"[{reader.section}] in line {document.line_of(reader.section, 'listento')}"
                 found, wanted = _words(wrong), _words(accepts)
-                words = f"sends {found} messages to {queue}, and {place} reads that queue and takes {wanted} only"
+                if len(wrong) == len(accepts) == 1 and not accepts[0].__struct_config__.tag:
+                    wanted += f" only, and {next(iter(wrong.values()))}"
+                else:
+                    wanted += " only"
+                words = f"sends {found} messages to {queue}, and {place} reads that queue and takes {wanted}"
                 document.fault(program.section, option, f"{words}; were two queues swapped?")
 
 
-def _carried(programs: Programs) -> dict[str, dict[str, None]]:
+def _misfit(kind: Struct, accepts: Sequence[Struct]) -> str | None:
+    """Return why none of these structs can be read from a message; None when one can, or any message is taken."""
+    reasons = [messagekinds.misfit(kind, each) for each in accepts]
+    return reasons[0] if reasons and None not in reasons else None
+
+
+def _carried(programs: Programs) -> dict[str, dict[Struct, None]]:
     """Return the known kinds of messages that each queue carries, including messages that are sent on unchanged."""
-    carried: dict[str, dict[str, None]] = {}
+    carried: dict[str, dict[Struct, None]] = {}
     changed = True
     while changed:
         changed = False
@@ -82,15 +94,15 @@ def _carried(programs: Programs) -> dict[str, dict[str, None]]:
     return carried
 
 
-def _emitted(program: Program, option: str, carried: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+def _emitted(program: Program, option: str, carried: Mapping[str, Iterable[Struct]]) -> tuple[Struct, ...]:
     """Return the kinds of messages that a section sends by one option."""
     if program.sends_on(option):
         return tuple(carried.get(program.listens or "", ()))
     return program.emits(option)
 
 
-def _words(kinds: Iterable[str]) -> str:
-    return " and ".join(f"`{kind}`" for kind in kinds)
+def _words(kinds: Iterable[Struct]) -> str:
+    return " and ".join(f"`{messagekinds.name_of(kind)}`" for kind in kinds)
 
 
 def check_shared(programs: Programs, document: Document) -> None:

@@ -1,4 +1,4 @@
-"""Words for error messages: the option that was probably meant, a value made short."""
+"""Words for messages: the option that was probably meant, a value made short, one thing or many."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
     import difflib  # imported here: a worker meets no wrong word, and is spared its memory
 
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=cutoff)), "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 queue`, `2,000 queues`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -23,6 +23,10 @@ class Fault(NamedTuple):
 
 
 _S = TypeVar("_S", bound=Settings)
+_UNITS = {
+    "second": ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"), (0.001, "ms")),
+    "byte": ((1024**3, "GB"), (1024**2, "MB"), (1024, "KB"), (1, "")),
+}
 
 
 def options_of(settings_class: type[Settings]) -> tuple[Option, ...]:
@@ -67,14 +71,25 @@ def parse_option(option: Option, text: str) -> Any:
         ) from error
     low, high = option.bounds
     if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"out of bounds (found {shorten(text)}); allowed: {_limits(low, high)}")
+        raise ValueError(f"out of bounds (found {shorten(text)}); allowed: {_limits(option.kind, low, high)}")
     return value
 
 
-def _limits(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
-    return f"{low:g} or more" if low is not None else f"{high:g} or less"
+def _limits(kind: OptionType, low: float | None, high: float | None) -> str:
+    words = [write_number(kind, limit) for limit in (low, high) if limit is not None]
+    if len(words) == 2:
+        return " to ".join(words)
+    return f"{words[0]} or {'more' if high is None else 'less'}"
+
+
+def write_number(kind: OptionType, value: float) -> str:
+    """Return a number of an option as one would write it in the file, with its unit."""
+    units = _UNITS.get(kind.unit, ())
+    for size, unit in units if value else ():
+        number = value / size
+        if abs(number - round(number)) < 1e-9 and round(number) >= 1:
+            return f"{round(number)}{unit}"
+    return f"{value:g}"
 
 
 def parse_settings(settings_class: type[_S], texts: Mapping[str, str]) -> tuple[_S | None, list[Fault]]:

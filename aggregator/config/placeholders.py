@@ -8,7 +8,7 @@ sign, because addresses and time formats are full of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 OWN_PLACEHOLDER = re.compile(r"%\((?:process_num\)0?[0-9]{0,2}[ds]|program_name\)0?[0-9]{0,2}s)")
 """The placeholders that supervisord fills in for each process. A name takes no number format, and a width of many
@@ -55,6 +55,12 @@ def variables(text: str) -> list[str]:
     """Return the names of the environment variables that a value asks for."""
     names = (match[1] for match in _PLACEHOLDER.finditer(text))
     return [name.removeprefix("ENV_") for name in names if name is not None and name != "here"]
+
+
+def taken(texts: Iterable[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values that texts take from the environment; each of them may be a secret."""
+    names = {name for text in texts if "%(ENV_" in text for name in variables(text)}
+    return tuple(sorted(environ[name] for name in names if name in environ))
 
 
 def doubled(text: str) -> list[str]:

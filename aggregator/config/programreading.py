@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator import registry
-from aggregator.config import pirus2, standins
+from aggregator.config import messagekinds, pirus2, standins
 from aggregator.config.hints import meant, shorten, unknown
 from aggregator.config.ini import Document
 from aggregator.config.parsing import options_of, parse_settings
@@ -157,6 +157,9 @@ class ProgramReader:
         self, section: str, name: str, stage: Any, texts: Mapping[str, str], program: ProgramSettings | None
     ) -> None:
         """Check what the class of a stage declares."""
+        targets = [option.name for option in options_of(stage.Settings) if _is_target(option)]
+        for words in messagekinds.faults_of(stage, targets):
+            self.document.fault(section, "stage", f"{name}: {words}")
         if strange := [kind for kind in stage.traits.tables if kind not in registry.TABLES]:
             words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
             self.document.fault(section, "stage", words)
@@ -165,7 +168,10 @@ class ProgramReader:
             words = f"commands that only look import nothing of the instance, and do not show its overview {overview}"
             self.document.warn(section, "stage", f"{words}; put it into an installed package")
         if stage.traits.exclusive and program is not None and program.numprocs > 1:
-            self._fault_numprocs(section, texts, f"a second process of {name} could only stand in the way")
+            words = f"a second process of {name} could only stand in the way"
+            if ":" in name and registry.is_source(stage):
+                words += "; a source whose processes share the work by leases says so by traits = Traits()"
+            self._fault_numprocs(section, texts, words)
 
     def _stand_in(
         self,
@@ -235,11 +241,15 @@ def _is_module(option: Option, texts: Mapping[str, str]) -> bool:
     return option.kind.name == "module" and option.name in texts
 
 
+def _is_target(option: Option) -> bool:
+    return option.name != "listento" and option.kind.name in ("queue", "queues")
+
+
 def _targets(settings: Settings) -> list[tuple[str, str]]:
     targets: list[tuple[str, str]] = []
     for option in options_of(type(settings)):
         value = getattr(settings, option.name, None)
-        if option.name != "listento" and value and option.kind.name in ("queue", "queues"):
+        if value and _is_target(option):
             targets += [(option.name, queue) for queue in ([value] if isinstance(value, str) else value)]
     return targets
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from aggregator import registry
-from aggregator.config import pirus2
+from aggregator.config import messagekinds, pirus2
 from aggregator.config.sections import ProgramSettings
 from aggregator.config.settings import parse_flag
 from aggregator.config.traits import Traits
@@ -59,18 +59,17 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return self.stage_class.traits if self.stage_class is not None else Traits()
 
     @property
-    def accepts(self) -> tuple[str, ...]:
-        """The kinds of messages that the program's stage takes; none when it takes any kind, or nothing is known."""
-        return tuple(_kind_of(struct) for struct in getattr(self.stage_class, "accepts", ()))
+    def accepts(self) -> tuple[type[msgspec.Struct], ...]:
+        """The messages that the program's stage takes; none when it takes any, or nothing is known."""
+        return messagekinds.accepted(self.stage_class)
 
-    def emits(self, option: str) -> tuple[str, ...]:
-        """Return the kinds of messages that go to the queues of an option; none when nothing is known."""
-        found = getattr(self.stage_class, "emits", {}).get(option, ())
-        return () if isinstance(found, str) else tuple(_kind_of(struct) for struct in found)
+    def emits(self, option: str) -> tuple[type[msgspec.Struct], ...]:
+        """Return the messages that go to the queues of an option; none when nothing is known."""
+        return messagekinds.emitted(self.stage_class, option)
 
     def sends_on(self, option: str) -> bool:
         """True when the messages that the program reads go unchanged to the queues of an option."""
-        return isinstance(getattr(self.stage_class, "emits", {}).get(option), str)
+        return messagekinds.sends_on(self.stage_class, option)
 
     @property
     def is_source(self) -> bool:
@@ -78,11 +77,6 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         if self.stage_class is not None:
             return registry.is_source(self.stage_class)
         return self.listens is None and bool(self.targets)
-
-
-def _kind_of(struct: type[msgspec.Struct]) -> str:
-    """Return the name of a kind of messages: its tag, or the name of its class."""
-    return str(struct.__struct_config__.tag or struct.__name__)
 
 
 def is_own_redis(section: str, texts: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ import math
 import re
 import string
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from unicodedata import category
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ class OptionType(NamedTuple):
     name: str
     parse: Callable[[str], Any]
     allowed: str
+    unit: Literal["", "second", "byte"] = ""
+    """What its numbers count: they are shown as `1h` or `64KB`, the way that one writes them."""
 
 
 class Doc(NamedTuple):
@@ -188,8 +190,10 @@ Text = Annotated[str, OptionType("text", _parse_text, "any text")]
 Flag = Annotated[bool, OptionType("flag", parse_flag, "yes or no")]
 Integer = Annotated[int, OptionType("number", lambda text: int(text), "a whole number")]
 Number = Annotated[float, OptionType("number", _parse_number, "a number")]
-Duration = Annotated[float, OptionType("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h")]
-Size = Annotated[int, OptionType("size", parse_size, "a size such as 500, 64KB or 50MB")]
+Duration = Annotated[
+    float, OptionType("duration", parse_duration, "a duration such as 14, 14s, 250ms, 5m or 1h", "second")
+]
+Size = Annotated[int, OptionType("size", parse_size, "a size such as 500, 64KB or 50MB", "byte")]
 ListenQueue = Annotated[str, OptionType("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
 TargetQueue = Annotated[str, OptionType("queue", parse_queue, "a queue name: letters, digits, _ . - and at most @node")]
 TargetQueues = Annotated[

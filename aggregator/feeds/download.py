@@ -206,7 +206,7 @@ class Download(Stage):
         request = Request(
             feed.url, feed.headers, feed.timeout_s, feed.max_size, feed.allow_private, etag=etag, modified=modified,
             keep_gzip=feed.extension.lower().endswith("gz"), method=feed.method, body=feed.body,
-            route=feed.route.over(self._route),
+            route=feed.route.over(self._route), secrets=feed.secrets,
         )  # fmt: skip
         started_ms = self._now()
         with PartialFile(folder, stem) as partial:

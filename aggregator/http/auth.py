@@ -8,12 +8,14 @@ Source: RFC 7617 (basic), RFC 6750 (bearer), RFC 7616 (digest), RFC 6749 section
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from aggregator.http.challenges import choose_digest, read_challenges
 from aggregator.http.framing import Broken
 from aggregator.http.route import Credentials
 from aggregator.http.urls import basic, printable
@@ -34,10 +36,11 @@ class Auth(Protocol):
         """
         ...
 
-    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
-        """Take in the headers of a 401, and return whether the same request may succeed now.
+    def is_worth_another(self, challenges: Sequence[str], said: str, left_s: float) -> bool:
+        """Take in the `WWW-Authenticate` headers of a 401, and return whether the same request may succeed now.
 
-        The request is tried only once more.
+        `said` is the `Authorization` that was refused. The request is tried only once more. Raises TimeoutError when
+        `left_s` is over.
         """
         ...
 
@@ -71,7 +74,7 @@ class _Fixed:
     def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
         return self._value
 
-    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
+    def is_worth_another(self, challenges: Sequence[str], said: str, left_s: float) -> bool:
         return False
 
 
@@ -81,9 +84,7 @@ class _Digest:
     def __init__(self, credentials: Credentials) -> None:
         # imported only where digest is used: it takes 4 MB
         from requests.auth import HTTPDigestAuth
-        from requests.utils import parse_dict_header
 
-        self._parse: Any = parse_dict_header
         self._digest: Any = HTTPDigestAuth(credentials.username, credentials.password)
 
     def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
@@ -96,15 +97,12 @@ class _Digest:
             raise Broken("auth = digest: the server asks in a way that is not known")
         return value
 
-    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
-        kind, _, question = headers.get("www-authenticate", "").strip().partition(" ")
-        if kind.lower() != "digest":
+    def is_worth_another(self, challenges: Sequence[str], said: str, left_s: float) -> bool:
+        question = choose_digest(read_challenges(challenges))
+        if question is None:
             return False
         self._digest.init_per_thread_state()
-        chal = self._parse(question)
-        if not {"realm", "nonce"} <= chal.keys():
-            return False
-        self._digest._thread_local.chal = chal
+        self._digest._thread_local.chal = question
         return True
 
 
@@ -127,19 +125,27 @@ class _OAuth2:
 
     def header(self, method: str, target: str, ask: AskToken, left_s: float) -> str:
         # one thread asks for a token, and the others wait for it
-        if not self._lock.acquire(timeout=left_s):
-            raise TimeoutError
-        try:
+        with self._locked(left_s):
             if not self._value or self._clock() >= self._good_until:
                 self._value = self._get(ask)
             return self._value
+
+    def is_worth_another(self, challenges: Sequence[str], said: str, left_s: float) -> bool:
+        with self._locked(left_s):
+            # another thread may have got a new token meanwhile, which nobody has refused
+            if self._value == said:
+                self._value = ""
+        return True
+
+    @contextmanager
+    def _locked(self, left_s: float) -> Iterator[None]:
+        """Hold the lock. The thread that has it may be asking a slow token server, with a later deadline than ours."""
+        if not self._lock.acquire(timeout=left_s):
+            raise TimeoutError
+        try:
+            yield
         finally:
             self._lock.release()
-
-    def is_worth_another(self, headers: Mapping[str, str]) -> bool:
-        with self._lock:
-            had, self._value = self._value, ""
-        return bool(had)
 
     def _get(self, ask: AskToken) -> str:
         known = self._credentials

@@ -22,9 +22,11 @@ from aggregator.http.bodies import Body
 from aggregator.http.connections import Connection, Connections, Link
 from aggregator.http.cookies import Cookies
 from aggregator.http.deadlines import Deadline
+from aggregator.http.failures import describe
 from aggregator.http.framing import Broken, Response
 from aggregator.http.proxies import Environment
 from aggregator.http.request import Request
+from aggregator.http.secrets import Secrets, of_credentials, of_header, of_url
 from aggregator.http.urls import Origin, Refused, is_at_home, login_of, next_url, origin_of, target_of
 
 DRAIN_BYTES = 64 * 1024
@@ -81,6 +83,8 @@ class Exchange:
         self._request = request
         self._method, self._body = request.method, request.body
         self._cookies = Cookies()
+        self._said: set[str] = set()
+        """The logins and tokens that were sent, as they stood in headers."""
         self._public_only = False
         self._held: tuple[Link, Connection, Response] | None = None
 
@@ -113,6 +117,21 @@ class Exchange:
     def headers(self) -> dict[str, str]:
         """The answer's headers by lower-case names; of a repeated header the last value."""
         return {name.lower(): value for name, value in self.response.getheaders()}
+
+    @property
+    def secrets(self) -> Secrets:
+        """What was sent and must not be shown, though the answer or an error may repeat it."""
+        request = self._request
+        found = [*request.secrets, *of_url(request.url)]
+        for name, value in (*request.headers.items(), *(("authorization", said) for said in self._said)):
+            found += of_header(name, value)
+        if request.route.credentials:
+            found += of_credentials(request.route.credentials)
+        return Secrets(found)
+
+    def describe(self, error: Exception) -> str:
+        """Return the words for one of FAILURES that this exchange raised, without what was sent in secret."""
+        return describe(error, self.secrets, self._request.route.tls)
 
     def body(self, max_size: int | None, *, keep_gzip: bool = False) -> Body:
         """Return the body, to be iterated over. Raises Broken."""
@@ -177,10 +196,14 @@ class Exchange:
             own = {"authorization": login} if login else {}
             if auth is not None and (value := auth.header(self._method, target, self._ask_token, self._left_s())):
                 own["authorization"] = value
+            self._said |= set(own.values())
             if is_home:
                 own |= self._request.headers
             self._send(origin, target, own)
-            if auth is None or is_last or self.status != 401 or not auth.is_worth_another(self.headers):
+            if auth is None or is_last or self.status != 401:
+                return
+            challenges = self.response.headers.get_all("www-authenticate", [])
+            if not auth.is_worth_another(challenges, own.get("authorization", ""), self._left_s()):
                 return
             self.drain()
             self._release()
@@ -192,6 +215,8 @@ class Exchange:
         # a proxy that is spoken to in TLS cannot give a tunnel without TLS in it
         tunnel = self._request.tunnel and proxy is not None and proxy.scheme == "http"
         link = Link(origin, proxy, route.tls, tunnel)
+        if proxy is not None and proxy.authorization:
+            self._said.add(proxy.authorization)
         headers = {
             "host": origin.header,
             "user-agent": self._client.user_agent,

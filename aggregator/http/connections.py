@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from aggregator.http.addresses import Address, Resolve, names_a_private_place, resolve
 from aggregator.http.deadlines import Deadline, Socket, TlsSocket, connect
+from aggregator.http.failures import describe_tls
 from aggregator.http.framing import Broken, Response
+from aggregator.http.lookups import Lookups
 from aggregator.http.proxies import Proxy
 from aggregator.http.route import Tls
 from aggregator.http.tls import Contexts
@@ -45,11 +47,19 @@ class _Guarded(HTTPConnection):
     response_class = Response
     public = False
     idle_since = 0.0
+    was_at_proxy = False
+    """True when connecting failed behind the proxy."""
 
-    def aim(self, addresses: Sequence[Address], deadline: Deadline) -> None:
-        """Set the addresses that the connection may lead to, and its deadline."""
+    def reach(self, addresses: Sequence[Address], deadline: Deadline) -> None:
+        """Connect to one of these addresses. A failure closes the connection."""
         self._addresses = addresses
         self._deadline = deadline
+        try:
+            self.connect()
+        except BaseException:
+            self.was_at_proxy = self.has_connected_to_proxy
+            self.close()
+            raise
 
     def _new_conn(self) -> Socket:
         sock, address = connect(self._addresses, self._deadline)
@@ -105,7 +115,7 @@ class Connections:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stopping = stopping
-        self._resolve = resolve
+        self._lookups = Lookups(resolve)
         self._clock = clock
         self._idle: OrderedDict[Connection, Link] = OrderedDict()
         self._by_link: dict[Link, list[Connection]] = {}
@@ -152,11 +162,13 @@ class Connections:
         if link.proxy is not None:
             return self._open_through(link.proxy, link, deadline, public_only=public_only)
         origin = link.origin
-        allowed = [found for found in self._resolve(origin.host, origin.port) if found.public or not public_only]
+        found = self._lookups.resolve(origin.host, origin.port, deadline)
+        allowed = [address for address in found if address.public or not public_only]
         if not allowed:
             raise _refused(origin.host)
-        options: dict[str, Any] = {"host": origin.host, "port": origin.port}
-        return self._connected(link, origin.scheme, options, allowed, deadline)
+        connection = self._make(link, origin.scheme, {"host": origin.host, "port": origin.port})
+        connection.reach(allowed, deadline)
+        return connection
 
     def _open_through(self, proxy: Proxy, link: Link, deadline: Deadline, *, public_only: bool) -> Connection:
         """Return a connection to a proxy, which for https is a tunnel to the host behind it."""
@@ -167,21 +179,21 @@ class Connections:
         if proxy.scheme == "https":
             options["proxy_config"] = ProxyConfig(self._contexts.get(Tls(link.tls.ca_file)), False, None, None)
         scheme = link.origin.scheme if link.origin.scheme == "https" else proxy.scheme
+        connection = self._make(link, scheme, options)
         try:
-            addresses = self._resolve(proxy.host, proxy.port)
-            connection = self._connected(link, scheme, options, addresses, deadline)
+            connection.reach(self._lookups.resolve(proxy.host, proxy.port, deadline), deadline)
         except TimeoutError:
             raise
+        except ssl.SSLError as error:
+            if connection.was_at_proxy:
+                raise  # TLS within the tunnel is the host's own
+            raise Broken(f"the proxy {proxy.shown}: {describe_tls(error, None)}") from error
         except OSError as error:
-            if proxy.scheme == link.origin.scheme == "http" or not isinstance(error, ssl.SSLError):
-                raise Broken(f"the proxy {proxy.shown}: {error.strerror or error}") from error
-            raise
+            raise Broken(f"the proxy {proxy.shown}: {error.strerror or error}") from error
         connection.public = not private
         return connection
 
-    def _connected(
-        self, link: Link, scheme: str, options: dict[str, Any], addresses: Sequence[Address], deadline: Deadline
-    ) -> Connection:
+    def _make(self, link: Link, scheme: str, options: dict[str, Any]) -> Connection:
         connection: Connection
         if scheme == "https":
             connection = _Secure(**options, ssl_context=self._contexts.get(link.tls))
@@ -190,12 +202,6 @@ class Connections:
         if link.proxy is not None and (link.origin.scheme == "https" or link.tunnel):
             login = {"Proxy-Authorization": link.proxy.authorization} if link.proxy.authorization else {}
             connection.set_tunnel(link.origin.host, link.origin.port, login, scheme=link.proxy.scheme)
-        connection.aim(addresses, deadline)
-        try:
-            connection.connect()
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
     def close(self) -> None:

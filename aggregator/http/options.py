@@ -18,8 +18,8 @@ from aggregator.http.route import DIRECT, Credentials, Route, Tls
 Proxy = Annotated[
     Text,
     Doc(
-        "the proxy to ask through, http://HOST:PORT or https://HOST:PORT; none = no proxy; not given = as HTTP_PROXY, "
-        "HTTPS_PROXY and NO_PROXY of the environment have it"
+        "the proxy to ask through, http://HOST:PORT or https://HOST:PORT, of which 443 may be left out; none = no "
+        "proxy; not given = as HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the environment have it"
     ),
 ]
 CaFile = Annotated[
@@ -67,7 +67,7 @@ def faults_of(settings: Any) -> Iterator[tuple[str, str]]:
     proxy = settings.proxy
     if proxy is not None and proxy != NONE:
         try:
-            parse_proxy(proxy)
+            parse_proxy(proxy, needs_port=True)
         except ValueError as error:
             yield "proxy", f"bad proxy: {error}"
     if getattr(settings, "client_key", None) and not settings.client_cert:

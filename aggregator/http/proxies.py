@@ -40,8 +40,16 @@ class Proxy(NamedTuple):
         return f"Proxy({self.scheme}://{self.shown})"
 
 
-def parse_proxy(text: str) -> Proxy:
-    """Return the proxy at an address; without a scheme it is http. Raises ValueError, whose text shows no login."""
+_USUAL_PORTS = {"http": 80, "https": 443}
+"""The ports of addresses without one in the environment. For http it is Go's and Python's; curl takes 1080."""
+
+
+def parse_proxy(text: str, *, needs_port: bool = False) -> Proxy:
+    """Return the proxy at an address; without a scheme it is http. Raises ValueError, whose text shows no login.
+
+    With `needs_port` an http address without a port is refused: users of curl and of other programs expect different
+    ones.
+    """
     parts = urlsplit(text.strip() if "://" in text else f"http://{text.strip()}")
     try:
         host, port = parts.hostname, parts.port
@@ -54,11 +62,13 @@ def parse_proxy(text: str) -> Proxy:
             "it is no address such as http://proxy.example:3128, with a port up to 65535; / ? # @ in a login are "
             "written as %2F %3F %23 %40"
         )
+    if needs_port and parts.scheme == "http" and not port:
+        raise ValueError("it has no port, and programs differ in which they take for it; allowed: http://HOST:PORT")
     login = ""
     if parts.username is not None:
         text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         login = f"Basic {base64.b64encode(text.encode()).decode()}"
-    return Proxy(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), login)
+    return Proxy(parts.scheme, host, port or _USUAL_PORTS[parts.scheme], login)
 
 
 class Environment:
@@ -91,7 +101,7 @@ class Environment:
             raise ValueError(f"{name.upper()} of the environment: {error}") from error
 
     def _is_excepted(self, origin: Origin) -> bool:
-        return any(_covers(entry.strip().lower(), origin) for entry in self._named["no_proxy"].split(","))
+        return any(_covers(entry.lower(), origin) for entry in re.split(r"[,\s]+", self._named["no_proxy"]))
 
 
 def _is_loopback(host: str) -> bool:
@@ -112,9 +122,17 @@ def _covers(entry: str, origin: Origin) -> bool:
         name, colon, port = entry.rpartition(":") if "]" not in entry[-1:] else (entry, "", "")
         if colon and port.isdigit():
             return int(port) == origin.port and _covers(name, origin)
-        name = entry.removeprefix("*").strip(".")
-        return host == name or host.endswith(f".{name}")
+        name = _as_resolved(entry.removeprefix("*").strip("."))
+        return bool(name) and (host == name or host.endswith(f".{name}"))
     try:
         return ipaddress.ip_address(host.partition("%")[0]) in network
     except ValueError:
         return False
+
+
+def _as_resolved(name: str) -> str:
+    """Return a name in the letters that it is resolved by, as an `Origin` has it."""
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name  # no host has such a name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -39,3 +39,6 @@ class Request(NamedTuple):
     route: Route = DIRECT
     tunnel: bool = False
     """True when another protocol is to follow on an http server's answer: an http proxy is asked for a tunnel then."""
+    secrets: Collection[str] = ()
+    """Further secrets that stand in the request, such as a key in the path of the URL: no error shows them. Logins,
+    credentials, the request's own headers, and parameters that are named like a secret are known without this."""

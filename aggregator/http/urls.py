@@ -13,7 +13,7 @@ LONGEST_URL = 8192
 """The longest URL of a redirect. Servers need not take longer ones (RFC 9110, 4.1), and taking a URL apart costs
 time."""
 PORTS = {"http": 80, "https": 443}
-_RESERVED = "!#$%&'()*+,/:;=?@[]~"
+RESERVED = "!#$%&'()*+,/:;=?@[]~"
 """The marks that stay as they are in a path and query; other marks are percent-encoded."""
 
 
@@ -52,8 +52,8 @@ def origin_of(url: str) -> Origin:
 
 def target_of(parts: SplitResult) -> str:
     """Return the target in a request's first line: the path and the query."""
-    path = quote(parts.path or "/", safe=_RESERVED)
-    return f"{path}?{quote(parts.query, safe=_RESERVED)}" if parts.query else path
+    path = quote(parts.path or "/", safe=RESERVED)
+    return f"{path}?{quote(parts.query, safe=RESERVED)}" if parts.query else path
 
 
 def login_of(url: str) -> str:

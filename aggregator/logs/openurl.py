@@ -9,9 +9,10 @@ from configparser import RawConfigParser
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, NoReturn
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from aggregator import __version__, registry
+from aggregator.config.hints import shorten
 from aggregator.config.settings import (
     Bounds,
     Doc,
@@ -29,6 +30,7 @@ from aggregator.http import options
 from aggregator.http.breaker import Breaker, Trouble
 from aggregator.http.client import Client
 from aggregator.http.endpoint import Answer, Endpoint, Unanswered
+from aggregator.http.masking import mask_bad_url, names_a_secret
 from aggregator.http.ratelimit import Pace
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import SAME, ConsumerSettings, Drop, Emits, Outcome, Send, Stage
@@ -40,6 +42,10 @@ _PIRUS2_OPTIONS = {
     "rfr_id": "read by the plugin: identifier of the repository",
     "svc_dat": "read by the plugin: version or address of the item",
 }
+_READER = re.compile(r"(?:req[_.].*|rfr_dat)", re.IGNORECASE)
+"""Parameters that tell of the reader: the address, the program, and the page that led to the download."""
+_NAMESPACE = re.compile(r"(?:urn:[\w-]+|mailto):")
+"""The beginning of an identifier; what is behind it says who the reader is also by itself."""
 _BUSY = frozenset({408, 429, 502, 503, 504})
 """Statuses by which a server describes its own state; any other failure may be caused by the one request."""
 
@@ -85,12 +91,17 @@ class OpenUrl(Stage):
         client_secret: options.ClientSecret | None = None
         token_url: options.TokenUrl | None = None
         scope: options.Scope | None = None
-        debug: Annotated[Flag, Doc("log each address sent, with the req_id masked")] = False
+        debug: Annotated[
+            Flag,
+            Doc("log each address sent, without keys and the reader (req_id, req_dat, rfr_dat)"),
+        ] = False
 
     settings: Settings
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
+        # a key in the address must reach neither the log, nor Redis with the reason of a failure
+        self._shown_address = mask_bad_url(context.written.get("endpoint_url", settings.endpoint_url).strip())
         client = Client(f"Aggregator/{__version__}")
         self._route = options.route_of(settings, context.root)
         self._endpoint = Endpoint(settings.endpoint_url, settings.timeout, client, self._route)
@@ -174,16 +185,18 @@ class OpenUrl(Stage):
     def _send(self, query: str) -> None:
         """Send one query to the tracker. Raises Retry or Unavailable."""
         try:
-            answer = self._endpoint.get(query)
+            answer = self._endpoint.get(query, [*self.context.from_environment, *readers_values(query)])
         except Unanswered as error:
             self.context.count("unanswered")
-            self._fail(f"{self.settings.endpoint_url}: {error}", None, about_request=False)
+            self._fail(f"{self._shown_address}: {error}", None, about_request=False)
         except BaseException:
             self._breaker.failed("an error of ours")  # a half-open breaker waits for its one request to end
             raise
         self.context.count(f"status_{answer.status}")
         if self.settings.debug:
-            self.context.log.info("openurl status=%d url=%s?%s", answer.status, self.settings.endpoint_url, mask(query))
+            joint = "&" if "?" in self._shown_address else "?"
+            shown = f"{self._shown_address}{joint}{mask(query)}"
+            self.context.log.info("openurl status=%d url=%s", answer.status, shown)
         if answer.status in self.settings.success:
             self._breaker.succeeded()
             self.context.count("sent")
@@ -191,7 +204,7 @@ class OpenUrl(Stage):
             self._refused(answer)
 
     def _refused(self, answer: Answer) -> NoReturn:
-        reason = f"{self.settings.endpoint_url}: HTTP {answer.status}"
+        reason = f"{self._shown_address}: HTTP {answer.status}"
         if 300 <= answer.status < 400:
             reason += f" to {answer.location or 'nowhere'}, which is not followed: is this the new address?"
         elif answer.excerpt:
@@ -222,8 +235,20 @@ def query_of(params: Mapping[str, Any]) -> str:
 
 
 def mask(query: str) -> str:
-    """Return a query string without the address of the reader."""
-    return re.sub(r"(^|&)req_id=[^&]*", r"\1req_id=***", query)
+    """Return a query string without keys and without the values that tell of the reader."""
+
+    def shown(pair: re.Match[str]) -> str:
+        return f"{pair[1]}=***" if _READER.fullmatch(pair[1]) or names_a_secret(pair[1]) else pair[0]
+
+    return re.sub(r"([^&=]+)=[^&]*", shown, query)
+
+
+def readers_values(query: str) -> Iterator[str]:
+    """Yield the values that tell of the reader, which the tracker may repeat in its answer."""
+    for name, value in parse_qsl(query):
+        if _READER.fullmatch(name):
+            yield value
+            yield _NAMESPACE.sub("", value, count=1)
 
 
 def _plugin_faults(plugin: ModuleType, config: RawConfigParser) -> Iterator[str]:
@@ -251,7 +276,7 @@ def _address_faults(url: str) -> Iterator[str]:
     if parts.username is not None or parts.password is not None:
         yield "a user name in the address is not sent; leave it out"
     if parts.fragment:
-        yield f"what is behind # is not sent (found #{parts.fragment}); leave it out"
+        yield f"what is behind # is not sent (found {shorten(f'#{parts.fragment}')}); leave it out"
     if not url.isascii() or " " in url:
         yield "only ASCII without spaces is allowed; write other characters as %XX"
     try:

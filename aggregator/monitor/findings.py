@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from aggregator.config.builds import Builds
 from aggregator.config.configuration import Config
+from aggregator.config.hints import counted
 from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.monitor.collecting import idle_parts, unread_queues
@@ -19,6 +20,7 @@ from aggregator.monitor.words import age
 from aggregator.runtime.heartbeat import LEASE_S
 from aggregator.runtime.keys import resolve
 from aggregator.runtime.ledger import imbalances
+from aggregator.runtime.reading import Overdue
 from aggregator.supervision import plan
 
 _BUILD = "Run `run/aggregator config build`, then `run/supervisorctl update`."
@@ -176,8 +178,10 @@ def _waiting(snapshot: Snapshot) -> Iterator[Finding]:
     stages = {section.program.section for section in snapshot.sections if section.program.kind == "stage"}
     for account in snapshot.accounts:
         reader = section_of(snapshot.config, account)
-        waiting = account.ready + account.in_flight + snapshot.overdue.get(account.name, 0)
-        if account.is_source or not waiting or account.name in served or (reader and reader not in stages):
+        due = snapshot.overdue.get(account.name, Overdue())
+        kinds = {"message": account.ready + account.in_flight + due.messages, "due timer": due.timers}
+        number = sum(kinds.values())
+        if account.is_source or not number or account.name in served or (reader and reader not in stages):
             continue
         if not reader:
             why, do = "no section here reads it", "Add a section that does, or see that another program takes them."
@@ -185,7 +189,8 @@ def _waiting(snapshot: Snapshot) -> Iterator[Finding]:
             why, do = f"{reader} is enabled", f"See why {reader} does not run: `run/aggregator status`, and its log."
         else:
             why, do = f"{reader} is disabled", f"Start it: `run/aggregator enable {reader}`."
-        text = f"{waiting:,} messages wait, and no worker lives that takes them: {why}"
+        waiting = " and ".join(counted(these, noun) for noun, these in kinds.items() if these)
+        text = f"{waiting} {'waits' if number == 1 else 'wait'}, and no worker lives that takes them: {why}"
         since = snapshot.now - account.oldest_age_s if account.ready else None
         yield Finding("messages_wait", "error", account.name, text, since, do)
 

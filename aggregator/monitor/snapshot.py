@@ -19,7 +19,7 @@ from aggregator.runtime.connection import warnings_about
 from aggregator.runtime.keys import resolve
 from aggregator.runtime.ledger import Account
 from aggregator.runtime.neighbours import write_root
-from aggregator.runtime.reading import overdue
+from aggregator.runtime.reading import Overdue, overdue
 from aggregator.runtime.reports import Told, lasting_reports
 from aggregator.runtime.roster import WorkerFacts, roster
 from aggregator.runtime.worker import rss_kb
@@ -89,8 +89,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: tuple[WorkerFacts, ...]
     """Living workers that belong to none of the sections here: of other nodes, or of sections that are gone."""
     workers: tuple[WorkerFacts, ...]
-    overdue: dict[str, int]
-    """For each queue, how many delayed messages are due already."""
+    overdue: dict[str, Overdue]
+    """For each queue, how many delayed messages and timers are due already."""
     views: tuple[View, ...] = ()
     """The overviews, with their rows."""
     losses: tuple[Told, ...] = ()
@@ -105,7 +105,7 @@ class _Redis(msgspec.Struct, frozen=True, kw_only=True):
     now: float = 0.0
     workers: tuple[WorkerFacts, ...] = ()
     accounts: tuple[Account, ...] = ()
-    overdue: dict[str, int] = {}
+    overdue: dict[str, Overdue] = {}
     views: tuple[View, ...] = ()
     losses: tuple[Told, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -99,10 +99,11 @@ class Batch:
         self.cursors += positions
         return remembered
 
-    def handled(self, message: Message, outcomes: Iterable[Outcome]) -> list[Remember]:
+    def handled(self, message: Message, outcomes: Iterable[Outcome], read: Container[str] = ()) -> list[Remember]:
         """Add the outcomes of a handled message. Returns its `Remember` outcomes, for `changes`.
 
-        Raises TypeError or ValueError, having added none of them, when one of them is no outcome or cannot be sent.
+        `read` are the names whose texts were read for the batch. Raises TypeError, ValueError or LookupError, having
+        added none of them, when one of them is no outcome, cannot be sent, or remembers under another name.
         """
         dropped, sends, remembered = "", [], []
         for outcome in outcomes:
@@ -111,7 +112,10 @@ class Batch:
             elif type(outcome) is Drop:
                 dropped = outcome.reason
             elif type(outcome) is Remember:
-                remembered.append(_checked(outcome))
+                if _checked(outcome).name not in read:
+                    words = "Stage.needs names what a message's handling remembers"
+                    raise LookupError(f"{outcome.name!r} was not fetched: {words}")
+                remembered.append(outcome)
             else:
                 raise TypeError(f"a stage yields Send, Drop or Remember, not {type(outcome).__name__}")
         for send, body in sends:

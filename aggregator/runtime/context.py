@@ -52,6 +52,9 @@ class Context:
     `table(kind)` reads a table of sections as it is configured now; kinds are named in `aggregator.registry.TABLES`.
     `shares_redis` is false when Redis is the instance's own. `rules` says where the rules of streams are.
 
+    `written` are the section's options as they stand in the file, where a variable of the environment has its name for
+    a value; `from_environment` are the values that took their place. A stage shows the former and never the latter.
+
     `instance_id` is made with the instance's folder, `state_id` with the state in Redis. An emptied Redis, or another
     namespace, has another `state_id`, and a note on the disk that names another state says nothing about this one. The
     worker sets `state_id` before the stage starts. `machine` tells machines with the same host name apart.
@@ -84,6 +87,8 @@ class Context:
         queues: Collection[str] = (),
         belongings: Mapping[str, Collection[str]] | None = None,
         read_before: Collection[str] = (),
+        written: Mapping[str, str] | None = None,
+        from_environment: Collection[str] = (),
     ) -> None:
         self.section = section
         self.number = number
@@ -107,6 +112,8 @@ class Context:
         self.waiting_timers: Collection[str] | None = None
         """The keys of all timers that wait for the section's queue, while `Stage.seed` is called and nothing else of
         the queue is under way; None otherwise. The worker sets it for stages that feed themselves."""
+        self.written: Mapping[str, str] = written if written is not None else {}
+        self.from_environment = from_environment
         self.log = logging.getLogger(section)
         self._memory: Memory | None = None
         self._leases: Leases | None = None

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 import msgspec
 
+from aggregator.config import messagekinds
 from aggregator.config.settings import DEFAULT_MAXDEPTH, Bounds, Doc, Duration, Integer, ListenQueue, Settings
 from aggregator.config.traits import Traits
 from aggregator.runtime.context import Context
@@ -81,7 +82,11 @@ class Drop(msgspec.Struct, gc=False):
 
 
 class Remember(msgspec.Struct, gc=False):
-    """Keep a text under a name for `ttl_s` seconds (None: without end). A `value` of None or '' deletes the text."""
+    """Keep a text under a name for `ttl_s` seconds (None: without end). A `value` of None or '' deletes the text.
+
+    A message may change only names that `Stage.needs` gave: their texts are compared at the commit, so that no change
+    by another worker is overwritten unseen. `settle`, `idle` and `died` overwrite a name that was not read.
+    """
 
     name: str
     value: str | None
@@ -131,7 +136,7 @@ class Former(NamedTuple):
     """True for this section itself under another name of the node."""
 
 
-SAME = "same"
+SAME = messagekinds.SAME
 """The value in `emits` of a stage that sends on the messages that it reads, unchanged."""
 Emits: TypeAlias = Mapping[str, tuple[type[msgspec.Struct], ...] | str]
 
@@ -217,6 +222,7 @@ class Stage(_Component):
     def needs(self, message: Message) -> Iterable[str]:
         """Return the names that `handle` will recall or remember; the names of a whole batch are read at once.
 
+        Any other name is refused: the message fails, and is tried again or set aside as after any other fault.
         For a message that cannot be read this may raise anything: `handle` is called all the same, and raises it again.
         """
         return ()

@@ -62,11 +62,11 @@ class Handler:
         """Add the result of a message to the batch. Returns the error when the stage cannot go on for now."""
         if isinstance(result, list):
             try:
-                remembered = batch.handled(message, result)
+                remembered = batch.handled(message, result, self.memory.names)
                 if remembered:
                     batch.changes |= self.memory.change(remembered)
                 return None
-            except (TypeError, ValueError) as error:  # no outcome, or a body that is no JSON
+            except (TypeError, ValueError, LookupError) as error:  # no outcome, no JSON, or a name that was not read
                 result = error
         if isinstance(result, Unavailable):
             batch.put_back(message, result.kept)

@@ -6,7 +6,7 @@ same texts. A commit takes effect only if every text that it changes is still as
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from aggregator.runtime.batch import Change
 from aggregator.runtime.contract import Remember
@@ -27,6 +27,11 @@ class Memory:
         if wanted:
             self._read |= dict(zip(wanted, self._queue.recall(wanted), strict=True))
 
+    @property
+    def names(self) -> Container[str]:
+        """The names that were read."""
+        return self._read
+
     def recall(self, name: str) -> str | None:
         """Return the text under a name, None when there is none. Raises LookupError for a name that was not read."""
         if name in self._changed:
@@ -38,7 +43,8 @@ class Memory:
     def change(self, outcomes: Iterable[Remember]) -> dict[str, Change]:
         """Note changes, and return what is to be committed for them, by name.
 
-        A name that was not read is overwritten, whatever is stored under it.
+        A name that was not read is overwritten, whatever is stored under it. Only what comes of no message (`settle`,
+        `idle`) or of a message that died may change such a name, because nothing could name it before.
         """
         changes = {each.name: Change(self._read.get(each.name), each.value or "", each.ttl_s) for each in outcomes}
         self._changed |= {name: change.text for name, change in changes.items()}

@@ -59,10 +59,17 @@ def waiting(client: Any, keys: Keys, queue: str) -> Iterator[Message]:
     )
 
 
-def overdue(client: Any, keys: Keys, queue: str, now: float) -> int:
-    """Return how many messages of a queue wait only for a worker, without those in the ready list."""
-    due = sum(int(client.zcount(key, "-inf", now)) for key in (keys.delayed(queue), keys.timers(queue)))
-    return int(client.llen(keys.returned(queue))) + due
+class Overdue(NamedTuple):
+    """What of a queue waits only for a worker, without the messages in the ready list."""
+
+    messages: int = 0
+    timers: int = 0
+
+
+def overdue(client: Any, keys: Keys, queue: str, now: float) -> Overdue:
+    """Return how much of a queue is due, and waits only for a worker."""
+    messages = client.llen(keys.returned(queue)) + client.zcount(keys.delayed(queue), "-inf", now)
+    return Overdue(messages, client.zcount(keys.timers(queue), "-inf", now))
 
 
 def is_known(client: Any, keys: Keys, queue: str) -> bool:

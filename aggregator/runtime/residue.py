@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from aggregator.config.hints import counted
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.ledger import accounts
 from aggregator.runtime.roster import roster
@@ -25,7 +26,13 @@ class Residue(NamedTuple):
     dead: int
 
     def __str__(self) -> str:
-        return f"{self.waiting:,} messages" + (f" and {self.dead:,} dead letters" if self.dead else "")
+        words = counted(self.waiting, "message")
+        return f"{words} and {counted(self.dead, 'dead letter')}" if self.dead else words
+
+    @property
+    def is_or_are(self) -> str:
+        """The verb for these messages."""
+        return "is" if self.waiting + self.dead == 1 else "are"
 
 
 class Positions(NamedTuple):

@@ -5,6 +5,7 @@ A store is added with one module, which has a `StoreKind`, and one line in `regi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Protocol
 
@@ -21,6 +22,8 @@ def _parse_url(text: str) -> str:
     scheme = text.strip().partition(":")[0]
     if scheme not in registry.STORES:
         raise ValueError
+    if re.search(r"\s\s", text.strip()):
+        raise ValueError("a run of white space inside: a remark stands on a line of its own")
     kind_of(text).check_url(text.strip())
     return text.strip()
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aggregator.config.builds import Build, BuildFacts, Builds
 from aggregator.config.configuration import Config
+from aggregator.config.hints import counted
 from aggregator.config.loading import redis_of_build
 from aggregator.config.redisurl import mask
 from aggregator.runtime.connection import AWAY, REFUSED, connect
@@ -117,7 +118,8 @@ class _Comparison:
         elif self.state.queues or any(self.state.cursors.values()):
             held = sum(residue.waiting + residue.dead for residue in self.state.queues.values())
             owners = sum(bool(number) for number in self.state.cursors.values())
-            yield f"{held:,} messages, and the positions of {owners} sections, stay behind in {there}; {advice}"
+            left = f"{counted(held, 'message')}, and the positions of {counted(owners, 'section')}"
+            yield f"{left}, stay behind in {there}; {advice}"
 
     def _ends(self) -> Iterator[str]:
         yield from _most_end(set(self.old.programs) - self.successors.keys(), set(self.new.programs))
@@ -136,9 +138,9 @@ class _Comparison:
             alike = [name for name in fresh if _kinds(self.new.belongings[name]) & _kinds(belongings) & _READ_ANEW]
             if alike:
                 yield (
-                    f"{section} ends, and {_listed(alike)} would not go on with its {number} positions, but read its "
-                    "logs again, as no path is the same: if that is not meant, rename the section in one build, and "
-                    "change its paths in the next"
+                    f"{section} ends, and {_listed(alike)} would not go on with its {counted(number, 'position')}, "
+                    "but read its logs again, as no path is the same: if that is not meant, rename the section in one "
+                    "build, and change its paths in the next"
                 )
 
     def _successors(self) -> Iterator[tuple[str, str]]:
@@ -155,8 +157,7 @@ class _Comparison:
             about = _listed(sorted(name.partition(":")[2] for name in shared))
             number = self.state.cursors.get(f"{self.old.node}:{other}", 0) if self.state else None
             divided = set(self.old.belongings[other]) - shared
-            known = f"{number} position{'' if number == 1 else 's'}"
-            known = "its positions" if number is None or divided else known
+            known = "its positions" if number is None or divided else counted(number, "position")
             yield f"{section} is new and works on {about}, as {other} did: takes over {known}"
         for section, belongings in self.new.belongings.items():
             before = self.old.belongings.get(section)
@@ -192,7 +193,9 @@ class _Comparison:
         for section, queue in self._reads(self.old).items():
             section = self.successors.get(section, section)
             if section in after and after[section] != queue and queue not in self.new.queues:
-                yield f"{section} reads {after[section]} instead of {queue}: {self._held(queue)} move there"
+                held = self._held(queue)
+                verb = "moves" if held == str(Residue(queue, 1, 0)) else "move"
+                yield f"{section} reads {after[section]} instead of {queue}: {held} {verb} there"
             elif section not in after and queue not in (*self.new.queues, *(self.state.queues if self.state else ())):
                 advice = f"`aggregator state adopt {queue} QUEUE` or `aggregator state drop {queue}`"
                 yield f"nobody reads {queue} any more: what comes there before `supervisorctl update` stays; {advice}"
@@ -217,8 +220,8 @@ class _Comparison:
             left = self.state.queues.get(queue) if self.state else None
             if left is not None and queue not in self.new.queues and section not in after:
                 yield (
-                    f"{left} are in {queue}, which nobody would read any more: let them be handled first, or later "
-                    f"`run/aggregator state adopt {queue} QUEUE` or `run/aggregator state drop {queue}`"
+                    f"{left} {left.is_or_are} in {queue}, which nobody would read any more: let them be handled "
+                    f"first, or later `run/aggregator state adopt {queue} QUEUE` or `run/aggregator state drop {queue}`"
                 )
 
     def _taken_for_others(self) -> Iterator[str]:
@@ -231,7 +234,8 @@ class _Comparison:
                 and self.successors.get(meant_for, meant_for) != section
                 and meant_for in self.new.programs
             ):
-                yield f"{left} are in {queue} for {meant_for}, and {section} would take them: let them be handled first"
+                theirs = f"{left} {left.is_or_are} in {queue} for {meant_for}"
+                yield f"{theirs}, and {section} would take them: let them be handled first"
 
 
 def _kinds(belongings: tuple[str, ...]) -> set[str]:

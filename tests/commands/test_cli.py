@@ -19,6 +19,7 @@ from aggregator import __version__
 from aggregator.cli import COMMANDS, command_parser, main, top_parser
 from aggregator.commands import screen
 from aggregator.commands.screen import Column, Painted
+from aggregator.config.hints import counted
 from tests.commands.conftest import PROJECT, Site
 from tests.logs.driving import nobody
 from tests.runtime.desk import bodies
@@ -51,6 +52,21 @@ def test_every_command_and_option_is_in_the_documentation() -> None:
                 assert option in page, f"{words} {option}"
 
 
+DOING = {
+    "init", "run", "config build", "enable", "disable", "work",
+    "dead requeue", "dead drop", "state adopt", "state drop", "state export", "state import", "state fork",
+    "feeds retrieve", "feeds export", "feeds import", "download", "filter", "compress", "archive", "testrun",
+}  # fmt: skip
+"""The commands that do something; every other command lists something."""
+
+
+def test_every_listing_takes_json() -> None:
+    for words, parser in parsers():
+        leaf = not any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+        if leaf and words != "aggregator" and words.removeprefix("aggregator ") not in DOING:
+            assert any("--json" in action.option_strings for action in parser._actions), words
+
+
 def test_every_option_has_help() -> None:
     for words, parser in parsers():
         for action in parser._actions:
@@ -60,6 +76,11 @@ def test_every_option_has_help() -> None:
 def test_without_a_command_the_help_is_shown_and_the_usage_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 queues"), (1, "1 queue"), (2000, "2,000 queues")])
+def test_one_thing_is_no_things(number: int, words: str) -> None:
+    assert counted(number, "queue") == words
 
 
 def test_hidden_commands_are_not_in_the_help() -> None:

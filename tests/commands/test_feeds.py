@@ -90,7 +90,7 @@ def test_retrieve_fetches_a_feed_and_says_what_came(site: Site, archive: Store) 
     assert (ran.code, ran.err) == (0, "")
     assert ran.lines == [
         "nyct 2024-02-08T130000Z: 12 files",
-        f"1 bundles in {site.root}/out: 1 fetched, 0 were there",
+        f"1 bundle in {site.root}/out: 1 fetched, 0 were there",
     ]
     assert len(list((site.root / "out" / "nyct" / "2024-02-08T130000Z").iterdir())) == 12
 
@@ -192,7 +192,7 @@ def test_every_feed_is_found_by_its_own_name(site: Site, archive: Store, name: s
 
     assert site.run("feeds", "list", typed).lines[1].startswith(f"{name} ")
     assert site.run("feeds", "coverage", typed, *SPAN).lines[1].startswith(f"{name} ")
-    assert site.run("feeds", "verify", typed).lines[-1].startswith("1 bundles with ")
+    assert site.run("feeds", "verify", typed).lines[-1].startswith("1 bundle with ")
     assert site.run("feeds", "retrieve", typed, "--to", str(out)).lines[-1].endswith(": 1 fetched, 0 were there")
     assert site.run("feeds", "retrieve", typed, "--to", str(out)).lines[-1].endswith(": 0 fetched, 1 were there")
 
@@ -214,6 +214,13 @@ def test_a_configured_feed_without_any_data_is_a_row_too(site: Site, archive: St
     assert [(feed["feed"], feed["completeness"]) for feed in feeds] == [("bikes", 0.0), ("nyct", 11 / 60)]
     (hour,) = feeds[0]["hours"]
     assert (hour["expected"], hour["unrecorded"], hour["longest_gap"]["cause"]) == (60, 60, "not running")
+
+
+def test_a_feed_without_any_record_is_one_row_however_many_hours(site: Site, archive: Store) -> None:
+    ran = site.run("feeds", "coverage", "--start", "2024-02-08T10", "--end", "2024-02-08T14")
+
+    rows = [line for line in ran.lines if line.startswith("bikes")]
+    assert [" ".join(row.split()) for row in rows] == ["bikes no record 0 % 4 h: not running"]
 
 
 def test_coverage_below_the_minimum_exits_with_1(site: Site, archive: Store) -> None:
@@ -312,7 +319,7 @@ def test_by_default_coverage_is_of_the_last_day(site: Site, archive: Store, monk
 def test_verify_says_that_all_is_well(site: Site, archive: Store) -> None:
     ran = site.run("feeds", "verify")
 
-    assert (ran.code, ran.lines) == (0, ["1 bundles with 11 publications: all is well"])
+    assert (ran.code, ran.lines) == (0, ["1 bundle with 11 publications: all is well"])
 
 
 def test_verify_reads_a_feed_as_it_is_configured_and_exits_with_1(site: Site, archive: Store) -> None:

@@ -95,6 +95,15 @@ def test_messages_delayed_for_later_need_no_worker_yet(calm: Site) -> None:
     assert calm.run("health").code == 0
 
 
+def test_timers_that_are_due_are_called_timers(calm: Site) -> None:
+    calm.desk.client.zadd(calm.desk.keys.timers("lines"), {"a": 1.0, "b": 1.0, "later": 4e9})
+    calm.desk.client.hset(calm.desk.keys.timed("lines"), mapping={"a": "{}", "b": "{}", "later": "{}"})
+
+    assert "error: lines: 2 due timers wait, and no worker lives" in errors(calm)[0]
+    calm.desk.push("lines", *bodies(1))
+    assert "error: lines: 1 message and 2 due timers wait, and" in errors(calm)[0]
+
+
 def test_requeued_messages_need_a_worker(calm: Site) -> None:
     calm.run("dead", "requeue", *map(str, calm.kill("lines", *bodies(2))))
 
@@ -107,7 +116,7 @@ def test_messages_that_no_section_reads(calm: Site) -> None:
     worker.commit(forward(worker.claim(0, 1).messages, "foreign"), prefix=True)
 
     assert errors(calm) == [
-        "error: foreign: 1 messages wait, and no worker lives that takes them: no section here reads it"
+        "error: foreign: 1 message waits, and no worker lives that takes them: no section here reads it"
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import shlex
 import shutil
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import plugins
 from aggregator.cli import main
 from aggregator.commands.instance import greeting
 from aggregator.config.loading import load
@@ -37,6 +39,36 @@ def test_init_makes_an_instance_whose_configuration_is_fine(tmp_path: Path, caps
         "loglines.cfg", "workers_available", "workers_enabled", "plugins", "data", "logs", "run",
     }  # fmt: skip
     assert str(root / "loglines.cfg") in capsys.readouterr().out
+
+
+def test_all_that_is_commented_out_in_a_new_configuration_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(plugins, "__path__", [*plugins.__path__])
+    monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    main(["-q", "init", str(tmp_path)])
+    (tmp_path / "plugins" / "myrepository.py").write_text(
+        "def parseline(jmsg):\n    return {}\ndef get_openurl_params(c, worker_section, pl):\n    return {}\n"
+    )
+    (tmp_path / "plugins" / "mystage.py").write_text("from tests.runtime.stages import Sink as MyStage\n")
+    file = tmp_path / "loglines.cfg"
+    commented = re.compile(r"^# (?=\[\w+\]$|\w+ = )", re.MULTILINE)
+
+    text, sections = commented.sub("", file.read_text()), file.read_text().count("\n# [")
+    # as the remarks say: another Redis instead of our own, and the broker between the log and its keeper
+    text = text.replace("[process_redis]\n", "")
+    text = text.replace(
+        "[worker_keep]\nstage = logfile\nlistento = lines", "[worker_keep]\nstage = logfile\nlistento = kept"
+    )
+    file.write_text(text)
+    config = load(file, tmp_path)
+
+    assert sections == 11 and "\n# [" not in text
+    assert config.table("store").entry("local").url == f"file://{tmp_path}/data/archive"
+    assert config.table("feed").entry("bikes").timestamp == "gbfs"
+    assert config.node == "collector1" and config.redis.url.endswith("@redis.example.org:6379/0")
+    assert [value for options in config.raw.values() for value in options.values() if re.search(r"\s\s", value)] == []
 
 
 def test_init_makes_a_password_that_only_its_owner_reads_and_the_build_keeps(tmp_path: Path) -> None:

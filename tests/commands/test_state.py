@@ -42,6 +42,18 @@ def test_the_list_says_what_nobody_reads(site: Site) -> None:
     assert told["state"]
 
 
+def test_bundles_that_are_stored_are_not_to_be_stored(site: Site) -> None:
+    site.configure(BROKER)
+    site.build()
+    folder = site.root / "data" / "feeds" / "bundles" / "2026-11-22" / "05"
+    folder.mkdir(parents=True)
+    (folder / "a.tar.zst.stored").touch()
+    (folder / "b.tar.zst").touch()
+
+    assert site.run("state", "list").lines[-1] == "on the disk: bundles to be stored: 1"
+    assert site.run("state", "list", "--json").json()["disk"]["bundles to be stored"] == 1
+
+
 def test_what_nobody_reads_is_given_to_another_queue(site: Site) -> None:
     site.configure(BROKER)
     site.build()
@@ -89,8 +101,8 @@ def test_positions_of_a_section_that_is_gone_are_given_to_another_or_let_go(site
     adopted = site.run("state", "adopt", "node:worker_gone", "worker_broker")
     dropped = site.run("state", "drop", "node:worker_other")
 
-    assert adopted.out == "worker_broker takes over 1 of 1 positions of node:worker_gone\n"
-    assert dropped.out == "1 positions of node:worker_other are gone\n"
+    assert adopted.out == "worker_broker takes over 1 of 1 position of node:worker_gone\n"
+    assert dropped.out == "1 position of node:worker_other is gone\n"
     assert site.desk.client.hgetall(site.desk.keys.cursors("node:worker_broker")) == {b"place": b"7"}
 
 
@@ -194,7 +206,7 @@ def test_a_build_asks_before_a_renamed_section_reads_logs_again(site: Site, path
 
     ran = site.run("config", "build")
 
-    words = "logger_old ends, and logger_new would not go on with its 1 positions, but read its logs again"
+    words = "logger_old ends, and logger_new would not go on with its 1 position, but read its logs again"
     assert (ran.code, words in ran.err) == ((2, True) if asked else (0, False))
 
 
@@ -212,6 +224,9 @@ def test_a_build_tells_what_becomes_of_messages(site: Site) -> None:
     assert "worker_broker reads others instead of lines: 2 messages move there" in renamed.lines
     assert "2 messages are in lines, which nobody would read any more" in orphaned.err
     assert orphaned.code == 2
+    done = site.run("config", "build", "--yes")
+    assert done.code == 0
+    assert any(line.startswith("confirmed by --yes: 2 messages are in lines, which") for line in done.lines)
 
 
 def test_a_build_that_ends_most_programs_asks_first(site: Site) -> None:

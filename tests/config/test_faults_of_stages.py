@@ -85,8 +85,8 @@ CASES = [
         "source with two processes",
         REDIS + FEEDER + "numprocs = 2\n" + COPIER + KEEPER,
         (
-            ":6 [logger_in] numprocs: a second process of tests.samplestages:Feeder could only stand in the way "
-            "(found '2'); allowed: 1",
+            ":6 [logger_in] numprocs: a second process of tests.samplestages:Feeder could only stand in the way; a "
+            "source whose processes share the work by leases says so by traits = Traits() (found '2'); allowed: 1",
         ),
     ),
     Case(

@@ -36,6 +36,14 @@ CASES = [
         ),
     ),
     Case(
+        "duration out of bounds",
+        REDIS + "[store_a]\nurl = s3://bucket\ntimeout = 5000\nmultipart = 1KB\n",
+        (
+            ":5 [store_a] timeout: out of bounds (found '5000'); allowed: 1s to 1h",
+            ":6 [store_a] multipart: out of bounds (found '1KB'); allowed: 5MB to 5GB",
+        ),
+    ),
+    Case(
         "bad size",
         REDIS + FEEDER + "stdout_logfile_maxbytes = big\n" + COPIER + KEEPER,
         (":6 [logger_in] stdout_logfile_maxbytes: bad size (found 'big'); allowed: a size such as 500, 64KB or 50MB",),

@@ -86,7 +86,7 @@ class Site:
             ran = self.instance.cli("config", "build", *options)
         assert ran.returncode == 0, ran.stderr
         self.said += [
-            line for line in ran.stdout.splitlines() if re.search(r"takes over|move there|ends?:|from now on", line)
+            line for line in ran.stdout.splitlines() if re.search(r"takes over|moves? there|ends?:|from now on", line)
         ]
 
     def update(self, file: str = "") -> None:

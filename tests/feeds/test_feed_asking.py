@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -13,11 +14,11 @@ import pytest
 from aggregator.config.loading import load
 from aggregator.errors import ConfigError
 from aggregator.feeds.fetching.conditional import source_of
-from aggregator.feeds.messages.ticks import Downloaded
+from aggregator.feeds.messages.ticks import Downloaded, DueTick
 from aggregator.feeds.settings.table import Feed
 from aggregator.http.route import Credentials, Route, Tls
 from tests.feeds.downloading import RUNNING, Downloading
-from tests.feeds.webserver import WebServer, body, status
+from tests.feeds.webserver import Talk, WebServer, body, status
 from tests.http.asking import Authority
 from tests.http.proxyserver import ProxyServer
 
@@ -56,10 +57,14 @@ def faults(folder: Path, *options: str) -> list[str]:
 
 def download(folder: Path, asked: Feed, **options: str) -> Downloaded:
     """Download a feed once, and return what was told."""
+    return download_and_plan(folder, asked, **options)[0]
+
+
+def download_and_plan(folder: Path, asked: Feed, **options: str) -> tuple[Downloaded, DueTick]:
+    """Download a feed once, and return what was told and the next tick."""
     line = Downloading(folder, asked, **options)
     [tick] = line.seed()
-    told, _ = line.handle_at_its_time(tick)
-    return told
+    return line.handle_at_its_time(tick)
 
 
 # Options
@@ -101,6 +106,8 @@ def test_a_body_is_what_it_begins_like_unless_a_header_says_otherwise(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["proxy = http://me:s3cret@x"], "7 [feed_a] proxy: bad proxy: it has no port, and programs differ in which"),
+        (["proxy = x"], "7 [feed_a] proxy: bad proxy: it has no port, and programs differ in which"),
         (["proxy = socks5://me:s3cret@x"], "7 [feed_a] proxy: bad proxy: socks5 proxies are not spoken"),
         (["auth = ntlm"], "7 [feed_a] auth: bad choice (found 'ntlm'); allowed: basic or bearer or digest or oauth2"),
         (["auth = basic", "username = me"], "3 [feed_a] password: missing; auth = basic needs it"),
@@ -132,6 +139,11 @@ def test_what_is_wrong_is_told_with_its_line_and_shows_no_secret(tmp_path: Path,
 
     assert any(told in text for text in found), found
     assert not any(secret in text for secret in SECRETS for text in found)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.example:80", "proxy.example:3128", "https://me:pw@proxy.example"])
+def test_the_port_of_a_proxy_may_be_left_out_for_https_alone(tmp_path: Path, proxy: str) -> None:
+    assert feed(tmp_path, "http://x.example/", f"proxy = {proxy}").route.proxy == proxy
 
 
 def test_a_link_does_not_lead_a_body_out_of_the_instance(tmp_path: Path) -> None:
@@ -242,3 +254,49 @@ def test_a_failure_tells_no_secret_to_the_queues(tmp_path: Path, server: WebServ
     assert told.tick.outcome == "failed"
     raw = msgspec.json.encode(told).decode()
     assert not any(secret in raw for secret in SECRETS)
+
+
+def repeated(talk: Talk) -> str:
+    """Return what a server says that repeats the request."""
+    said = talk.asked.headers.get("authorization", "").rpartition(" ")[2]
+    return f"{said} {talk.asked.headers.get('x-api-key', '')} {talk.asked.path}"
+
+
+REPEATS: dict[str, Callable[[Talk], object]] = {
+    "reason": lambda talk: talk.answer(b"", f"403 {repeated(talk)}"),
+    "status line": lambda talk: (talk.send(f"XTTP {repeated(talk)}\r\n\r\n".encode()), talk.cut()),
+    "length": lambda talk: (talk.answer(b"", Content_Length=repeated(talk)), talk.cut()),
+    "coding": lambda talk: (talk.answer(b"", Transfer_Encoding=repeated(talk)), talk.cut()),
+    "malformed header": lambda talk: (talk.answer(b"a", **{"Content Length": repeated(talk)}), talk.cut()),
+    "port": lambda talk: talk.answer(b"", "302 F", Location=f"http://a:{quote(repeated(talk), safe='')}/"),
+    "redirect": lambda talk: (
+        talk.answer(b"<a/>") if "end" in talk.asked.path
+        else talk.answer(b"", "302 F", Location=f"/end?a={quote(repeated(talk))}")
+    ),
+    "headers": lambda talk: talk.answer(b"<a/>", ETag=f'"{repeated(talk)}"', Via=repeated(talk)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REPEATS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("/feed?key=s3cret-of-a", "headers.x-api-key = s3cret-of-b"),
+        ("/feed/%(ENV_S3CRET)s?k=%(ENV_S3CRET)s",),
+        ("/feed", "auth = basic", "username = me", "password = s3cret"),
+        ("/feed", "auth = bearer", "token = s3cret-token"),
+    ],
+    ids=lambda options: options[-1],
+)
+def test_what_a_server_repeats_of_the_secrets_is_in_no_record(
+    tmp_path: Path, server: WebServer, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], kind: str
+) -> None:
+    monkeypatch.setenv("S3CRET", "s3cret-in-a-path")
+    path, *lines = options
+    server.answer_all = REPEATS[kind]
+
+    told, following = download_and_plan(tmp_path, feed(tmp_path, server.url + path, *lines))
+
+    raw = msgspec.json.encode((told, following)).decode().lower()
+    assert not any(secret.lower() in raw for secret in (*SECRETS, "s3cr", "bWU6czN"))
+    assert "***" in raw

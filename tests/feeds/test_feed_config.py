@@ -9,8 +9,11 @@ import pytest
 
 from aggregator.config.configuration import Config
 from aggregator.config.loading import load
+from aggregator.config.parsing import options_of
 from aggregator.errors import ConfigError
 from aggregator.feeds.settings.table import Feed
+from aggregator.registry import STORES
+from aggregator.stores.settings import FORMS, kind_of
 from aggregator.supervision.files import files
 from tests.config.faults import SECTIONS
 
@@ -44,6 +47,13 @@ def faults(folder: Path, text: str, csv: str | None = None) -> list[str]:
     with pytest.raises(ConfigError) as raised:
         configure(folder, text, csv)
     return list(raised.value.problems)
+
+
+def schemes_with(option: str) -> list[str]:
+    """Return the schemes of the stores that have an option."""
+    return [
+        scheme for scheme in STORES if option in {known.name for known in options_of(kind_of(f"{scheme}:").settings)}
+    ]
 
 
 def test_a_section_is_a_feed(tmp_path: Path) -> None:
@@ -152,14 +162,14 @@ FAULTS = {
         "loglines.cfg:4 [feed_a] url: missing environment variable AGGREGATOR_NOT_SET",
     ),
     "store": (
-        "[store_s]\nurl = gs://x\nregon = y\n",
-        "loglines.cfg:4 [store_s] url: bad store (found 'gs://x'); allowed: file:///an/absolute/path or "
-        "s3://bucket/prefix",
+        "[store_s]\nurl = nosuch://x\nregon = y\n",
+        f"loglines.cfg:4 [store_s] url: bad store (found 'nosuch://x'); allowed: {FORMS}",
         "loglines.cfg:5 [store_s] regon: unknown option; did you mean region?",
     ),
     "store with options of another": (
         "[store_s]\nurl = file:///srv/archive\nregion = x\n",
-        "loglines.cfg:5 [store_s] region: means nothing to a folder; allowed: only with url = s3://...",
+        "loglines.cfg:5 [store_s] region: means nothing to a folder; allowed: only with url = "
+        + " or ".join(f"{scheme}://..." for scheme in schemes_with("region")),
     ),
     "section misspelt": (
         "[feeds_a]\nurl = http://x/\n",

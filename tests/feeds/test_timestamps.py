@@ -338,6 +338,7 @@ def test_a_plugin_says_corrupt_by_minus_one_or_any_exception(
         ("gtfs-realtme", "unknown timestamp (found 'gtfs-realtme'); allowed: gtfs-realtime, gbfs, siri, "),
         ("gtfs-realtme", "did you mean gtfs-realtime?"),
         ("json:", "unknown timestamp"),
+        ("json:t", "did you mean json:/t?"),
         ("xml:a//b", "bad XML path"),
         ("no_such_module:timestamp", "cannot import no_such_module"),
         ("math:nothing", "math has no callable nothing"),

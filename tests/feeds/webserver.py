@@ -99,6 +99,8 @@ class WebServer:
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.answers: dict[str, Answer] = {}
+        self.answer_all: Answer = status("404 Not Found")
+        """What is answered to a path that is not among `answers`."""
         self.asked: list[Asked] = []
         self.delay_s = 0.0
         self._stop = threading.Event()
@@ -170,7 +172,7 @@ class WebServer:
                     asked = Asked(path, headers, number, method, sent)
                     self.asked.append(asked)
                     self._stop.wait(self.delay_s)
-                    answer = self.answers.get(path) or status("404 Not Found")
+                    answer = self.answers.get(path, self.answer_all)
                     answer(Talk(sock, asked, self._stop))
         except OSError:
             return  # the other side has gone, or the test has told us to cut it

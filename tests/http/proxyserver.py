@@ -35,6 +35,7 @@ class ProxyServer:
         self.port: int = self._listener.getsockname()[1]
         self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.passed: list[Passed] = []
+        self.refusal = "407 Proxy Authentication Required"
         self.connections = 0
         self._stop = threading.Event()
         self._open: set[socket.socket] = set()
@@ -97,7 +98,7 @@ class ProxyServer:
         if self._silent:
             self._stop.wait()
         elif self._login and headers.get("proxy-authorization") != self._login:
-            sock.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            sock.sendall(f"HTTP/1.1 {self.refusal}\r\nContent-Length: 0\r\n\r\n".encode())
         elif method == "CONNECT":
             host, _, port = target.rpartition(":")
             with self._reach(host.strip("[]"), int(port)) as there:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from aggregator.http.auth import Told, make_auth
+from aggregator.http.challenges import choose_digest, read_challenges
 from aggregator.http.connections import Connections
 from aggregator.http.framing import Broken
 from aggregator.http.proxies import parse_proxy
@@ -79,9 +81,11 @@ def test_nothing_is_said_to_another_server(server: WebServer, kind: str) -> None
 class DigestServer:
     """Ask for a digest, and check it by the book (RFC 7616, section 3.4.1)."""
 
-    def __init__(self, algorithm: str, password: str = "secret") -> None:
+    def __init__(self, algorithm: str, password: str = "secret", questions: tuple[str, ...] = ("{digest}",)) -> None:
+        """`questions` are the headers that ask; in them `{digest}` stands for the digest by this algorithm."""
         self._algorithm = algorithm
         self._password = password
+        self._questions = questions
         self._nonce = 0
         self.told: list[bool] = []
 
@@ -96,8 +100,9 @@ class DigestServer:
             talk.answer(b"here")
         else:
             self.forget()
-            question = f'Digest realm="feeds", nonce="n{self._nonce}", qop="auth", algorithm={self._algorithm}'
-            talk.answer(b"no", "401 Unauthorized", WWW_Authenticate=question)
+            digest = f'Digest realm="feeds", nonce="n{self._nonce}", qop="auth", algorithm={self._algorithm}'
+            lines = "".join(f"WWW-Authenticate: {line.format(digest=digest)}\r\n" for line in self._questions)
+            talk.send(f"HTTP/1.1 401 Unauthorized\r\n{lines}Content-Length: 2\r\n\r\nno".encode())
 
     def _response(self, talk: Talk, said: dict[str, str]) -> str:
         who = self._hash(f"me:feeds:{self._password}")
@@ -120,6 +125,48 @@ def test_digest_answers_the_servers_question_and_goes_on_with_it(server: WebServ
             assert get(asking, f"{server.url}/feed?a=b c", route=DIGEST) == (200, b"here")
 
     assert asked.told == [False, True, True]
+
+
+MD5 = 'Digest realm="other", nonce="x", algorithm=MD5'
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "questions"),
+    [
+        ("MD5", ("{digest}", 'Basic realm="x, y"')),
+        ("MD5", ('Basic realm="x"', "{digest}")),
+        ("MD5", ("{digest}", "Negotiate")),
+        ("MD5", ("NTLM TlRMTVNTUAA=, {digest}",)),
+        ("MD5", ('Basic realm="a, Digest b", charset="UTF-8", {digest}',)),
+        ("MD5", ('{digest}, Basic realm="x"',)),
+        ("SHA-256", ("{digest}", MD5)),
+        ("SHA-256", (MD5, "{digest}")),
+        ("SHA-256", (f"{MD5}, {{digest}}, {MD5}",)),
+        ("MD5", ('Digest realm="x", nonce="y", algorithm=SHA-512-256', "{digest}")),
+        ("MD5", ('Digest realm="x", nonce="y", qop="auth-int"', "{digest}")),
+        ("MD5", ('Digest nonce="no realm"', "{digest}", MD5)),
+    ],
+)
+def test_of_several_questions_a_digest_that_is_known_is_answered(
+    server: WebServer, algorithm: str, questions: tuple[str, ...]
+) -> None:
+    asked = server.answers["/feed"] = DigestServer(algorithm, questions=questions)
+
+    with client() as asking:
+        assert get(asking, f"{server.url}/feed", route=DIGEST) == (200, b"here")
+
+    assert asked.told == [False, True]
+
+
+def test_challenges_are_taken_apart() -> None:
+    lines = ['Digest realm = "a \\"b\\", c", Nonce=n,, qop="auth-int, auth" , Basic', ", , ", 'nonce="lost"', 'X y="z']
+
+    challenges = [*read_challenges(lines)]
+
+    assert challenges == [
+        ("digest", {"realm": 'a "b", c', "nonce": "n", "qop": "auth-int, auth"}), ("basic", {}), ("x", {"y": "z"}),
+    ]  # fmt: skip
+    assert choose_digest(challenges) == {"realm": 'a "b", c', "nonce": "n", "qop": "auth"}
 
 
 def test_digest_answers_a_new_question_when_the_old_one_is_over(server: WebServer) -> None:
@@ -268,6 +315,44 @@ def test_without_a_token_the_failure_says_why_and_shows_no_secret(
 
     assert "cret" not in str(raised.value)
     assert server.count("/feed") == 0
+
+
+OAUTH = Credentials("oauth2", client_id="me", client_secret="s/cret", token_url="http://login.example/token")
+
+
+def test_a_refused_request_waits_no_longer_than_it_may_for_another_that_asks_for_a_token() -> None:
+    auth = make_auth(OAUTH, lambda: 0.0)
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask(url: str, headers: object, body: bytes) -> Told:
+        asked.set()
+        answered.wait(60)
+        return Told(200, b'{"access_token": "new"}')
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(auth.header, "GET", "/", ask, 60.0)
+        assert asked.wait(60)
+        try:
+            with pytest.raises(TimeoutError):
+                auth.is_worth_another([], "Bearer old", 0.01)
+        finally:
+            answered.set()
+        assert other.result() == "Bearer new"
+
+
+def test_a_token_that_was_renewed_meanwhile_is_not_forgotten() -> None:
+    auth = make_auth(OAUTH, lambda: 0.0)
+    handed_out: list[bytes] = []
+
+    def ask(url: str, headers: object, body: bytes) -> Told:
+        handed_out.append(body)
+        return Told(200, b'{"access_token": "t%d"}' % len(handed_out))
+
+    assert auth.header("GET", "/", ask, 60.0) == "Bearer t1"
+    assert auth.is_worth_another([], "Bearer t0", 60.0)
+    assert auth.header("GET", "/", ask, 60.0) == "Bearer t1"
+    assert auth.is_worth_another([], "Bearer t1", 60.0)
+    assert auth.header("GET", "/", ask, 60.0) == "Bearer t2"
 
 
 def test_a_token_server_that_says_nothing_is_left_at_the_deadline(server: WebServer) -> None:

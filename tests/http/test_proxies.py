@@ -10,7 +10,7 @@ import pytest
 from aggregator.http.framing import Broken
 from aggregator.http.proxies import Environment, parse_proxy
 from aggregator.http.route import Route
-from aggregator.http.urls import Origin, Refused
+from aggregator.http.urls import Origin, Refused, origin_of
 from tests.feeds.webserver import WebServer, body, redirect
 from tests.http.asking import Authority, client, get
 from tests.http.proxyserver import ProxyServer
@@ -110,7 +110,8 @@ def test_the_environment_names_a_proxy_and_the_hosts_that_need_none(server: WebS
     [
         ("", False), ("*", True), ("feed.example", True), (".example", True), ("*.example", True), ("example", True),
         ("ample", False), ("other.example", False), ("FEED.Example ", True), ("a, feed.example", True),
-        ("feed.example:8080", True), ("feed.example:80", False), ("10.0.0.0/8", False),
+        ("feed.example:8080", True), ("feed.example:80", False), ("10.0.0.0/8", False), ("a feed.example b", True),
+        ("a\tb,\n .example", True), (" , ", False), (".", False), ("*.", False), ("b *", True),
     ],
 )  # fmt: skip
 def test_entries_of_no_proxy_cover_names_and_all_below_them(no_proxy: str, is_direct: bool) -> None:
@@ -133,6 +134,26 @@ def test_entries_of_no_proxy_cover_networks_and_this_machine_needs_none(
     environment = Environment({"HTTP_PROXY": "http://proxy.example:3128", "NO_PROXY": no_proxy})
 
     assert (environment.proxy_for(Origin("http", host, 80)) is None) is is_direct
+
+
+@pytest.mark.parametrize(
+    "no_proxy",
+    ["bücher.example", ".BÜCHER.example", "*.bücher.example:80", "xn--bcher-kva.example", "a bücher.example."],
+)
+@pytest.mark.parametrize(
+    "url", ["http://bücher.example/", "http://xn--bcher-kva.example/", "http://www.Bücher.example/"]
+)
+def test_names_in_letters_of_any_script_are_covered(no_proxy: str, url: str) -> None:
+    environment = Environment({"http_proxy": "http://proxy.example:3128", "no_proxy": no_proxy})
+
+    assert environment.proxy_for(origin_of(url)) is None
+    assert environment.proxy_for(origin_of("http://buecher.example/")) is not None
+
+
+def test_what_is_no_name_in_any_script_covers_nothing() -> None:
+    environment = Environment({"http_proxy": "http://proxy.example:3128", "no_proxy": f"{'ä' * 70}.example, ä..b"})
+
+    assert environment.proxy_for(origin_of("http://feed.example/")) is not None
 
 
 def test_each_scheme_has_a_proxy_of_its_own_and_all_proxy_stands_in() -> None:

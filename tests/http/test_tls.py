@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from aggregator.feeds.fetching.fetch import Failed, Fetcher, Request
+from aggregator.http.failures import describe_tls
 from aggregator.http.options import faults_of_files
 from aggregator.http.route import Route, Tls
+from aggregator.http.tls import make_context
 from tests.feeds.webserver import WebServer, body
 from tests.http.asking import Authority, client, get
 
@@ -142,3 +147,104 @@ def test_files_that_are_no_use_are_told_without_what_is_in_them(tmp_path: Path, 
     encrypted = told[Tls(client_cert=cert, client_key=locked_file)]["client_cert"]
     assert "its key is encrypted" in encrypted
     assert all("secret" not in text for faults in told.values() for text in faults.values())
+
+
+# Words for what fails at run time
+
+
+def shake_hands(context: ssl.SSLContext, peer: ssl.SSLContext) -> ssl.SSLError:
+    """Let two sides talk in memory until ours fails, and return the error."""
+    to_us, to_them = ssl.MemoryBIO(), ssl.MemoryBIO()
+    us = context.wrap_bio(to_us, to_them, server_hostname="127.0.0.1")
+    them = peer.wrap_bio(to_them, to_us, server_side=True)
+    for _ in range(10):
+        for side in (us, them):
+            try:
+                side.do_handshake()
+                side.read(1)
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError as error:
+                if side is us:
+                    return error
+    raise AssertionError("nothing failed")
+
+
+def refusing(authority: Authority, version: ssl.TLSVersion) -> ssl.SSLContext:
+    """Return a server that wants a certificate of this authority."""
+    context = authority.serving("127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    authority.authority.configure_trust(context)
+    return context
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_wants_a_certificate_is_told_with_the_option_that_names_one(
+    tmp_path: Path, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    tls = Tls(str(authority.file))
+
+    error = shake_hands(make_context(tls), refusing(authority, version))
+
+    told = describe_tls(error, tls)
+    assert re.fullmatch(
+        r"TLS: a certificate (is|may be) wanted; client_cert names one to show \([A-Z0-9_/]*ALERT\w+\)", told
+    )
+    assert re.match(r"TLS: a certificate (is|may be) wanted, and a proxy is shown none ", describe_tls(error, None))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_that_the_server_does_not_take_is_told_to_be_ours(
+    tmp_path: Path, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    stranger = trustme.CA().issue_cert("me.example")
+    stranger.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
+    tls = Tls(str(authority.file), str(tmp_path / "me.pem"))
+
+    error = shake_hands(make_context(tls), refusing(authority, version))
+
+    assert re.fullmatch(
+        r"TLS: client_cert (was|may have been) refused \([A-Z0-9_/]*ALERT\w+\)", describe_tls(error, tls)
+    )
+
+
+def test_a_connection_that_breaks_off_may_want_a_certificate(authority: Authority) -> None:
+    nothing = ssl.MemoryBIO()
+    nothing.write_eof()
+    us = make_context(Tls()).wrap_bio(nothing, ssl.MemoryBIO(), server_hostname="x.example")
+    with pytest.raises(ssl.SSLEOFError) as raised:
+        us.do_handshake()
+
+    told = describe_tls(raised.value, Tls())
+
+    assert re.fullmatch(
+        r"TLS: the connection broke off; a certificate may be wanted; client_cert names one to show \(.*EOF.*\)", told
+    )
+    assert "client_cert may have been refused" in describe_tls(raised.value, Tls(client_cert="me.pem"))
+    assert "_ssl.c" not in told
+
+
+@pytest.mark.parametrize("by_proxy", [False, True])
+def test_a_port_that_speaks_http_is_said_to(by_proxy: bool) -> None:
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            asked.wait(60)
+
+    asked = threading.Event()
+    fetcher = Fetcher("tests/1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        served = threading.Thread(target=serve)
+        served.start()
+        here = f"127.0.0.1:{listener.getsockname()[1]}"
+        url, proxy = ("https://feed.example/", f"https://{here}") if by_proxy else (f"https://{here}/", "none")
+        with pytest.raises(Failed) as raised:
+            fetcher.fetch(Request(url, {}, 60.0, 100, route=Route(proxy)), lambda piece: None)
+        asked.set()
+        served.join()
+
+    told = str(raised.value)
+    assert told.startswith(f"the proxy {here}: TLS: " if by_proxy else "TLS: ")
+    assert re.search(r"TLS: the port speaks http, not https, or a protocol of its own \([A-Z_]+\)$", told)

@@ -195,7 +195,7 @@ def test_a_certificate_nobody_vouches_for_is_refused(opened: Any) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with tracker(status(200), context) as server:
-        with pytest.raises(Retry, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(Retry, match=r"TLS: .*; ca_file can name the authority"):
             handle(opened(server.url))
         assert server.targets == []
 
@@ -381,7 +381,7 @@ def test_check_names_what_the_plugin_lacks_and_what_the_address_should_not_have(
         "repository_plugin: string has no function parseline()",
         "repository_plugin: string has no function get_openurl_params()",
         "endpoint_url: a user name in the address is not sent; leave it out",
-        "endpoint_url: what is behind # is not sent (found #a); leave it out",
+        "endpoint_url: what is behind # is not sent (found '#a'); leave it out",
         "endpoint_url: the port is no number from 0 to 65535",
     ]
 
@@ -412,7 +412,38 @@ def test_values_may_be_missing_or_several() -> None:
 
 
 def test_masking_leaves_the_rest_alone() -> None:
-    assert mask("req_id=1.2.3.4&x=req_id&a=1") == "req_id=***&x=req_id&a=1"
+    assert mask("req_id=1.2.3.4&x=req_id&a=1&rfr_dat=&rfr_id=a") == "req_id=***&x=req_id&a=1&rfr_dat=***&rfr_id=a"
+    assert mask("req_dat=Mozilla%2F5.0&api_key=a%20b&a") == "req_dat=***&api_key=***&a"
+
+
+def repeats(connection: Connection) -> None:
+    connection.answer(400, f"bad request {'.' * 160}{connection.target}".encode())
+
+
+def repeats_in_a_status_that_is_none(connection: Connection) -> None:
+    connection.wfile.write(f"XTTP {connection.target}\r\n\r\n".encode())
+
+
+def repeats_where_it_redirects_to(connection: Connection) -> None:
+    connection.answer(302, b"", "Location: http://new.example/192.0.2.7/s3cretkey/0ther1secret")
+
+
+@pytest.mark.parametrize("answering", [repeats, repeats_in_a_status_that_is_none, repeats_where_it_redirects_to])
+def test_no_key_and_no_reader_stands_in_the_reason_of_a_failure(opened: Any, answering: Any) -> None:
+    with tracker(answering) as server:
+        stage = opened(f"{server.url}/0ther1secret?token=s3cretkey")
+        stage.context.written = {"endpoint_url": "http://tracker.example/%(ENV_PLACE)s?token=%(ENV_TOKEN)s"}
+        stage.context.from_environment = ("0ther1secret", "s3cretkey")
+        stage = OpenUrl(stage.settings, stage.context)
+        stage.start()
+        with pytest.raises(Retry) as raised:
+            handle(stage)
+        stage.stop()
+
+    told = str(raised.value)
+    assert told.startswith("http://tracker.example/%(ENV_PLACE)s?token=***: ")
+    assert not any(secret in told for secret in ("192.0.2.7", "s3cretk", "0ther1s"))
+    assert "***" in told.split(": ", 1)[1]
 
 
 def test_check_passes_on_what_the_plugin_says_of_its_own_options() -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import simplejson
 
@@ -179,6 +179,14 @@ class Forgetful(Tally):
         return ()
 
 
+class Careless(Tally):
+    """Remember something that it did not name."""
+
+    def handle(self, message: Message) -> Iterator[Outcome]:
+        yield Send(self.settings.pushto, message.raw)
+        yield Remember("other", "1")
+
+
 class TallySink(Tally):
     """Count, and write each message to a file as well; the file is cut to its committed length at a start."""
 
@@ -197,6 +205,14 @@ class TallySink(Tally):
             file.write(b"".join(self.buffer))
         self.buffer = []
         yield Cursor("sink", str(self.path.stat().st_size))
+
+
+class HalfPorted(Obedient):
+    """Return positions as a mapping, as stages did before they yielded outcomes."""
+
+    def settle(self, now: float) -> Iterator[Settled]:
+        positions: Any = {"sink": "1"}
+        return positions  # type: ignore[no-any-return]
 
 
 class Lethal(Tally):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import simplejson
 
+from aggregator.errors import EXIT_CONFIG
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Lease, Remember, Send
@@ -98,6 +99,19 @@ def test_a_fault_in_what_is_said_of_the_dead_keeps_nothing_from_dying(desk: Desk
     wait_until(lambda: desk.books().dead == 1 and desk.waiting("out"))
     assert desk.books().counts == {"died_untold": 1}
     assert "died_untold error=LookupError: nobody waits for it" in (tmp_path / "worker_0.log").read_text()
+
+
+def test_a_stage_that_settles_by_a_mapping_ends_for_good_and_loses_no_message(
+    desk: Desk, start: Start, tmp_path: Path
+) -> None:
+    desk.push("in", *bodies(3))
+
+    process = start("HalfPorted")
+
+    assert process.wait(60) == EXIT_CONFIG
+    assert "settle or idle returned a mapping" in (tmp_path / "worker_0.log").read_text()
+    books = desk.books()
+    assert (books.dead, books.in_flight, books.balanced) == (0, 3, True)
 
 
 def test_a_source_that_waits_by_itself_ends_at_a_signal_and_has_committed_at_each_flush(

@@ -123,6 +123,18 @@ def test_what_was_not_named_cannot_be_recalled(desk: Desk, start: Start) -> None
     assert b"Stage.needs names what a message's handling recalls" in letter
 
 
+def test_what_was_not_named_cannot_be_remembered(desk: Desk, start: Start) -> None:
+    remember(desk, other=(None, "of another worker", None))
+    desk.push("in", b'{"name":"a"}')
+    start("Careless", maxtries=1)
+
+    wait_until(lambda: desk.books().dead == 1)
+    [letter] = desk.client.hvals(desk.keys.dead("in"))
+    assert b"'other' was not fetched: Stage.needs names what a message's handling remembers" in letter
+    assert desk.worker(number=6).recall(["other"]) == ["of another worker"]
+    assert desk.waiting("out") == []
+
+
 def test_what_is_remembered_moves_with_its_queue(desk: Desk) -> None:
     remember(desk, a=("", "1", None), b=("", "2", 600.0))
 

@@ -1,4 +1,4 @@
-"""Stores of every kind, each test with a folder or prefix of its own."""
+"""Stores of every kind; each test with a folder or prefix of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from aggregator.stores import open_store
 from aggregator.stores.store import Store
 from tests.stores.servers import Moto, Proxy, S3Server, SeaweedFS
 
-KINDS = ("directory", "moto", "seaweedfs")
+KINDS = {"directory": "file", "moto": "s3", "seaweedfs": "s3"}
+"""What tests of stores run on, with the scheme of its URL."""
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def test_what_is_wrong_with_a_new_stores_section_is_told(tmp_path: Path) -> None
         configure(tmp_path, "url = shelf:///x\nboards = 0\n")
     with pytest.raises(ConfigError, match="region: means nothing to a shelf; allowed: only with url = s3://"):
         configure(tmp_path, "url = shelf:///x\nregion = r\n")
-    with pytest.raises(ConfigError, match="boards: means nothing to a folder; allowed: only with url = shelf://"):
+    with pytest.raises(ConfigError, match=r"boards: means nothing to a folder; allowed: only with url = .*shelf://"):
         configure(tmp_path, "url = file:///x\nboards = 2\n")
 
 
@@ -51,4 +51,4 @@ def test_a_folder_lets_pass_what_always_stood_in_its_section(tmp_path: Path) -> 
 
 
 def test_the_reference_lists_the_options_of_a_new_store() -> None:
-    assert [option.name for option in reader_of("store").options()][-1] == "boards"
+    assert "boards" in [option.name for option in reader_of("store").options()]

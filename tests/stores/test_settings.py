@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from aggregator import registry
 from aggregator.config.parsing import parse_settings
 from aggregator.errors import ConfigError
 from aggregator.stores import open_store
 from aggregator.stores.directory import parse_folder
 from aggregator.stores.s3settings import Bucket, S3Settings, parse_bucket
-from aggregator.stores.settings import StoreSettings
+from aggregator.stores.settings import FORMS, StoreSettings
+from tests.stores.conftest import KINDS
 
 
 @pytest.mark.parametrize(
@@ -54,16 +56,18 @@ def test_a_url_names_a_bucket_and_a_prefix(url: str, bucket: Bucket) -> None:
         "s3://bucket//prefix//x",
         "s3://key:secret@bucket/prefix",
         "s3://bucket/prefix?region=x",
-        "gs://bucket/prefix",
+        "nosuch://bucket/prefix",
         "http://host/bucket",
+        "file:///srv/archive   or s3://bucket/prefix",
+        "file:///srv/archive\t\tfor now",
     ],
 )
 def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
     settings, faults = parse_settings(StoreSettings, {"url": url})
 
     assert settings is None
-    assert "file:///an/absolute/path or s3://bucket/prefix" in faults[0].text
-    with pytest.raises(ConfigError, match="allowed: file:///an/absolute/path or s3://bucket/prefix"):
+    assert FORMS in faults[0].text
+    with pytest.raises(ConfigError, match=f"allowed: {FORMS}"):
         open_store(url)
 
 
@@ -105,6 +109,11 @@ def test_a_section_reads_into_settings() -> None:
 def test_options_that_do_not_go_together_are_refused(options: dict[str, str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         open_store(**options)
+
+
+@pytest.mark.parametrize("scheme", registry.STORES)
+def test_every_store_is_asked_what_every_store_promises(scheme: str) -> None:
+    assert scheme in KINDS.values(), f"give {scheme}:// a kind in tests/stores/conftest.py, for test_contract.py"
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:

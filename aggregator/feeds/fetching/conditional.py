@@ -38,4 +38,6 @@ def validators_of(feed: Feed, answer: Answer) -> Validators | None:
         return None
     if len(etag) + len(modified) > LONGEST or not (etag + modified).isprintable():
         return None
+    if answer.secrets.hide(etag + modified) != etag + modified:
+        return None  # the server repeats a key of the request in them, and ticks wait in Redis
     return Validators(url=source_of(feed), etag=etag, modified=modified, sha=answer.sha256[:16])

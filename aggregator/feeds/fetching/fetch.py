@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import socket
-import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http.client import IncompleteRead
 from typing import NamedTuple
 
 from aggregator.http import request as http
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.connections import Connections
-from aggregator.http.framing import Broken
-from aggregator.http.heads import BadHead
+from aggregator.http.failures import describe_late
 from aggregator.http.retryafter import retry_after_s
 from aggregator.http.route import DIRECT, Route
-from aggregator.http.urls import Refused, printable
+from aggregator.http.secrets import NONE, Secrets
+from aggregator.http.urls import printable
 
 
 class Request(NamedTuple):
@@ -36,6 +34,8 @@ class Request(NamedTuple):
     method: str = "GET"
     body: bytes | None = None
     route: Route = DIRECT
+    secrets: Collection[str] = ()
+    """Further secrets of the request, as in `aggregator.http.request`."""
 
 
 class Answer(NamedTuple):
@@ -53,6 +53,8 @@ class Answer(NamedTuple):
     """False when only the end of the connection marked the end of the body, which may therefore be truncated."""
     notes: tuple[str, ...] = ()
     """Remarks on an odd body, such as `bytes_behind_packing`."""
+    secrets: Secrets = NONE
+    """What was sent in secret: headers and addresses that are recorded are passed through its `hide`."""
 
 
 class Failed(Exception):
@@ -81,11 +83,12 @@ class Fetcher:
             with exchange:
                 return _read(exchange, request, write)
         except TimeoutError as error:
-            raise Failed(f"no whole answer within {request.timeout_s:g} s", exchange.status) from error
+            words = f"no whole answer within {request.timeout_s:g} s{describe_late(error)}"
+            raise Failed(words, exchange.status) from error
         except IncompleteRead as error:
             raise Failed("the answer broke off", exchange.status) from error
         except FAILURES as error:
-            raise Failed(_words(error), exchange.status) from error
+            raise Failed(exchange.describe(error), exchange.status) from error
 
 
 def _asked(request: Request) -> http.Request:
@@ -101,6 +104,7 @@ def _asked(request: Request) -> http.Request:
         encodings=() if request.keep_gzip else ("gzip",),
         allow_private=request.allow_private,
         route=request.route,
+        secrets=request.secrets,
     )
 
 
@@ -108,34 +112,20 @@ def _read(exchange: Exchange, request: Request, write: Callable[[bytes], object]
     response, headers = exchange.response, exchange.headers
     if response.status == 304 and (request.etag or request.modified):
         exchange.drain()
-        return Answer(304, headers, exchange.url)
+        return Answer(304, headers, exchange.url, secrets=exchange.secrets)
     if response.status not in (200, 203):
         if response.status == 101:
             response.demand_body()
         exchange.drain()
         asks = response.status in (429, 503)
         wish = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""), time.time()) if asks else None
-        raise Failed(f"HTTP {response.status} {printable(response.reason)}".rstrip(), response.status, wish)
+        reason = printable(exchange.secrets.hide(response.reason))
+        raise Failed(f"HTTP {response.status} {reason}".rstrip(), response.status, wish)
     body = exchange.body(request.max_size, keep_gzip=request.keep_gzip)
     digest = hashlib.sha256()
     for piece in body:
         digest.update(piece)
         write(piece)
     sizes = body.wire_bytes, body.size_bytes, digest.hexdigest()
-    return Answer(response.status, headers, exchange.url, *sizes, body.has_end, tuple(sorted(body.notes)))
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"the host's name cannot be resolved: {error.strerror}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        advice = "; ca_file can name the authority, or the intermediate that the server leaves out"
-        return f"TLS: {error.verify_message}{advice if error.verify_code in _UNKNOWN_ISSUER else ''}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    kind = "" if isinstance(error, BadHead | Broken | Refused) else f"{type(error).__name__}: "
-    return printable(f"{kind}{error}")
-
-
-_UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
-"""The codes of OpenSSL for a chain of certificates that does not lead to a trusted authority."""
+    notes = tuple(sorted(body.notes))
+    return Answer(response.status, headers, exchange.url, *sizes, body.has_end, notes, exchange.secrets)

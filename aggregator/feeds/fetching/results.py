@@ -8,8 +8,8 @@ import msgspec
 
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.messages.ticks import Downloaded, DueTick
-from aggregator.feeds.settings.masking import mask_url
 from aggregator.feeds.settings.table import Feed
+from aggregator.http.masking import mask_url
 
 if TYPE_CHECKING:  # `filter` uses this module for bodies that it finds, and needs no code that fetches
     from aggregator.feeds.fetching.fetch import Answer, Failed
@@ -50,8 +50,10 @@ def tell_answer(feed: Feed, due: DueTick, times: tuple[int, int], answer: Answer
             sha256=answer.sha256,
             flags=answer.notes,
         )
-    headers = {name: answer.headers[name][:500] for name in KEPT_HEADERS if name in answer.headers}
-    final_url = "" if answer.url == feed.url else mask_url(answer.url)
+    # a server may repeat a key of the request in any header, and in the address that it redirects to
+    hide = answer.secrets.hide
+    headers = {name: hide(answer.headers[name])[:500] for name in KEPT_HEADERS if name in answer.headers}
+    final_url = "" if answer.url == feed.url else mask_url(hide(answer.url))
     return tell(feed, tick=tick, file=file, headers=headers, final_url=final_url)
 
 

@@ -26,7 +26,9 @@ def parse_bundle_period(text: str) -> int:
 
 BundlePeriod = Annotated[
     int,
-    OptionType("bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m"),
+    OptionType(
+        "bundle period", parse_bundle_period, "a duration from 1m to 1d that divides a day, such as 1h or 10m", "second"
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
+from aggregator.config.hints import counted
 from aggregator.feeds.bundle.manifest import OUTCOMES
 from aggregator.feeds.query.coverage import HOUR_S, Coverage, Gap, Hour
 from aggregator.monitor import heatmap
@@ -44,7 +45,7 @@ def describe(hour: Hour) -> str:
     else:
         lines.append(f"{percent(hour.completeness or 0.0)} of {hour.expected:,} planned downloads")
         lines.append(", ".join(f"{count:,} {name}" for name, count in counts_of(hour).items() if count))
-    lines.append(f"{hour.publications:,} publications")
+    lines.append(counted(hour.publications, "publication"))
     if hour.gap:
         lines.append(f"longest gap {_gap(hour.gap)}")
     return "\n".join(line for line in lines if line)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from aggregator.config.configuration import Config
+from aggregator.config.hints import counted
 from aggregator.feeds.query.feedfacts import FeedFacts, look
 from aggregator.monitor.collecting import START, are
 from aggregator.monitor.finding import Finding
@@ -30,7 +31,7 @@ class FeedOverview:
     def amount(self, config: Config) -> str:
         """Return how many feeds there are."""
         number = len(config.table("feed").all())
-        return f"{number:,} feed{'' if number == 1 else 's'}"
+        return counted(number, "feed")
 
     def look(self, config: Config, client: Any, keys: Keys, now: float) -> list[FeedFacts]:
         """Return the facts of each feed."""
@@ -42,7 +43,7 @@ class FeedOverview:
         wrong = [facts for facts in rows if facts.complaint]
         counts = Counter(facts.complaint for facts in wrong)
         words = "".join(f", {count:,} {complaint}" for complaint, count in sorted(counts.items()))
-        yield Line(f"{len(rows):,} feeds{words}; `run/aggregator feeds list` shows each")
+        yield Line(f"{counted(len(rows), 'feed')}{words}; `run/aggregator feeds list` shows each")
         for facts in wrong[:_SHOWN]:
             yield Line(f"  {facts.feed.name}: {complaint_of(facts)}", wrong=True)
         if len(wrong) > _SHOWN:

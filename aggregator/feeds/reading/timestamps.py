@@ -32,14 +32,13 @@ def resolve(name: str, root: Path) -> Reader:
         return json_reader(argument)
     if kind == "xml" and argument:
         return xml_reader(argument)
-    if argument:
+    if argument and kind != "json":
         return plugin_reader(kind, argument, root)
-    try:
+    if kind in _PLAIN:
         return _PLAIN[kind]
-    except KeyError:
-        allowed = f"allowed: {', '.join(BUILTIN)} or MODULE:CALLABLE"
-        known = [*_PLAIN, "json:/", "xml:"]
-        raise ValueError(f"unknown timestamp (found {shorten(name)}); {allowed}{meant(kind, known)}") from None
+    hint = f"; did you mean json:/{argument}?" if argument else meant(kind, [*_PLAIN, "json:/", "xml:"])
+    allowed = f"allowed: {', '.join(BUILTIN)} or MODULE:CALLABLE"
+    raise ValueError(f"unknown timestamp (found {shorten(name)}); {allowed}{hint}")
 
 
 def is_builtin(name: str) -> bool:

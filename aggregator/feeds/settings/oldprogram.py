@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from aggregator.config import placeholders
 from aggregator.errors import AggregatorError
 from aggregator.feeds.naming.feednames import parse_extension, parse_feed_name
-from aggregator.feeds.settings.masking import parameters
 from aggregator.feeds.settings.pythonfile import VARIABLE, Function, Unknown, read_module
+from aggregator.http.masking import parameters
 
 STORE_OPTIONS = {"endpoint_url": "endpoint_url", "region_name": "region"}
 STORE_SECRETS = {"aws_access_key_id": "access_key", "aws_secret_access_key": "secret_key"}

@@ -17,20 +17,21 @@ from aggregator.config.tables import TableText
 from aggregator.feeds.naming.feednames import MAX_NAME_BYTES, parse_feed_name
 from aggregator.feeds.reading.timestamps import is_plugin, resolve
 from aggregator.feeds.settings.asking import HEADER_PREFIX, faults_of_asking, read_body, read_headers
-from aggregator.feeds.settings.masking import mask_bad_url
 from aggregator.feeds.settings.section import FeedSettings
 from aggregator.feeds.settings.table import COLUMNS, Feed, fault_of_host, make_feed
 from aggregator.http import options
+from aggregator.http.masking import mask_bad_url
 from aggregator.http.route import DIRECT, Route, Tls
 
 
 class FeedReader:
     """Collect feeds. Faults are added to the document."""
 
-    def __init__(self, document: Document, root: Path, *, imports: bool = True) -> None:
+    def __init__(self, document: Document, root: Path, environ: Mapping[str, str], *, imports: bool = True) -> None:
         """Without `imports`, plugins that feeds name are neither imported nor looked for."""
         self.document = document
         self.root = root
+        self.environ = environ
         self.imports = imports
         self.feeds: dict[str, Feed] = {}
         self._places: dict[str, str] = {}
@@ -46,7 +47,7 @@ class FeedReader:
         for option, text in faults:
             self.document.fault(section, option, text)
 
-    def read_file(self, path: Path, read: Callable[[], bytes | None], environ: Mapping[str, str]) -> None:
+    def read_file(self, path: Path, read: Callable[[], bytes | None]) -> None:
         """Read a feeds file: comma-separated, in UTF-8; its first line may name the columns.
 
         `path` is the file's name, and `read` returns its bytes.
@@ -75,7 +76,7 @@ class FeedReader:
                     columns = [cell.strip().lower() for cell in cells]
                     self._check_columns(columns, file, rows.line_num)
                 else:
-                    self._read_row(columns, cells, file, rows.line_num, here, environ)
+                    self._read_row(columns, cells, file, rows.line_num, here)
                 first = False
         except csv.Error as error:
             self._fault_row(file, rows.line_num, None, f"no row of comma-separated values: {error}")
@@ -88,9 +89,7 @@ class FeedReader:
             elif columns.count(column) > 1:
                 self._fault_row(file, line, column, "stands there twice")
 
-    def _read_row(
-        self, columns: Sequence[str], cells: list[str], file: str, line: int, here: str, environ: Mapping[str, str]
-    ) -> None:
+    def _read_row(self, columns: Sequence[str], cells: list[str], file: str, line: int, here: str) -> None:
         if len(cells) > len(columns):
             words = f"{len(cells)} values for {len(columns)} columns ({', '.join(columns)})"
             self._fault_row(file, line, None, words)
@@ -98,7 +97,7 @@ class FeedReader:
         raw = {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if cell.strip()}
         texts = {}
         for column, text in raw.items():
-            texts[column], missing = placeholders.expand(text, here, environ)
+            texts[column], missing = placeholders.expand(text, here, self.environ)
             if missing:
                 self._fault_row(file, line, column, f"missing environment variable {', '.join(missing)}")
                 return
@@ -146,7 +145,8 @@ class FeedReader:
         yield from more
         if settings is not None and not more:
             self._places[name] = place
-            self.feeds[name] = make_feed(name, settings, headers, raw.get("url", settings.url), body, route)
+            secrets = placeholders.taken(raw.values(), self.environ)
+            self.feeds[name] = make_feed(name, settings, headers, raw.get("url", settings.url), body, route, secrets)
 
     def _faults_of_files(self, route: Route) -> list[tuple[str, str]]:
         if not any(route.tls):
@@ -191,11 +191,11 @@ class FeedTable:
 
     def read(self, text: TableText) -> Mapping[str, Feed]:
         """Return the feeds by name; faults are added to the document."""
-        reader = FeedReader(text.document, text.root, imports=text.imports)
+        reader = FeedReader(text.document, text.root, text.environ, imports=text.imports)
         for name, section, texts, raw in text.sections:
             reader.read_section(name, section, texts, raw)
         if text.file is not None:
-            reader.read_file(text.file, text.read_file, text.environ)
+            reader.read_file(text.file, text.read_file)
         return reader.feeds
 
 

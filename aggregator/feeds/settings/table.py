@@ -9,8 +9,8 @@ import msgspec
 
 from aggregator.config.hints import shorten
 from aggregator.feeds.settings.asking import content_type_of
-from aggregator.feeds.settings.masking import mask_url
 from aggregator.feeds.settings.section import FORMATS, FeedSettings
+from aggregator.http.masking import mask_url
 from aggregator.http.route import DIRECT, Route
 
 COLUMNS = ("id", "url", "extension", "period", "timestamp")
@@ -36,6 +36,8 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     body: bytes | None = None
     route: Route = DIRECT
+    secrets: tuple[str, ...] = ()
+    """What the section took from the environment."""
 
 
 def make_feed(
@@ -45,6 +47,7 @@ def make_feed(
     written_url: str,
     body: bytes | None = None,
     route: Route = DIRECT,
+    secrets: tuple[str, ...] = (),
 ) -> Feed:
     """Return a feed. `written_url` is its address as written in the configuration, with variables for secrets."""
     if body is not None:
@@ -68,6 +71,7 @@ def make_feed(
         method=settings.method,
         body=body,
         route=route,
+        secrets=secrets,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from aggregator.errors import CursorMoved, MemoryChanged, Superseded, Unavailable
+from aggregator.errors import ConfigError, CursorMoved, MemoryChanged, Superseded, Unavailable
 from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.contract import Cursor, Failed, Stage
 from aggregator.runtime.handling import Handler
@@ -228,7 +228,12 @@ class SerialIntake:
 
     def _settle_into(self, batch: Batch, outcomes: Callable[[], Any]) -> None:
         """Take along what the stage yields by itself, all of it or, when it cannot go on, nothing."""
-        settled = list(outcomes())
+        found = outcomes()
+        if isinstance(found, Mapping):
+            # an end without a restart, because each restart would count as a try of the messages in hand
+            words = "returned a mapping, as before there were outcomes: `yield Cursor(name, value)` for each position"
+            raise ConfigError(f"[{self.context.section}] stage: settle or idle {words}")
+        settled = list(found)
         failed = [outcome for outcome in settled if type(outcome) is Failed]
         others = [outcome for outcome in settled if type(outcome) is not Failed] if failed else settled
         batch.changes |= self.memory.change(batch.settled(others))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aggregator.feeds.settings.masking import LONGEST_SHOWN, mask_bad_url, mask_url
+from aggregator.http.masking import LONGEST_SHOWN, mask_bad_url, mask_url
 
 
 @pytest.mark.parametrize(

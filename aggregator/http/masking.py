@@ -33,7 +33,12 @@ class Parameter(NamedTuple):
     @property
     def is_secret(self) -> bool:
         """True when the parameter's name is that of a secret."""
-        return _SECRET_NAME.search(self.name) is not None
+        return names_a_secret(self.name)
+
+
+def names_a_secret(name: str) -> bool:
+    """True for the name of a parameter whose value is likely a secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def parameters(url: str) -> Iterator[Parameter]:
