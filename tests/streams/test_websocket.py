@@ -262,7 +262,7 @@ def test_a_package_that_is_missing_is_told_at_the_start(tmp_path: Path, monkeypa
     for name in [name for name in sys.modules if name.partition(".")[0] == "websockets"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "websockets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'loglines-aggregator\[streams\]'"):
+    with pytest.raises(ConfigError, match=r"WebSockets need a package: .* -m pip install websockets"):
         Captured(tmp_path, type="websocket", url="wss://x.example/").__enter__()
 
 
