@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from aggregator.http.addresses import Address
 
-LOOK_S = 1.0
-"""How often a thread that waits for a server checks whether the process is to end."""
+LOOK_S = 0.5
+"""How often a thread that waits for a server checks whether the process is to end: it ends within a second."""
 STAGGER_S = 0.25
 """How long one address is tried alone before the next is tried beside it. Source: RFC 8305, section 5."""
 _T = TypeVar("_T")

@@ -61,6 +61,8 @@ class Overlap:
         """Write down the keys of records that are about to be written, and where each will end. Raises OSError."""
         entries = [(record.key, place) for record, place in ends if record.key]
         self._waiting = [key for key, _ in entries]
+        if self._fd < 0:
+            self._begin()  # the disk took no new file when it should have been begun
         data = memoryview(b"".join(_pack(key, place) for key, place in entries))
         while data:
             data = data[os.write(self._fd, data) :]
@@ -80,7 +82,8 @@ class Overlap:
     def take_back(self) -> None:
         """Remove what was kept, because its records were not written. Raises OSError."""
         self._waiting = []
-        os.ftruncate(self._fd, self._size)
+        if self._fd >= 0:
+            os.ftruncate(self._fd, self._size)
 
     def close(self) -> None:
         """Close the file."""

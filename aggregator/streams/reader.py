@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
 from collections.abc import Iterable
@@ -104,7 +105,7 @@ class Reader:
         self._journal = journal
         self._context = context
         self._note_path = context.root / "data/streams" / f".{stream}.alive"
-        self._last_id = last_id
+        self._last_id = last_id if re.fullmatch(self._platform.marks, last_id) else ""
         self._noting = threading.Lock()
         self._replay = Replay(overlap) if self._platform.overlaps else None
         self._dictionary: Dictionary | None = None

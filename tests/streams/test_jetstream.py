@@ -106,6 +106,31 @@ def test_what_came_while_nobody_was_connected_comes_once_after_a_restart(tmp_pat
     assert numbers(captured) == list(range(20)) and captured.gaps == []
 
 
+def test_a_section_that_changes_its_platform_begins_anew_with_a_gap(tmp_path: Path) -> None:
+    def events(talk: Talk) -> None:
+        asked.append(talk.asked.headers.get("last-event-id"))
+        talk.send(b'HTTP/1.1 200 OK\r\n\r\nid: [{"offset":7}]\ndata: {"n":1}\n\n')
+        talk.hang()
+        talk.cut()
+
+    asked: list[str | None] = []
+    with WebServer() as wikimedia, Jetstream() as server:
+        wikimedia.answers["/recentchange"] = events
+        captured = Captured(tmp_path, type="wikimedia", url=wikimedia.url)
+        for count in (1, 2):
+            captured.options |= {"type": "wikimedia", "url": wikimedia.url}
+            with captured:
+                captured.until(lambda count=count: len(captured.events) == 2 * count - 1)  # type: ignore[misc]
+            captured.options |= {"type": "jetstream", "url": server.url}
+            with captured:
+                captured.until(lambda count=count: len(captured.of_kind("connection")) == 2 * count)  # type: ignore[misc]
+                server.publish((NOW + count, event(NOW + count, count)))
+                captured.until(lambda count=count: len(captured.events) == 2 * count)  # type: ignore[misc]
+
+    assert asked == [None, None] and ["cursor" in query for query in server.asked] == [False, False]
+    assert [gap["cause"] for gap in captured.gaps] == ["stopped"] * 3
+
+
 def test_a_cursor_that_the_server_moves_in_silence_is_a_gap_up_to_the_first_event(tmp_path: Path) -> None:
     later = NOW + 40 * 3600 * 1_000_000
     with Jetstream() as server:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -134,6 +136,26 @@ def test_keys_are_kept_for_two_generations(tmp_path: Path, monkeypatch: pytest.M
     for number in range(100, 200):
         both.add(number, moment_us=GENERATION_US * 3)
     assert 10 <= len(both.known(range(200))) <= 24
+
+
+def test_a_disk_without_room_for_a_new_file_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Both(tmp_path)
+    both.add(1)
+    both.journal.append([record(2)], both.overlap.keep)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.open", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            both.overlap.confirm(GENERATION_US * 2)
+        with pytest.raises(OSError, match="No space"):
+            both.journal.append([record(3)], both.overlap.keep)
+        both.overlap.take_back()
+    both.add(3)
+
+    assert both.known(range(5)) == Both(tmp_path).known(range(5)) == [1, 2, 3]
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize("damage", [b"x", b"\0" * 44, b"x" * 100])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,3 +114,22 @@ def test_an_endless_line_takes_no_more_memory_than_allowed(parser: Callable[[int
         assert list(made.feed(b"x" * 1000)) == []
 
     assert made.partial and len(made._rest) <= 2000
+
+
+@pytest.mark.parametrize("form", ["lines", "sse"])
+def test_a_message_that_drips_in_costs_time_by_its_size(form: str) -> None:
+    """200,000 pieces took 7 s when each was added to the whole line before it."""
+    parts = Lines(800_000) if form == "lines" else ServerSentEvents(800_000)
+    begun = time.process_time()
+    found = [part for byte in b"data:" + b"x" * 200_000 + b"\n\n" for part in parts.feed(bytes([byte]))]
+
+    assert [len(part.data) for part in found if isinstance(part, Part)] in ([200_005], [200_000])
+    assert time.process_time() - begun < 3.0
+
+
+def test_empty_data_lines_without_end_are_bounded() -> None:
+    events = ServerSentEvents(1000)
+    for _ in range(10_000):
+        assert not list(events.feed(b"data:\n"))
+
+    assert isinstance(next(iter(events.feed(b"\n"))), TooLarge) and len(events._data) == 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aggregator.errors import ConfigError
 from aggregator.streams.platforms.schedule import Growth, Schedule
 from aggregator.streams.platforms.table import PLATFORMS
 from tests.feeds.webserver import Talk, status
@@ -287,6 +289,12 @@ def test_a_wrong_secret_is_noticed_by_the_double(tmp_path: Path) -> None:
             with Captured(tmp_path / name, credential, type="twitter_v1", url=double.v1) as captured:
                 captured.until(lambda captured=captured: captured.context.reports)  # type: ignore[misc]
     assert double.faults == ["the signature"] * 4
+
+
+def test_a_package_that_is_missing_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "oauthlib.oauth1", None)
+    with pytest.raises(ConfigError, match=r"OAuth 1.0a needs a package: .* -m pip install oauthlib"):
+        Captured(tmp_path, OAUTH, type="twitter_v1").__enter__()
 
 
 def test_no_secret_is_in_the_log_or_in_what_is_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -192,7 +192,7 @@ def test_a_stream_ends_within_a_second_whatever_the_server_does(tmp_path: Path) 
         with Captured(tmp_path, type="websocket", url=f"{server.url}/stream") as captured:
             captured.until(lambda: captured.events)
             begun = time.monotonic()
-        assert time.monotonic() - begun < 1.5  # it looks every second, and this machine is busy
+        assert time.monotonic() - begun < 1.0
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_package_that_is_missing_is_told_at_the_start(tmp_path: Path, monkeypa
     for name in [name for name in sys.modules if name.partition(".")[0] == "websockets"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "websockets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'loglines-aggregator\[streams\]'"):
+    with pytest.raises(ConfigError, match=r"WebSockets need a package: .* -m pip install websockets"):
         Captured(tmp_path, type="websocket", url="wss://x.example/").__enter__()
 
 

@@ -161,6 +161,7 @@ class Jetstream:
             if is_cut:
                 peer.send(frame(b'{"time_us":1}' * 20)[:50])
                 talk.cut()
+        talk.cut()
 
 
 class Publisher(Jetstream):

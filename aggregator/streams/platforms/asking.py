@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
+from aggregator.config.installation import pip_install
 from aggregator.errors import ConfigError
 from aggregator.http.options import route_of
 from aggregator.http.request import Request
@@ -126,8 +127,7 @@ def _authorization(
     try:
         from oauthlib.oauth1 import Client  # an optional package, which only one kind of credential needs
     except ImportError as error:
-        words = "OAuth 1.0a needs a package: pip install 'loglines-aggregator[streams]'"
-        raise ConfigError(f"{words} ({error})") from error
+        raise ConfigError(f"OAuth 1.0a needs a package: {pip_install('oauthlib')} ({error})") from error
     # at the level DEBUG it would write the access token into the log
     logging.getLogger("oauthlib").setLevel(logging.WARNING)
     signer = Client(

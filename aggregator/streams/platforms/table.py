@@ -41,6 +41,9 @@ class Platform(NamedTuple):
     """How many connections one credential may have at once: of one more, the platform ends another. None = any."""
     resumes: bool = False
     """True when a connection asks to go on behind the last event that came."""
+    marks: str = ".*"
+    """What the id of an event looks like, as a regular expression: another one is of a platform that the section had
+    before."""
     keeps_promise: bool = False
     """True when the platform is known to send all that follows that event, so that no gap stays."""
     overlaps: bool = False
@@ -87,6 +90,7 @@ PLATFORMS = {
         stall_s=60.0,
         default="recentchange",
         resumes=True,
+        marks=r"\[.*",
         keeps_promise=True,
     ),
     "jetstream": Platform(
@@ -96,6 +100,7 @@ PLATFORMS = {
         endpoints=(("subscribe", "subscribe"), (JETSTREAM_V2, "xrpc/network.bsky.jetstream.subscribeEvents")),
         default="subscribe",
         resumes=True,
+        marks="[0-9]{16}",
         keeps_promise=True,
         overlaps=True,
         filters=("follow", "collections"),

@@ -22,17 +22,24 @@ class Lines:
         """
         self._most_bytes = most_bytes
         self._delimited = delimited
-        self._rest = b""
+        self._rest: list[bytes] = []
+        """The pieces of the line that has begun; put together only once, however small they come."""
+        self._rest_bytes = 0
         self._passed = 0
 
     @property
     def partial(self) -> bool:
         """True while a message has begun and not ended."""
-        return bool(self._rest.strip() or self._passed)
+        return bool(b"".join(self._rest).strip() or self._passed)
 
     def feed(self, piece: bytes) -> Iterator[Part | TooLarge]:
         """Yield the messages that these bytes complete."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        self._rest.append(piece)
+        self._rest_bytes += len(piece)
+        lines: list[bytes] = []
+        if b"\n" in piece:
+            *lines, rest = b"".join(self._rest).split(b"\n")
+            self._rest, self._rest_bytes = [rest], len(rest)
         for line in lines:
             data = line.strip(b"\r ")
             if self._passed or len(data) > self._most_bytes:
@@ -40,6 +47,6 @@ class Lines:
                 self._passed = 0
             elif data and not (self._delimited and data.isdigit()):
                 yield Part(data)
-        if len(self._rest) > self._most_bytes:
-            self._passed += len(self._rest)
-            self._rest = b""
+        if self._rest_bytes > self._most_bytes:
+            self._passed += self._rest_bytes
+            self._rest, self._rest_bytes = [], 0

@@ -20,7 +20,9 @@ class ServerSentEvents:
     def __init__(self, most_bytes: int) -> None:
         """An event of more than `most_bytes` is passed over: `TooLarge` stands in its place."""
         self._most_bytes = most_bytes
-        self._rest = b""
+        self._rest: list[bytes] = []
+        """The pieces of the line that has begun; put together only once, however small they come."""
+        self._rest_bytes = 0
         self._skip_lf = False
         self._begins = True
         self._data: list[bytes] = []
@@ -36,7 +38,7 @@ class ServerSentEvents:
     @property
     def partial(self) -> bool:
         """True while an event has begun and not ended."""
-        return bool(self._data or self._rest or self._too_large)
+        return bool(self._data or any(self._rest) or self._too_large)
 
     def feed(self, piece: bytes) -> Iterator[Part | TooLarge]:
         """Yield the events that these bytes complete."""
@@ -46,21 +48,24 @@ class ServerSentEvents:
         self._skip_lf = piece.endswith(b"\r")
         if b"\r" in piece:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        if self._begins and (lines or len(self._rest) >= len(_BOM)):
+        self._rest.append(piece)
+        self._rest_bytes += len(piece)
+        if self._begins and (b"\n" in piece or self._rest_bytes >= len(_BOM)):
             self._begins = False
-            if lines:
-                lines[0] = lines[0].removeprefix(_BOM)
-            else:
-                self._rest = self._rest.removeprefix(_BOM)
+            self._rest = [b"".join(self._rest).removeprefix(_BOM)]
+            self._rest_bytes = len(self._rest[0])
+        lines: list[bytes] = []
+        if b"\n" in piece:
+            *lines, rest = b"".join(self._rest).split(b"\n")
+            self._rest, self._rest_bytes = [rest], len(rest)
         for line in lines:
             if not line:
                 yield from self._event()
             elif not line.startswith(b":"):
                 self._field(line)
-        if len(self._rest) > self._most_bytes:
-            self._too_large += len(self._rest)
-            self._rest = b"data:"  # the line goes on; what follows belongs to the same event
+        if self._rest_bytes > self._most_bytes:
+            self._too_large += self._rest_bytes
+            self._rest, self._rest_bytes = [b"data:"], 5  # the line goes on; what follows belongs to the same event
 
     def _event(self) -> Iterator[Part | TooLarge]:
         self.last_id = self._id.decode(errors="replace")
@@ -75,8 +80,8 @@ class ServerSentEvents:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._size += len(value)
-            if self._size > self._most_bytes or self._too_large:
+            self._size += len(value) + 1  # the line break counts, because lines may be empty
+            if self._size - 1 > self._most_bytes or self._too_large:
                 self._too_large += self._size
                 self._data, self._size = [], 0
             else:
