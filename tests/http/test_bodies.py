@@ -165,7 +165,7 @@ def test_bytes_behind_the_end_are_bounded(server: WebServer, asking: Client) -> 
         read(asking, server, max_size=1_000_000)
 
 
-@pytest.mark.parametrize("begun", [b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x08", gzip.compress(b"more")[:-1]])
+@pytest.mark.parametrize("begun", [b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x08", gzip.compress(b"more", mtime=0)[:-1]])
 def test_a_further_member_that_is_cut_is_no_bytes_behind_the_end(
     server: WebServer, asking: Client, begun: bytes
 ) -> None:
