@@ -57,8 +57,8 @@ def test_what_is_due_and_what_came_back_wait_for_nothing_but_a_worker(desk: Desk
 
     now = float(desk.client.time()[0])
 
-    assert overdue(desk.client, desk.keys, "in", now) == 1
-    assert overdue(desk.client, desk.keys, "in", now + 7200) == 2
+    assert overdue(desk.client, desk.keys, "in", now) == (1, 0)
+    assert overdue(desk.client, desk.keys, "in", now + 7200) == (2, 0)
 
 
 def test_cursors_are_read_by_what_their_names_begin_with(desk: Desk) -> None:
