@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.files.fingerprint import hash_file
 from aggregator.runtime.context import Context
 
 MARK = ".stored"

@@ -14,7 +14,6 @@ from email.utils import formatdate
 from pathlib import Path
 
 from aggregator.feeds.bundle.manifest import Tick
-from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.fetching.headernotes import read_headers
 from aggregator.feeds.fetching.results import tell
 from aggregator.feeds.filtering.found import MOST, Found
@@ -23,6 +22,7 @@ from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.publications import Download, parse_download
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
+from aggregator.files.fingerprint import hash_file
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor
 
