@@ -118,7 +118,7 @@ class Filter(Stage):
             return
         about = self._descriptions.about(told)
         state = self._states.get(told.feed, FeedState())
-        with fault_of_message(*self.folders.all()):
+        with fault_of_message(*self.folders.all()), self.bodies.attempt():
             if self._was_told(told, told.tick, state):
                 yield Drop("told_before")
                 return
