@@ -32,6 +32,8 @@ from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, O
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 
+_with = msgspec.structs.replace
+
 
 class Filter(Stage):
     """Name each publication by its timestamp, drop repetitions, and set corrupt bodies aside.
@@ -116,7 +118,7 @@ class Filter(Stage):
             return
         about = self._descriptions.about(told)
         state = self._states.get(told.feed, FeedState())
-        with fault_of_message(*self.folders.all()):
+        with fault_of_message(*self.folders.all()), self.bodies.attempt():
             if self._was_told(told, told.tick, state):
                 yield Drop("told_before")
                 return
@@ -219,7 +221,3 @@ def _missed(told: Downloaded, context: Context) -> Missed:
         node=context.node,
         instance=context.instance_id,
     )
-
-
-def _with(tick: Tick, **changes: Any) -> Tick:
-    return msgspec.structs.replace(tick, **changes)

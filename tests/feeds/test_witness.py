@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aggregator.errors import Unavailable
 from aggregator.feeds.fetching.conditional import source_of
 from aggregator.feeds.filtering.witness import Newest, Witness
 from aggregator.feeds.messages.ticks import Validators
@@ -124,3 +125,19 @@ def test_a_renamed_section_can_be_known_by_the_folder_it_is_about(name: str, tmp
 
     assert stage.belongings(None, tmp_path / "link") == (one,)
     assert one.startswith(f"{name}:")
+
+
+def test_a_body_stays_until_its_own_decision_is_committed_though_others_are(line: Filtering) -> None:
+    line.folders.newest.parent.mkdir(parents=True, exist_ok=True)
+    line.folders.newest.write_bytes(b"in the way")
+    message = line.download(b"on", **ABOUT)
+    with pytest.raises(Unavailable):
+        list(line.stage.handle(message))
+    line.handle(line.no_body("failed", feed="other"))
+    for publication in (line.folders.publications / "ace").rglob("*.pb"):
+        publication.unlink()  # bundled meanwhile
+    line.folders.newest.unlink()
+
+    told = line.handle(message)
+
+    assert told.tick.outcome == "ok"
