@@ -156,6 +156,20 @@ def test_a_source_that_fails_after_a_commit_sends_nothing_twice(
     assert desk.waiting("out") == bodies(20)
 
 
+def test_a_source_that_fails_after_a_commit_is_called_again_before_it_is_polled(
+    desk: Desk, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "fail").write_text("unavailable")
+    start("ClumsySource", idletime=0.01)
+    tried = tmp_path / "tried"
+
+    wait_until(lambda: tried.exists() and tried.stat().st_size > 2)
+
+    assert desk.waiting("out") == bodies(1)
+    (tmp_path / "fail").unlink()
+    wait_until(lambda: desk.waiting("out") == bodies(20))
+
+
 def test_a_stage_that_cannot_seed_yet_is_asked_again(desk: Desk, start: Start, tmp_path: Path) -> None:
     start("LateSeeder")
     wait_until(lambda: state(desk) == "waiting")
