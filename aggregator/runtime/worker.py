@@ -79,7 +79,8 @@ class Worker:
             self.log.info("start worker=%s pid=%d returned=%d", self.queue.identity.name, os.getpid(), back)
             if self.loop.settled(self.component.start):
                 self._work()
-                self.component.stop()
+                if not self.superseded:
+                    self.component.stop()
             return self._end(heartbeat, EXIT_AWAY if self.superseded else EXIT_OK)
         except Superseded as error:
             self.log.warning("superseded reason=%s", error)

@@ -395,6 +395,13 @@ class Counter(Source):
                 yield Cursor("next", str(self.next))
 
 
+class Closing(Counter):
+    """Leave the file `stopped` when the worker stops the source."""
+
+    def stop(self) -> None:
+        (self.context.root / "stopped").touch()
+
+
 class Hesitant(Counter):
     """Bring nothing until the file `limit` is there; let every third number go."""
 
