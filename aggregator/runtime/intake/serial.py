@@ -208,10 +208,10 @@ class SerialIntake:
         return self._finish(batch, began, partial(self.queue.turn, batch, self.stage.settings.batch))
 
     def _begin_anew(self, error: MemoryChanged) -> None:
-        """Return all that is held, untried: another worker changed what its handling was based on.
+        """Return all that is held, untried: another worker changed a remembered text that these messages change too.
 
-        Raises Superseded when the stage has made effects durable that were not committed: its next start takes them
-        back.
+        Raises Superseded for a stage with a `settle` of its own, which may have made effects durable that were not
+        committed: its next start takes them back.
         """
         self.memory.forget()
         self.loop.log.warning("begin_anew reason=%s", error)
