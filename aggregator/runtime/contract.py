@@ -274,5 +274,6 @@ class Source(_Component):
     def lost(self, lease: Lease) -> None:
         """Stop the work that needs a lease, because another worker has it.
 
-        Outcomes that were polled since the last commit took no effect.
+        Outcomes that were polled since the last commit took no effect. Raise Unavailable to be called again after a
+        pause, as the calls of `context.leases` do while Redis is away.
         """

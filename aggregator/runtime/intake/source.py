@@ -34,7 +34,8 @@ class SourceIntake:
     def turn(self) -> None:
         """Poll once, or wait for room."""
         for lease in self.loop.context.leases.lost():
-            self.source.lost(lease)
+            if not self.loop.settled(partial(self.source.lost, lease)):
+                return
         if self._left is not None:
             self._left = self.loop.committed(self.source.committed)
         if self._pauses() or self._held_back():
