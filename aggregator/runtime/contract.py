@@ -95,7 +95,7 @@ class Remember(msgspec.Struct, gc=False):
 
 
 class Cursor(msgspec.Struct, gc=False):
-    """Store a position in the same atomic step as the messages sent before it; a `value` of None deletes it.
+    """Store a position in the same atomic step as the messages sent before it; a `value` of None or '' deletes it.
 
     The position belongs to the section on this node. The cursor of a source may belong to a lease instead, and so to
     the holder of the lease: the whole step takes effect only while this worker is that holder.
