@@ -37,6 +37,27 @@ def test_a_feed_without_a_clock_that_goes_on_off_on_over_an_older_redis_is_on_ag
     line.restart()
 
     assert outcomes(line, b"on", b"on") == ["ok", "same"]
+    assert not line.stage.context.reports
+
+
+def test_what_an_older_redis_has_forgotten_comes_once_all_the_same(line: Filtering) -> None:
+    outcomes(line, b"on")
+    older = dict(line.cursors)
+    outcomes(line, b"off", b"off")
+    line.cursors = older
+    line.restart()
+
+    assert outcomes(line, b"off", b"on") == ["same", "ok"]
+
+
+def test_a_disk_that_is_older_than_the_memory_is_not_believed(line: Filtering) -> None:
+    outcomes(line, b"on")
+    older = (line.folders.newest / "ace.json").read_bytes()
+    outcomes(line, b"off", b"off")
+    (line.folders.newest / "ace.json").write_bytes(older)  # a power cut took the younger one
+    line.restart()
+
+    assert outcomes(line, b"on") == ["ok"]
     [report] = line.stage.context.reports.values()
     assert (report.code, report.about, report.lasting) == ("memory_older", "ace", True)
 
