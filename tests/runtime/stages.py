@@ -289,7 +289,10 @@ class Reminder(Obedient):
 
 
 class Tenant(Source):
-    """Send the next number of each lease that it has, one a poll; the numbers belong to the leases."""
+    """Send the next number of each lease that it has, one a poll; the numbers belong to the leases.
+
+    It cannot leave a lease that is lost while the file `fail` says so.
+    """
 
     class Settings(SourceSettings, frozen=True, kw_only=True):
         pushto: Annotated[TargetQueue, Doc("where numbers go")]
@@ -315,6 +318,7 @@ class Tenant(Source):
         self.numbers: dict[Lease, int] = {}
 
     def lost(self, lease: Lease) -> None:
+        _fail_as_told(self.context.root)
         self.context.log.info("lost name=%s", lease.name)
         del self.numbers[lease]
 
@@ -413,6 +417,13 @@ class Counter(Source):
             self.next += 1
             if self.next % 10 == 0 or self.next == limit:
                 yield Cursor("next", str(self.next))
+
+
+class Closing(Counter):
+    """Leave the file `stopped` when the worker stops the source."""
+
+    def stop(self) -> None:
+        (self.context.root / "stopped").touch()
 
 
 class Hesitant(Counter):
