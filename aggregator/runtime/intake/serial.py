@@ -183,7 +183,7 @@ class SerialIntake:
     def _handle(self, messages: list[Message]) -> Claim | None:
         """Handle a batch and commit it. Returns the claim made in the same step; None when it pauses or ends."""
         began = time.perf_counter()
-        self.loop.call(lambda: self.handler.fetch(messages))
+        self._fetch(messages)
         batch, waiting = Batch(), iter(messages)
         run, settle = self.handler.run, self.handler.settle
         for message in waiting:
@@ -203,9 +203,13 @@ class SerialIntake:
                 if not self._may_go_on():
                     self._return(messages)
                     return None
-                self.loop.call(partial(self.handler.fetch, messages))
+                self._fetch(messages)
                 began, batch = now, Batch()
         return self._finish(batch, began, partial(self.queue.turn, batch, self.stage.settings.batch))
+
+    def _fetch(self, messages: list[Message]) -> None:
+        if self.handler.has_needs:
+            self.loop.call(lambda: self.handler.fetch(messages))
 
     def _begin_anew(self, error: MemoryChanged) -> None:
         """Return all that is held, untried: another worker changed a remembered text that these messages change too.
@@ -240,7 +244,8 @@ class SerialIntake:
             # an end without a restart, because each restart would count as a try of the messages in hand
             words = "returned a mapping, as before there were outcomes: `yield Cursor(name, value)` for each position"
             raise ConfigError(f"[{self.context.section}] stage: settle or idle {words}")
-        batch.changes |= self.memory.change(batch.settled(found))
+        if remembered := batch.settled(found):
+            batch.changes |= self.memory.change(remembered)
 
     def _commit(self, batch: Batch, busy_s: float, commit: Callable[[], _T]) -> _T | None:
         """Commit, then call the stage's `committed`. Returns None when there was nothing to commit."""
