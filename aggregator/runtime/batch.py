@@ -202,15 +202,17 @@ def _checked(outcome: Remember) -> Remember:
 
 def _body(outcome: Send) -> bytes:
     """Return what is to be pushed. Raises TypeError or ValueError when it is no JSON, or its delay no time."""
-    if type(outcome.body) is bytes and not outcome.delay_s and not outcome.key and outcome.body:
-        return outcome.body
-    checked_text(outcome.key)
+    body = outcome.body
+    if type(body) is bytes and body and not outcome.delay_s and not outcome.key:
+        return body
+    if outcome.key != "":
+        checked_text(outcome.key)
     if outcome.delay_s and not 0 < outcome.delay_s < LONGEST_DELAY_S:
         raise ValueError(f"a message cannot be sent {outcome.delay_s} s later")
-    if outcome.body is None:
+    if body is None:
         if not outcome.key:
             raise ValueError("a message without a body cancels the timer of its key, and this one has no key")
         return b""
-    if outcome.body == b"":
+    if body == b"":
         raise ValueError("a message has a body, be it {}; None cancels a timer")
-    return outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]
+    return body if type(body) is bytes else encode_body(body)  # type: ignore[arg-type]

@@ -183,7 +183,7 @@ class SerialIntake:
     def _handle(self, messages: list[Message]) -> Claim | None:
         """Handle a batch and commit it. Returns the claim made in the same step; None when it pauses or ends."""
         began = time.perf_counter()
-        self.loop.call(lambda: self.handler.fetch(messages))
+        self._fetch(messages)
         batch, waiting = Batch(), iter(messages)
         run, settle = self.handler.run, self.handler.settle
         for message in waiting:
@@ -203,9 +203,13 @@ class SerialIntake:
                 if not self._may_go_on():
                     self._return(messages)
                     return None
-                self.loop.call(partial(self.handler.fetch, messages))
+                self._fetch(messages)
                 began, batch = now, Batch()
         return self._finish(batch, began, partial(self.queue.turn, batch, self.stage.settings.batch))
+
+    def _fetch(self, messages: list[Message]) -> None:
+        if self.handler.has_needs:
+            self.loop.call(lambda: self.handler.fetch(messages))
 
     def _begin_anew(self, error: MemoryChanged) -> None:
         """Return all that is held, untried: another worker changed a remembered text that these messages change too.
@@ -243,7 +247,8 @@ class SerialIntake:
         settled = list(found)
         failed = [outcome for outcome in settled if type(outcome) is Failed]
         others = [outcome for outcome in settled if type(outcome) is not Failed] if failed else settled
-        batch.changes |= self.memory.change(batch.settled(others))
+        if remembered := batch.settled(others):
+            batch.changes |= self.memory.change(remembered)
         for each in failed:
             batch.take_back(each.message)
             self.handler.settle(batch, each.message, each.error)
