@@ -211,7 +211,8 @@ def test_a_stage_that_cannot_seed_yet_is_asked_again(desk: Desk, start: Start, t
 
     (tmp_path / "go").touch()
 
-    wait_until(lambda: desk.waiting("out") == [b'{"seed":1}'])
+    wait_until(lambda: desk.waiting("out"))
+    assert desk.waiting("out") == [b'{"seed":1}']
 
 
 @pytest.mark.parametrize(

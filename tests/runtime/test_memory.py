@@ -179,7 +179,8 @@ def test_a_message_whose_needs_cannot_be_is_handled_all_the_same(desk: Desk, sta
 
     start("Lethal")
 
-    wait_until(lambda: desk.waiting("out") == [body])
+    wait_until(lambda: desk.waiting("out"))
+    assert desk.waiting("out") == [body]
 
 
 def test_a_message_whose_needs_kill_the_worker_is_set_aside(desk: Desk, start: Start) -> None:

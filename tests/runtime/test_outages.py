@@ -71,6 +71,7 @@ def test_an_outage_after_a_commit_ends_when_what_was_left_is_done(desk: Desk, st
     (tmp_path / "fail").unlink()
 
     wait_until(lambda: not outages(desk))
+    assert (desk.books().out, desk.books().retried) == (1, 0)
 
 
 def test_a_message_that_was_handled_before_another_found_the_neighbour_away_proves_nothing(
