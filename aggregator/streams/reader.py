@@ -101,6 +101,7 @@ class Reader:
         """
         self.changed = threading.Condition()
         """Notified when something was added to the journal."""
+        self.connected = False
         self._stream = stream
         self._settings = settings
         self._platform = PLATFORMS[settings.type]
@@ -176,6 +177,7 @@ class Reader:
             except Exception as error:  # whatever it is, the stream must go on, and somebody must know
                 self._context.log.exception("capture failed")
                 failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
+            self.connected = False
             if self._stopping.is_set():
                 return
             self._wait(failure)
@@ -200,7 +202,7 @@ class Reader:
                     pieces = exchange.body(None)
                 connected_ms = self._now_ms()
                 self._connected(connected_ms, exchange.url, settings)
-                self._cause = ""
+                self._cause, self.connected = "", True
                 for piece in pieces:
                     now_ms = self._now_ms()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
