@@ -233,4 +233,4 @@ def _left_in_journal(root: Path, section: str) -> Iterator[str]:
     size = sum(path.stat().st_size for path in folder.glob("*.journal"))
     if size:
         words = "received and not delivered; a stream that is added under the same name delivers it"
-        yield f"{size:,} bytes in {folder.relative_to(root)} were {words}"
+        yield f"up to {size:,} bytes in {folder.relative_to(root)} were {words}"
