@@ -109,8 +109,8 @@ def _speeds(address: str, url: str, client: Redis) -> Iterator[Table]:
         rows,
         (
             f"Medians of {ROUNDS} rounds. Ours: two processes and Redis, every event once whatever is killed, synced.",
-            "bare: reads the socket and appends to a gzip file, level 6 as ours, and keeps nothing safe. twarc: its loop"
-            " (requests, iter_lines, json.loads, json.dumps into a plain file). The server shares the machine.",
+            "bare: reads the socket and appends to a gzip file, level 6 as ours, and keeps nothing safe. twarc: its"
+            " loop (requests, iter_lines, json.loads, json.dumps into a plain file). The server shares the machine.",
         ),
     )
 
