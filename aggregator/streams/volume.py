@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from math import exp, log, sqrt
 from pathlib import Path
@@ -15,6 +16,7 @@ from aggregator.files.durable import write_durably
 FALLEN = "below usual"
 """The note of a worker whose stream has fallen. Notes are shown in the order of their names, the first ones whole."""
 HOUR_S = 3600
+_HOUR_MS = HOUR_S * 1000
 DAY_H = 24
 WEEK_H = 7 * DAY_H
 WEEKS = 8
@@ -103,8 +105,8 @@ class Volume:
 
     def add(self, moments_ms: Iterable[int]) -> None:
         """Count events by the moments when they were received."""
-        for moment_ms in moments_ms:
-            self._hour(moment_ms // 1000 // HOUR_S).events += 1
+        for number, events in Counter(moment_ms // _HOUR_MS for moment_ms in moments_ms).items():
+            self._hour(number).events += events
 
     def look(self, now: float, *, is_seen: bool) -> None:
         """Say that all events until now are counted, and whether the stream was seen since the last call."""
