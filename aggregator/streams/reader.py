@@ -40,7 +40,7 @@ from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.replay import Replay
 from aggregator.streams.rules.asking import Asked, RuleFilter
 from aggregator.streams.settings import StreamSettings
-from aggregator.streams.times import iso
+from aggregator.streams.times import iso, moment_of
 from aggregator.streams.transports.lines import Lines
 from aggregator.streams.transports.parts import Part, TooLarge
 from aggregator.streams.transports.sse import ServerSentEvents
@@ -299,6 +299,10 @@ class Reader:
         reset = headers.get("x-rate-limit-reset", "")
         if told_s is None and reset.isdecimal() and headers.get("x-rate-limit-remaining", "0") == "0":
             told_s = min(max(int(reset[:12]) - now, 0.0), _LONGEST_TOLD_S)
+        # Mastodon writes the header in another way, and the moment as ISO 8601
+        reset_ms = moment_of(headers.get("x-ratelimit-reset"))
+        if told_s is None and reset_ms is not None and headers.get("x-ratelimit-remaining", "0") == "0":
+            told_s = min(max(reset_ms / 1000 - now, 0.0), _LONGEST_TOLD_S)
         return told_s
 
     def _connected(self, now_ms: int, url: str, settings: StreamSettings) -> None:
