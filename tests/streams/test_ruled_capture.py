@@ -10,11 +10,14 @@ import msgspec
 import pytest
 import simplejson
 
+from aggregator.config.parsing import parse_settings
 from aggregator.config.sections import RulesSettings
 from aggregator.runtime.connection import connect
 from aggregator.streams import reader
+from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.rules import asking
+from aggregator.streams.settings import faults_of_stream
 from tests.servers import RedisServer
 from tests.streams.capturing import Captured
 from tests.streams.twitterdouble import OAUTH, Double, chunks
@@ -148,3 +151,29 @@ def test_a_collector_shows_that_it_collects_and_one_that_is_refused_does_not(
         captured.until(lambda: ("credential_refused", "") in captured.context.reports)
 
     assert rules.get("track:0:heartbeat") is None
+
+
+@pytest.mark.parametrize(
+    ("type_", "endpoint", "rules", "fault"),
+    [
+        ("twitter_v1", "filter", "x:0", "twitter_v1 takes track, follow and locations"),
+        ("x_v2", "filter", "track:0", "x_v2 takes x, such as x:0"),
+        ("x_v2", "sample", "x:0", "means nothing without endpoint = filter"),
+        ("mastodon", "public", "x:0", "means nothing to type = mastodon"),
+    ],
+)
+def test_rules_that_a_platform_does_not_take_are_refused(type_: str, endpoint: str, rules: str, fault: str) -> None:
+    texts = {"type": type_, "endpoint": endpoint, "rules": rules, "pushto": "q", "credential": "c", "url": "http://x/"}
+    settings, faults = parse_settings(Capture.Settings, texts)
+    assert settings is not None and not faults
+
+    found = [words for option, words in faults_of_stream(settings) if option == "rules"]
+
+    assert len(found) == 1 and fault in found[0]
+
+
+def test_x_filters_when_no_endpoint_is_said() -> None:
+    settings, _ = parse_settings(Capture.Settings, {"type": "x_v2", "rules": "x:0", "pushto": "q", "credential": "c"})
+    assert settings is not None
+
+    assert not [*faults_of_stream(settings)]
