@@ -140,3 +140,18 @@ def test_what_cannot_be_synced_is_said(site: Site, rules: Redis, words: tuple[st
     ran = site.run("rules", "sync", *words)
 
     assert ran.code == 2 and fault in ran.err
+
+
+def test_rules_in_the_syntax_of_x_are_kept_as_they_are_written(site: Site, rules: Redis) -> None:
+    (site.root / "x.csv").write_text(
+        'set,value,tag\nx:0,"(Cats OR #Dogs) lang:en",zoo\nx:0,from:NASA,\nx:0,from:nasa,\n'
+    )
+
+    imported = site.run("rules", "import", str(site.root / "x.csv"))
+    refused = site.run("rules", "add", "x:0", "x" * 2049)
+
+    assert imported.code == 0 and refused.code == 2 and "at most 2,048" in refused.err
+    listed = site.run("rules", "list", "x:0", "--json").json()["rules"]
+    assert [(rule["value"], rule["orig_type"]) for rule in listed] == [
+        ("(Cats OR #Dogs) lang:en", "x_rule"), ("from:NASA", "x_rule"), ("from:nasa", "x_rule"),
+    ]  # fmt: skip

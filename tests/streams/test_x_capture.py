@@ -19,7 +19,7 @@ from aggregator.streams.platforms.schedule import Growth, Schedule
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.rules import asking, keeping
 from aggregator.streams.rules.names import SetName
-from aggregator.streams.rules.turns import turn
+from aggregator.streams.rules.turns import Busy, turn
 from tests.feeds.webserver import Talk
 from tests.servers import RedisServer
 from tests.streams.capturing import Captured
@@ -265,14 +265,61 @@ def test_captures_of_two_nodes_take_turns_and_end_with_the_same_rules(
 
 
 def test_a_turn_that_a_killed_process_left_behind_holds_up_no_stream(
-    tmp_path: Path, own_redis: RedisServer, rules: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_redis: RedisServer, rules: Any
 ) -> None:
     with Double() as double:
         double.project.put("cats", f"{OURS}1 t1")
         double.plays.append(posts(double.project))
-        with turn(rules, SetName("x", 0)), ruled(double, tmp_path, own_redis) as captured:
+        rules.set(SetName("x", 0).turn, "of a dead process", px=1500)
+        with ruled(double, tmp_path, own_redis) as captured:
             captured.until(lambda: texts(captured) == {"cats"})
-            assert double.project.asked == 0
+            assert double.project.asked == 0 or not rules.exists(SetName("x", 0).turn)
+            captured.until(lambda: double.project.values() == {"cats", "dogs has:images"})
+
+
+def test_a_turn_that_was_lost_ends_the_work_of_the_one_who_had_it(rules: Any) -> None:
+    name = SetName("x", 0)
+    with turn(rules, name) as ours:
+        ours.keep(500)
+        assert 400 < rules.ttl(name.turn) <= 500
+        with pytest.raises(Busy), turn(rules, name):
+            pass
+        rules.set(name.turn, "another's")
+        with pytest.raises(Busy):
+            ours.keep()
+
+    assert rules.get(name.turn) == b"another's"
+
+
+def test_rules_whose_owner_was_forgotten_go_on_and_are_named(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    with Double() as double:
+        for rule_id, value in enumerate(["cats", "dogs has:images"], 1):
+            double.project.put(value, f"aggregator:old:x:0:{rule_id}")
+        double.plays.append(posts(double.project))
+        with ruled(double, tmp_path, own_redis) as captured:
+            captured.until(lambda: texts(captured) == {"cats", "dogs has:images"})
+            captured.until(lambda: ("rules_left_out", "") in captured.context.reports)
+
+        assert "'aggregator:old:x:0:1'" in captured.context.reports["rules_left_out", ""].text
+        assert len(double.project.rules) == 2
+
+
+def test_a_stream_goes_on_while_the_redis_of_its_rules_is_away(
+    tmp_path: Path, own_redis: RedisServer, rules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_S", 0.2)
+    with Double() as double:
+        double.plays.append(posts(double.project))
+        with ruled(double, tmp_path, own_redis) as captured:
+            captured.until(lambda: len(captured.events) == 2)
+            own_redis.kill()
+            captured.until(lambda: ("rules_away", "") in captured.context.reports)
+            double.project.put("meanwhile")
+            captured.until(lambda: "meanwhile" in texts(captured))
+
+        assert len(double.forms) == 1 and double.project.values(OURS) == {"cats", "dogs has:images"}
 
 
 def test_the_threads_end_with_the_stage(tmp_path: Path, own_redis: RedisServer, rules: Any) -> None:

@@ -15,6 +15,7 @@ from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.rule import Rule, rule_of
 from aggregator.streams.rules.syncing import Report, XRules
 from aggregator.streams.rules.tags import Mark, make_tag, read_tag
+from tests.servers import free_port
 from tests.streams.twitterdouble import BEARER, OAUTH, Double
 from tests.streams.xproject import Project
 
@@ -229,6 +230,16 @@ def test_used_up_requests_are_not_asked_for(double: Double, project: Project) ->
     client.close()
 
     assert project.lists == 1
+
+
+def test_a_server_that_is_away_is_a_failure_of_the_network() -> None:
+    client = Client("Aggregator/test")
+
+    with pytest.raises(Failed) as failed:
+        RulesAtX(client, f"http://127.0.0.1:{free_port()}/2/", BEARER).all()
+    client.close()
+
+    assert failed.value.kind == "network"
 
 
 def test_only_a_bearer_token_will_do() -> None:

@@ -98,7 +98,8 @@ class RulesKeptAtX(RuleFilter):
             if not self._number or not is_due or now < self._not_before:
                 continue
             try:
-                self._not_before = now + self._look()
+                wait_s = self._look()
+                self._not_before = self._context.clock() + wait_s
             except Stopping:
                 return
             except Exception as error:  # whatever it is, the rules must go on, and somebody must know
@@ -180,7 +181,8 @@ class RulesKeptAtX(RuleFilter):
         in_force = tuple(_in_force(rule, known) for rule in report.in_force.values())
         asked = Asked("", "", in_force, int(context.clock() * 1000))
         with self._lock:
-            self.asked = asked if in_force and self._number else None
+            # rules of others bring what they have in common with ours, such as all of it once the owner's mark is lost
+            self.asked = asked if (in_force or report.others) and self._number else None
 
     def _ask_blindly(self) -> None:
         """Have the stream begin although it is not known which rules X has: those of an earlier time may do."""
