@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ from aggregator.streams.rules import asking, keeping
 from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.turns import Busy, turn
 from tests.feeds.webserver import Talk
-from tests.servers import RedisServer
+from tests.instance import Instance
+from tests.servers import RedisServer, wait_until
 from tests.streams.capturing import Captured
 from tests.streams.twitterdouble import BEARER, Double, Play
-from tests.streams.xproject import Project
+from tests.streams.xproject import TOKEN, Project
 
 OURS = "aggregator:me:x:0:"
 SOON = Schedule(network=Growth(0.1, 0.3), http=Growth(0.2, 0.8), rate_limit=Growth(0.3, 1.2))
@@ -320,6 +322,63 @@ def test_a_stream_goes_on_while_the_redis_of_its_rules_is_away(
             captured.until(lambda: "meanwhile" in texts(captured))
 
         assert len(double.forms) == 1 and double.project.values(OURS) == {"cats", "dogs has:images"}
+
+
+CONFIGURATION = """
+[credential_x]
+bearer_token = TOKEN
+
+[stream_x]
+type = x_v2
+url = URL
+rules = x:0
+credential = x
+pushto = events
+
+[worker_record]
+stage = record
+listento = events
+save_interval = 1s
+"""
+
+
+def test_a_supervised_stream_follows_its_rules_and_a_killed_one_goes_on(tmp_path: Path) -> None:
+    with Double() as double:
+        double.plays += [posts(double.project), posts(double.project)]
+        text = CONFIGURATION.replace("URL", double.v2).replace("TOKEN", TOKEN.replace("%", "%%"))
+        with Instance(text) as instance:
+            instance.start()
+            add = ("rules", "add", "x:0")
+            assert instance.cli(*add, "cats", "--tag", "zoo", "--who", "eve").returncode == 0
+            wait_until(lambda: recorded(instance) == {"cats"}, 60, "the first rule collects")
+            pids = instance.pids()
+            assert instance.cli(*add, "birds").returncode == 0
+            wait_until(lambda: recorded(instance) == {"cats", "birds"}, 60, "the second rule collects")
+            assert len(double.forms) == 1 and instance.pids() == pids
+
+            instance.kill("stream_x_0")
+            wait_until(lambda: len(double.forms) == 2, 60, "the stream is there again")
+            assert instance.cli(*add, "fish").returncode == 0
+            wait_until(lambda: recorded(instance) == {"cats", "birds", "fish"}, 60, "the third rule collects")
+            wait_until(lambda: "fish" in told_in_sidecars(instance), 60, "the sidecars are written")
+
+        assert double.project.values() == {"cats", "birds", "fish"} and not double.project.faults
+
+
+def recorded(instance: Instance) -> set[str]:
+    """Return the texts of the posts in the files."""
+    lines = [
+        line
+        for path in (instance.root / "data/streams/x").rglob("*.jsonl.gz")
+        for line in gzip.decompress(path.read_bytes()).splitlines()
+    ]
+    return {json.loads(line)["data"]["text"] for line in lines}
+
+
+def told_in_sidecars(instance: Instance) -> set[str]:
+    """Return the rules that sidecars tell of."""
+    sidecars = [json.loads(path.read_text()) for path in (instance.root / "data/streams/x").rglob("*.gz.json")]
+    return {rule["value"] for sidecar in sidecars for each in sidecar["connections"] for rule in each["rules"]}
 
 
 def test_the_threads_end_with_the_stage(tmp_path: Path, own_redis: RedisServer, rules: Any) -> None:
