@@ -108,6 +108,16 @@ def test_rules_that_x_refuses_are_named_with_its_reason_and_the_others_are_added
     }
 
 
+def test_the_reason_for_a_long_rule_is_not_cut_off(project: Project, double: Double) -> None:
+    client = Client("Aggregator/test")
+    long = "a OR " * 300 + "b"
+
+    [out] = XRules(RulesAtX(client, double.v2, BEARER), "me", X0, 2048).sync(made(long)).left_out
+    client.close()
+
+    assert out.why == "X refuses it: Rule '...' exceeds the length of 1024 (UnprocessableEntity)"
+
+
 def test_a_full_project_names_what_is_left_out(project: Project, sync: Sync) -> None:
     project.most = 250
     for number in range(40):

@@ -142,7 +142,7 @@ class Project:
 
     def _fault_of(self, rule: dict[str, str]) -> str:
         if len(rule["value"]) > self.longest:
-            return f"Rule length of {len(rule['value'])} exceeds {self.longest}"
+            return f"Rule '{rule['value']}' exceeds the length of {self.longest}"
         if rule["value"].count('"') % 2:
             return "missing closing quote (at position 1)"
         return ""

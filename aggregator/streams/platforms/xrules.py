@@ -257,6 +257,8 @@ def _problem(error: Mapping[str, Any], secrets: Secrets) -> Problem | None:
         return None
     details = error.get("details")
     detail = "; ".join(map(str, details)) if isinstance(details, list) else str(error.get("detail") or "")
+    # X may say the rule before its reason, and a long rule would leave no room for it
+    detail = detail.replace(error["value"], "...") if error["value"] else detail
     title, detail = (printable(secrets.hide(text)) for text in (str(error.get("title") or ""), detail))
     return Problem(error["value"], title, detail, str(error.get("id") or ""))
 
