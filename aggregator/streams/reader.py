@@ -119,6 +119,7 @@ class Reader:
         self._asked: Asked | None = None
         """What the rules asked for when the connection was made."""
         self._connected_at, self._url = 0.0, ""
+        self._filters: dict[str, str] = {}
         self._waits = Waits(self._platform.schedule)
         self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
         self._complete_ms = 0
@@ -331,13 +332,14 @@ class Reader:
             asked = "; the server was asked for what follows the last event" if asked_from else ""
             begin_ms = max(min(self._complete_ms, now_ms) - _ON_ITS_WAY_MS, 0)
             records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{asked}"))
+        self._filters = filters_of(settings)
         self._url = masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url)
         connection = Connection(
             stream=self._stream,
             at_ms=now_ms,
             type=self._settings.type,
             url=self._url,
-            filters=filters_of(settings),
+            filters=self._filters,
             rules=self._asked.rules if self._asked is not None else (),
             resumed_from=asked_from,
         )
@@ -358,7 +360,7 @@ class Reader:
             at_ms=max(now.at_ms, int(self._connected_at * 1000)),
             type=self._settings.type,
             url=self._url,
-            filters=filters_of(self._settings),
+            filters=self._filters,
             rules=came,
             continues=True,
             removed=went,

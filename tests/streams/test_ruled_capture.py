@@ -18,6 +18,7 @@ from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.rules import asking
 from aggregator.streams.settings import faults_of_stream
+from tests.feeds.webserver import Talk
 from tests.servers import RedisServer
 from tests.streams.capturing import Captured
 from tests.streams.twitterdouble import OAUTH, Double, chunks
@@ -81,6 +82,27 @@ def test_a_notice_has_the_rules_asked_for_anew_and_the_gap_says_why(
     first, second = phrases(double)
     assert second - first == {"bicycle"}
     assert [gap["cause"] for gap in captured.gaps] == ["rules"]
+
+
+def test_a_change_that_asks_for_nothing_else_keeps_the_connection_and_is_told(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    def keep_alive(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not talk.stop.wait(0.05):
+            talk.send(b"2\r\n\r\n\r\n")
+
+    with Double(keep_alive) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.of_kind("connection"))
+        rules.hset("traptor-track:0:10", "tag", "another tag")
+        rules.publish("traptor-notify", "track:0")
+        captured.until(lambda: len(captured.of_kind("connection")) == 2)
+
+    made, change = captured.of_kind("connection")
+    assert len(double.forms) == 1 and not captured.gaps
+    assert [(rule["rule_id"], rule["tag"]) for rule in change["rules"]] == [("10", "another tag")]
+    assert [rule["rule_id"] for rule in change["removed"]] == ["10"] and change["removed"][0] in made["rules"]
+    assert change["continues"] and change["filters"] == made["filters"]
 
 
 @pytest.mark.parametrize("text", ["track:1", "follow:0", "nonsense", "track:00"])
