@@ -15,7 +15,7 @@ from aggregator.files.lockfile import LockFile
 from aggregator.http.options import faults_of_files, route_of
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Flush, Send, Source, SourceOutcome
-from aggregator.streams.journal import Journal, Place
+from aggregator.streams.journal import Journal, Place, folder_of
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
 from aggregator.streams.pace import BEGINNING, Pace
@@ -60,7 +60,7 @@ class Capture(Source):
     def __init__(self, settings: StreamSettings, context: Context) -> None:
         super().__init__(settings, context)
         self._stream = context.section.removeprefix("stream_")
-        self._folder = context.root / "data/streams" / f".{self._stream}.journal"
+        self._folder = folder_of(context.root, self._stream)
         self._journal = Journal(self._folder, settings.spool_size)
         self._overlap = Overlap(self._folder)
         self._lock = LockFile(self._folder / ".lock")
@@ -144,6 +144,11 @@ class Capture(Source):
     def committed(self) -> None:
         """Forget on the disk what is committed."""
         self._journal.commit(self._place)
+
+    def remains(self) -> bool:
+        """End the reader; what it has received is still to be brought, for the stream may never start again."""
+        self._reader.stop()
+        return not self._journal.is_taken
 
     def stop(self) -> None:
         """End the reader; what it has received and was not committed stays on the disk."""

@@ -156,7 +156,9 @@ class Reader:
             self._rules.start()
 
     def stop(self) -> None:
-        """End both threads, and note until when the stream is complete."""
+        """End both threads, and note until when the stream is complete; once only, however often it is called."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         for thread in self._threads:
             thread.join()
