@@ -86,6 +86,30 @@ def test_a_holder_learns_that_it_lost_a_lease(desk: Desk) -> None:
     assert one.held == () and one.lost() == [lease] and one.lost() == []
 
 
+def test_how_long_a_lease_is_surely_ours_is_known_without_asking(desk: Desk) -> None:
+    one, two = holder(desk, "n1:s_0"), holder(desk, "n2:s_0")
+    [lease] = one.take("pool", ["a"], 60)
+    [short] = one.take("pool", ["short"], 0.02)
+    [given] = one.take("pool", ["given"], 60)
+    one.give(given)
+
+    wait_until(lambda: two.take("pool", ["short"], 60))
+
+    assert 50 < one.sure_s(lease) <= 60
+    assert one.sure_s(short) == one.sure_s(given) == two.sure_s(lease) == 0.0
+
+
+def test_a_renewed_lease_is_surely_ours_for_its_time_again(desk: Desk) -> None:
+    one = holder(desk, "n1:s_0")
+    [lease] = one.take("pool", ["a"], 60)
+    before = one.sure_s(lease)
+    wait_until(lambda: one.sure_s(lease) < before - 0.05)
+
+    one.renew()
+
+    assert one.sure_s(lease) > before - 0.05
+
+
 def test_a_new_incarnation_takes_over_what_its_name_had(desk: Desk) -> None:
     [before] = holder(desk, "n1:s_0").take("pool", ["a"], 600)
 
