@@ -60,7 +60,7 @@ class CursorMoved(Superseded):
 
 
 class MemoryChanged(AggregatorError):
-    """Another worker changed what the batch recalled; nothing of the commit took effect, and its messages go back."""
+    """Another worker changed a text that the commit changes too: the commit had no effect, and its messages go back."""
 
 
 class LeaseLost(AggregatorError):

@@ -62,7 +62,7 @@ class HandNew(Hand):
     """Hand over bytes that Redis does not have yet."""
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Send a copy of the message."""
+        """Send the message with another byte."""
         self.left -= 1
         yield Send("to", renewed(message.raw))
 
@@ -90,8 +90,8 @@ STAGES: dict[str, type[Hand]] = {"new bytes": HandNew, "decoded": HandDecoded, "
 
 
 def renewed(raw: bytes) -> bytes:
-    """Return the same bytes as a new object."""
-    return raw[:-1] + b"}"
+    """Return the message in bytes that Redis does not have."""
+    return raw[:-1] + b" }"
 
 
 def recoded(raw: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import simplejson
 
 from aggregator.commands import screen
-from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
+from aggregator.commands.invocation import Failed, Invocation, add_json, common_options, read_count
 from aggregator.commands.screen import Column
 from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
@@ -38,26 +38,20 @@ def add_dead(parser: argparse.ArgumentParser) -> None:
 
     listing = action("list", "Show dead letters, newest first")
     listing.add_argument("--queue", metavar="QUEUE", help="of this queue only")
-    listing.add_argument("--limit", metavar="N", type=_positive, default=50, help="so many at most (default 50)")
+    listing.add_argument("--limit", metavar="N", type=read_count, default=50, help="so many at most (default 50)")
     listing.set_defaults(run=_list)
     show = action("show", "Show a dead letter: its body, why it died, what happened before")
-    show.add_argument("id", metavar="ID", type=_positive, help="as `dead list` shows it")
+    show.add_argument("id", metavar="ID", type=read_count, help="as `dead list` shows it")
     show.set_defaults(run=_show)
     requeue = action("requeue", "Put dead letters back into their queue, as if they had never been tried")
     requeue.set_defaults(run=_requeue)
     drop = action("drop", "Let dead letters go for good; the books count them as dropped:operator")
     drop.set_defaults(run=_drop)
     for sub in (requeue, drop):
-        sub.add_argument("id", metavar="ID", type=_positive, nargs="*", help="these")
+        sub.add_argument("id", metavar="ID", type=read_count, nargs="*", help="these")
         sub.add_argument("--queue", metavar="QUEUE", help="those of this queue")
         sub.add_argument("--reason", metavar="PATTERN", help="those whose reason contains this; * and ? match anything")
         sub.add_argument("--all", action="store_true", help="all there are")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"needs a whole number from 1 (found {text!r})")
-    return int(text)
 
 
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:

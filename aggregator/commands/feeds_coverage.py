@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from aggregator.feeds.query.catalogue import Span
 from aggregator.feeds.query.coverage import HOUR_S, Coverage, Gap, Hour, measure
 from aggregator.feeds.query.evidence import Evidence, gather
 from aggregator.feeds.query.heatmap import counts_of, render
-from aggregator.files.durable import place_of
+from aggregator.files.durable import part_of, place_of
 from aggregator.files.opening import open_part
 from aggregator.monitor.heatmap import percent
 
@@ -134,7 +133,7 @@ def _write(path: Path, coverages: list[Coverage], span: Span, now: float) -> Non
     try:
         place = place_of(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.name}.{os.getpid()}.part")
+        part = part_of(place)
         try:
             with open(open_part(part), "w", encoding="utf-8") as file:
                 file.writelines(render(coverages, title, now))

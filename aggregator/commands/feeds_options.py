@@ -40,12 +40,10 @@ def add_feeds_wanted(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_span(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_span(parser: argparse.ArgumentParser) -> None:
     """Give a command the options that limit the time."""
-    parser.add_argument(
-        "--start", metavar="TIME", type=read_time, required=required, help="UTC, such as 2026-11-01 or 2026-11-01T05:30"
-    )
-    parser.add_argument("--end", metavar="TIME", type=read_time, required=required, help="UTC, itself not included")
+    parser.add_argument("--start", metavar="TIME", type=read_time, help="UTC, such as 2026-11-01 or 2026-11-01T05:30")
+    parser.add_argument("--end", metavar="TIME", type=read_time, help="UTC, itself not included")
 
 
 def read_path(text: str) -> str:

@@ -79,6 +79,13 @@ def common_options() -> argparse.ArgumentParser:
     return parser
 
 
+def read_count(text: str) -> int:
+    """Return a whole number from 1 on. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"needs a whole number from 1 on (found {text!r})")
+    return int(text)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Give a listing its option --json."""
     parser.add_argument("--json", action="store_true", help="print JSON")

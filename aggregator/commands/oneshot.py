@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aggregator.commands.foreground import PATIENCE_S, Foreground
-from aggregator.commands.invocation import Failed, Invocation
+from aggregator.commands.invocation import Failed, Invocation, read_count
 from aggregator.config.settings import parse_duration
 from aggregator.errors import EXIT_OK
 from aggregator.monitor.opening import redis_of
@@ -25,14 +25,10 @@ def add_download(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration", metavar="TIME", type=_duration, help="end after this long, such as 900 or 15m (default: Ctrl-C)"
     )
-    parser.add_argument("--limit", metavar="N", type=_count, help="end once so many ticks were handled, or a few more")
+    parser.add_argument(
+        "--limit", metavar="N", type=read_count, help="end once so many ticks were handled, or a few more"
+    )
     parser.set_defaults(run=_download)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"needs a whole number from 1 on (found {text!r})")
-    return int(text)
 
 
 def _duration(text: str) -> float:

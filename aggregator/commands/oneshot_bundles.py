@@ -9,8 +9,9 @@ import msgspec
 
 from aggregator.commands.feeds_options import read_prefix
 from aggregator.commands.foreground import Foreground
-from aggregator.commands.invocation import Invocation
+from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.hints import counted
+from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
@@ -65,15 +66,21 @@ def archive(invocation: Invocation, args: argparse.Namespace) -> int:
         settings = msgspec.structs.replace(settings, prefix=args.prefix)
     foreground.drain(settings)
     account = foreground.account()
+    damaged: list[str] = []
     if not (account.ready or account.in_flight or account.dead):
-        foreground.push(*map(encode, _untold(foreground)))
+        foreground.push(*map(encode, _untold(foreground, damaged)))
         foreground.drain(settings)
     invocation.say(f"archive: done; {counted(foreground.account().counts.get('stored', 0), 'bundle')} stored so far")
+    if damaged:
+        raise Failed("; ".join(damaged))
     return 0
 
 
-def _untold(foreground: Foreground) -> Iterator[Bundle]:
-    """Yield new messages for the bundles on disk that no message names, because the Redis that held it was lost."""
+def _untold(foreground: Foreground, damaged: list[str]) -> Iterator[Bundle]:
+    """Yield new messages for the bundles on disk that no message names, because the Redis that held it was lost.
+
+    A line about each bundle that cannot be read is added to `damaged`.
+    """
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
         orders = [decode(message.raw, Bundle, Remove, Unite) for message in waiting(client, keys, foreground.queue)]
@@ -81,4 +88,7 @@ def _untold(foreground: Foreground) -> Iterator[Bundle]:
     told = {order.file for order in orders if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):
         if str(path.relative_to(root)) not in told:
-            yield read_revision(path, name, number).message(root, "default")
+            try:
+                yield read_revision(path, name, number).message(root, "default")
+            except BadBundle as error:
+                damaged.append(f"{path} cannot be stored: {error}")

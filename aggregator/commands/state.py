@@ -161,7 +161,7 @@ def _adopt_positions(site: Site, owner: str, section: str) -> str:
     if section not in site.sections:
         raise Failed(f"no section [{section}]{meant(section, sorted(site.sections))}")
     _check_at_rest(site, target)
-    theirs = [facts for facts in roster(site.client, site.keys).workers if f"{facts.node}:{facts.section}" == owner]
+    theirs = [facts for facts in roster(site.client, site.keys).workers if facts.owner == owner]
     names = cursor_names(site.client, site.keys, owner)
     taken = take_cursors(site.client, site.keys, owner, target, names, theirs)
     return f"{section} takes over {taken} of {counted(len(names), 'position')} of {owner}"
@@ -207,7 +207,7 @@ def _check_owner(site: Site, owner: str) -> None:
 
 def _check_at_rest(site: Site, owner: str) -> None:
     workers = roster(site.client, site.keys).workers
-    if any(f"{facts.node}:{facts.section}" == owner and facts.alive for facts in workers):
+    if any(facts.owner == owner and facts.alive for facts in workers):
         raise Failed(f"{owner} is at work; first: run/aggregator disable {owner.partition(':')[2]}")
 
 

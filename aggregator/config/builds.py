@@ -1,8 +1,8 @@
 """Builds: whole, numbered copies of the configuration. Workers read these, and never the file being edited.
 
     run/built/7/loglines.cfg   the text, byte for byte; beside it copies of the files of tables that it names
-        run/built/7/build.json     facts about the build, and the digest of each program
-        run/built/current          the number of the current build
+    run/built/7/build.json     facts about the build, and the digest of each program
+    run/built/current          the number of the current build
 
 A program file names the digest of its section, so that a process that supervisord starts anew reads the build that it
 was made for, even while a later build waits for `supervisorctl update`. Builds that a program file names are kept.

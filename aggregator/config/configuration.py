@@ -10,12 +10,11 @@ import msgspec
 
 from aggregator.config import graph
 from aggregator.config.builds import Build
+from aggregator.config.ini import Texts
 from aggregator.config.instance import Instance
 from aggregator.config.programs import OWN_REDIS, Program, is_own_redis
 from aggregator.config.sections import AggregatorSettings, RedisSettings, RulesSettings, SupervisorSettings
 from aggregator.config.tables import Table, Tables
-
-Texts = Mapping[str, Mapping[str, str]]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

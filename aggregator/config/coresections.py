@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -10,14 +9,13 @@ import msgspec
 
 from aggregator.config import redisurl
 from aggregator.config.hints import unknown
-from aggregator.config.ini import Document
+from aggregator.config.ini import Document, Texts
 from aggregator.config.instance import Instance
 from aggregator.config.parsing import options_of, parse_option, parse_settings
 from aggregator.config.programs import OWN_REDIS, is_own_redis
 from aggregator.config.sections import RedisSettings, RulesSettings
 from aggregator.config.settings import Option, Settings
 
-Texts = Mapping[str, Mapping[str, str]]
 _S = TypeVar("_S", bound=Settings)
 
 

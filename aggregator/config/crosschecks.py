@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aggregator import registry
 from aggregator.config import pirus2
 from aggregator.config.hints import meant, nearest, unknown
-from aggregator.config.ini import Document, Problem
+from aggregator.config.ini import Document, Problem, Texts
 from aggregator.config.instance import Instance
 from aggregator.config.programs import OWN_REDIS, PREFIXES, Program
 from aggregator.config.sections import CORE, SupervisorSettings
@@ -44,7 +44,7 @@ def check_users(document: Document, programs: Mapping[str, Program]) -> None:
 
 def check_sections(
     document: Document,
-    texts: Mapping[str, Mapping[str, str]],
+    texts: Texts,
     plugins: Mapping[str, Mapping[str, str] | None],
 ) -> None:
     """Look for sections that nobody reads; `plugins` has the options that each module declares, or None."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from aggregator.config import redisurl
-from aggregator.config.ini import Document
+from aggregator.config.ini import Document, Texts
 from aggregator.config.programs import PREFIXES
-
-Texts = Mapping[str, Mapping[str, str]]
 
 _SECRET = re.compile(
     r"(?:passwd|password|passphrase|_pass|_pwd|secret|token|credentials?|(?:api|private|secret)[_-]?(?:access[_-]?)?key)$",

@@ -8,10 +8,14 @@ after white space and `;`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from aggregator.config.hints import shorten
+
+Texts: TypeAlias = Mapping[str, Mapping[str, str]]
+"""The texts of options, by section and option."""
 
 
 class Problem(NamedTuple):

@@ -15,14 +15,12 @@ from aggregator.config.hints import meant, shorten, unknown
 from aggregator.config.ini import Document
 from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.programchecks import COMMAND_WORDS, check_user, check_words
-from aggregator.config.programs import PREFIXES, Program, is_own_redis, stage_name
+from aggregator.config.programs import PREFIXES, USUAL_TARGETS, Program, is_own_redis, stage_name
 from aggregator.config.sections import ProgramSettings
 from aggregator.config.settings import Option, Settings, parse_queue, parse_queues
 
 _NAME = re.compile(rf"(?:{'|'.join(PREFIXES)})[A-Za-z0-9_.-]{{1,60}}")
 _PROGRAM_OPTIONS = tuple(option.name for option in options_of(ProgramSettings))
-_COMMAND_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
-"""The options that name target queues in a section whose program is not ours."""
 
 
 class ProgramReader:
@@ -83,7 +81,7 @@ class ProgramReader:
             names = ", ".join(registry.stage_names())
             words = f"missing; allowed: {names} or MODULE:CLASS; or run a program with command = …"
             self.document.fault(section, "stage", words)
-        known = [*_PROGRAM_OPTIONS, "command", "listento", "maxdepth", *_COMMAND_TARGETS]
+        known = [*_PROGRAM_OPTIONS, "command", "listento", "maxdepth", *USUAL_TARGETS]
         for option in texts:
             # Other options belong to the command; only an option that looks like one of ours is worth a word.
             if option not in known and (hint := meant(option, known, 0.8)):
@@ -95,7 +93,7 @@ class ProgramReader:
 
     def _command_queues(self, section: str, texts: Mapping[str, str]) -> tuple[str | None, tuple[tuple[str, str], ...]]:
         listens, targets = None, []
-        for option in ("listento", *_COMMAND_TARGETS):
+        for option in ("listento", *USUAL_TARGETS):
             try:
                 if option not in texts:
                     continue

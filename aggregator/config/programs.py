@@ -21,6 +21,9 @@ DRAFTS = "stream_"
 OWN_REDIS = "process_redis"
 """The section that supervises a Redis of our own when it has no command."""
 
+USUAL_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
+"""The options that name target queues in a section whose program is not ours, or is not imported."""
+
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """One supervised program: a stage, any other command, or our own Redis."""

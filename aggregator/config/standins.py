@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from aggregator import registry
+from aggregator.config.programs import USUAL_TARGETS, Program
 from aggregator.config.settings import parse_duration, parse_queue, parse_queues
 from aggregator.config.traits import Traits
 from aggregator.files.opening import open_followed
 
 NOTES_LIMIT = 16 * 1024**2
-_TARGETS = ("pushto", "fanout", "success_queue", "other_queue")
 _PLACES = ("logfile", "endpoint_url")
 
 
@@ -53,8 +53,8 @@ def mark_of(texts: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
 
 
-def note(program: Any, texts: Mapping[str, str]) -> Noted:
-    """Return what is known of a section (a `programs.Program`) whose stage was imported, or of its stand-in."""
+def note(program: Program, texts: Mapping[str, str]) -> Noted:
+    """Return what is known of a section whose stage was imported, or of its stand-in."""
     return Noted(
         texts=mark_of(texts),
         listens=program.listens,
@@ -86,7 +86,7 @@ def write_notes(written: str, sections: Mapping[str, Noted]) -> str:
 def guess(texts: Mapping[str, str]) -> Noted:
     """Return what the options of a section with the usual names say; wrong options are ignored."""
     targets = []
-    for option in _TARGETS:
+    for option in USUAL_TARGETS:
         try:
             targets += [(option, queue) for queue in parse_queues(texts[option])]
         except (KeyError, ValueError):

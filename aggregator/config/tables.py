@@ -14,13 +14,11 @@ from typing import Any, NamedTuple, Protocol
 from aggregator import registry
 from aggregator.config.builds import Build
 from aggregator.config.hints import meant, unknown
-from aggregator.config.ini import Document, Problem
+from aggregator.config.ini import Document, Problem, Texts
 from aggregator.config.instance import shown
 from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.settings import Option, Settings
 from aggregator.errors import ConfigError
-
-Texts = Mapping[str, Mapping[str, str]]
 
 
 class Table(NamedTuple):

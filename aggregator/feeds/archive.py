@@ -14,7 +14,6 @@ from aggregator.config.settings import Bounds, Doc, Duration, SafeName
 from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle
-from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.bundle.storedfiles import StoredFiles, remove_empty
 from aggregator.feeds.bundle.upload import Depositor, siblings_of
@@ -26,6 +25,7 @@ from aggregator.feeds.naming.bundles import BundleName, KeyPrefix
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
+from aggregator.files.fingerprint import hash_file
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send, Settled, Stage
 from aggregator.runtime.kinds import encode

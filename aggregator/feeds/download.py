@@ -17,8 +17,8 @@ from aggregator.errors import ConfigError, Retry, Unavailable
 from aggregator.feeds.bundle.manifest import Tick
 from aggregator.feeds.fetching.conditional import source_of, validators_for, validators_of
 from aggregator.feeds.fetching.fetch import Failed, Fetcher, Request
-from aggregator.feeds.fetching.partialfile import PartialFile, remove_leftovers
-from aggregator.feeds.fetching.results import tell, tell_answer, tell_failure, tell_unread
+from aggregator.feeds.fetching.partialfile import PartialFile, completed
+from aggregator.feeds.fetching.results import tell, tell_answer, tell_failure, tell_found, tell_unread
 from aggregator.feeds.fetching.timing import LONGEST_RETRY_AFTER_S, FeedTiming, backoff_ms
 from aggregator.feeds.filtering.witness import Witness
 from aggregator.feeds.messages.checks import LONGEST_ROW, LONGEST_ROW_MS
@@ -28,6 +28,7 @@ from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.current import Configured
 from aggregator.feeds.settings.table import Feed
+from aggregator.files.faults import fault_of_message
 from aggregator.http import options
 from aggregator.http.connections import Connections
 from aggregator.http.deadlines import Stopping
@@ -140,10 +141,8 @@ class Download(Stage):
         elif not due.once and not self.schedule.is_current(due.feed, due.chain):
             yield Drop("tick_superseded")
         elif message.history and message.history.deliveries:
-            # Send the tick as a new message, so that it runs beside the others. The messages that a killed worker held
-            # are handed out one by one, so one slow server would delay all feeds.
-            remove_leftovers(*self._place(feed, due))
-            yield self._due(_with(due, kills=due.kills + message.history.deliveries))
+            with fault_of_message(*self.folders.all()):
+                yield from self._come_back(feed, due, message.history.deliveries)
         else:
             if due.failing and due.failing != source_of(feed):
                 due = _with(due, failures=0, wait_until_ms=0, why="", failing="")
@@ -153,6 +152,24 @@ class Download(Stage):
                 follows = isinstance(outcome, Send) and outcome.queue == self.settings.listento
                 if not (due.once and follows):
                     yield outcome
+
+    def _come_back(self, feed: Feed, due: DueTick, deliveries: int) -> Iterator[Outcome]:
+        """Tell of the body that a killed worker completed for this tick; without one, have the tick run again."""
+        for path in completed(*self._place(feed, due)):
+            told = tell_found(feed, path, self.context.root)
+            if told is None:
+                path.unlink(missing_ok=True)
+                continue
+            self.context.count("bodies")
+            yield Send(self.settings.pushto, encode(told))
+            if not due.once:
+                # the validators of this body are lost, and with older ones a 304 would call an older body valid
+                again = _with(due, failures=0, wait_until_ms=0, why="", failing="", kills=0, validators=None)
+                yield self._next(feed, again)
+            return
+        # Send the tick as a new message, so that it runs beside the others. The messages that a killed worker held are
+        # handed out one by one, so one slow server would delay all feeds.
+        yield self._due(_with(due, kills=due.kills + deliveries))
 
     def _unknown(self, due: DueTick) -> Iterator[Outcome]:
         """End the schedule of a removed feed; continue it while some feeds of the configuration cannot be read."""

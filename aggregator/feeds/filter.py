@@ -17,9 +17,9 @@ from aggregator.feeds.filtering.downloads import Downloads
 from aggregator.feeds.filtering.filing import Filing
 from aggregator.feeds.filtering.judge import Judge
 from aggregator.feeds.filtering.rejects import Rejects
-from aggregator.feeds.filtering.state import CURSOR, FeedState, decode_state, encode_state
+from aggregator.feeds.filtering.state import CURSOR, FeedState, Known, decode_state, encode_state
 from aggregator.feeds.filtering.untold import Untold
-from aggregator.feeds.filtering.witness import Witness
+from aggregator.feeds.filtering.witness import Newest, Witness
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.messages.ticks import Downloaded, Filtered, Missed
 from aggregator.feeds.naming.folders import FeedFolders
@@ -31,6 +31,8 @@ from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Cursor, Drop, Emits, Outcome, Send, Settled, Stage
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
+
+_with = msgspec.structs.replace
 
 
 class Filter(Stage):
@@ -116,7 +118,7 @@ class Filter(Stage):
             return
         about = self._descriptions.about(told)
         state = self._states.get(told.feed, FeedState())
-        with fault_of_message(*self.folders.all()):
+        with fault_of_message(*self.folders.all()), self.bodies.attempt():
             if self._was_told(told, told.tick, state):
                 yield Drop("told_before")
                 return
@@ -136,9 +138,8 @@ class Filter(Stage):
         is_clockless = about.timestamp in CLOCKLESS
         if is_clockless and is_late:
             state.recent = ()
-        elif is_clockless and self._witness.contradicts(told.feed, tick.planned_ms, state):
-            state.recent = ()
-            self._report_older(told.feed)
+        elif is_clockless and (newest := self._witness.missed_by(told.feed, tick.planned_ms, state)) is not None:
+            state.recent = self._believed(told.feed, newest, state)
         outcome = tick.outcome
         tick, publication = self._judge.decide(told, about, tick, state)
         if outcome == "ok":
@@ -167,15 +168,22 @@ class Filter(Stage):
         )
         return Send(self.settings.pushto, encode(filtered))
 
-    def _report_older(self, feed: str) -> None:
+    def _believed(self, feed: str, newest: Newest, state: FeedState) -> tuple[Known, ...]:
+        """Return the last publication of a feed whose state lacks what is the newest on this disk; none when in doubt.
+
+        The disk is believed when it knows of a tick that the state has not seen, or has seen without its publication.
+        """
+        if newest.planned_ms >= state.planned_ms:
+            return (Known(newest.sha, newest.published_ms, newest.sha),)
         self.context.report(
             "memory_older",
-            f"what Redis remembers of {feed} is older than its newest publication on this disk: the next body counts "
-            "as new, whether or not it was archived before",
+            f"what Redis remembers of {feed} lacks its newest publication on this disk: the next body counts as new, "
+            "whether or not it was archived before",
             "nothing, when Redis was restored from an older copy or a section got back an old name; else look for why",
             about=feed,
             lasting=True,
         )
+        return ()
 
     def _note(self, feed: str, about: About, tick: Tick, state: FeedState) -> Tick:
         """Update the shown state of a feed, and flag its tick when the contents have not changed for too long."""
@@ -219,7 +227,3 @@ def _missed(told: Downloaded, context: Context) -> Missed:
         node=context.node,
         instance=context.instance_id,
     )
-
-
-def _with(tick: Tick, **changes: Any) -> Tick:
-    return msgspec.structs.replace(tick, **changes)

@@ -114,8 +114,7 @@ class AppendedFile:
         """
         try:
             self._reopen()
-            self._write(data)
-            self._committed = end_in(self._fd, self._note.place.generation, self._size)
+            self._committed = self._write(data)
         except OSError as error:
             raise Unavailable(f"cannot write {self.path}: {error.strerror or error}") from error
         return msgspec.json.encode(self._committed).decode()
@@ -159,7 +158,8 @@ class AppendedFile:
             sync_folder(self.path.parent)
         self._writer.log.info("open path=%s size=%d", self.path, self._size)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> FileEnd:
+        """Write all data, or nothing. Returns the place behind it."""
         self._clean()
         self._notice_others()
         self._note_write(data)
@@ -167,11 +167,14 @@ class AppendedFile:
         try:
             _write_all(self._fd, data)
             os.fsync(self._fd)
+            # order: what may still fail, then the data counts as written
+            place = end_in(self._fd, self._note.place.generation, os.fstat(self._fd).st_size)
         except OSError:
             self._clean()
             raise
-        self._size = os.fstat(self._fd).st_size
+        self._size = place.size
         self._dirty = self._fresh = False
+        return place
 
     def _note_write(self, data: bytes) -> None:
         """Note what a restart must know about this write and cannot learn from the cursor."""

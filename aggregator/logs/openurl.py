@@ -237,10 +237,11 @@ def query_of(params: Mapping[str, Any]) -> str:
 def mask(query: str) -> str:
     """Return a query string without keys and without the values that tell of the reader."""
 
-    def shown(pair: re.Match[str]) -> str:
-        return f"{pair[1]}=***" if _READER.fullmatch(pair[1]) or names_a_secret(pair[1]) else pair[0]
+    def shown(pair: str) -> str:
+        name, is_pair, _ = pair.partition("=")
+        return f"{name}=***" if is_pair and (_READER.fullmatch(name) or names_a_secret(name)) else pair
 
-    return re.sub(r"([^&=]+)=[^&]*", shown, query)
+    return "&".join(map(shown, query.split("&")))
 
 
 def readers_values(query: str) -> Iterator[str]:

@@ -133,6 +133,9 @@ class Tail(Source):
             yield from self._look(now)
         left = _TURNS * self.settings.batch
         while self._ready and left > 0:
+            # order: first what a look has changed, because the worker may have broken that look off: no position may be
+            # followed by an older one of the same file
+            yield from _changes(self._ready[0])
             log = self._ready.popleft()
             found = log.take(self.settings.batch, self.settings.maxline, now)
             if found is not None:

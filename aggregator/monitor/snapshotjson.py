@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -50,7 +51,7 @@ def _section_json(section: SectionState) -> dict[str, Any]:
         "last_success_age_s": section.success_age_s,
         "retried": sum(account.retried for account in section.accounts),
         "busy_s": sum(account.busy_s for account in section.accounts),
-        "counts": {name: number for account in section.accounts for name, number in account.counts.items()},
+        "counts": _counts(section),
         "processes": [
             {
                 "name": process.name,
@@ -64,6 +65,14 @@ def _section_json(section: SectionState) -> dict[str, Any]:
             for process in section.processes
         ],
     }
+
+
+def _counts(section: SectionState) -> dict[str, int]:
+    """Return the counters of a section: each process of a source has an account of its own."""
+    found: Counter[str] = Counter()
+    for account in section.accounts:
+        found.update(account.counts)
+    return dict(found)
 
 
 def _worker_json(worker: WorkerFacts) -> dict[str, Any]:

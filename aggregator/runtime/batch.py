@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Batch:
         self.entries: list[bytes] = []
         """The entries that leave `held`."""
         self.counts: dict[str, int] = {}
-        self.sends: dict[str, list[bytes]] = {}
+        self.sends: defaultdict[str, list[bytes]] = defaultdict(list)
         self.delayed: dict[str, list[tuple[float, bytes]]] = {}
         self.timers: dict[str, dict[str, tuple[float, bytes]]] = {}
         """By queue and key; an empty body cancels the timer."""
@@ -53,7 +54,6 @@ class Batch:
         self.back: list[tuple[bytes, bytes]] = []
         """Messages that go back untried: (new header, body), or (nothing, the whole entry)."""
         self.sent = 0
-        self._copies: dict[str, int] = {}
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter of the books."""
@@ -70,10 +70,7 @@ class Batch:
         if outcome.delay_s > 0:
             self.delayed.setdefault(outcome.queue, []).append((outcome.delay_s, body))
         else:
-            queue = self.sends.get(outcome.queue)
-            if queue is None:
-                queue = self.sends[outcome.queue] = []
-            queue.append(body)
+            self.sends[outcome.queue].append(body)
         self.sent += 1
 
     def settled(self, outcomes: Iterable[Settled], *kinds: type) -> list[Remember]:
@@ -119,22 +116,19 @@ class Batch:
             else:
                 raise TypeError(f"a stage yields Send, Drop or Remember, not {type(outcome).__name__}")
         for send, body in sends:
-            self._send(send, body)
-            if body is message.raw is message.entry and not send.delay_s and not send.key:
-                self._copy(send.queue)
+            if send.delay_s or send.key:
+                self._send(send, body)
+            else:  # the most frequent case, without a call
+                self.sends[send.queue].append(body)
+                self.sent += 1
         self.entries.append(message.entry)
         if dropped:
             self.count(f"dropped:{dropped}")
         return remembered
 
-    def _copy(self, queue: str) -> None:
-        """Count a message that goes on to a queue unchanged, as long as all messages before it did."""
-        if self._copies.get(queue, 0) == len(self.entries):
-            self._copies[queue] = len(self.entries) + 1
-
     def is_copy(self, queue: str) -> bool:
         """True when a queue gets exactly the messages that leave, byte for byte: Redis has their text already."""
-        return 0 < self._copies.get(queue, 0) == len(self.entries) == len(self.sends[queue])
+        return self.sends[queue] == self.entries
 
     def take_back(self, message: Message) -> None:
         """Forget that a message was handled. Raises ValueError for one that was not."""
@@ -208,15 +202,17 @@ def _checked(outcome: Remember) -> Remember:
 
 def _body(outcome: Send) -> bytes:
     """Return what is to be pushed. Raises TypeError or ValueError when it is no JSON, or its delay no time."""
-    if type(outcome.body) is bytes and not outcome.delay_s and not outcome.key and outcome.body:
-        return outcome.body
-    checked_text(outcome.key)
+    body = outcome.body
+    if type(body) is bytes and body and not outcome.delay_s and not outcome.key:
+        return body
+    if outcome.key != "":
+        checked_text(outcome.key)
     if outcome.delay_s and not 0 < outcome.delay_s < LONGEST_DELAY_S:
         raise ValueError(f"a message cannot be sent {outcome.delay_s} s later")
-    if outcome.body is None:
+    if body is None:
         if not outcome.key:
             raise ValueError("a message without a body cancels the timer of its key, and this one has no key")
         return b""
-    if outcome.body == b"":
+    if body == b"":
         raise ValueError("a message has a body, be it {}; None cancels a timer")
-    return outcome.body if type(outcome.body) is bytes else encode_body(outcome.body)  # type: ignore[arg-type]
+    return body if type(body) is bytes else encode_body(body)  # type: ignore[arg-type]

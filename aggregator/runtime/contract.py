@@ -84,8 +84,9 @@ class Drop(msgspec.Struct, gc=False):
 class Remember(msgspec.Struct, gc=False):
     """Keep a text under a name for `ttl_s` seconds (None: without end). A `value` of None or '' deletes the text.
 
-    A message may change only names that `Stage.needs` gave: their texts are compared at the commit, so that no change
-    by another worker is overwritten unseen. `settle`, `idle` and `died` overwrite a name that was not read.
+    A message may change only names that `Stage.needs` gave: the text that was read is compared at the commit, so that
+    no change by another worker is overwritten unseen. The text of a name that is only read is not compared. `settle`,
+    `idle` and `died` overwrite a name that was not read.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Remember(msgspec.Struct, gc=False):
 
 
 class Cursor(msgspec.Struct, gc=False):
-    """Store a position in the same atomic step as the messages sent before it; a `value` of None deletes it.
+    """Store a position in the same atomic step as the messages sent before it; a `value` of None or '' deletes it.
 
     The position belongs to the section on this node. The cursor of a source may belong to a lease instead, and so to
     the holder of the lease: the whole step takes effect only while this worker is that holder.
@@ -240,8 +241,8 @@ class Stage(_Component):
 
         Called before every commit that has messages; `now` in Unix seconds. Raise Unavailable (a full disk) to be
         called again after a pause; until it returns nothing is committed. Yield `Failed` for a message whose effect
-        failed alone. When another worker changed what was
-        recalled, the commit has no effect and the process starts anew: `start` takes back what is not committed.
+        failed alone. When another worker changed a text that a `Remember` of the batch changes, the commit has no
+        effect and the process starts anew: `start` takes back what is not committed.
         """
         return iter(())
 
@@ -283,5 +284,6 @@ class Source(_Component):
     def lost(self, lease: Lease) -> None:
         """Stop the work that needs a lease, because another worker has it.
 
-        Outcomes that were polled since the last commit took no effect.
+        Outcomes that were polled since the last commit took no effect. Raise Unavailable to be called again after a
+        pause, as the calls of `context.leases` do while Redis is away.
         """

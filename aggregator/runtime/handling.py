@@ -28,12 +28,12 @@ class Handler:
         self.context = context
         self.worker = worker
         self.memory = memory
-        self._has_needs = type(stage).needs is not Stage.needs
+        self.has_needs = type(stage).needs is not Stage.needs
+        """True when texts must be fetched for this stage's messages."""
 
     def fetch(self, messages: Iterable[Message]) -> None:
         """Read the texts that the stage will recall for these messages, in one round trip."""
-        if self._has_needs:
-            self.memory.fetch(name for message in messages for name in self._needs(message))
+        self.memory.fetch(name for message in messages for name in self._needs(message))
 
     def _needs(self, message: Message) -> list[str]:
         if self._is_lethal(message):

@@ -10,7 +10,7 @@ key after {NS}:     type    meaning                                             
 ``timers:QUEUE``    zset    names of timers; score = due, in Unix seconds           claim, once due; the sender
 ``timed:QUEUE``     hash    timer → the message that it becomes                     with its timer
 ``memory:QUEUE``    hash    what a section remembers: name → until and text         the stage; commit, once over
-``fading:QUEUE``    zset    the names of those that end; score = Unix seconds       with what is remembered
+``fading:QUEUE``    zset    remembered names with an end; score = Unix seconds      with what is remembered
 ``books:ACCOUNT``   hash    the ledger: in, out, dropped:REASON, pushed, …          nobody: kept for ever
 ``flow:QUEUE``      zset    samples `second arrived taken`; score = second          the next sample
 ``worker:NAME``     hash    a worker: token, batch, beat, state, pid, …             nobody: the token only grows

@@ -72,9 +72,9 @@ def unread(client: Any, keys: Keys, read: Collection[str]) -> list[Residue]:
 def left_positions(client: Any, keys: Keys, node: str, sections: Collection[str]) -> list[Positions]:
     """Return the cursors of sections that have no living worker, and are not among `sections` on this node."""
     workers = roster(client, keys).workers
-    living = {f"{facts.node}:{facts.section}" for facts in workers if facts.alive}
+    living = {facts.owner for facts in workers if facts.alive}
     found = []
-    for owner in dict.fromkeys(f"{facts.node}:{facts.section}" for facts in workers):
+    for owner in dict.fromkeys(facts.owner for facts in workers):
         there, _, section = owner.partition(":")
         number = int(client.hlen(keys.cursors(owner)))
         if number and owner not in living and not (there == node and section in sections):
@@ -87,11 +87,11 @@ def namespaces(client: Any, instance_id: str, but: str) -> Iterator[Namespace]:
     for key in sorted(client.scan_iter(match="{*}:state", count=1000)):
         name = key.decode()[1:].removesuffix("}:state")
         keys = Keys(name)
-        if name == but or not any(facts.instance == instance_id for facts in roster(client, keys).workers):
+        workers = [] if name == but else roster(client, keys).workers
+        if not any(facts.instance == instance_id for facts in workers):
             continue
         found = residues(client, keys)
-        owners = {f"{facts.node}:{facts.section}" for facts in roster(client, keys).workers}
-        with_cursors = sum(bool(client.exists(keys.cursors(owner))) for owner in owners)
+        with_cursors = sum(bool(client.exists(keys.cursors(owner))) for owner in {facts.owner for facts in workers})
         state_id = (client.hget(keys.state, "id") or b"").decode()
         yield Namespace(name, state_id, sum(r.waiting for r in found), sum(r.dead for r in found), with_cursors)
 
@@ -115,7 +115,7 @@ def _forget_scheduled(client: Any, keys: Keys, queue: str) -> None:
     scheduled = dict(found for timer in pending(client, keys, queue) if (found := split_timer_key(timer.name)))
     if not scheduled:
         return
-    for owner in {f"{facts.node}:{facts.section}" for facts in roster(client, keys).workers}:
+    for owner in {facts.owner for facts in roster(client, keys).workers}:
         begun = {name.decode(): text.decode() for name, text in client.hgetall(keys.cursors(owner)).items()}
         # a cursor KIND:NAME of a scheduled thing begins with the generation of its timer
         lost = [name for name, text in begun.items() if text.split(" ")[0] == scheduled.get(name.partition(":")[2])]

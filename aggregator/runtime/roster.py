@@ -52,6 +52,11 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The reports of the worker's stage."""
 
     @property
+    def owner(self) -> str:
+        """The owner of the cursors of the worker's section: `node:section`."""
+        return f"{self.node}:{self.section}"
+
+    @property
     def alive(self) -> bool:
         """True while the worker shows signs of life."""
         return self.state != "stopped" and self.beat_age_s is not None and self.beat_age_s < LEASE_S

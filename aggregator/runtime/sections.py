@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from aggregator.runtime.batch import Batch, Change, Position
@@ -34,13 +36,15 @@ class Sections:
         self._rows("books", batch.counts.items())
         if batch.entries:
             self._section("leave", mode, len(batch.entries), *(() if prefix else batch.entries))
-        self._rows("cursors", (_position(each) for each in batch.cursors if each.lease is None))
-        for lease in dict.fromkeys(each.lease for each in batch.cursors if each.lease is not None):
-            self._lease(lease, [each for each in batch.cursors if each.lease == lease])
+        if batch.cursors:
+            self._rows("cursors", (_position(each) for each in batch.cursors if each.lease is None))
+            for lease in dict.fromkeys(each.lease for each in batch.cursors if each.lease is not None):
+                self._lease(lease, [each for each in batch.cursors if each.lease == lease])
         self._rows("retry", batch.retries)
         self._rows("dead", batch.dead)
         self._rows("back", batch.back)
-        self._rows("remember", (_change(name, change) for name, change in batch.changes.items()))
+        if batch.changes:
+            self._rows("remember", (_change(name, change) for name, change in batch.changes.items()))
         for target in batch.sends.keys() | batch.delayed.keys():
             self._target(target, batch, target in copied)
         for target, timers in batch.timers.items():
@@ -50,21 +54,21 @@ class Sections:
             self._section("timers", at, queue, *rows)
 
     def _target(self, target: str, batch: Batch, copied: bool) -> None:
-        queue, k = resolve(target, self._node), self._keys
-        at = self._add_keys(k.queue(queue), k.delayed(queue), k.books(queue), k.flow(queue))
+        queue, keys = _target_keys(self._keys, self._node, target)
+        at = self._add_keys(*keys)
         if target in batch.sends:
             self._section("send", at, queue, *(() if copied else batch.sends[target]))
         if target in batch.delayed:
-            self._section("later", at, queue, *(part for pair in batch.delayed[target] for part in pair))
+            self._section("later", at, queue, *chain.from_iterable(batch.delayed[target]))
 
     def _lease(self, lease: Lease, positions: Iterable[Position]) -> None:
         leases = self._add_keys(self._keys.leases(lease.pool))
         cursors = self._add_keys(self._keys.leased(lease.pool, lease.name))
-        rows = (part for each in positions for part in _position(each))
+        rows = chain.from_iterable(map(_position, positions))
         self._section("leased", leases, lease.name, lease.token, cursors, *rows)
 
     def _rows(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        if args := [part for row in rows for part in row]:
+        if args := list(chain.from_iterable(rows)):
             self._section(name, *args)
 
     def _section(self, name: str, *args: Any) -> None:
@@ -76,6 +80,13 @@ class Sections:
         at = self._first + len(self.keys)
         self.keys += keys
         return at
+
+
+@cache
+def _target_keys(keys: Keys, node: str, target: str) -> tuple[str, tuple[str, ...]]:
+    """Return the name of a target queue on this node, and its keys that `send` and `later` need."""
+    queue = resolve(target, node)
+    return queue, (keys.queue(queue), keys.delayed(queue), keys.books(queue), keys.flow(queue))
 
 
 def _position(each: Position) -> tuple[str, str, str]:

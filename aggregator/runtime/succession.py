@@ -71,7 +71,7 @@ class Succession:
         for facts in roster(self._client, self._keys).workers if with_memory else []:
             if facts.alive and facts.queue in with_memory and self._is_ours(facts):
                 words = "holds timers or memory of this section"
-                raise StillRuns(f"{facts.queue} {words}, and {_owner(facts)} still reads it: `supervisorctl update`")
+                raise StillRuns(f"{facts.queue} {words}, and {facts.owner} still reads it: `supervisorctl update`")
 
     def sweep(self) -> None:
         """Take along what came meanwhile to the queues that the section read before."""
@@ -121,13 +121,13 @@ class Succession:
         """Take over the cursors about our belongings from sections that no longer have them: from all or from none."""
         own = self._queue.cursors()
         taken: dict[str, dict[str, str]] = {}
-        for owner in dict.fromkeys(map(_owner, workers)):
-            theirs = [facts for facts in workers if _owner(facts) == owner]
+        for owner in dict.fromkeys(facts.owner for facts in workers):
+            theirs = [facts for facts in workers if facts.owner == owner]
             if names := self._ours_of(owner, theirs, own, taken):
                 taken[owner] = names
         for owner, names in taken.items():
             # a worker that already runs as built does not use these cursors any more, and needs no fence
-            fenced = [facts for facts in workers if _owner(facts) == owner and not self._is_up_to_date(facts)]
+            fenced = [facts for facts in workers if facts.owner == owner and not self._is_up_to_date(facts)]
             number = take_cursors(self._client, self._keys, owner, self._queue.identity.owner, names, fenced)
             self._context.log.warning("taken_over cursors=%d from=%s", number, owner)
 
@@ -216,7 +216,3 @@ def move(client: Any, keys: Keys, source: str, target: str) -> int:
     while moved := int(_MOVE.run(client, [*names, keys.queues], [PAGE, target])):
         total += moved
     return total
-
-
-def _owner(facts: WorkerFacts) -> str:
-    return f"{facts.node}:{facts.section}"

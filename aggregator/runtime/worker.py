@@ -30,7 +30,7 @@ from aggregator.runtime.succession import StillRuns, Succession
 
 SUMMARY_S = 60.0
 STILL_S = 0.5
-"""How often to look whether the section that this section replaces has ended."""
+"""How often to look whether workers have ended that still have state of this section."""
 SWEEP_S = 5.0
 """How often to look for messages in the queues that the section read before."""
 
@@ -73,13 +73,14 @@ class Worker:
             if self.context.instance_id:
                 note_state(self.context, noted, self.queue.newest_before, self.queue.token)
             heartbeat.start()
-            if not self._succeeded():
+            if not self._took_over():
                 return self._end(heartbeat, EXIT_OK)
             self.context.cursors = self.loop.call(self.queue.cursors)
             self.log.info("start worker=%s pid=%d returned=%d", self.queue.identity.name, os.getpid(), back)
             if self.loop.settled(self.component.start):
                 self._work()
-                self.component.stop()
+                if not self.superseded:
+                    self.component.stop()
             return self._end(heartbeat, EXIT_AWAY if self.superseded else EXIT_OK)
         except Superseded as error:
             self.log.warning("superseded reason=%s", error)
@@ -99,7 +100,7 @@ class Worker:
         instance = self.context.instance_id if shared else ""
         return self.loop.call(lambda: self.queue.start(self._birth(), instance=instance, superseded=superseded))
 
-    def _succeeded(self) -> bool:
+    def _took_over(self) -> bool:
         """Take over the state that belongs to the section. Returns False when told to stop before that."""
         while not self.loop.stopping:
             try:

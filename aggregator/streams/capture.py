@@ -54,7 +54,7 @@ class Capture(Source):
 
     Settings = StreamSettings
     settings: StreamSettings
-    traits = Traits(exclusive=True, tables=("credential",))
+    traits = Traits(exclusive=True, tables=("credential",), sections=("rules",))
     emits: ClassVar[Emits] = {"pushto": (Event, Gap, Connection)}
 
     def __init__(self, settings: StreamSettings, context: Context) -> None:

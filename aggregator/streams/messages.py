@@ -78,6 +78,9 @@ class Connection(Kind, frozen=True, kw_only=True, tag="connection"):
     """Where the platform was asked, without any secret."""
     filters: dict[str, str] = msgspec.field(default_factory=dict)
     """What the section or the rules asked for: `track`, `follow`, `locations`, `language`, `parameters`."""
+    rules: tuple[dict[str, str], ...] = ()
+    """The rules that were in force, each with its `rule_id`, `value` and what else is known; none when the section
+    itself says what is wanted."""
     resumed_from: str = ""
     """The id behind which the platform was asked to go on; empty when it was not."""
 

@@ -38,6 +38,7 @@ from aggregator.streams.platforms.jetstream import (
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.replay import Replay
+from aggregator.streams.rules.asking import Asked, RuleFilter
 from aggregator.streams.settings import StreamSettings
 from aggregator.streams.times import iso
 from aggregator.streams.transports.lines import Lines
@@ -55,6 +56,8 @@ _DOWN_S = 60.0
 
 _ON_ITS_WAY_MS = 1000
 """A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
+KEPT_S = 10.0
+"""How long a connection is kept at least when its rules change."""
 _EXCERPT_BYTES = 2000
 _FULL_S = 5.0
 """How long a stream that can go on later waits for room in its spool."""
@@ -71,7 +74,7 @@ class _Failure(NamedTuple):
     """Why there is no connection any more, or none came about."""
 
     kind: str
-    """Which of the platform's waits counts: `network`, `http`, `rate_limit`; or `refused`."""
+    """Which of the platform's waits counts: `network`, `http`, `rate_limit`; or `refused`, or `rules` for none."""
     cause: str
     """The word for the gap's record."""
     detail: str
@@ -110,10 +113,12 @@ class Reader:
         self._replay = Replay(overlap) if self._platform.overlaps else None
         self._dictionary: Dictionary | None = None
         self._stopping = threading.Event()
+        self._rules = RuleFilter(context, settings.rules) if settings.rules is not None else None
+        self._asked: Asked | None = None
+        """What the rules asked for when the connection was made."""
+        self._connected_at = 0.0
         self._waits = Waits(self._platform.schedule)
-        self._client = Client(
-            f"Aggregator/{__version__}", Connections(stopping=lambda: self._stopping.is_set() or context.stopping)
-        )
+        self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
         self._complete_ms = 0
         """The moment up to which everything was received; 0 when the stream was never connected."""
         self._cause, self._detail = "", ""
@@ -152,16 +157,22 @@ class Reader:
             thread.join()
         self._tell_loss()
         self._client.close()
+        if self._rules is not None:
+            self._rules.close()
         self._write_note(self._cause or "stopped")
 
     # In the reader's thread
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            if self._rules is not None and self._rules.asked is None:
+                self._context.note("connection", "waits for rules")
+                self._stopping.wait(0.2)
+                continue
             try:
                 failure = self._read()
             except Stopping:
-                return
+                failure = _Failure("rules", "rules", "the rules have changed")
             except Exception as error:  # whatever it is, the stream must go on, and somebody must know
                 self._context.log.exception("capture failed")
                 failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
@@ -171,7 +182,7 @@ class Reader:
 
     def _read(self) -> _Failure:
         """Connect, and read until the connection ends. Raises Stopping."""
-        settings = self._settings
+        settings = self._wanted()
         silent_s = settings.stall_after or self._platform.stall_s
         connected_ms, farewell = 0, ""
         parts: Parts = self._parts(None)
@@ -188,7 +199,7 @@ class Reader:
                 else:
                     pieces = exchange.body(None)
                 connected_ms = self._now_ms()
-                self._connected(connected_ms, exchange.url)
+                self._connected(connected_ms, exchange.url, settings)
                 self._cause = ""
                 for piece in pieces:
                     now_ms = self._now_ms()
@@ -211,6 +222,25 @@ class Reader:
             return _Failure("network", "too_large", str(error))
         except FAILURES as error:
             return self._ended(farewell or f"{type(error).__name__}: {error}"[:300], parts)
+
+    def _wanted(self) -> StreamSettings:
+        """Return the section with what its rules ask for."""
+        self._asked = self._rules.asked if self._rules is not None else None
+        if self._asked is None:
+            return self._settings
+        return msgspec.structs.replace(self._settings, **{self._asked.parameter: self._asked.text})
+
+    def _is_to_end(self) -> bool:
+        """True when the connection is to end: with the process, or because its rules have changed.
+
+        A connection is kept for a while even so: many changes of rules must not cost a connection each.
+        """
+        if self._stopping.is_set() or self._context.stopping:
+            return True
+        if self._rules is None or self._asked is None or self._context.clock() - self._connected_at < KEPT_S:
+            return False
+        asked = self._rules.asked
+        return asked is None or asked.text != self._asked.text
 
     def _parts(self, dictionary: Dictionary | None) -> Parts:
         most = self._settings.max_size
@@ -269,10 +299,11 @@ class Reader:
             told_s = min(max(int(reset[:12]) - now, 0.0), _LONGEST_TOLD_S)
         return told_s
 
-    def _connected(self, now_ms: int, url: str) -> None:
+    def _connected(self, now_ms: int, url: str, settings: StreamSettings) -> None:
         """Record the gap that ends here, and the connection."""
         context = self._context
         context.count("connects")
+        self._connected_at = context.clock()
         context.note("connection", f"since {iso(now_ms)}")
         for code in ("credential_refused", "not_connected"):
             context.withdraw(code)
@@ -291,7 +322,8 @@ class Reader:
             at_ms=now_ms,
             type=self._settings.type,
             url=masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url),
-            filters=filters_of(self._settings),
+            filters=filters_of(settings),
+            rules=self._asked.rules if self._asked is not None else (),
             resumed_from=asked_from,
         )
         self._append([*records, Record(encode(connection), now_ms)])
@@ -328,6 +360,8 @@ class Reader:
                 if new > 0:
                     records.append(self._gap(self._complete_ms, now_ms, "limit", "withheld by the platform", new))
                 self._withheld = max(self._withheld, meaning.withheld)
+                if self._rules is not None:
+                    self._rules.withheld = self._withheld
             elif meaning is not None and meaning.late and self._replay is not None:
                 self._replay.late = meaning.late
             elif meaning is not None:
@@ -426,7 +460,7 @@ class Reader:
                 level="error",
             )
         else:
-            wait_s = self._waits.after(failure.kind, failure.told_s)
+            wait_s = 0.0 if failure.kind == "rules" else self._waits.after(failure.kind, failure.told_s)
         context.count("failed_connects" if failure.cause in ("http", "rate_limit", "refused") else "disconnects")
         context.log.warning("not connected: %s (%s); again in %g s", failure.detail, failure.cause, wait_s)
         context.note("connection", f"again in {wait_s:g} s: {failure.detail}"[:200])
@@ -451,6 +485,15 @@ class Reader:
                 self._write_note(self._cause)
             except OSError as error:
                 self._context.log.error("cannot keep the journal: %s", error)
+            self._follow_rules()
+
+    def _follow_rules(self) -> None:
+        if self._rules is None:
+            return
+        try:
+            self._rules.refresh(collects=bool(self._connected_at) and self._cause != "refused")
+        except Exception:  # the thread must live on: it also keeps the journal
+            self._context.log.exception("rules failed")
 
     def _write_note(self, cause: str) -> None:
         with self._noting:

@@ -24,6 +24,7 @@ from aggregator.http import options
 from aggregator.runtime.contract import SourceSettings
 from aggregator.streams.platforms.limits import faults_of_filters, faults_of_jetstream
 from aggregator.streams.platforms.table import JETSTREAM_V2, PLATFORMS
+from aggregator.streams.rules.names import RuleSetName
 
 
 def _parse_url(text: str) -> str:
@@ -73,6 +74,13 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
         Annotated[Text, Doc("boxes from which events are wanted: west, south, east, north of each, in degrees")] | None
     ) = None
     language: Annotated[Text, Doc("codes of languages with commas between, such as en, fr")] | None = None
+    rules: (
+        Annotated[
+            RuleSetName,
+            Doc("of twitter_v1: the rules that say what is wanted, in place of track: TYPE:ID in the Redis of [rules]"),
+        ]
+        | None
+    ) = None
     parameters: Annotated[Text, Doc("further parameters of the address: NAME=VALUE&NAME=VALUE")] | None = None
     credential: Annotated[SafeName, Doc("the section [credential_NAME] that says who asks")] | None = None
     backfill_minutes: Annotated[
@@ -123,6 +131,8 @@ def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:
             yield name, f"means nothing to type = {settings.type}"
     if settings.type == "mastodon" and settings.track is not None and settings.endpoint != "hashtag":
         yield "track", "means nothing without endpoint = hashtag, of which it is the tag"
+    if settings.rules is not None:
+        yield from _faults_of_rules(settings)
     if settings.type == "twitter_v1":
         yield from faults_of_filters(settings)
     if settings.type == "jetstream":
@@ -150,3 +160,14 @@ def _faults_of_packing(settings: StreamSettings) -> Iterator[tuple[str, str]]:
         yield "compress", f"means nothing to type = {settings.type}"
     if settings.zstd_dictionary is not None:
         yield "zstd_dictionary", f"means nothing to type = {settings.type}"
+
+
+def _faults_of_rules(settings: StreamSettings) -> Iterator[tuple[str, str]]:
+    if settings.type != "twitter_v1":
+        yield "rules", f"means nothing to type = {settings.type}"
+        return
+    if settings.endpoint != "filter":
+        yield "rules", "means nothing without endpoint = filter"
+    for name in ("track", "follow", "locations"):
+        if getattr(settings, name) is not None:
+            yield name, "stands beside rules; one of them says what is wanted"

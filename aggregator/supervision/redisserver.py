@@ -25,11 +25,13 @@ from typing import NamedTuple, NoReturn
 from aggregator.config.installation import pip_install
 from aggregator.config.instance import Instance, read_line
 from aggregator.config.ownership import doubts
-from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
+from aggregator.errors import EXIT_AWAY, EXIT_CONFIG, ConfigError
 from aggregator.files.opening import open_own
 
 OLDEST = (6, 2)
 PATIENCE_S = 60.0
+VERSION_S = 10.0
+"""How long a server may take to tell its version."""
 _NAMES = ("redis-server", "valkey-server")
 _NOTE = re.compile(r"(?P<name>[a-z]+-server) (?P<major>\d{1,4})\.(?P<minor>\d{1,4}) (?P<path>/.*)")
 
@@ -74,7 +76,10 @@ def serve(root: Path) -> NoReturn:
     if os.environ.get("SUPERVISOR_ENABLED") and read_line(instance.supervisord_pid) != str(parent):
         # The present parent would be noted as our supervisord, and the next supervisord's server would be refused.
         _exit(EXIT_AWAY, "the supervisord that started this is gone")
-    server = find_server(instance)
+    try:
+        server = find_server(instance)
+    except ConfigError as error:
+        _exit(EXIT_AWAY, str(error))
     if server is None:
         _exit(EXIT_CONFIG, f"no redis-server or valkey-server; {advice()}")
     for words in _refusals(instance):
@@ -138,13 +143,21 @@ def _packaged() -> Iterator[Path]:
 
 @cache
 def _version(server: Path) -> tuple[int, ...]:
-    """Return a server's version; () when the server does not run on this machine."""
+    """Return a server's version; () when the server does not run on this machine.
+
+    Raises ConfigError when the server says nothing: another server in its place might be too old for the data.
+    """
     if not os.access(server, os.X_OK):
         return ()
     try:
-        told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        told = subprocess.run(
+            [server, "--version"], capture_output=True, text=True, timeout=VERSION_S, check=False
+        ).stdout
     except OSError:
         return ()
+    except subprocess.TimeoutExpired:
+        words = f"`{server} --version` has said nothing for {VERSION_S:g} s"
+        raise ConfigError(f"[process_redis]: {words}; see what keeps it, or take it off PATH") from None
     match = re.search(r"v=(\d+)\.(\d+)", told)
     return (int(match[1]), int(match[2])) if match else ()
 

@@ -56,6 +56,8 @@ DOING = {
     "init", "run", "config build", "enable", "disable", "work",
     "dead requeue", "dead drop", "state adopt", "state drop", "state export", "state import", "state fork",
     "feeds retrieve", "feeds export", "feeds import", "download", "filter", "compress", "archive", "testrun",
+    "streams add", "streams edit", "streams activate", "streams deactivate", "streams remove", "streams export",
+    "rules add", "rules remove", "rules import", "rules export",
 }  # fmt: skip
 """The commands that do something; every other command lists something."""
 

@@ -86,6 +86,20 @@ def test_bundles_that_redis_has_forgotten_are_stored(bundling: Site) -> None:
     assert len(archived(bundling)) == 1
 
 
+def test_a_damaged_bundle_that_redis_has_forgotten_is_told_and_holds_up_no_other(bundling: Site) -> None:
+    collect(bundling, HOUR + 1)
+    collect(bundling, HOUR + 3601)
+    bundling.run("compress")
+    bundling.desk.client.delete(bundling.desk.keys.queue("bundled@node"))
+    damaged, _ = sorted((bundling.root / "data/feeds/bundles").rglob("*.tar.*"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+
+    ran = bundling.run("archive")
+
+    assert ran.code == 1 and damaged.name in ran.err
+    assert len(archived(bundling)) == 1
+
+
 def test_what_is_stored_and_still_here_is_not_stored_again_and_goes_when_it_is_due(bundling: Site) -> None:
     collect(bundling, HOUR + 1)
     bundling.run("compress")

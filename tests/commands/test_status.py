@@ -7,7 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from aggregator.monitor.snapshot import take
+from aggregator.monitor.snapshotjson import as_json
+from aggregator.runtime.ledger import Account
 from tests.commands.conftest import Site
 from tests.runtime.desk import bodies
 from tests.servers import RedisServer, wait_until
@@ -117,6 +121,17 @@ def test_what_redis_could_lose_is_said(site: Site, tmp_path: Path) -> None:
 
     assert len(warnings) == 1
     assert "append-only file" in warnings[0]
+
+
+def test_the_counters_of_all_processes_of_a_source_are_added(site: Site) -> None:
+    snapshot = take(site.config())
+    first = Account(name="node:logger_feed_0", in_=0, out=0, dropped={}, dead=0, counts={"cut": 2, "escaped": 1})
+    second = replace(first, name="node:logger_feed_1", counts={"cut": 3})
+    section = replace(snapshot.sections[0], accounts=(first, second))
+
+    shown = as_json(replace(snapshot, sections=(section,)))
+
+    assert shown["sections"][0]["counts"] == {"cut": 5, "escaped": 1}
 
 
 def test_no_colours_outside_a_terminal(site: Site) -> None:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import simplejson
 
 from aggregator.supervision import Control
+from tests.crash.sections import storing
 from tests.feeds.webserver import Talk, WebServer
 from tests.instance import Instance
 from tests.servers import wait_until
@@ -285,7 +286,8 @@ def _wait_for_quiet(look: Callable[[], int], arrived: Callable[[], bool], limit_
 
 FEEDS = ("clock", "plain")
 
-PIPELINE = """[aggregator]
+PIPELINE = (
+    """[aggregator]
 node = here
 [redis]
 namespace = first
@@ -298,20 +300,9 @@ stage = filter
 listento = fetched@node
 pushto = published@node
 bundle = 1m
-[worker_compress]
-stage = compress
-listento = published@node
-pushto = bundled@node
-bundle = 1m
-grace = 2s
-[worker_archive]
-stage = archive
-listento = bundled@node
-store = disk
-keep = 2s
-[store_disk]
-url = file://%(here)s/data/archive
-[feed_clock]
+"""
+    + storing(grace="2s", keep="2s")
+    + """[feed_clock]
 url = URL/clock
 extension = json
 timestamp = json:/at
@@ -322,6 +313,7 @@ extension = json
 timestamp = none
 period = 1s
 """
+)
 
 
 class Server:

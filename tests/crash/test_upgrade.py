@@ -19,6 +19,7 @@ from aggregator.runtime.deadletters import scan
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.timers import pending
 from aggregator.runtime.transfer import restore
+from tests.crash.sections import storing
 from tests.feeds.webserver import WebServer, body
 from tests.instance import Instance
 from tests.servers import wait_until
@@ -62,20 +63,7 @@ format = {logline}
 stage = plugins.slow:Slow
 listento = slow
 retrydelay = 1h
-[worker_compress]
-stage = compress
-listento = published@node
-pushto = bundled@node
-bundle = 1m
-grace = 5s
-[worker_archive]
-stage = archive
-listento = bundled@node
-store = disk
-keep = 1h
-[store_disk]
-url = file://%(here)s/data/archive
-"""
+""" + storing(grace="5s", keep="1h")
 
 
 class _AnyQuery(dict[str, Any]):

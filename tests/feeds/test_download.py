@@ -598,6 +598,23 @@ def test_what_the_killed_worker_left_on_the_disk_goes(line: Downloading) -> None
     assert set(path.parent.iterdir()) == {other, line.root / told.file}
 
 
+def test_a_body_that_the_killed_worker_completed_is_told_of_however_late(server: WebServer, line: Downloading) -> None:
+    [tick] = line.seed()
+    line.now = tick.planned_ms / 1000
+    told, _, _ = line.handle(tick)
+    line.now += 60
+
+    again, following, _ = line.handle(msgspec.structs.replace(tick, kills=1), deliveries=1)
+
+    assert [(one.file, one.tick and one.tick.sha256, one.found) for one in again] == [
+        (told[0].file, hashlib.sha256(CAPTURE).hexdigest(), True)
+    ]
+    assert (line.root / told[0].file).read_bytes() == CAPTURE
+    assert len(server.asked) == 1
+    assert following and following.planned_ms == FeedTiming("ace", 10_000).next_after(tick.planned_ms)
+    assert (following.validators, following.kills) == (None, 0)
+
+
 def test_it_goes_too_when_the_tick_is_too_late_to_be_taken_again(line: Downloading) -> None:
     [tick] = line.seed()
     path = line.stage.folders.download("ace", tick.planned_ms, "pb")

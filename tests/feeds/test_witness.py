@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aggregator.errors import Unavailable
 from aggregator.feeds.fetching.conditional import source_of
 from aggregator.feeds.filtering.witness import Newest, Witness
 from aggregator.feeds.messages.ticks import Validators
@@ -36,6 +37,27 @@ def test_a_feed_without_a_clock_that_goes_on_off_on_over_an_older_redis_is_on_ag
     line.restart()
 
     assert outcomes(line, b"on", b"on") == ["ok", "same"]
+    assert not line.stage.context.reports
+
+
+def test_what_an_older_redis_has_forgotten_comes_once_all_the_same(line: Filtering) -> None:
+    outcomes(line, b"on")
+    older = dict(line.cursors)
+    outcomes(line, b"off", b"off")
+    line.cursors = older
+    line.restart()
+
+    assert outcomes(line, b"off", b"on") == ["same", "ok"]
+
+
+def test_a_disk_that_is_older_than_the_memory_is_not_believed(line: Filtering) -> None:
+    outcomes(line, b"on")
+    older = (line.folders.newest / "ace.json").read_bytes()
+    outcomes(line, b"off", b"off")
+    (line.folders.newest / "ace.json").write_bytes(older)  # a power cut took the younger one
+    line.restart()
+
+    assert outcomes(line, b"on") == ["ok"]
     [report] = line.stage.context.reports.values()
     assert (report.code, report.about, report.lasting) == ("memory_older", "ace", True)
 
@@ -124,3 +146,19 @@ def test_a_renamed_section_can_be_known_by_the_folder_it_is_about(name: str, tmp
 
     assert stage.belongings(None, tmp_path / "link") == (one,)
     assert one.startswith(f"{name}:")
+
+
+def test_a_body_stays_until_its_own_decision_is_committed_though_others_are(line: Filtering) -> None:
+    line.folders.newest.parent.mkdir(parents=True, exist_ok=True)
+    line.folders.newest.write_bytes(b"in the way")
+    message = line.download(b"on", **ABOUT)
+    with pytest.raises(Unavailable):
+        list(line.stage.handle(message))
+    line.handle(line.no_body("failed", feed="other"))
+    for publication in (line.folders.publications / "ace").rglob("*.pb"):
+        publication.unlink()  # bundled meanwhile
+    line.folders.newest.unlink()
+
+    told = line.handle(message)
+
+    assert told.tick.outcome == "ok"

@@ -7,10 +7,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from tests.servers import wait_until
+from tests.socketserver import SocketServer, read_headers
 
 
 class Asked(NamedTuple):
@@ -89,24 +89,18 @@ def dribble(data: bytes, pause_s: float) -> Answer:
     return talk
 
 
-class WebServer:
-    """The server; as a context manager it is started and stopped. With `tls` it speaks https."""
+class WebServer(SocketServer):
+    """The server. With `tls` it speaks https."""
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family, backlog=500)
-        self.port: int = self._listener.getsockname()[1]
+        super().__init__(socket.create_server((host, 0), family=family, backlog=500), tls)
         self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.answers: dict[str, Answer] = {}
         self.answer_all: Answer = status("404 Not Found")
         """What is answered to a path that is not among `answers`."""
         self.asked: list[Asked] = []
         self.delay_s = 0.0
-        self._stop = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self._connections = 0
 
     def count(self, path: str) -> int:
         """Return how many requests for a path came."""
@@ -122,59 +116,13 @@ class WebServer:
             sock.shutdown(socket.SHUT_RDWR)
         wait_until(lambda: not self._open)
 
-    def __enter__(self) -> WebServer:
-        thread = threading.Thread(target=self._accept, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        # a thread in accept() does not notice that its socket is closed
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for sock in list(self._open):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the other side was quicker
-        for thread in self._threads:
-            thread.join(10)
-
-    def _accept(self) -> None:
-        while not self._stop.is_set():
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.add(sock)
-            self._connections += 1
-            thread = threading.Thread(target=self._serve, args=(sock, self._connections), daemon=True)
-            thread.start()
-            self._threads.append(thread)
-
-    def _serve(self, sock: socket.socket, number: int) -> None:
-        try:
-            if self._tls is not None:
-                self._open.discard(sock)
-                sock = self._tls.wrap_socket(sock, server_side=True)
-                self._open.add(sock)
-            with sock, sock.makefile("rb") as incoming:
-                while line := incoming.readline():
-                    method, path = (word.decode() for word in line.split()[:2])
-                    headers = {}
-                    while (line := incoming.readline()) not in (b"\r\n", b""):
-                        name, _, value = line.decode("latin-1").partition(":")
-                        headers[name.strip().lower()] = value.strip()
-                    sent = incoming.read(int(headers.get("content-length", "0")))
-                    asked = Asked(path, headers, number, method, sent)
-                    self.asked.append(asked)
-                    self._stop.wait(self.delay_s)
-                    answer = self.answers.get(path, self.answer_all)
-                    answer(Talk(sock, asked, self._stop))
-        except OSError:
-            return  # the other side has gone, or the test has told us to cut it
-        finally:
-            self._open.discard(sock)
+    def talk(self, sock: socket.socket, incoming: BinaryIO, line: bytes, number: int) -> None:
+        """Answer as the test says."""
+        method, path = (word.decode() for word in line.split()[:2])
+        headers = read_headers(incoming)
+        sent = incoming.read(int(headers.get("content-length", "0")))
+        asked = Asked(path, headers, number, method, sent)
+        self.asked.append(asked)
+        self._stop.wait(self.delay_s)
+        answer = self.answers.get(path, self.answer_all)
+        answer(Talk(sock, asked, self._stop))

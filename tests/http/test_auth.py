@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs
 
@@ -22,12 +22,6 @@ from tests.feeds.webserver import Talk, WebServer, body, redirect
 from tests.http.asking import client, get, on_all_names
 
 BASIC = "Basic bWU6cMOkc3M="
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        yield server
 
 
 def wanting(value: str, then: bytes = b"here") -> Callable[[Talk], None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
 
 import brotli
 import pytest
@@ -16,7 +15,6 @@ from aggregator.http.packings import PIECE
 from aggregator.http.request import Request
 from tests.feeds.captures import subway_captures
 from tests.feeds.webserver import Talk, WebServer, body
-from tests.http.asking import client
 
 CAPTURE = subway_captures()[0][1]
 ALL = ("gzip", "deflate", "zstd", "br")
@@ -34,18 +32,6 @@ PACKED = {
     "zstd": zstandard.compress,
     "br": brotli.compress,
 }
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        yield server
-
-
-@pytest.fixture
-def asking() -> Iterator[Client]:
-    with client() as asking:
-        yield asking
 
 
 def read(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -18,18 +18,6 @@ from tests.feeds.webserver import Talk, WebServer, body, redirect, status
 from tests.http.asking import client, get, on_all_names
 
 QUESTION = b"<Siri><RequestorRef>secret</RequestorRef></Siri>"
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        yield server
-
-
-@pytest.fixture
-def asking() -> Iterator[Client]:
-    with client() as asking:
-        yield asking
 
 
 # POST
@@ -118,34 +106,25 @@ def test_the_status_is_known_when_what_follows_fails(server: WebServer, asking: 
 # Streams
 
 
-def test_a_stream_is_handed_on_as_it_comes(server: WebServer, asking: Client) -> None:
+@pytest.mark.parametrize(
+    ("headers", "pack", "end"),
+    [
+        ("Transfer-Encoding: chunked", lambda event: b"7\r\n%s\r\n" % event, b"0\r\n\r\n"),
+        ("Content-Encoding: gzip\r\nConnection: close", gzip.compress, b""),
+    ],
+    ids=["chunks", "packed"],
+)
+def test_a_stream_is_handed_on_as_it_comes(
+    server: WebServer, asking: Client, headers: str, pack: Callable[[bytes], bytes], end: bytes
+) -> None:
     heard = [threading.Event() for _ in range(3)]
 
     def stream(talk: Talk) -> None:
-        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        talk.send(f"HTTP/1.1 200 OK\r\n{headers}\r\n\r\n".encode())
         for number, event in enumerate(heard):
-            talk.send(b"7\r\nevent %d\r\n" % number)
+            talk.send(pack(b"event %d" % number))
             assert event.wait(60)
-        talk.send(b"0\r\n\r\n")
-
-    server.answers["/feed"] = stream
-    came = []
-    with asking.open(Request(f"{server.url}/feed", None, idle_s=60.0)) as exchange:
-        for piece, event in zip(exchange.body(None), heard, strict=True):
-            came.append(piece)
-            event.set()
-
-    assert came == [b"event 0", b"event 1", b"event 2"]
-
-
-def test_a_packed_stream_is_handed_on_as_it_comes_too(server: WebServer, asking: Client) -> None:
-    heard = [threading.Event() for _ in range(3)]
-
-    def stream(talk: Talk) -> None:
-        talk.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n")
-        for number, event in enumerate(heard):
-            talk.send(gzip.compress(b"event %d" % number))
-            assert event.wait(60)
+        talk.send(end)
         talk.cut()
 
     server.answers["/feed"] = stream

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from aggregator.http.connections import Connections
@@ -13,12 +11,6 @@ from tests.feeds.webserver import Talk, WebServer, body, status
 from tests.http.asking import client, get, on_all_names
 
 HERE = Origin("https", "www.agency.example", 443)
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        yield server
 
 
 def until_it_comes_back(talk: Talk) -> None:

@@ -19,10 +19,9 @@ LOGIN = "Basic bWU6cC93"
 
 
 @pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        server.answers["/feed"] = body(b"here")
-        yield server
+def server(server: WebServer) -> WebServer:
+    server.answers["/feed"] = body(b"here")
+    return server
 
 
 @pytest.fixture

@@ -36,6 +36,18 @@ def test_a_poll_that_is_broken_off_at_a_cursor_goes_on_behind_it(tmp_path: Path,
     assert tailing.drain() == numbered(0, 1000)
 
 
+def test_a_look_that_is_broken_off_sets_no_position_back(tmp_path: Path) -> None:
+    for name in ("a.log", "b.log"):
+        write(tmp_path / name, name)
+    tailing = Tailing(tmp_path, logfile="*.log", idletime="10s")
+
+    tailing.poll(commits=1)
+    tailing.poll()
+    tailing.restart()
+
+    assert sorted(tailing.drain(12)) == ["a.log", "b.log"]
+
+
 def test_a_file_that_was_quiet_for_long_is_closed_and_followed_all_the_same(tmp_path: Path, log: Path) -> None:
     write(log, "a")
     tailing = Tailing(tmp_path)

@@ -14,7 +14,7 @@ import simplejson
 from aggregator.runtime.heartbeat import LEASE_S
 from tests.runtime.desk import Desk
 
-SOURCES = ("Counter", "Hesitant", "Tenant", "Reader", "Slow", "ClumsySource")
+SOURCES = ("Counter", "Hesitant", "Tenant", "Reader", "Slow", "ClumsySource", "Closing")
 Start = Callable[..., subprocess.Popen[bytes]]
 
 

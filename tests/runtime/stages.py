@@ -38,6 +38,16 @@ from aggregator.runtime.inflow import Inflow
 from aggregator.runtime.loop import RedisAway
 from aggregator.runtime.message import History, Message
 from aggregator.runtime.process import log_to_stdout, make_worker
+from tests.servers import wait_until
+
+LONGEST_S = 60.0
+"""How long a stage waits for the test."""
+
+
+def hold(root: Path, message: Message) -> None:
+    """Say that a message is in hand, and keep it there until the test says `go`."""
+    (root / f"begun_{message.body['n']}").touch()
+    wait_until((root / "go").exists, LONGEST_S)
 
 
 class Obedient(Stage):
@@ -67,9 +77,7 @@ class Obedient(Stage):
         if order == "slow":
             time.sleep(message.body["seconds"])
         if order == "hold":
-            (self.context.root / f"begun_{message.body['n']}").touch()
-            while not (self.context.root / "go").exists():
-                time.sleep(0.01)
+            hold(self.context.root, message)
         if order == "drop":
             yield Drop("told_to")
         elif order == "nonsense":
@@ -150,9 +158,7 @@ class Tally(Obedient):
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         if message.body.get("do") == "hold":
-            (self.context.root / f"begun_{message.body['n']}").touch()
-            while not (self.context.root / "go").exists():
-                time.sleep(0.01)
+            hold(self.context.root, message)
         name = message.text("name")
         count = int(self.context.recall(name) or 0) + 1
         yield Remember(name, str(count), message.body.get("ttl_s"))
@@ -187,24 +193,14 @@ class Careless(Tally):
         yield Remember("other", "1")
 
 
-class TallySink(Tally):
-    """Count, and write each message to a file as well; the file is cut to its committed length at a start."""
+class TallySink(Tally, Sink):
+    """Count, and write each message to a file as well."""
 
-    def start(self) -> None:
-        self.path = self.context.root / "sink"
-        self.buffer: list[bytes] = []
-        with open(self.path, "ab") as file:
-            file.truncate(int(self.context.cursors.get("sink", "0")))
+    traits = Traits()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         yield from super().handle(message)
-        self.buffer.append(message.raw + b"\n")
-
-    def settle(self, now: float) -> Iterator[Settled]:
-        with open(self.path, "ab") as file:
-            file.write(b"".join(self.buffer))
-        self.buffer = []
-        yield Cursor("sink", str(self.path.stat().st_size))
+        yield from Sink.handle(self, message)
 
 
 class HalfPorted(Obedient):
@@ -252,8 +248,7 @@ class Tidy(Obedient):
 
     def committed(self) -> None:
         (self.context.root / "committed").touch()
-        while not (self.context.root / "end").exists():
-            time.sleep(0.01)
+        wait_until((self.context.root / "end").exists, LONGEST_S)
 
 
 class Doubtful(Obedient):
@@ -289,7 +284,10 @@ class Reminder(Obedient):
 
 
 class Tenant(Source):
-    """Send the next number of each lease that it has, one a poll; the numbers belong to the leases."""
+    """Send the next number of each lease that it has, one a poll; the numbers belong to the leases.
+
+    It cannot leave a lease that is lost while the file `fail` says so.
+    """
 
     class Settings(SourceSettings, frozen=True, kw_only=True):
         pushto: Annotated[TargetQueue, Doc("where numbers go")]
@@ -304,7 +302,6 @@ class Tenant(Source):
         for lease, number in list(self.numbers.items()):
             (self.context.root / f"polled_{self.context.number}").touch()
             if (self.context.root / f"stop_{self.context.number}").exists():
-                time.sleep(1e-3)
                 os.kill(os.getpid(), signal.SIGSTOP)
             yield Send(self.settings.pushto, {"lease": lease.name, "n": number, "by": self.context.number})
             self.numbers[lease] = number + 1
@@ -315,6 +312,7 @@ class Tenant(Source):
         self.numbers: dict[Lease, int] = {}
 
     def lost(self, lease: Lease) -> None:
+        _fail_as_told(self.context.root)
         self.context.log.info("lost name=%s", lease.name)
         del self.numbers[lease]
 
@@ -413,6 +411,13 @@ class Counter(Source):
             self.next += 1
             if self.next % 10 == 0 or self.next == limit:
                 yield Cursor("next", str(self.next))
+
+
+class Closing(Counter):
+    """Leave the file `stopped` when the worker stops the source."""
+
+    def stop(self) -> None:
+        (self.context.root / "stopped").touch()
 
 
 class Hesitant(Counter):

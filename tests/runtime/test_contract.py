@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import simplejson
 
-from aggregator.errors import EXIT_CONFIG
+from aggregator.errors import EXIT_AWAY, EXIT_CONFIG
 from aggregator.runtime.batch import Batch
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Lease, Remember, Send
 from aggregator.runtime.deadletters import scan
 from aggregator.runtime.message import Message
 from tests.runtime.conftest import Start
-from tests.runtime.desk import Desk, bodies, order, state
+from tests.runtime.desk import Desk, beat, bodies, order, state
 from tests.servers import wait_until
 
 
@@ -174,13 +174,45 @@ def test_a_source_that_fails_after_a_commit_sends_nothing_twice(
     assert desk.waiting("out") == bodies(20)
 
 
+def test_a_source_that_fails_after_a_commit_is_called_again_before_it_is_polled(
+    desk: Desk, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "fail").write_text("unavailable")
+    start("ClumsySource", idletime=0.01)
+    tried = tmp_path / "tried"
+
+    wait_until(lambda: tried.exists() and tried.stat().st_size > 2)
+
+    assert desk.waiting("out") == bodies(1)
+    (tmp_path / "fail").unlink()
+    wait_until(lambda: desk.waiting("out") == bodies(20))
+
+
+def test_a_superseded_process_does_not_stop_its_source(desk: Desk, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "limit").write_text("0")
+    superseded = start("Closing")
+    wait_until(lambda: beat(desk) > 0)
+
+    desk.client.hincrby(desk.keys.worker("node:stage_0"), "token", 1)
+
+    assert superseded.wait(60) == EXIT_AWAY
+    assert not (tmp_path / "stopped").exists()
+    beats = beat(desk)
+    ended = start("Closing")
+    wait_until(lambda: beat(desk) > beats)
+    ended.terminate()
+    assert ended.wait(60) == 0
+    assert (tmp_path / "stopped").exists()
+
+
 def test_a_stage_that_cannot_seed_yet_is_asked_again(desk: Desk, start: Start, tmp_path: Path) -> None:
     start("LateSeeder")
     wait_until(lambda: state(desk) == "waiting")
 
     (tmp_path / "go").touch()
 
-    wait_until(lambda: desk.waiting("out") == [b'{"seed":1}'])
+    wait_until(lambda: desk.waiting("out"))
+    assert desk.waiting("out") == [b'{"seed":1}']
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,20 @@ def test_a_stopped_or_killed_holder_loses_its_lease_and_every_number_comes_once(
     assert Counter(sent) == Counter(range(len(sent)))
 
 
+def test_a_source_that_cannot_leave_a_lost_lease_yet_is_asked_again(desk: Desk, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "fail").write_text("unavailable")
+    process = start("Tenant", ttl_s=600.0, idletime=0.01)
+    wait_until(lambda: by(desk, 0))
+
+    desk.client.hset(desk.keys.leases("pool"), "a", f"{10**17} {10**10}.000 another")
+
+    tried = tmp_path / "tried"
+    wait_until(lambda: process.poll() is not None or (tried.exists() and tried.stat().st_size > 2))
+    assert process.poll() is None
+    (tmp_path / "fail").unlink()
+    wait_until(lambda: b"lost name=a" in (tmp_path / "worker_0.log").read_bytes())
+
+
 def test_a_worker_that_ends_gives_its_leases_back(desk: Desk, start: Start) -> None:
     process = start("Tenant", ttl_s=600.0, idletime=0.01)
     wait_until(lambda: by(desk, 0))

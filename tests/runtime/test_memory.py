@@ -144,6 +144,17 @@ def test_what_is_remembered_moves_with_its_queue(desk: Desk) -> None:
     assert desk.worker().recall(["a", "b"]) == ["", ""]
 
 
+def test_what_is_over_in_the_other_queue_does_not_hold_up_what_moves_there(desk: Desk) -> None:
+    remember(desk, a=("", "1", None))
+    desk.client.hset(desk.keys.memory("elsewhere"), "a", "1.000 over for long")
+    desk.client.zadd(desk.keys.fading("elsewhere"), {"a": 1.0})
+
+    move(desk.client, desk.keys, "in", "elsewhere")
+
+    assert desk.worker("elsewhere", number=3).recall(["a"]) == ["1"]
+    assert not desk.client.exists(desk.keys.memory("in"), desk.keys.fading("elsewhere"))
+
+
 def test_a_stage_that_writes_files_starts_anew_so_that_nothing_is_written_twice(
     desk: Desk, start: Start, tmp_path: Path
 ) -> None:
@@ -168,7 +179,8 @@ def test_a_message_whose_needs_cannot_be_is_handled_all_the_same(desk: Desk, sta
 
     start("Lethal")
 
-    wait_until(lambda: desk.waiting("out") == [body])
+    wait_until(lambda: desk.waiting("out"))
+    assert desk.waiting("out") == [body]
 
 
 def test_a_message_whose_needs_kill_the_worker_is_set_aside(desk: Desk, start: Start) -> None:

@@ -62,6 +62,18 @@ def test_a_restart_does_not_end_an_outage(desk: Desk, start: Start, tmp_path: Pa
     wait_until(lambda: desk.books().out == 1 and not outages(desk))
 
 
+def test_an_outage_after_a_commit_ends_when_what_was_left_is_done(desk: Desk, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "fail").write_text("unavailable")
+    desk.push("in", *bodies(1))
+    start("Clumsy")
+    wait_until(lambda: "away" in outages(desk))
+
+    (tmp_path / "fail").unlink()
+
+    wait_until(lambda: not outages(desk))
+    assert (desk.books().out, desk.books().retried) == (1, 0)
+
+
 def test_a_message_that_was_handled_before_another_found_the_neighbour_away_proves_nothing(
     desk: Desk, start: Start, tmp_path: Path
 ) -> None:

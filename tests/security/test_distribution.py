@@ -21,9 +21,11 @@ def test_no_advice_names_the_package_of_another_project() -> None:
     foreign = re.compile(r"pip3? install (?:-\S+ )*['\"]?aggregator\b|(?<![\w-])aggregator\[(?:\w+,?)+\]")
     ours = {PROJECT / "CHANGELOG.md", PROJECT / "tests/security/test_distribution.py"}
 
-    found = [str(file) for file in files if file not in ours and foreign.search(file.read_text())]
+    # once the demo has run here, `run` is a folder too
+    read = [file for file in files if file.is_file() and file not in ours]
+    found = [str(file) for file in read if foreign.search(file.read_text())]
 
-    assert len(files) > 100
+    assert len(read) > 100
     assert found == []
 
 

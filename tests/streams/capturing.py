@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any
 
 from aggregator.config.parsing import parse_settings
+from aggregator.config.sections import RulesSettings
 from aggregator.config.tables import Table
-from aggregator.runtime.context import Context
+from aggregator.runtime.context import NO_RULES, Context
 from aggregator.runtime.contract import Cursor, Flush, Send
 from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
@@ -20,10 +21,17 @@ from aggregator.streams.credentials import CredentialSettings
 class Captured:
     """One stream; as a context manager it is started and stopped. What was committed stays for the next start."""
 
-    def __init__(self, root: Path, credential: CredentialSettings | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        credential: CredentialSettings | None = None,
+        rules_in: RulesSettings = NO_RULES,
+        **options: Any,
+    ) -> None:
         self.root = root
         self.options = {"pushto": "events", **({} if credential is None else {"credential": "c"}), **options}
         self._credential = credential
+        self._rules_in = rules_in
         self.cursors: dict[str, str] = {}
         self.messages: list[dict[str, Any]] = []
         self.context: Context
@@ -38,6 +46,7 @@ class Captured:
             root=self.root,
             cursors=dict(self.cursors),
             table=lambda kind: Table({"c": self._credential}),
+            rules=self._rules_in,
         )
         self.stage = Capture(settings, self.context)
         self.stage.start()

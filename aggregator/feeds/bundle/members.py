@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from aggregator.feeds.bundle.compression import PIECE, BadBundle
 from aggregator.feeds.naming.publications import parse_publication
+from aggregator.files.fingerprint import hash_file
 
 _SUFFIX = r"((?:\.[A-Za-z0-9_]+)*)"
 _VARIANT = re.compile(rf"(.+)-([0-9a-f]{{8}}|[0-9a-f]{{64}}){_SUFFIX}", re.ASCII | re.DOTALL)
@@ -80,15 +81,6 @@ def file_body(path: Path) -> FileBody:
     """Return a file as a publication, with its hash."""
     sha256, facts = hash_file(path), path.stat()
     return FileBody(path, Member(path.name, int(facts.st_mtime), facts.st_size, sha256))
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def arrange(bodies: Iterable[Body]) -> list[tuple[Member, Body]]:

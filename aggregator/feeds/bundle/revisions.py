@@ -20,12 +20,13 @@ from aggregator.errors import Retry
 from aggregator.feeds.bundle.bundles import Contents, Written, read_bundle, save_bundle
 from aggregator.feeds.bundle.compression import BadBundle, Level
 from aggregator.feeds.bundle.manifest import bounded
-from aggregator.feeds.bundle.members import Body, file_body, hash_file
+from aggregator.feeds.bundle.members import Body, file_body
 from aggregator.feeds.bundle.openperiods import PeriodFolder, make_manifests, sound
 from aggregator.feeds.messages.bundles import Bundle
 from aggregator.feeds.naming.bundles import BundleName, parse_revision
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.stamps import write_stamp
+from aggregator.files.fingerprint import hash_file
 
 _REVISION = re.compile(r"\.r(\d+)\.tar\.[a-z0-9]+(?:\.stored)?$")
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.naming.folders import FeedFolders
+from aggregator.files.fingerprint import hash_file
 from aggregator.runtime.context import Context
 
 MARK = ".stored"
@@ -33,11 +33,13 @@ class StoredFiles:
     def add(self, path: Path, now: float) -> None:
         """Mark a bundle as stored. Raises OSError; a repetition does no harm."""
         stored = _marked(path)
-        with suppress(FileNotFoundError):  # marked before, in a step that Redis has lost since
-            path.replace(stored)
+        # order: the time since when the bundle is stored, then the mark: after a kill in between, a marked file with
+        # its old time would be deleted at once
+        for place in (path, stored):  # marked already, if Redis has lost the step in which that was done
+            with suppress(FileNotFoundError):
+                os.utime(place, (now, now))
         with suppress(FileNotFoundError):
-            # the file's time says since when the bundle is stored
-            os.utime(stored, (now, now))
+            path.replace(stored)
         self._since[stored] = now
 
     def has(self, path: Path, sha256: str) -> bool:

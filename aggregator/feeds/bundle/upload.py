@@ -30,8 +30,8 @@ from aggregator.errors import Reject, Retry
 from aggregator.feeds.bundle.bundles import Contents, Written, read_bundle, write_bundle
 from aggregator.feeds.bundle.compression import PIECE, BadBundle, Level
 from aggregator.feeds.bundle.manifest import BadManifest
-from aggregator.feeds.bundle.members import hash_file
 from aggregator.feeds.naming.bundles import FORMATS, BundleName
+from aggregator.files.fingerprint import hash_file
 from aggregator.stores.store import Capabilities, Conflict, Damaged, NotFound, Store
 
 RANKS = ("zst", "xz", "gz", "bz2")

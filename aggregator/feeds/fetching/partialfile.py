@@ -66,9 +66,11 @@ class PartialFile:
             self.part.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, stem: str) -> None:
-    """Delete the files that a killed process left of a tick whose download is about to be repeated."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path.name.startswith(stem):
-                path.unlink(missing_ok=True)
+def completed(folder: Path, stem: str) -> list[Path]:
+    """Return the bodies that a killed process completed for a tick; delete the files that it did not complete."""
+    left = [path for path in sorted(folder.iterdir()) if path.name.startswith(stem)] if folder.is_dir() else []
+    whole = [path for path in left if path.name.startswith(f"{stem}-")]
+    for path in left:
+        if path not in whole:
+            path.unlink(missing_ok=True)
+    return whole

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aggregator.feeds.bundle.manifest import Tick
+from aggregator.feeds.fetching.headernotes import read_headers
 from aggregator.feeds.messages.ticks import Downloaded, DueTick
+from aggregator.feeds.naming.publications import parse_download
 from aggregator.feeds.settings.table import Feed
+from aggregator.files.fingerprint import hash_file
 from aggregator.http.masking import mask_url
 
 if TYPE_CHECKING:  # `filter` uses this module for bodies that it finds, and needs no code that fetches
@@ -18,6 +23,8 @@ KEPT_HEADERS = (
     "age", "cache-control", "content-encoding", "content-length", "content-type", "date", "etag", "expires",
     "last-modified", "retry-after", "server", "via", "x-cache",
 )  # fmt: skip
+FOUND = "found"
+"""The flag of a tick whose body was found on the disk, as its message was lost."""
 
 
 def tell(feed: Feed, extension: str = "", **what: Any) -> Downloaded:
@@ -68,6 +75,39 @@ def tell_failure(feed: Feed, due: DueTick, times: tuple[int, int], error: Failed
         error=str(error),
     )
     return tell(feed, tick=tick)
+
+
+def tell_found(feed: Feed, path: Path, root: Path) -> Downloaded | None:
+    """Return a message like the one that was sent, or was to be sent, for the body in a file.
+
+    None when the file is not named like a download, or is damaged: it lacks the hash in its name. Only the lost message
+    knew when the download began, its status and its headers. Unknown fields are left out, and the file's own time
+    stands for the time of the download. Raises OSError.
+    """
+    name = path.name.removeprefix(".")
+    try:
+        download = parse_download(name)
+    except ValueError:
+        return None
+    facts, sha256 = path.stat(), hash_file(path)
+    if sha256[:8] != download.hash8:
+        return None
+    tick = Tick(
+        planned_ms=download.planned_ms,
+        outcome="ok",
+        started_ms=max(int(facts.st_mtime * 1000), 0),
+        size_bytes=facts.st_size,
+        sha256=sha256,
+        flags=(FOUND,),
+    )
+    return tell(
+        feed,
+        download.extension,
+        tick=tick,
+        file=str(path.with_name(name).relative_to(root)),
+        headers=read_headers(path) or {"date": formatdate(max(facts.st_mtime, 0), usegmt=True)},
+        found=True,
+    )
 
 
 def tell_unread(due: DueTick, period_ms: int, reason: str) -> Downloaded:

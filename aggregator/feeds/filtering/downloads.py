@@ -10,7 +10,8 @@ body, however much later it comes, and even if the publication was bundled and d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from aggregator.feeds.naming.folders import FeedFolders
@@ -30,6 +31,16 @@ class Downloads:
     def has(self, path: Path) -> bool:
         """Return whether a file is in the folders of downloads, and not a publication."""
         return path.parent.parent == self.folders.downloads
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Keep the body of a message whose handling fails: the next commit is that of other messages alone."""
+        before = len(self._decided)
+        try:
+            yield
+        except BaseException:
+            del self._decided[before:]
+            raise
 
     def publish(self, path: Path, target: Path) -> None:
         """Give a body its name among the publications; a repetition does no harm."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -22,6 +21,8 @@ from aggregator.feeds.reading.gtfsrealtime import entity_hash
 from aggregator.feeds.reading.timestamps import CLOCKLESS
 from aggregator.feeds.settings.descriptions import About, Descriptions
 from aggregator.runtime.context import Context
+
+_with = msgspec.structs.replace
 
 
 class Judge:
@@ -150,7 +151,3 @@ def _entities(format_name: str, body: bytes) -> str:
         return entity_hash(body)
     except Corrupt:
         return ""
-
-
-def _with(tick: Tick, **changes: Any) -> Tick:
-    return msgspec.structs.replace(tick, **changes)

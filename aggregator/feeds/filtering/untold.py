@@ -1,8 +1,4 @@
-"""Find downloaded bodies without a message, and make messages for them from the facts on the disk.
-
-Only the lost message knew when the download began, its status and its headers. Unknown fields are left out, the file's
-own time stands for the time of the download, and the tick is flagged `found`.
-"""
+"""Find downloaded bodies without a message, and make messages for them from the facts on the disk."""
 
 from __future__ import annotations
 
@@ -10,13 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from email.utils import formatdate
 from pathlib import Path
 
-from aggregator.feeds.bundle.manifest import Tick
-from aggregator.feeds.bundle.members import hash_file
-from aggregator.feeds.fetching.headernotes import read_headers
-from aggregator.feeds.fetching.results import tell
+from aggregator.feeds.fetching.results import tell_found
 from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.messages.ticks import Downloaded
 from aggregator.feeds.naming.folders import FeedFolders
@@ -32,7 +24,6 @@ UNTOLD_AFTER_S = 60.0
 A message is sent as soon as its body is complete, so the message of an older body is lost. If it comes after all, only
 the first of the two messages counts.
 """
-FLAG = "found"
 
 
 class Untold:
@@ -58,7 +49,7 @@ class Untold:
                 self.found.hurry()
                 break
             with suppress(FileNotFoundError):
-                message = self._message(path, download, feed)
+                message = self._message(path, feed)
                 yield self.found.tell(_name(path))
                 if message is not None:
                     told += 1
@@ -82,11 +73,10 @@ class Untold:
                     if is_old and download.feed == folder.name and not self.found.is_told(name):
                         yield Path(entry.path), download
 
-    def _message(self, path: Path, download: Download, feed: Feed) -> Downloaded | None:
-        """Return a message like the one `download` sent for a body; None when the body lacks the hash in its name."""
-        facts = path.stat()
-        sha256 = hash_file(path)
-        if sha256[:8] != download.hash8:
+    def _message(self, path: Path, feed: Feed) -> Downloaded | None:
+        """Return a message for a body; None when the body is damaged, which is reported."""
+        message = tell_found(feed, path, self.context.root)
+        if message is None:
             self.context.report(
                 "download_damaged",
                 f"{path} is not what was downloaded: its hash is another",
@@ -94,23 +84,7 @@ class Untold:
                 about=path.name,
                 lasting=True,
             )
-            return None
-        tick = Tick(
-            planned_ms=download.planned_ms,
-            outcome="ok",
-            started_ms=max(int(facts.st_mtime * 1000), 0),
-            size_bytes=facts.st_size,
-            sha256=sha256,
-            flags=(FLAG,),
-        )
-        return tell(
-            feed,
-            download.extension,
-            tick=tick,
-            file=str((path.parent / _name(path)).relative_to(self.context.root)),
-            headers=read_headers(path) or {"date": formatdate(max(facts.st_mtime, 0), usegmt=True)},
-            found=True,
-        )
+        return message
 
     def _lies_there(self, name: str) -> bool:
         folder = self.folders.downloads / parse_download(name).feed

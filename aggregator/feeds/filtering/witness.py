@@ -5,8 +5,8 @@
 For such a feed a body equal to the last one is a repetition, so the filter must know which body came last. A Redis that
 was restored from an older copy, or a section that gets back an old name, has an older state: `on` would be taken for a
 repetition though `off` came in between. Therefore each new publication is written here before it is committed. When a
-younger tick comes and the state in Redis lacks that publication, the state is not trusted: in doubt a publication is
-kept twice.
+younger tick comes and the state in Redis lacks that publication, the disk is believed if the state is the older of the
+two, and else neither: in doubt a publication is kept twice.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class Witness:
         except msgspec.DecodeError:
             return Newest(0, "", 0)
 
-    def contradicts(self, feed: str, planned_ms: int, state: FeedState) -> bool:
-        """True when a feed's state lacks its newest publication, though the tick in hand is younger.
+    def missed_by(self, feed: str, planned_ms: int, state: FeedState) -> Newest | None:
+        """Return a feed's newest publication if the feed's state lacks it, though the tick in hand is younger.
 
-        A tick that is not younger is no contradiction: its message may come again after a kill.
+        A tick that is not younger proves nothing: its message may come again after a kill.
         """
         if self._unproved is None:
             self._unproved = {path.name.removesuffix(".json") for path in self.folder.glob("*.json")}
         newest = self.read(feed) if feed in self._unproved else None
         if newest is None or planned_ms <= newest.planned_ms or not state.recent:
-            return False
+            return None
         last = state.recent[-1]
-        return (last.sha, last.published_ms) != (newest.sha, newest.published_ms)
+        return None if (last.sha, last.published_ms) == (newest.sha, newest.published_ms) else newest
 
     def believe(self, feed: str, planned_ms: int) -> None:
         """Stop checking a feed once a tick younger than its file was decided on."""

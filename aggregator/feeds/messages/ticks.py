@@ -47,7 +47,8 @@ class DueTick(Kind, frozen=True, omit_defaults=True, kw_only=True, tag="due"):
     feed: str
     planned_ms: Moment
     chain: Moment = 0
-    """When the feed's first tick was sent, in Unix milliseconds; of two ticks of a feed the later chain wins."""
+    """The generation of the feed's timer: when it began, in Unix milliseconds. Of two ticks of a feed the one of the
+    later generation counts, and the other ends."""
     failures: Count = 0
     """The number of failures in a row."""
     wait_until_ms: Moment = 0

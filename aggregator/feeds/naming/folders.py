@@ -3,7 +3,8 @@
     downloads/NAME/NAME-yyyy-mm-ddThhmmss.mmmZ-HASH8.EXT        the body of a tick, named by the tick's planned time
     publications/NAME/yyyy-mm-ddThhmmssZ/PUBLICATION            the folder is named by the start of its bundle
     rejected/NAME/NAME-yyyy-mm-ddThhmmss.mmmZ.EXT, ….json       a corrupt download; the reason and headers
-    bundles/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT    a bundle; in a store the same path below PREFIX
+    bundles/yyyy-mm-dd/hh/NAME-yyyy-mm-ddThhmmssZ.tar.FORMAT    a bundle; in a store the same path below PREFIX, on
+                                                                this disk with `.rN`, its revision, before `.tar`
     newest/NAME.json                                            the newest publication of a feed without a clock
 
 A PUBLICATION is `NAME-yyyy-mm-ddThhmmssZ.EXT`, by the second of its timestamp. Another body with the same timestamp

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 import msgspec
 
-from aggregator.feeds.bundle.members import hash_file
+from aggregator.files.fingerprint import hash_file
 
 OWN = ".retrieved"
 """The folder below DIR for records, locks and temporary files."""

@@ -15,7 +15,7 @@ import msgspec
 
 from aggregator.config.installation import pip_install
 from aggregator.errors import AggregatorError
-from aggregator.files.durable import place_of, sync_folder
+from aggregator.files.durable import part_of, place_of, sync_folder
 from aggregator.files.opening import open_part
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ class _NewFile:
 
     def __init__(self, path: Path) -> None:
         self.path = place_of(path)
-        self.part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self.part = part_of(self.path)
 
     def publish(self) -> None:
         with self.part.open("rb") as file:

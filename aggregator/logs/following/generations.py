@@ -160,8 +160,8 @@ class Generations:
                 self._context.count("read_again")
                 self._context.report(
                     "read_again",
-                    f"{self.name} begins as a file did that was read before, and is no longer copy of it: its {size} "
-                    "bytes are read a second time",
+                    f"{self.name} begins as a file did that was read before, and is not a longer copy of it: "
+                    f"its {size} bytes are read a second time",
                     "expect its lines twice; see who replaced the log",
                     about=self.name,
                     lasting=True,

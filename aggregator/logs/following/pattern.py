@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from aggregator.files.rotatednames import bases_among, is_dated
 from aggregator.logs.following.openfile import CODECS
 
-_NO_TEXT = frozenset({*CODECS, ".zst", ".Z", ".lz4", ".lz", ".lzo", ".lzma", ".br", ".zip", ".7z", ".part", ".tmp"})
+_NO_TEXT = frozenset({*CODECS, ".Z", ".lz4", ".lz", ".lzo", ".lzma", ".br", ".zip", ".7z", ".part", ".tmp"})
 """Suffixes of the files that compressors and copiers make, whether `tail` can read such a file or not."""
 
 _GAP_S = 5.0

@@ -115,7 +115,7 @@ class ReadNotes:
         try:
             self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             # not synced: a power cut loses only a message to the operator, and no line
-            _write(part, msgspec.json.encode(note))
+            part.write_bytes(msgspec.json.encode(note))
             part.replace(self._path)
         except OSError as error:
             if not self._failed:
@@ -123,10 +123,6 @@ class ReadNotes:
             self._failed = True
         else:
             self._failed = False
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _read_all(folder: Path) -> Iterable[ReadNote]:

@@ -103,8 +103,10 @@ class SerialIntake:
     def _rest(self, claim: Claim) -> None:
         """Let the stage do work that is due without a message; wait for messages unless it sent some."""
         self.loop.show("idle")
-        if self._is_left and not self._after_commit():
-            return
+        if self._is_left:
+            if not self._after_commit():
+                return
+            self._goes_on()
         batch = Batch()
         try:
             self._settle_into(batch, lambda: self.stage.idle(self.context.clock()))
@@ -113,12 +115,17 @@ class SerialIntake:
             self._pause(error)
             return
         if self._idle_failed:
-            self._idle_failed = self._away = False
-            if not self._failing_since:
-                self.loop.outages.end("away")
+            self._idle_failed = False
+            self._goes_on()
         done = self._commit(batch, 0.0, partial(self.queue.commit, batch, prefix=True))
         if done is None or not batch.sent:
             self._wait(claim)
+
+    def _goes_on(self) -> None:
+        """End the outage of a stage that can go on without having handled a message, unless messages fail as well."""
+        self._away = False
+        if not self._failing_since:
+            self.loop.outages.end("away")
 
     def _watch_clock(self) -> None:
         """End, to start anew, when the clock was set back: the stage's timers would rest until it has caught up."""
@@ -176,7 +183,7 @@ class SerialIntake:
     def _handle(self, messages: list[Message]) -> Claim | None:
         """Handle a batch and commit it. Returns the claim made in the same step; None when it pauses or ends."""
         began = time.perf_counter()
-        self.loop.call(lambda: self.handler.fetch(messages))
+        self._fetch(messages)
         batch, waiting = Batch(), iter(messages)
         run, settle = self.handler.run, self.handler.settle
         for message in waiting:
@@ -196,15 +203,19 @@ class SerialIntake:
                 if not self._may_go_on():
                     self._return(messages)
                     return None
-                self.loop.call(partial(self.handler.fetch, messages))
+                self._fetch(messages)
                 began, batch = now, Batch()
         return self._finish(batch, began, partial(self.queue.turn, batch, self.stage.settings.batch))
 
-    def _begin_anew(self, error: MemoryChanged) -> None:
-        """Return all that is held, untried: another worker changed what its handling was based on.
+    def _fetch(self, messages: list[Message]) -> None:
+        if self.handler.has_needs:
+            self.loop.call(lambda: self.handler.fetch(messages))
 
-        Raises Superseded when the stage has made effects durable that were not committed: its next start takes them
-        back.
+    def _begin_anew(self, error: MemoryChanged) -> None:
+        """Return all that is held, untried: another worker changed a remembered text that these messages change too.
+
+        Raises Superseded for a stage with a `settle` of its own, which may have made effects durable that were not
+        committed: its next start takes them back.
         """
         self.memory.forget()
         self.loop.log.warning("begin_anew reason=%s", error)
@@ -236,7 +247,8 @@ class SerialIntake:
         settled = list(found)
         failed = [outcome for outcome in settled if type(outcome) is Failed]
         others = [outcome for outcome in settled if type(outcome) is not Failed] if failed else settled
-        batch.changes |= self.memory.change(batch.settled(others))
+        if remembered := batch.settled(others):
+            batch.changes |= self.memory.change(remembered)
         for each in failed:
             batch.take_back(each.message)
             self.handler.settle(batch, each.message, each.error)

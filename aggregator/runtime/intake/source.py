@@ -25,7 +25,7 @@ class SourceIntake:
         self._stored: dict[str, str] = {}
         """The positions of the section, as they were committed last."""
         self._left: Unavailable | None = None
-        """Why what may only happen after a commit could not; it is tried again after the next one."""
+        """Why what may only happen after a commit could not; it is tried again before the next poll."""
 
     def begin(self) -> None:
         """Learn which positions were committed before."""
@@ -34,8 +34,11 @@ class SourceIntake:
     def turn(self) -> None:
         """Poll once, or wait for room."""
         for lease in self.loop.context.leases.lost():
-            self.source.lost(lease)
-        if self._held_back():
+            if not self.loop.settled(partial(self.source.lost, lease)):
+                return
+        if self._left is not None:
+            self._left = self.loop.committed(self.source.committed)
+        if self._pauses() or self._held_back():
             return
         try:
             brought = self._poll()
@@ -46,9 +49,7 @@ class SourceIntake:
             self.loop.log.warning("lease_lost reason=%s", error)
             self.loop.context.leases.drop(error.pool, error.name)
             return
-        if self._left is not None:
-            left, self._left = self._left, None
-            self.loop.unavailable(left)
+        if self._pauses():
             return
         self.loop.outages.end("away", "vanished")
         if brought:
@@ -60,6 +61,12 @@ class SourceIntake:
 
     def finish(self) -> None:
         """Do nothing: between two polls no message is in hand."""
+
+    def _pauses(self) -> bool:
+        """Pause when something is left to do after the last commit. Returns whether it is."""
+        if self._left is not None:
+            self.loop.unavailable(self._left)
+        return self._left is not None
 
     def _poll(self) -> bool:
         """Commit what a poll yields. Returns False when the poll brought nothing."""

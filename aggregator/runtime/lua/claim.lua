@@ -1,3 +1,4 @@
+local byte = string.byte
 local LARGE = 1000 -- bytes of a queue's first message: from here on messages are moved one by one (docs/performance.md)
 
 -- Take up to `want` messages into `held`. Harmless when repeated: messages that an earlier call moved, but whose reply
@@ -104,7 +105,7 @@ local function claim(k, a, limits)
     -- LMOVE writes only the names of the two lists to the append-only file, and not the body again
     local entry = redis.call('LMOVE', from, held, 'LEFT', 'RIGHT')
     if entry then
-      if string.byte(entry) == 33 then
+      if byte(entry) == 33 then
         entry = bare(entry)
         redis.call('LSET', held, -1, entry)
       end
@@ -118,7 +119,7 @@ local function claim(k, a, limits)
   if #taken < want and not are_large then
     local fresh = redis.call('LRANGE', queue, 0, want - #taken - 1)
     for i = 1, #fresh do
-      if string.byte(fresh[i]) == 33 then fresh[i] = bare(fresh[i]) end
+      if byte(fresh[i]) == 33 then fresh[i] = bare(fresh[i]) end
     end
     if #fresh > 0 then
       push(held, fresh, 1, #fresh)

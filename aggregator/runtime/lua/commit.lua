@@ -175,7 +175,7 @@ local function commit(k, a)
           redis.call('ZADD', fading, till, what)
         end
       end
-      -- 7,000 is more than one commit can remember, so that forgetting keeps up
+      -- 7,000 is nearly all that unpack() takes. Few commits remember more names, so forgetting keeps up.
       local over = redis.call('ZRANGEBYSCORE', fading, '-inf', string.format('%.3f', t), 'LIMIT', 0, 7000)
       if #over > 0 then
         redis.call('HDEL', memory, unpack(over))

@@ -17,14 +17,18 @@ local function make_way(hash)
   redis.call('HDEL', hash, '')
 end
 
+-- Commands that answer with a number for a key of the type, or for no key, and with an error for any other key. TYPE
+-- would say more, and takes half as long again.
+local SIZE_OF = {list = 'LLEN', hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', string = 'STRLEN'}
+
 -- Check the types of keys before the first write: a script does not roll back, and a key that somebody made another
 -- type would stop it halfway. Arguments: type and key in turns. Returns an error reply, or nil when all types are
 -- right.
 local function mistyped(...)
   for i = 1, select('#', ...), 2 do
     local kind, key = select(i, ...)
-    local found = redis.call('TYPE', key).ok
-    if found ~= kind and found ~= 'none' then
+    if type(redis.pcall(SIZE_OF[kind], key)) ~= 'number' then
+      local found = redis.call('TYPE', key).ok
       return redis.error_reply('MISTYPED the key ' .. key .. ' must be a ' .. kind .. ' and somebody made it a ' .. found)
     end
   end

@@ -1,6 +1,7 @@
 -- Move some of what a queue that nobody reads holds to another queue: ready, returned, delayed, dead, timers, memory.
 -- Where the other queue has a timer of the same name, that one stays, and the one to be moved is deleted. A remembered
--- text stays where it is when the other queue has one of the same name. The books of the first queue count `dropped:moved`, the books of the other count arrivals; both balance.
+-- text stays where it is when the other queue has one of the same name whose time is not over. The books of the first
+-- queue count `dropped:moved`, the books of the other count arrivals; both balance.
 -- KEYS from: 1 queue  2 returned  3 delayed  4 dead  5 books  6 timers  7 timed  8 memory  9 fading
 --      to: 10 queue  11 returned  12 delayed  13 dead  14 books  15 timers  16 timed  17 memory  18 fading
 --      19 queues
@@ -12,7 +13,7 @@ for i = 1, 18, 9 do
     or mistyped('zset', KEYS[i + 5], 'hash', KEYS[i + 6], 'hash', KEYS[i + 7], 'zset', KEYS[i + 8])
 end
 if wrong then return wrong end
-local left, waiting = tonumber(ARGV[1]), nil
+local t, left, waiting = now(), tonumber(ARGV[1]), nil
 make_way(KEYS[5])
 local function from_list(source, target)
   local n = 0
@@ -65,6 +66,10 @@ local function from_hash(scores, texts, other_scores, other_texts, keeps)
     for i = 1, #found[2], 2 do
       local name = found[2][i]
       local score = redis.call('ZSCORE', scores, name)
+      if keeps and recalled(other_texts, name, t) == '' then
+        redis.call('HDEL', other_texts, name)
+        redis.call('ZREM', other_scores, name)
+      end
       local is_new = redis.call('HSETNX', other_texts, name, found[2][i + 1]) == 1
       if is_new and score then redis.call('ZADD', other_scores, score, name) end
       if is_new or not keeps then

@@ -31,8 +31,8 @@ def faults_of_filters(settings: Any) -> Iterator[tuple[str, str]]:
     """Yield (option, fault) for each filter that the platform would refuse, or cut in silence."""
     filters = {name: split(getattr(settings, name)) for name in ("track", "follow", "locations")}
     endpoint = settings.endpoint or "sample"
-    if endpoint == "filter" and not any(filters.values()):
-        yield "endpoint", "a filter without track, follow and locations; give at least one of them"
+    if endpoint == "filter" and not any(filters.values()) and settings.rules is None:
+        yield "endpoint", "a filter without track, follow, locations and rules; give at least one of them"
     if endpoint == "sample":
         yield from ((name, "means nothing without endpoint = filter") for name, parts in filters.items() if parts)
     yield from faults_of_track(filters["track"])

@@ -1,0 +1,150 @@
+"""Rules that an old rule manager wrote drive a capture: their changes reach the platform, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import simplejson
+
+from aggregator.config.sections import RulesSettings
+from aggregator.runtime.connection import connect
+from aggregator.streams import reader
+from aggregator.streams.credentials import CredentialSettings
+from aggregator.streams.rules import asking
+from tests.servers import RedisServer
+from tests.streams.capturing import Captured
+from tests.streams.twitterdouble import OAUTH, Double, chunks
+
+RULES = Path(__file__).parents[1] / "data/streams/rules.jsonl"
+STATUS = b'{"id_str":"1","text":"x"}\r\n'
+LIMIT = b'{"limit":{"track":7,"timestamp_ms":"1"}}\r\n'
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Follow changes at once: their waits are for platforms that somebody pays for."""
+    monkeypatch.setattr(reader, "KEPT_S", 0.0)
+
+
+@pytest.fixture
+def rules(own_redis: RedisServer) -> Iterator[Any]:
+    """A Redis of rules, as the manager left it."""
+    with connect(own_redis.url) as client:
+        for line in RULES.read_text().splitlines():
+            told = simplejson.loads(line)
+            client.hset(told["key"], mapping=told["hash"])
+        yield client
+
+
+def ruled(
+    double: Double, root: Path, redis: RedisServer, name: str = "track:0", credential: CredentialSettings = OAUTH
+) -> Captured:
+    return Captured(
+        root, credential, RulesSettings(url=redis.url), type="twitter_v1", url=double.v1, endpoint="filter", rules=name
+    )
+
+
+def phrases(double: Double, parameter: str = "track") -> list[set[str]]:
+    """Return what each connection asked for."""
+    return [set(dict(form)[parameter].split(",")) for form in double.forms]
+
+
+def test_the_rules_of_a_manager_are_asked_for_and_stand_beside_the_data(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    with Double(chunks([STATUS], silent=True)) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.events)
+
+    assert phrases(double) == [{"usa", "news", "python"}] and not double.faults
+    [connection] = captured.of_kind("connection")
+    assert {rule["value"] for rule in connection["rules"]} >= {"usa", "news"}
+    assert {"rule_id", "value", "tag"} <= connection["rules"][0].keys()
+    assert connection["filters"]["track"]
+
+
+def test_a_notice_has_the_rules_asked_for_anew_and_the_gap_says_why(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    with Double() as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: len(double.forms) == 1 and captured.of_kind("connection"))
+        rules.hset("traptor-track:0:99", mapping={"rule_id": "99", "value": "bicycle", "orig_type": "keyword"})
+        rules.publish("traptor-notify", "track:0")
+        captured.until(lambda: len(captured.of_kind("connection")) == 2)
+
+    first, second = phrases(double)
+    assert second - first == {"bicycle"}
+    assert [gap["cause"] for gap in captured.gaps] == ["rules"]
+
+
+@pytest.mark.parametrize("text", ["track:1", "follow:0", "nonsense", "track:00"])
+def test_a_notice_for_others_changes_nothing(tmp_path: Path, own_redis: RedisServer, rules: Any, text: str) -> None:
+    with Double() as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: double.forms)
+        rules.hset("traptor-track:0:99", mapping={"rule_id": "99", "value": "bicycle", "orig_type": "keyword"})
+        rules.publish("traptor-notify", text)
+        beats = rules.get("track:0:heartbeat")
+        captured.until(lambda: rules.get("track:0:heartbeat") != beats)
+
+    assert len(double.forms) == 1
+
+
+def test_a_lost_notice_is_no_lost_rule(
+    tmp_path: Path, own_redis: RedisServer, rules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "CHECK_S", 1.0)
+    with Double() as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: double.forms)
+        rules.delete("traptor-track:0:10")
+        captured.until(lambda: len(double.forms) == 2)
+
+    first, second = phrases(double)
+    assert first - second == {"usa"}
+
+
+def test_without_rules_nobody_connects_and_with_the_first_rule_somebody_does(
+    tmp_path: Path, own_redis: RedisServer
+) -> None:
+    with (
+        connect(own_redis.url) as client,
+        Double() as double,
+        ruled(double, tmp_path, own_redis, "follow:3") as captured,
+    ):
+        captured.until(lambda: captured.context.notes.get("connection") == "waits for rules")
+        captured.until(lambda: ("rules_away", "") in captured.context.reports)
+        assert double.forms == []
+        client.hset("traptor-follow:3:1", mapping={"rule_id": "1", "value": "12345", "orig_type": "userid"})
+        client.publish("traptor-notify", "follow:3")
+        captured.until(lambda: double.forms)
+
+    assert phrases(double, "follow") == [{"12345"}]
+
+
+def test_a_stream_goes_on_with_its_rules_while_their_redis_is_away(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    with Double(chunks([STATUS])) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.events)
+        own_redis.kill()
+        captured.until(lambda: ("rules_away", "") in captured.context.reports)
+        captured.until(lambda: len(double.forms) >= 2)
+
+    assert phrases(double)[0] == phrases(double)[1]
+
+
+def test_a_collector_shows_that_it_collects_and_one_that_is_refused_does_not(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    with Double(chunks([LIMIT, STATUS], silent=True)) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: rules.get("track:0:heartbeat") and rules.zcard("limit:track:0"))
+        assert 0 < rules.ttl("track:0:heartbeat") <= 7
+    rules.delete("track:0:heartbeat")
+    wrong = msgspec.structs.replace(OAUTH, access_token_secret="wrong")
+
+    with Double() as double, ruled(double, tmp_path / "refused", own_redis, credential=wrong) as captured:
+        captured.until(lambda: ("credential_refused", "") in captured.context.reports)
+
+    assert rules.get("track:0:heartbeat") is None
