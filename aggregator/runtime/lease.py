@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aggregator.errors import Unavailable
 from aggregator.runtime.connection import AWAY
 from aggregator.runtime.contract import Lease
 from aggregator.runtime.keys import Keys
 from aggregator.runtime.scripts import script
+
+if TYPE_CHECKING:
+    from aggregator.runtime.fuse import Fuse
 
 SHORTEST_TTL_S = 1.0
 """Two of the heartbeats that renew leases: a shorter lease would be lost between them."""
@@ -47,6 +50,10 @@ class Leases:
         self._sure_until: dict[Lease, float] = {}
         """By this machine's monotonic clock: until when no other worker can have a lease."""
         self._lost: list[Lease] = []
+        self._fuse: Fuse | None = None
+        self._at_stake: tuple[Lease, ...] = ()
+        self._spare_s = 0.0
+        self._arming = threading.Lock()
 
     @property
     def held(self) -> tuple[Lease, ...]:
@@ -61,6 +68,30 @@ class Leases:
         loss only from Redis.
         """
         return max(self._sure_until.get(lease, 0.0) - time.monotonic(), 0.0)
+
+    @contextmanager
+    def at_stake(self, leases: Sequence[Lease], spare_s: float, fuse: Fuse) -> Iterator[None]:
+        """Do something that must be over before another worker has one of the leases, such as hold a connection.
+
+        A process that is still at it `spare_s` before that is killed by its fuse, also while it is stopped. A process
+        that runs must end it sooner, when `sure_s` says so. One thread at a time may do it.
+        """
+        with self._arming:
+            self._at_stake, self._spare_s, self._fuse = tuple(leases), spare_s, fuse
+        try:
+            self._arm()
+            yield
+        finally:
+            with self._arming:
+                self._at_stake, self._fuse = (), None
+                fuse.put_out()
+
+    def _arm(self) -> None:
+        """Put the fuse off as far as the leases are surely ours; a lost lease leaves it as it is."""
+        with self._arming:
+            ends = [self._sure_until.get(lease) for lease in self._at_stake]
+            if ends and self._fuse is not None and None not in ends:
+                self._fuse.burn_at(min(end for end in ends if end is not None) - self._spare_s)
 
     def take(self, pool: str, want: Sequence[str], ttl_s: float, *, most: int | None = None) -> list[Lease]:
         """Take leases of a pool by their names, at most `most` of them, the first names first.
@@ -99,6 +130,7 @@ class Leases:
                 lost = self._extend(pool, these, ttl_s)
                 self._sure_until |= {lease: began + ttl_s for lease in these if lease not in lost}
                 self._let_go(lost)
+        self._arm()
 
     def lost(self) -> list[Lease]:
         """Return the leases that were lost since the last call."""
