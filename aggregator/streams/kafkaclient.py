@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from aggregator.runtime.context import Context
 
 MISSING = "stage = kafka and stage = kafka_in need confluent-kafka: pip install 'loglines-aggregator[kafka]'"
-AWAY = "kafka_away"
-"""The code of the report that a cluster cannot be reached, or does not take what it is sent."""
 # What the stage `kafka` promises depends on these.
 PRODUCER: Mapping[str, Any] = {
     "enable.idempotence": True,

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from aggregator.errors import Reject, Unavailable
 from aggregator.runtime.context import Context
 from aggregator.runtime.message import Message
-from aggregator.streams.kafkaclient import AWAY, text_of
+from aggregator.streams.kafkaclient import text_of
 from aggregator.streams.kafkarecord import Record
 
 SLICE_S = 0.1
@@ -242,8 +242,8 @@ class Deliveries:
         return Unavailable(f"Kafka: {reason}", PAUSE_S)
 
     def _report(self, reason: str) -> None:
-        self._context.report(AWAY, reason, _ADVICE)
+        self._context.report("kafka_away", reason, _ADVICE)
 
     def _back(self) -> None:
         self._trouble = ""
-        self._context.withdraw(AWAY)
+        self._context.withdraw("kafka_away")

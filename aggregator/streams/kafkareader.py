@@ -19,7 +19,7 @@ from aggregator.errors import Unavailable
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Lease
 from aggregator.runtime.inflow import Inflow
-from aggregator.streams.kafkaclient import AWAY, NEXT, text_of
+from aggregator.streams.kafkaclient import NEXT, text_of
 
 LEASE_S = 10.0
 """How long a partition stays a silent process's own."""
@@ -342,11 +342,11 @@ class Reader:
 
     def _report(self, reason: str) -> None:
         self._trouble = self._trouble or reason
-        self._context.report(AWAY, reason, _ADVICE)
+        self._context.report("kafka_away", reason, _ADVICE)
 
     def _back(self) -> None:
         self._trouble = ""
-        self._context.withdraw(AWAY)
+        self._context.withdraw("kafka_away")
 
 
 def _place_of(record: Message) -> Place:

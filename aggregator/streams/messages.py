@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import msgspec
@@ -33,7 +34,8 @@ class Event(Kind, frozen=True, kw_only=True, tag="event"):
     def __post_init__(self) -> None:
         check_stream(self.stream)
         check_moment("received_ms", self.received_ms)
-        if b"\n" in bytes(self.event) or b"\r" in bytes(self.event):
+        event = bytes(self.event)
+        if b"\n" in event or b"\r" in event:
             raise ValueError("line breaks in event; blanks must stand for them")
 
 
@@ -113,6 +115,7 @@ class Recorded(Kind, frozen=True, kw_only=True, tag="recorded"):
         check_moment("last_ms", self.last_ms)
 
 
+@functools.lru_cache(1000)
 def check_stream(name: str) -> None:
     """Raise ValueError unless a text can be a stream's name."""
     if not NAME.fullmatch(name):

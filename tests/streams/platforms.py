@@ -30,6 +30,11 @@ class Publisher:
         return f"{self._server.url}/stream"
 
     @property
+    def lines_url(self) -> str:
+        """Where the same events are on lines; they do not resume."""
+        return f"{self._server.url}/lines"
+
+    @property
     def connections(self) -> int:
         """How often somebody asked."""
         return len(self._server.asked)
