@@ -229,7 +229,7 @@ class Reader:
             context.report(
                 "no_credential_free",
                 f"{self._stream}: {lack.words}",
-                "add a credential to the pool, or stop a stream that uses one",
+                "add a credential to the pool, or stop a stream that uses one; `aggregator streams plan` counts them",
                 since=since,
             )
         elif not lack.no_credential:
