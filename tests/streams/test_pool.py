@@ -47,17 +47,17 @@ pool = p
 type = ndjson
 url = URL/x
 pool = p
-pushto = events
+pushto = events@node
 
 [stream_y]
 type = ndjson
 url = URL/y
 pool = p
-pushto = events
+pushto = events@node
 
 [worker_record]
 stage = record
-listento = events
+listento = events@node
 save_interval = 2s
 """
 
@@ -69,11 +69,11 @@ bearer_token = token-1
 type = x_v2
 url = URL/
 credential = one
-pushto = events
+pushto = events@node
 
 [worker_record]
 stage = record
-listento = events
+listento = events@node
 save_interval = 2s
 """
 
