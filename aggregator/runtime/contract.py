@@ -281,6 +281,14 @@ class Source(_Component):
         """
         raise NotImplementedError
 
+    def remains(self) -> bool:
+        """Take in nothing more, because the worker ends; return whether a poll would bring what was taken in before.
+
+        Called once the worker is told to end, and again after each poll that follows, until it returns False or a
+        target has no room.
+        """
+        return False
+
     def lost(self, lease: Lease) -> None:
         """Stop the work that needs a lease, because another worker has it.
 

@@ -15,7 +15,7 @@ from aggregator.files.lockfile import LockFile
 from aggregator.http.options import faults_of_files, route_of
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Flush, Lease, Send, Source, SourceOutcome
-from aggregator.streams.journal import Journal, Place, Record
+from aggregator.streams.journal import Journal, Place, Record, folder_of
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
 from aggregator.streams.pace import BEGINNING, Pace
@@ -54,7 +54,7 @@ class Capture(Source):
     def __init__(self, settings: StreamSettings, context: Context) -> None:
         super().__init__(settings, context)
         self._stream = context.section.removeprefix("stream_")
-        self._folder = context.root / "data/streams" / f".{self._stream}.journal"
+        self._folder = folder_of(context.root, self._stream)
         self._journal = Journal(self._folder, settings.spool_size)
         self._overlap = Overlap(self._folder)
         self._lock = LockFile(self._folder / ".lock")
@@ -197,9 +197,16 @@ class Capture(Source):
         self._committed = self._place, self._mark
         self._journal.commit(self._place)
 
+    def remains(self) -> bool:
+        """End the reader; what it has received is still to be brought, for the stream may never start again."""
+        self._reader.stop()
+        return not self._journal.is_taken
+
     def stop(self) -> None:
         """End the reader; what it has received and was not committed stays on the disk."""
         self._reader.stop()
+        # order: after the last commit, which says where the next node goes on
+        self._permit.release()
         self._journal.close()
         self._overlap.close()
         self._lock.release()

@@ -58,7 +58,8 @@ class CredentialTable:
     """The reader of the sections `[credential_NAME]` (a `config.tables.TableReader`)."""
 
     live = False
-    overview = ""
+    # here, because what a stream left behind is to be seen when no stream is configured any more
+    overview = "aggregator.streams.query.overview:OVERVIEW"
 
     def purpose(self) -> str:
         """Return, in words, what a section describes."""

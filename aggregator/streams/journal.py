@@ -22,6 +22,7 @@ _HEAD = struct.Struct("<IIqH")
 """The size of the body, the checksum of all that follows it, the time in Unix milliseconds, the size of the mark."""
 _READ = 1024**2
 _SUFFIX = ".journal"
+_STREAMS = "data/streams"
 
 
 class Place(NamedTuple):
@@ -41,6 +42,19 @@ class Record(NamedTuple):
     """From where the platform is to go on once this record is committed; empty where that did not change."""
     key: bytes = b""
     """By what the event is known when it comes again; it is not written into the journal."""
+
+
+def folder_of(root: Path, stream: str) -> Path:
+    """Return where the journal of a stream lies in an instance's folder."""
+    return root / _STREAMS / f".{stream}{_SUFFIX}"
+
+
+def journals_in(root: Path) -> dict[str, int]:
+    """Return how many bytes wait in the journal of each stream, by its name; a part of them may be committed."""
+    return {
+        folder.name[1 : -len(_SUFFIX)]: sum(map(_size_on_disk, folder.glob(f"*{_SUFFIX}")))
+        for folder in sorted((root / _STREAMS).glob(f".*{_SUFFIX}"))
+    }
 
 
 Keep = Callable[[Sequence[tuple[Record, Place]]], None]
@@ -237,6 +251,13 @@ class Journal:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:012}{_SUFFIX}"
+
+
+def _size_on_disk(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a running worker has committed it meanwhile
+        return 0
 
 
 def _pack(record: Record) -> bytes:

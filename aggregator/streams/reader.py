@@ -156,13 +156,14 @@ class Reader:
             thread.start()
 
     def stop(self) -> None:
-        """End both threads, and note until when the stream is complete."""
+        """End both threads, and note until when the stream is complete; once only, however often it is called."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         for thread in self._threads:
             thread.join()
         self._tell_loss()
         self._client.close()
-        self._permit.release()
         if self._rules is not None:
             self._rules.close()
         self._write_note(self._cause or "stopped")

@@ -29,7 +29,7 @@ def test_the_overview_of_a_users_own_stage_is_shown_once_it_was_built(site: Site
 def test_a_stage_that_two_sections_run_is_shown_once(site: Site) -> None:
     site.configure(SHELF + SHELF.replace("_shelf", "_rack").replace("books", "papers"))
 
-    assert [overview.name for overview in overviews_of(site.config())] == ["feeds", "shelves"]
+    assert [overview.name for overview in overviews_of(site.config())] == ["feeds", "streams", "shelves"]
 
 
 def test_an_overview_in_the_instance_itself_is_not_imported_and_the_check_says_so(site: Site) -> None:
@@ -39,11 +39,11 @@ def test_an_overview_in_the_instance_itself_is_not_imported_and_the_check_says_s
 
     config = site.config()
 
-    assert [overview.name for overview in overviews_of(config)] == ["feeds"]
+    assert [overview.name for overview in overviews_of(config)] == ["feeds", "streams"]
     assert "do not show its overview plugins.shelves:OVERVIEW; put it into an installed package" in config.warnings[0]
 
 
 def test_a_checkout_of_this_program_is_an_instance_as_others_are(site: Site, tmp_path: Path) -> None:
     (site.root / "aggregator").mkdir()
 
-    assert [overview.name for overview in overviews_of(site.config())] == ["feeds"]
+    assert [overview.name for overview in overviews_of(site.config())] == ["feeds", "streams"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from aggregator.streams.journal import journals_in
 from tests.instance import Instance
 from tests.servers import wait_until
 from tests.streams.eventserver import event_server
@@ -72,6 +75,31 @@ def test_streams_are_added_changed_and_removed_while_all_other_pids_stay(events:
         assert instance.pids() == before
         assert instance.file.read_text() == text
         assert json.loads(instance.cli("streams", "gaps", "--json").stdout)["streams"][0]["stream"] == "a"
+
+
+def test_what_a_removed_stream_left_on_the_disk_is_told_until_it_comes_back(events: str) -> None:
+    def is_told() -> bool:
+        return "spool_left" in {finding["code"] for finding in instance.json("health")["findings"]}
+
+    with Instance(PIPELINE) as instance:
+        instance.start()
+        instance.cli(*words_for("a", events))
+        redis = instance.pids()["process_redis_0"]
+        wait_until(lambda: listed(instance, "a").get("last_event_ms"), 30, "events come")
+        os.kill(redis, signal.SIGSTOP)
+        try:
+            wait_until(lambda: journals_in(instance.root)["a"] > 5000, 30, "events wait")
+            removed = instance.cli("streams", "remove", "a")
+        finally:
+            os.kill(redis, signal.SIGCONT)
+
+        assert "received and not delivered" in removed.stdout
+        wait_until(is_told, 30, "it is told")
+        instance.cli(*words_for("a", events))
+        wait_until(lambda: not is_told(), 30, "it is configured again")
+        wait_until(lambda: listed(instance, "a").get("last_event_ms"), 30, "events come")
+        instance.cli("streams", "remove", "a")
+        assert not is_told()
 
 
 def test_without_supervisord_a_change_takes_effect_at_its_start(events: str) -> None:

@@ -60,7 +60,13 @@ class SourceIntake:
                 self.loop.sleep(self.source.settings.idletime)
 
     def finish(self) -> None:
-        """Do nothing: between two polls no message is in hand."""
+        """Commit what the source has taken in and not brought yet, while the targets have room."""
+        try:
+            while self._left is None and self.source.remains() and not self.loop.call(self.queue.room):
+                if not self._poll():
+                    return
+        except (Unavailable, LeaseLost) as error:
+            self.loop.log.warning("left reason=%s: what was taken in is brought at the next start", error)
 
     def _pauses(self) -> bool:
         """Pause when something is left to do after the last commit. Returns whether it is."""

@@ -21,6 +21,7 @@ from aggregator.config.loading import load
 from aggregator.config.programs import is_disabled
 from aggregator.errors import AggregatorError, ConfigError
 from aggregator.files.durable import part_of, place_of, sync_folder, write_part
+from aggregator.streams.journal import folder_of, journals_in
 from aggregator.streams.managing.options import PREFIX, known_options
 from aggregator.streams.managing.sections import add_section, change_section, remove_section
 from aggregator.streams.messages import NAME
@@ -229,8 +230,8 @@ def _without_line(problem: str, section: str) -> str:
 
 def _left_in_journal(root: Path, section: str) -> Iterator[str]:
     """Yield a line about events that were received and had not been delivered when the stream ended."""
-    folder = root / "data/streams" / f".{section.removeprefix(PREFIX)}.journal"
-    size = sum(path.stat().st_size for path in folder.glob("*.journal"))
+    stream = section.removeprefix(PREFIX)
+    size = journals_in(root).get(stream, 0)
     if size:
         words = "received and not delivered; a stream that is added under the same name delivers it"
-        yield f"{size:,} bytes in {folder.relative_to(root)} were {words}"
+        yield f"{size:,} bytes in {folder_of(root, stream).relative_to(root)} were {words}"
