@@ -302,6 +302,15 @@ def kill_the_node(cluster: Cluster, stream: str) -> None:
     node.start()
 
 
+def end_the_node(cluster: Cluster, stream: str) -> None:
+    """Stop a whole node in good order; start it again once the other one captures in its place."""
+    node = cluster.captor(stream)
+    node.stop()
+    wait_until(lambda: cluster.holder(stream) not in (None, node), MOVED_S, "the other node captures")
+    wait_until(cluster.flows, MOVED_S, "the other node is connected")
+    node.start()
+
+
 def pause_redis(cluster: Cluster, stream: str) -> None:
     """SIGSTOP Redis until nobody is connected any more."""
     cluster.captor(stream)
@@ -312,7 +321,15 @@ def pause_redis(cluster: Cluster, stream: str) -> None:
         cluster.redis.resume()
 
 
-TROUBLES = (kill_the_captor, stop_the_captor, stop_the_captor_shortly, stop_the_node, kill_the_node, pause_redis)
+TROUBLES = (
+    kill_the_captor,
+    stop_the_captor,
+    stop_the_captor_shortly,
+    stop_the_node,
+    kill_the_node,
+    end_the_node,
+    pause_redis,
+)
 Trouble = Callable[[Cluster, str], None]
 
 
