@@ -1,4 +1,4 @@
-"""`rules`: the rules that streams collect by, as they lie in Redis: list, add, remove, history, and files of them."""
+"""`rules`: the rules that streams collect by, as they lie in Redis: list, add, remove, sync, history, files of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from aggregator.commands import rules_files, screen
+from aggregator.commands import rules_files, rules_sync, screen
 from aggregator.commands.invocation import Failed, Invocation, add_json, common_options
 from aggregator.commands.rules_options import add_author, add_sets, author_of, known_sets, read_set, rules_redis
 from aggregator.commands.screen import Column
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.streams.rules.changes import Change, Changer, read_history
-from aggregator.streams.rules.filters import build_filter
+from aggregator.streams.rules.filters import LeftOut, build_filter
 from aggregator.streams.rules.importing import completed, next_id
-from aggregator.streams.rules.names import ORIG_TYPES
+from aggregator.streams.rules.names import ORIG_TYPES, SetName
+from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.stored import read_rules
+from aggregator.streams.rules.syncing import wanted_of
 from aggregator.streams.rules.values import check_value, infer_type
 
 _VALUE_WIDTH = 60
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
-    """Declare `rules list|add|remove|import|export|validate|history`."""
+    """Declare `rules list|add|remove|import|export|validate|sync|history`."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
     def action(name: str, words: str, run: Callable[[Invocation, argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -46,6 +48,9 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     rules_files.declare_export(action("export", "Write rules to a file", rules_files.run_export))
     rules_files.declare_validate(
         action("validate", "Check a file of rules, and name the line of each fault", rules_files.run_validate)
+    )
+    rules_sync.declare_sync(
+        action("sync", "Have X collect by the rules of a set, and leave all other rules alone", rules_sync.run_sync)
     )
     history = action("history", "Show who changed which rule when, and why", _history)
     add_sets(history)
@@ -77,9 +82,10 @@ def _field(text: str) -> tuple[str, str]:
 
 
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:
-    with rules_redis(invocation.running()) as client:
+    config = invocation.running()
+    with rules_redis(config) as client:
         found = [(name, read_rules(client, name)) for name in known_sets(client, args.sets)]
-    unsent = {name: build_filter(name.type, stored.rules).left_out for name, stored in found}
+    unsent = {name: _unsent(name, stored.rules, config.rules.x_rule_length) for name, stored in found}
     faults = [fault for _, stored in found for fault in stored.faults]
     if args.json:
         screen.print_json(
@@ -110,6 +116,10 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
         for out in left:
             print(screen.printable(f"not sent: rule {out.rule_id} of {name}: {out.why}"), file=sys.stderr)
     return EXIT_OK
+
+
+def _unsent(name: SetName, rules: Sequence[Rule], longest: int) -> Sequence[LeftOut]:
+    return wanted_of(rules, longest)[1] if name.type == "x" else build_filter(name.type, rules).left_out
 
 
 def _add(invocation: Invocation, args: argparse.Namespace) -> int:

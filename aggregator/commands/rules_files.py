@@ -166,7 +166,7 @@ def _tell_of_full(made: Plan, present: Mapping[SetName, Iterable[Rule]]) -> None
     """Name the sets that have more rules than one connection may ask for."""
     for name, rules in made.rules.items():
         number = len({*(rule.id for rule in present.get(name, ())), *(fields["rule_id"] for fields in rules)})
-        if number > LIMITS[name.type]:
+        if name.type in LIMITS and number > LIMITS[name.type]:
             words = f"{number:,} rules; one connection may ask for {LIMITS[name.type]:,}"
             print(f"{name}: {words}; `rules import --into {name.type}` makes as many sets as it takes", file=sys.stderr)
 

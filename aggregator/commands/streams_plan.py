@@ -23,7 +23,7 @@ from aggregator.streams.managing.options import PREFIX
 from aggregator.streams.managing.planning import TYPE, Stream, StreamPlan, plan_streams, queue_for_events
 from aggregator.streams.rules.changes import Changer
 from aggregator.streams.rules.importing import Plan, Target, plan
-from aggregator.streams.rules.names import LIMITS, ORIG_TYPES, SetName
+from aggregator.streams.rules.names import LIMITS, SetName
 from aggregator.streams.rules.rule import Rule, rule_of
 from aggregator.streams.rules.shards import Shard, Sharding, shard
 from aggregator.streams.rules.stored import read_rules, set_names
@@ -54,6 +54,10 @@ def _plan(invocation: Invocation, args: argparse.Namespace) -> int:
     made = plan(entries_of(args, target) if args.file else (), target, present, time.time())
     if made.faults:
         raise Failed(f"{args.file}: {len(made.faults)} faulty rules; `aggregator rules validate` names them")
+    for name in made.rules:
+        if name.type not in LIMITS:
+            words = f"rules of {name} are not of {TYPE}, for which this plans; `rules import` takes them"
+            raise ConfigError(f"{args.file}: {words}")
     sharding = shard(_together(present, made))
     found = plan_streams([each.name for each in sharding.shards], config.raw, args.pool)
     _tell(invocation, args, sharding, found)
@@ -81,7 +85,7 @@ def _present(config: Config, args: argparse.Namespace) -> dict[SetName, tuple[Ru
 
 def _together(present: Mapping[SetName, Iterable[Rule]], made: Plan) -> dict[SetName, list[Rule]]:
     """Return the rules of each set as they are after an import."""
-    together = {name: {rule.id: rule for rule in rules} for name, rules in present.items()}
+    together = {name: {rule.id: rule for rule in rules} for name, rules in present.items() if name.type in LIMITS}
     for name, new in made.rules.items():
         together.setdefault(name, {}).update({fields["rule_id"]: rule_of(fields) for fields in new})
     return {name: list(rules.values()) for name, rules in together.items()}
@@ -92,7 +96,7 @@ def _tell(invocation: Invocation, args: argparse.Namespace, sharding: Sharding, 
     if args.json:
         screen.print_json(
             {
-                "connections": {type_: connections[type_] for type_ in ORIG_TYPES},
+                "connections": {type_: connections[type_] for type_ in LIMITS},
                 "streams": [
                     _facts(each, stream) for each, stream in zip(sharding.shards, found.streams, strict=True)
                 ],

@@ -161,6 +161,16 @@ class RulesSettings(Settings, frozen=True, kw_only=True):
     notify_channel: Annotated[Text, Doc("the channel on which a change of rules is announced, as TYPE:ID")] = (
         "traptor-notify"
     )
+    owner: (
+        Annotated[
+            SafeName,
+            Doc("what marks rules at X as ours; none = a word that is made once and kept in the Redis of the rules"),
+        ]
+        | None
+    ) = None
+    x_rule_length: Annotated[
+        Integer, Doc("the most characters of a rule of type x: 1024 pay-per-use, 2048 Enterprise"), Bounds(1, 2048)
+    ] = 1024
 
 
 class ProgramSettings(Settings, frozen=True, kw_only=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from configparser import RawConfigParser
 from contextlib import suppress
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -87,6 +88,13 @@ class Match(Stage):
         self._rates = Rates(settings.ratelimit, settings.ratelimit_capacity, settings.ratelimit_cost)
         self._matches = Matches(settings.rules, settings.stats_window)
         self._found: dict[bytes, _Found | None] = {}
+
+    @classmethod
+    def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
+        """Refuse rules that only X can match."""
+        if settings.rules.type == "x":
+            words = "X matches rules of type x itself, and says in matching_rules of each event which they are"
+            yield "rules", f"{words} (found {settings.rules}); allowed here: track, follow and locations"
 
     def needs(self, message: Message) -> Iterable[str]:
         """Name the buckets of the values that an event matches; `handle` goes on with what was found here."""

@@ -68,12 +68,12 @@ class Gap(Kind, frozen=True, kw_only=True, tag="gap"):
 
 
 class Connection(Kind, frozen=True, kw_only=True, tag="connection"):
-    """A connection was made: what was asked for from then on."""
+    """What was asked for from then on: a connection was made, or its rules changed."""
 
     stream: str
     """The name of the stream: its section is [stream_NAME]."""
     at_ms: int
-    """When it was made, in Unix milliseconds."""
+    """When it was made, or its rules changed, in Unix milliseconds."""
     type: str
     """The `type` of the stream's section."""
     url: str
@@ -82,13 +82,25 @@ class Connection(Kind, frozen=True, kw_only=True, tag="connection"):
     """What the section or the rules asked for: `track`, `follow`, `locations`, `language`, `parameters`."""
     rules: tuple[dict[str, str], ...] = ()
     """The rules that were in force, each with its `rule_id`, `value` and what else is known; none when the section
-    itself says what is wanted."""
+    itself says what is wanted. Where `continues`, those that came to the others."""
+    continues: bool = False
+    """True when the connection was there before, and only its rules changed."""
+    removed: tuple[dict[str, str], ...] = ()
+    """Where `continues`, the rules that were in force no longer, as they were told before."""
     resumed_from: str = ""
     """The id behind which the platform was asked to go on; empty when it was not."""
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
         check_moment("at_ms", self.at_ms)
+
+    def after(self, change: Connection) -> Connection:
+        """Return what is asked for after a change: the change itself where it is a new connection."""
+        if not change.continues:
+            return change
+        removed = {frozenset(rule.items()) for rule in change.removed}
+        rules = (*(rule for rule in self.rules if frozenset(rule.items()) not in removed), *change.rules)
+        return msgspec.structs.replace(self, rules=rules, at_ms=change.at_ms)
 
 
 class Recorded(Kind, frozen=True, kw_only=True, tag="recorded"):

@@ -17,6 +17,7 @@ from aggregator.errors import ConfigError
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.connections import Connections
 from aggregator.http.deadlines import Stopping
+from aggregator.http.options import route_of
 from aggregator.http.packings import GZIP
 from aggregator.http.retryafter import retry_after_s
 from aggregator.http.urls import printable
@@ -38,9 +39,10 @@ from aggregator.streams.platforms.jetstream import (
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.replay import Replay
-from aggregator.streams.rules.asking import Asked, RuleFilter
+from aggregator.streams.rules.asking import Asked, RuleFilter, difference
+from aggregator.streams.rules.keeping import RulesKeptAtX
 from aggregator.streams.settings import StreamSettings
-from aggregator.streams.times import iso
+from aggregator.streams.times import iso, moment_of
 from aggregator.streams.transports.lines import Lines
 from aggregator.streams.transports.parts import Part, TooLarge
 from aggregator.streams.transports.sse import ServerSentEvents
@@ -118,10 +120,11 @@ class Reader:
         self._replay = Replay(overlap) if self._platform.overlaps else None
         self._dictionary: Dictionary | None = None
         self._stopping = threading.Event()
-        self._rules = RuleFilter(context, settings.rules) if settings.rules is not None else None
+        self._rules = self._rule_filter()
         self._asked: Asked | None = None
         """What the rules asked for when the connection was made."""
-        self._connected_at = 0.0
+        self._connected_at, self._url = 0.0, ""
+        self._filters: dict[str, str] = {}
         self._waits = Waits(self._platform.schedule)
         self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
         self._complete_ms = 0
@@ -154,6 +157,8 @@ class Reader:
             self._cause = (note.cause if note else "") or "killed"
         for thread in self._threads:
             thread.start()
+        if self._rules is not None:
+            self._rules.start()
 
     def stop(self) -> None:
         """End both threads, and note until when the stream is complete; once only, however often it is called."""
@@ -163,9 +168,9 @@ class Reader:
         for thread in self._threads:
             thread.join()
         self._tell_loss()
-        self._client.close()
         if self._rules is not None:
             self._rules.close()
+        self._client.close()
         self._write_note(self._cause or "stopped")
 
     @property
@@ -272,6 +277,7 @@ class Reader:
                     if not self._permit.holds():
                         return _NO_LEASE
                     now_ms = self._now_ms()
+                    self._tell_rules()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
                     self._complete_ms = now_ms
                     if now_ms - connected_ms > self._platform.stall_s * 1000:
@@ -292,10 +298,20 @@ class Reader:
         except FAILURES as error:
             return self._ended(farewell or f"{type(error).__name__}: {error}"[:300], parts)
 
+    def _rule_filter(self) -> RuleFilter | None:
+        settings, context = self._settings, self._context
+        if settings.rules is None:
+            return None
+        credential = self._permit.credential
+        if settings.type != "x_v2" or credential is None:
+            return RuleFilter(context, settings.rules)
+        url, route = settings.url or self._platform.url, route_of(settings, context.root)
+        return RulesKeptAtX(context, settings.rules, url, route, credential)
+
     def _wanted(self) -> StreamSettings:
         """Return the section with what its rules ask for."""
         self._asked = self._rules.asked if self._rules is not None else None
-        if self._asked is None:
+        if self._asked is None or not self._asked.parameter:
             return self._settings
         return msgspec.structs.replace(self._settings, **{self._asked.parameter: self._asked.text})
 
@@ -366,6 +382,10 @@ class Reader:
         reset = headers.get("x-rate-limit-reset", "")
         if told_s is None and reset.isdecimal() and headers.get("x-rate-limit-remaining", "0") == "0":
             told_s = min(max(int(reset[:12]) - now, 0.0), _LONGEST_TOLD_S)
+        # Mastodon writes the header in another way, and the moment as ISO 8601
+        reset_ms = moment_of(headers.get("x-ratelimit-reset"))
+        if told_s is None and reset_ms is not None and headers.get("x-ratelimit-remaining", "0") == "0":
+            told_s = min(max(reset_ms / 1000 - now, 0.0), _LONGEST_TOLD_S)
         return told_s
 
     def _connected(self, now_ms: int, url: str, settings: StreamSettings) -> None:
@@ -386,12 +406,14 @@ class Reader:
             asked = "; the server was asked for what follows the last event" if asked_from else ""
             begin_ms = max(min(self._complete_ms, now_ms) - _ON_ITS_WAY_MS, 0)
             records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{asked}"))
+        self._filters = filters_of(settings)
+        self._url = masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url)
         connection = Connection(
             stream=self._stream,
             at_ms=now_ms,
             type=self._settings.type,
-            url=masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url),
-            filters=filters_of(settings),
+            url=self._url,
+            filters=self._filters,
             rules=self._asked.rules if self._asked is not None else (),
             resumed_from=asked_from,
         )
@@ -400,6 +422,26 @@ class Reader:
         self._detail = ""
         # order: note it before the first event: a process that is killed in its first second leaves a gap too
         self._write_note("")
+
+    def _tell_rules(self) -> None:
+        """Record that other rules are in force on the connection that there is."""
+        before, now = self._asked, self._rules.asked if self._rules is not None else None
+        if now is before or now is None or before is None or now.text != before.text:
+            return
+        came, went = difference(before, now)
+        change = Connection(
+            stream=self._stream,
+            at_ms=max(now.at_ms, int(self._connected_at * 1000)),
+            type=self._settings.type,
+            url=self._url,
+            filters=self._filters,
+            rules=came,
+            continues=True,
+            removed=went,
+        )
+        if came or went:
+            self._append([Record(encode(change), change.at_ms)])
+        self._asked = now
 
     def _take(self, parts: Iterable[Part | TooLarge], now_ms: int) -> str:
         """Add messages to the journal; return the platform's farewell, when it is among them."""

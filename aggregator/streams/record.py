@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -84,7 +85,7 @@ class Record(Stage):
         """Files that are finished and not told yet, with their cursors."""
         self._gaps: dict[str, AppendedFile] = {}
         self._last: dict[str, Connection] = {}
-        """The newest connection of each stream: it stands in the sidecar of the next file too."""
+        """What is asked for in each stream: it stands in the sidecar of the next file too."""
 
     def start(self) -> None:
         """Open the files that were open, and finish those that were about to be finished."""
@@ -100,7 +101,7 @@ class Record(Stage):
                 self._closing[name] = (found.facts.stream, found, None)
         for stream, (found, _) in self._open.items():
             if found.facts.connections:
-                self._last[stream] = found.facts.connections[-1]
+                self._last[stream] = reduce(Connection.after, found.facts.connections)
         self.committed()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
@@ -161,7 +162,8 @@ class Record(Stage):
         lines: list[bytes] = []
         for message in messages:
             if isinstance(message, Connection):
-                self._last[stream] = message
+                last = self._last.get(stream)
+                self._last[stream] = message if last is None else last.after(message)
             elif isinstance(message, Event):
                 period_ms = message.received_ms // interval_ms * interval_ms
                 known = self._open.get(stream)

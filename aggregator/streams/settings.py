@@ -77,7 +77,10 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     rules: (
         Annotated[
             RuleSetName,
-            Doc("of twitter_v1: the rules that say what is wanted, in place of track: TYPE:ID in the Redis of [rules]"),
+            Doc(
+                "of twitter_v1, in place of track, and of x_v2, where the type is x: the rules that say what is "
+                "wanted, TYPE:ID in the Redis of [rules]"
+            ),
         ]
         | None
     ) = None
@@ -181,10 +184,16 @@ def _faults_of_packing(settings: StreamSettings) -> Iterator[tuple[str, str]]:
 
 
 def _faults_of_rules(settings: StreamSettings) -> Iterator[tuple[str, str]]:
-    if settings.type != "twitter_v1":
+    if settings.type not in ("twitter_v1", "x_v2") or settings.rules is None:
         yield "rules", f"means nothing to type = {settings.type}"
         return
-    if settings.endpoint != "filter":
+    if (settings.rules.type == "x") != (settings.type == "x_v2"):
+        allowed = "x, such as x:0" if settings.type == "x_v2" else "track, follow and locations"
+        yield "rules", f"of type {settings.rules.type} (found {settings.rules}); {settings.type} takes {allowed}"
+    if settings.type == "x_v2" and settings.pool is not None:
+        yield "pool", "not beside rules: X keeps rules with the application of one credential; say credential"
+    # x_v2 filters when nothing is said
+    if (settings.endpoint or PLATFORMS[settings.type].default) != "filter":
         yield "rules", "means nothing without endpoint = filter"
     for name in ("track", "follow", "locations"):
         if getattr(settings, name) is not None:

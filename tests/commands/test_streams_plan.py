@@ -178,3 +178,14 @@ def test_without_redis_a_file_can_be_planned_for_and_not_applied(
     assert "this is the plan for" in ran.err
     assert site.run("streams", "plan", "--rules", file, "--apply").code == 1
     assert site.run("streams", "plan").code == 1
+
+
+def test_rules_of_x_are_no_matter_of_this_plan(site: Site, rules: Redis, tmp_path: Path) -> None:
+    site.run("rules", "add", "x:0", "cats has:images")
+    site.run("rules", "import", file_of(tmp_path, track=1))
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"rule_type": "x", "value": "dogs"}\n')
+
+    assert by_set(planned(site), "asks_for") == {"track:0": 1}
+    ran = site.run("streams", "plan", "--rules", str(file))
+    assert (ran.code, "rules of x:0 are not of twitter_v1" in ran.err) == (2, True)

@@ -328,6 +328,33 @@ def test_what_mastodon_and_bluesky_took_back_is_left_out(exporter: Exporter) -> 
     assert "4 deleted" in exporter.out
 
 
+def test_the_readme_tells_every_change_of_the_rules_once(exporter: Exporter) -> None:
+    def asked(
+        at_ms: int, *rules: dict[str, str], removed: tuple[dict[str, str], ...] = (), continues: bool = False
+    ) -> Connection:
+        return Connection(
+            stream="s",
+            at_ms=at_ms,
+            type="x_v2",
+            url="https://x.example",
+            rules=rules,
+            removed=removed,
+            continues=continues,
+        )
+
+    cats, dogs = {"rule_id": "1", "value": "cats", "tag": "t"}, {"rule_id": "2", "value": "dogs"}
+    exporter.file("s", [tweet(1)], connections=[asked(NOON, cats), asked(NOON + 5000, dogs, continues=True)])
+    later = NOON + 24 * HOUR_MS
+    changes = [asked(NOON + 5000, cats, dogs), asked(later + 9000, removed=(cats,), continues=True)]
+    exporter.file("s", [tweet(2)], at_ms=later, connections=changes)
+
+    exporter.run("s")
+
+    rows = [line for line in exporter.readme().splitlines() if "https://x.example" in line]
+    assert [row.split(" | ")[-1].rstrip(" |") for row in rows] == ["+ 1: cats (t)", "+ 2: dogs", "- 1: cats (t)"]
+    assert [row[2:22] for row in rows] == ["2023-11-15T12:00:00Z", "2023-11-15T12:00:05Z", "2023-11-16T12:00:09Z"]
+
+
 def test_the_readme_tells_settings_history_and_gaps(exporter: Exporter) -> None:
     def connection(at_ms: int, track: str) -> Connection:
         return Connection(stream="s", at_ms=at_ms, type="twitter_v1", url="https://t.example", filters={"track": track})

@@ -399,6 +399,7 @@ def test_a_stream_that_ends_leaves_nothing_to_wait_for(tmp_path: Path, redis_cli
     [
         ("pool = q", "no section [credential_NAME] says pool = q"),
         ("pool = p\ncredential = one", "pool: not beside credential"),
+        ("pool = p\nrules = x:0", "pool: not beside rules: X keeps rules with the application of one credential"),
         ("", "credential: missing; type = x_v2 answers nobody without one"),
     ],
 )

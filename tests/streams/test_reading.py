@@ -13,9 +13,10 @@ import simplejson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.streams.reading.events import moment_of, shape_of
+from aggregator.streams.reading.events import shape_of
 from aggregator.streams.reading.unpacking import Lines
 from aggregator.streams.recording.packing import pack
+from aggregator.streams.times import moment_of
 
 
 @given(

@@ -209,6 +209,30 @@ def test_the_next_file_names_the_connection_it_came_through(recording: Recording
     assert [len(sidecar["connections"]) for sidecar in recording.sidecars()] == [1, 1]
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_the_next_file_names_the_rules_as_they_have_changed(recording: Recording, is_killed: bool) -> None:
+    def asked(at_ms: int, *rules: str, continues: bool = False, removed: tuple[str, ...] = ()) -> Connection:
+        came, went = (tuple({"rule_id": rule} for rule in each) for each in (rules, removed))
+        told = {"rules": came, "removed": went, "continues": continues}
+        return Connection(stream="s", at_ms=at_ms, type="x_v2", url="http://x.org/", **told)
+
+    recording.handle(asked(NOON_MS, "cats", "dogs"), event(1))
+    recording.commit()
+    recording.handle(asked(NOON_MS + 9, "birds", continues=True, removed=("cats",)), event(2))
+    recording.commit()
+    if is_killed:
+        recording.crash()
+    recording.handle(event(3, NOON_MS + 3_600_000))
+    recording.commit()
+    recording.idle(7200)
+
+    first, second = (sidecar["connections"] for sidecar in recording.sidecars())
+    assert [[rule["rule_id"] for rule in each["rules"]] for each in first] == [["cats", "dogs"], ["birds"]]
+    [now] = second
+    assert [rule["rule_id"] for rule in now["rules"]] == ["dogs", "birds"]
+    assert (now["at_ms"], now["continues"]) == (NOON_MS + 9, False)
+
+
 def test_gaps_are_kept_with_the_data(recording: Recording) -> None:
     for number in range(2):
         recording.handle(Gap(stream="s", from_ms=number, to_ms=number + 5, cause="stall"))

@@ -10,11 +10,15 @@ import msgspec
 import pytest
 import simplejson
 
+from aggregator.config.parsing import parse_settings
 from aggregator.config.sections import RulesSettings
 from aggregator.runtime.connection import connect
 from aggregator.streams import reader
+from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.rules import asking
+from aggregator.streams.settings import faults_of_stream
+from tests.feeds.webserver import Talk
 from tests.servers import RedisServer
 from tests.streams.capturing import Captured
 from tests.streams.twitterdouble import OAUTH, Double, chunks
@@ -78,6 +82,27 @@ def test_a_notice_has_the_rules_asked_for_anew_and_the_gap_says_why(
     first, second = phrases(double)
     assert second - first == {"bicycle"}
     assert [gap["cause"] for gap in captured.gaps] == ["rules"]
+
+
+def test_a_change_that_asks_for_nothing_else_keeps_the_connection_and_is_told(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    def keep_alive(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not talk.stop.wait(0.05):
+            talk.send(b"2\r\n\r\n\r\n")
+
+    with Double(keep_alive) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.of_kind("connection"))
+        rules.hset("traptor-track:0:10", "tag", "another tag")
+        rules.publish("traptor-notify", "track:0")
+        captured.until(lambda: len(captured.of_kind("connection")) == 2)
+
+    made, change = captured.of_kind("connection")
+    assert len(double.forms) == 1 and not captured.gaps
+    assert [(rule["rule_id"], rule["tag"]) for rule in change["rules"]] == [("10", "another tag")]
+    assert [rule["rule_id"] for rule in change["removed"]] == ["10"] and change["removed"][0] in made["rules"]
+    assert change["continues"] and change["filters"] == made["filters"]
 
 
 @pytest.mark.parametrize("text", ["track:1", "follow:0", "nonsense", "track:00"])
@@ -148,3 +173,29 @@ def test_a_collector_shows_that_it_collects_and_one_that_is_refused_does_not(
         captured.until(lambda: ("credential_refused", "") in captured.context.reports)
 
     assert rules.get("track:0:heartbeat") is None
+
+
+@pytest.mark.parametrize(
+    ("type_", "endpoint", "rules", "fault"),
+    [
+        ("twitter_v1", "filter", "x:0", "twitter_v1 takes track, follow and locations"),
+        ("x_v2", "filter", "track:0", "x_v2 takes x, such as x:0"),
+        ("x_v2", "sample", "x:0", "means nothing without endpoint = filter"),
+        ("mastodon", "public", "x:0", "means nothing to type = mastodon"),
+    ],
+)
+def test_rules_that_a_platform_does_not_take_are_refused(type_: str, endpoint: str, rules: str, fault: str) -> None:
+    texts = {"type": type_, "endpoint": endpoint, "rules": rules, "pushto": "q", "credential": "c", "url": "http://x/"}
+    settings, faults = parse_settings(Capture.Settings, texts)
+    assert settings is not None and not faults
+
+    found = [words for option, words in faults_of_stream(settings) if option == "rules"]
+
+    assert len(found) == 1 and fault in found[0]
+
+
+def test_x_filters_when_no_endpoint_is_said() -> None:
+    settings, _ = parse_settings(Capture.Settings, {"type": "x_v2", "rules": "x:0", "pushto": "q", "credential": "c"})
+    assert settings is not None
+
+    assert not [*faults_of_stream(settings)]

@@ -13,6 +13,7 @@ from oauthlib.oauth1 import RequestValidator, SignatureOnlyEndpoint
 
 from aggregator.streams.credentials import CredentialSettings
 from tests.feeds.webserver import Talk, WebServer
+from tests.streams.xproject import PATH, TOKEN, Project
 
 WIRE = (Path(__file__).parent / "data/derived-filter-stream.http").read_bytes()
 """A whole answer, byte for byte: 31 messages, 4 keep-alives."""
@@ -22,7 +23,7 @@ OAUTH = CredentialSettings(
     access_token="accesstoken0123456789",
     access_token_secret="access secret/=",
 )
-BEARER = CredentialSettings(bearer_token="AAAAbearer%3D")
+BEARER = CredentialSettings(bearer_token=TOKEN)
 Play = Callable[[Talk], object]
 
 
@@ -120,6 +121,8 @@ class Double:
     def __init__(self, *plays: Play) -> None:
         self.plays = list(plays)
         self.server = WebServer()
+        self.project = Project()
+        """The rules of X's filtered stream."""
         self.asked_at: list[float] = []
         self.forms: list[list[tuple[str, str]]] = []
         self.faults: list[str] = []
@@ -155,6 +158,9 @@ class Double:
         self.server.__exit__(None, None, None)
 
     def _answer(self, talk: Talk) -> None:
+        if urlsplit(talk.asked.path).path == PATH:
+            self.project.answer(talk)
+            return
         self.asked_at.append(time.monotonic())
         fault = self._fault(talk)
         if fault:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from aggregator.streams.exporting.selection import Line
-from aggregator.streams.reading.events import Object, id_of_tweet, moment_of, part, text_id
+from aggregator.streams.reading.events import Object, id_of_tweet, part, text_id
+from aggregator.streams.times import moment_of
 
 Row = dict[str, Any]
 

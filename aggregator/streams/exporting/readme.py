@@ -86,11 +86,25 @@ def _history(told: Told) -> Iterator[str]:
             yield "Nothing is noted: no sidecar of its files has a connection."
             yield ""
             continue
-        yield from _table(("since", "type", "address", "filters"), map(_change, changes))
+        rows = (_change(found, before) for before, found in zip([None, *changes], changes, strict=False))
+        yield from _table(("since", "type", "address", "filters", "rules that came (+) and went (-)"), rows)
 
 
-def _change(found: Connection) -> tuple[str, ...]:
-    return iso(found.at_ms), found.type, found.url, msgspec.json.encode(found.filters).decode()
+def _change(found: Connection, before: Connection | None) -> tuple[str, ...]:
+    rules = "; ".join(_rules("+", found, before) + _rules("-", before, found))
+    return iso(found.at_ms), found.type, found.url, msgspec.json.encode(found.filters).decode(), rules
+
+
+def _rules(sign: str, some: Connection | None, others: Connection | None) -> list[str]:
+    """Return the rules that some have and others do not, each as one text."""
+    known = {frozenset(rule.items()) for rule in others.rules} if others else set()
+    rules = some.rules if some else ()
+    return [f"{sign} {_rule(rule)}" for rule in rules if frozenset(rule.items()) not in known]
+
+
+def _rule(rule: dict[str, str]) -> str:
+    tag = f" ({rule['tag']})" if rule.get("tag") else ""
+    return f"{rule.get('rule_id', '')}: {rule.get('value', '')}{tag}"
 
 
 def _gaps(told: Told) -> Iterator[str]:

@@ -93,10 +93,15 @@ class Catalogue:
         changes = self.history.setdefault(stream, [])
         for found in sidecar.connections if sidecar else ():
             last = changes[-1] if changes else None
-            if last is None or (found.type, found.url, found.filters) != (last.type, last.url, last.filters):
-                changes.append(found)
+            now = found if last is None else last.after(found)
+            if last is None or _asked(now) != _asked(last):
+                changes.append(now)
         if sidecar:
             sidecar.connections = []
+
+
+def _asked(connection: Connection) -> tuple[object, ...]:
+    return connection.type, connection.url, connection.filters, connection.rules
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:

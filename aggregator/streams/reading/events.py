@@ -7,12 +7,12 @@ Source: Twitter API v1.1, "Streaming message types" (archived); X API v2, "Filte
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from aggregator.streams.messages import YEAR_10000_MS
+from aggregator.streams.times import moment_of
 
 Kind = Literal["post", "deletion", "control", "other"]
 Object = dict[str, Any]
@@ -25,8 +25,6 @@ NO_JSON = (msgspec.DecodeError, ValueError, RecursionError)
 _TWITTER_DELETIONS = ("delete", "scrub_geo", "status_withheld", "user_withheld")
 _TWITTER_CONTROLS = ("limit", "disconnect", "warning", "friends", "friends_str", "for_user", "control", "event")
 _MASTODON_POSTS = ("update", "status.update")
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_YEAR_1_MS = -62_135_000_000_000
 _NOTHING: Object = {}
 
 
@@ -94,34 +92,6 @@ def part(value: Object, *names: str) -> Object:
             return {}
         value = inner
     return value
-
-
-def moment_of(text: object) -> int | None:
-    """Return a time as platforms write it, in Unix milliseconds: ISO 8601, or Twitter's own form."""
-    if not isinstance(text, str):
-        return None
-    try:
-        if text[3:4] == " ":
-            _, month, day, clock, offset, year = text.split()
-            moment = datetime.fromisoformat(
-                f"{int(year):04}-{_MONTHS.index(month) + 1:02}-{int(day):02}T{clock}{offset[:3]}:{offset[3:]}"
-            )
-        else:
-            moment = datetime.fromisoformat(_padded(text))
-        found_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
-    return found_ms if _YEAR_1_MS < found_ms < YEAR_10000_MS else None
-
-
-def _padded(text: str) -> str:
-    """Return a time in the form that Python 3.10 reads: with six digits of a fraction or none, and with an offset."""
-    text = text.removesuffix("Z")
-    head, dot, fraction = text.partition(".")
-    if not dot:
-        return text
-    digits = len(fraction) - len(fraction.lstrip("0123456789"))
-    return f"{head}.{fraction[:digits][:6]:0<6}{fraction[digits:]}"
 
 
 def _typed(found: Object) -> Shape | None:

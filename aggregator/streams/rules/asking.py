@@ -27,13 +27,15 @@ class Asked(NamedTuple):
     """What is asked for: one parameter of the request, and the rules behind it."""
 
     parameter: str
-    """`track`, `follow` or `locations`."""
+    """`track`, `follow` or `locations`; empty when the platform keeps the rules, and the request has none of them."""
     text: str
     rules: tuple[dict[str, str], ...]
+    at_ms: int
+    """Since when, in Unix milliseconds."""
 
 
 class RuleFilter:
-    """Watch a rule set for a stream. All calls but `asked` belong to one thread."""
+    """Watch a rule set for a stream. Between `start` and `close` all calls but `asked` belong to one thread."""
 
     def __init__(self, context: Context, name: SetName) -> None:
         self._context = context
@@ -44,6 +46,9 @@ class RuleFilter:
         """What to ask for; None while there are no rules, or none that the platform can be asked for."""
         self.withheld: int | None = None
         """A limit notice that is still to be noted: how many events were withheld since the connection was made."""
+
+    def start(self) -> None:
+        """Begin with what needs a thread of its own."""
 
     def refresh(self, *, collects: bool) -> None:
         """Read the rules when a notice or the clock says so, note limits, and show that somebody collects.
@@ -82,11 +87,23 @@ class RuleFilter:
             self._context.withdraw("rules_faulty")
         self._context.note("rules", f"{len(stored.rules)} of {self._name}")
         left_out = {left.rule_id for left in found.left_out}
-        rules = tuple(_told(rule) for rule in stored.rules if rule.id not in left_out)
-        self.asked = Asked(self._name.type, found.text, rules) if found.text else None
+        rules = tuple(told(rule) for rule in stored.rules if rule.id not in left_out)
+        now_ms = int(self._context.clock() * 1000)
+        self.asked = Asked(self._name.type, found.text, rules, now_ms) if found.text else None
 
 
-def _told(rule: Rule) -> dict[str, str]:
+def difference(before: Asked, now: Asked) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
+    """Return the rules that came, and those that went."""
+    return _without(now.rules, before.rules), _without(before.rules, now.rules)
+
+
+def _without(rules: tuple[dict[str, str], ...], others: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+    # thousands are compared with thousands, in a thread that has a stream to read
+    known = {frozenset(rule.items()) for rule in others}
+    return tuple(rule for rule in rules if frozenset(rule.items()) not in known)
+
+
+def told(rule: Rule) -> dict[str, str]:
     """Return what is kept of a rule beside the data."""
     names = ("rule_id", "orig_type", "value", "tag", "description", "date_added")
     return {name: text for name in names if (text := rule.fields.get(name))}

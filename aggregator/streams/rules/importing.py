@@ -144,7 +144,7 @@ def completed(fields: Mapping[str, str], now: float) -> dict[str, str]:
 
 def _with_room(type_: str, filled: Mapping[SetName, int]) -> SetName:
     number = 0
-    while filled.get(SetName(type_, number), 0) >= LIMITS[type_]:
+    while type_ in LIMITS and filled.get(SetName(type_, number), 0) >= LIMITS[type_]:
         number += 1
     return SetName(type_, number)
 

@@ -7,6 +7,8 @@ key                                         type    meaning
 ==========================================  ======  ====================================================
 ``traptor-TYPE:ID:RULE_ID``                 hash    one rule, with whatever fields its manager gave it
 ``aggregator-rules-history:TYPE:ID``        list    changes by `aggregator rules`, oldest first: JSON
+``aggregator-rules-owner``                  string  what marks rules at X as those of this Redis; never deleted
+``aggregator-rules-sync:TYPE:ID``           string  whose turn it is to change the set's rules at X; ends by itself
 ``TYPE:ID:heartbeat``                       string  the time of the last sign of life; ends by itself
 ``stats:TYPE:ID:RULE_ID``                   zset    a member for each match in the window; score = seconds
 ``limit:TYPE:ID``                           zset    limit notices in the window; score = Unix seconds
@@ -22,10 +24,20 @@ from typing import Annotated, NamedTuple
 
 from aggregator.config.settings import OptionType
 
-ORIG_TYPES = {"track": ("keyword", "hashtag"), "follow": ("userid", "username"), "locations": ("geo",)}
-"""The `orig_type` that rules of each type have; a track or follow rule with another one never matches."""
+ORIG_TYPES = {
+    "track": ("keyword", "hashtag"),
+    "follow": ("userid", "username"),
+    "locations": ("geo",),
+    "x": ("x_rule",),
+}
+"""The `orig_type` that rules of each type have; a track or follow rule with another one never matches.
+
+The type `x` is ours: rules in the syntax of X's filtered stream. Rule managers ask for the keys of the other types.
+"""
 LIMITS = {"track": 400, "follow": 5000, "locations": 25}
-"""How many phrases, ids or boxes one connection to the platform may ask for."""
+"""How many phrases, ids or boxes one connection to the platform may ask for. X counts by project and says so itself."""
+OWNER = "aggregator-rules-owner"
+"""The key of the text that marks rules at X as those of this Redis."""
 _NAME = re.compile(rf"({'|'.join(ORIG_TYPES)}):(\d{{1,9}})", re.ASCII)
 
 
@@ -47,6 +59,11 @@ class SetName(NamedTuple):
     def history(self) -> str:
         """The list of the changes to the set."""
         return f"aggregator-rules-history:{self}"
+
+    @property
+    def turn(self) -> str:
+        """The lock of who changes the set's rules at X."""
+        return f"aggregator-rules-sync:{self}"
 
     @property
     def heartbeat(self) -> str:
@@ -76,5 +93,5 @@ def parse_set_name(text: str) -> SetName:
 
 
 RuleSetName = Annotated[
-    SetName, OptionType("rule set", parse_set_name, "TYPE:ID, such as track:0, follow:1 or locations:0")
+    SetName, OptionType("rule set", parse_set_name, "TYPE:ID, such as track:0, follow:1, locations:0 or x:0")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from aggregator.config.redisurl import parse
 from aggregator.config.sections import RulesSettings
 from aggregator.errors import ConfigError
 from aggregator.runtime.connection import AWAY, REFUSED, connect
-from aggregator.streams.rules.names import ORIG_TYPES, SetName, parse_set_name
+from aggregator.streams.rules.names import ORIG_TYPES, OWNER, SetName, parse_set_name
 from aggregator.streams.rules.rule import Rule, by_id, rule_of
 
 PAGE = 1000
@@ -46,6 +47,18 @@ def read_rules(client: Any, name: SetName) -> Stored:
         except ValueError as error:
             faults.append(f"{key.decode('utf-8', 'backslashreplace')} {error}")
     return Stored(tuple(sorted(rules, key=by_id)), tuple(faults))
+
+
+def owner_of(client: Any, settings: RulesSettings) -> str:
+    """Return what marks rules at X as those of this Redis.
+
+    It belongs to the Redis and not to an instance: instances that share their rules see to the same rules at X, and two
+    that do not can never take each other's for their own. Whoever needs it first makes it.
+    """
+    if settings.owner:
+        return settings.owner
+    client.set(OWNER, secrets.token_hex(4), nx=True)
+    return str(client.get(OWNER).decode("utf-8", "replace"))
 
 
 def set_names(client: Any) -> list[SetName]:

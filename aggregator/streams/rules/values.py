@@ -14,6 +14,8 @@ from aggregator.config.hints import shorten
 
 MOST_BYTES = 60
 """The longest phrase to track, in bytes of UTF-8."""
+LONGEST_X_RULE = 2048
+"""The longest rule that any contract with X allows, in characters."""
 
 
 class Box(NamedTuple):
@@ -49,7 +51,9 @@ def check_value(orig_type: str, value: str) -> str:
 
 
 def phrase_of(orig_type: str, value: str) -> str:
-    """Return what the platform is asked for: in lower case, with # before each term of a hashtag."""
+    """Return what the platform is asked for: in lower case, with # before a hashtag's terms; X's rules as they are."""
+    if orig_type == "x_rule":
+        return value.strip()
     if orig_type != "hashtag":
         return value.lower()
     return " ".join(f"#{term.removeprefix('#')}" for term in value.lower().split())
@@ -61,7 +65,7 @@ def infer_type(type_: str, value: str) -> str:
         return "hashtag" if value.startswith("#") else "keyword"
     if type_ == "follow":
         return "userid" if value.isascii() and value.isdecimal() else "username"
-    return "geo"
+    return "x_rule" if type_ == "x" else "geo"
 
 
 def read_geography(value: str) -> Geography:
@@ -108,6 +112,16 @@ def _check_user_name(value: str) -> str:
     return value
 
 
+def check_x_rule(value: str, longest: int = LONGEST_X_RULE) -> str:
+    """Return a rule of X's filtered stream without blanks around it. Raises ValueError; its syntax only X can judge."""
+    rule = value.strip()
+    if not rule:
+        raise ValueError("no value")
+    if len(rule) > longest:
+        raise ValueError(f"a rule of {len(rule):,} characters; at most {longest:,} are allowed")
+    return rule
+
+
 def _check_geography(value: str) -> str:
     return read_geography(value).value
 
@@ -118,6 +132,7 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "userid": _check_user_id,
     "username": _check_user_name,
     "geo": _check_geography,
+    "x_rule": check_x_rule,
 }
 
 
