@@ -87,7 +87,8 @@ def _row(facts: StreamFacts) -> list[str | Painted]:
 def _remark(facts: StreamFacts) -> str:
     if facts.faults:
         return f"incomplete: {len(facts.faults)} thing{'s' * (len(facts.faults) > 1)} to mend, see `config check`"
-    return facts.connection
+    fallen = f"below usual: {facts.fallen}" if facts.fallen else ""
+    return "; ".join(part for part in (fallen, facts.connection) if part)
 
 
 def _gaps(facts: StreamFacts) -> str:
@@ -105,6 +106,7 @@ def _lines(facts: StreamFacts, files: Files) -> list[tuple[str, str]]:
     lines += [("connection", screen.printable(facts.connection))] if facts.connection else []
     lines += [("last event", iso(facts.last_event_ms))] if facts.last_event_ms is not None else []
     lines += [("events/s", screen.rate(facts.per_second))] if facts.per_second is not None else []
+    lines += [("below usual", screen.printable(facts.fallen))] if facts.fallen else []
     lines += [("gaps in 24 h", _gaps(facts))]
     lines += [("setting", f"{name} = {screen.one_line(text, 200)}") for name, text in facts.settings.items()]
     lines += [("filter", f"{name} = {screen.one_line(text, 2000)}") for name, text in facts.filters.items()]
@@ -123,6 +125,7 @@ def _as_json(facts: StreamFacts) -> dict[str, Any]:
         "connection": facts.connection or None,
         "last_event_ms": facts.last_event_ms,
         "events_per_second": facts.per_second,
+        "below_usual": facts.fallen or None,
         "gaps_24h": len(facts.missing.gaps),
         "missing_24h_s": facts.missing.missing_ms / 1000,
         "credential": facts.texts.get("credential"),

@@ -17,6 +17,7 @@ from importlib.resources import files
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID, uuid5
 
 from aggregator.demo.server import DemoConnection, DemoServer, parse_port, serve
 from aggregator.demo.stopping import StopRequest
@@ -61,7 +62,9 @@ class StreamServer(DemoServer):
         change = self._changes[number % len(self._changes)]
         at = number / self._rate
         moment = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
-        return {**change, "timestamp": int(at), "meta": {**change["meta"], "dt": moment, "offset": number}}
+        # a change that comes again is another event
+        id = str(uuid5(UUID(change["meta"]["id"]), str(number)))
+        return {**change, "timestamp": int(at), "meta": {**change["meta"], "id": id, "dt": moment, "offset": number}}
 
 
 class _Connection(DemoConnection):

@@ -49,6 +49,8 @@ class _Guarded(HTTPConnection):
     idle_since = 0.0
     was_at_proxy = False
     """True when connecting failed behind the proxy."""
+    _asked: Any = None
+    """The socket of the request that was asked last: http.client forgets it when the answer ends the connection."""
 
     def reach(self, addresses: Sequence[Address], deadline: Deadline) -> None:
         """Connect to one of these addresses. A failure closes the connection."""
@@ -68,8 +70,9 @@ class _Guarded(HTTPConnection):
 
     def end_at(self, deadline: Deadline) -> None:
         """Let every wait from now on end at this deadline."""
+        wire = self.sock or self._asked
         # https through an https proxy is TLS within TLS: there the outer socket waits
-        for sock in (self.sock, getattr(self.sock, "socket", None)):
+        for sock in (wire, getattr(wire, "socket", None)):
             if isinstance(sock, Socket | TlsSocket):
                 sock.deadline = deadline
 
@@ -85,6 +88,7 @@ class _Guarded(HTTPConnection):
             if body is not None:
                 client.HTTPConnection.putheader(self, "content-length", str(len(body)))
             self.endheaders(body)
+            self._asked = self.sock
             # urllib3's own method would wrap this answer in one that takes a cut or doubtful body for whole
             response = client.HTTPConnection.getresponse(self)
         except BaseException:

@@ -30,7 +30,7 @@ def idle_parts(
     if not found and not any(_collects(program, config, comes_from_outside) for program in _only(config, enabled)):
         sources = [p.section for p in config.programs.values() if p.is_source or p.traits.feeds_itself]
         text = "nothing is collected: no section brings messages in"
-        do = "Add a section that does, with stage = tail or with stage = download and feeds, to loglines.cfg."
+        do = "Add a section that does: with stage = tail, with stage = download and feeds, or a stream (`streams add`)."
         if sources:
             text = f"nothing is collected: {are(sources, 'not enabled')}"
             do = START.format(sources[0])

@@ -8,9 +8,9 @@ from aggregator.monitor.finding import Finding, level_after
 from aggregator.runtime.reports import MOST_LASTING, Told
 from aggregator.runtime.roster import WorkerFacts
 
-OUTAGES = frozenset({"rules_away", "tracker_away"})
+OUTAGES = frozenset({"kafka_away", "rules_away", "tracker_away"})
 """Codes of reports about an outage of the stage, of which the stage knows more than its worker does."""
-WORSENING = OUTAGES | {"unreadable"}
+WORSENING = OUTAGES | {"kafka_refused", "unreadable"}
 """Codes of reports that are warnings at first and become errors once they have lasted."""
 
 

@@ -23,8 +23,10 @@ from aggregator.streams.permit import STATE, Handed, Permit, Position, Tenure
 from aggregator.streams.platforms.sharing import faults_of_sharing
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.reader import Reader
-from aggregator.streams.settings import StreamSettings, faults_of_stream
+from aggregator.streams.room import Room
+from aggregator.streams.settings import StreamSettings, asked_of, faults_of_stream
 from aggregator.streams.times import iso
+from aggregator.streams.volume import FALLEN, HOUR_S, Judged, Volume
 
 _TURNS = 10
 """The most batches that one poll yields, so that the worker gets to look at its signals."""
@@ -66,6 +68,8 @@ class Capture(Source):
         self._handed = Handed(context.node, "", 0)
         """What the node that captures the stream after this one is told."""
         self._pace = Pace()
+        self._room = Room(self._folder.parent, settings.min_free, context)
+        self._volume = Volume(self._folder.with_name(f".{self._stream}.volume"), asked_of(settings))
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
@@ -123,6 +127,7 @@ class Capture(Source):
             self._overlap,
         )
         self._reader.start()
+        self._volume.open(self.context.clock())
 
     def poll(self, now: float) -> Iterator[SourceOutcome]:
         """Yield what was received."""
@@ -135,10 +140,12 @@ class Capture(Source):
         for _ in range(_TURNS):
             records, place = self._journal.take(self.settings.batch)
             if not records:
+                self._look(now)
                 break
             moments = [record.at_ms for record in records if record.body.startswith(BEGINNING)]
             if moments:
                 self._pace.add(now, len(moments))
+                self._volume.add(moments)
                 self.context.note("last event", iso(moments[-1]))
             for record in records:
                 yield Send(self.settings.pushto, record.body)
@@ -208,9 +215,41 @@ class Capture(Source):
         self._reader.stop()
         # order: after the last commit, which says where the next node goes on
         self._permit.release()
+        self._save_volume(self.context.clock())
         self._journal.close()
         self._overlap.close()
         self._lock.release()
+
+    def _look(self, now: float) -> None:
+        """Look at the disk and at the volume; called when all that was received is counted."""
+        self._room.look(now)
+        self._volume.look(now, is_seen=self._reader.connected)
+        judged = self._volume.judge(now)
+        if judged is not None:
+            self._tell_volume(judged)
+        if self._volume.is_due(now):
+            self._save_volume(now)
+
+    def _tell_volume(self, judged: Judged) -> None:
+        if not judged.fell:
+            self.context.note(FALLEN, "")
+            self.context.withdraw("volume_fell")
+            return
+        begin_s = judged.hour * HOUR_S
+        self.context.note(FALLEN, f"{judged.events:,} of {judged.usual:,} events/h")
+        self.context.report(
+            "volume_fell",
+            f"{judged.events:,} events instead of usually {judged.usual:,} in the hour from {iso(begin_s * 1000)}"
+            f" (median of {judged.compared})",
+            "see whether the platform gives less, and whether filters and credential are still as they should be",
+            since=begin_s,
+        )
+
+    def _save_volume(self, now: float) -> None:
+        try:
+            self._volume.save(now)
+        except OSError as error:
+            self.context.log.warning("the counts of the hours are not saved: %s", error.strerror)
 
 
 def _has_credentials(config: RawConfigParser, pool: str) -> bool:

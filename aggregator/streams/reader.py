@@ -108,6 +108,7 @@ class Reader:
         """
         self.changed = threading.Condition()
         """Notified when something was added to the journal."""
+        self.connected = False
         self._stream = stream
         self._settings = settings
         self._platform = PLATFORMS[settings.type]
@@ -200,6 +201,7 @@ class Reader:
             except Exception as error:  # whatever it is, the stream must go on, and somebody must know
                 self._context.log.exception("capture failed")
                 failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
+            self.connected = False
             if self._stopping.is_set():
                 return
             self._wait(failure)
@@ -271,7 +273,7 @@ class Reader:
                     pieces = exchange.body(None)
                 connected_ms = self._now_ms()
                 self._connected(connected_ms, exchange.url, settings)
-                self._cause = ""
+                self._cause, self.connected = "", True
                 for piece in pieces:
                     # the process may have been stopped while the piece came
                     if not self._permit.holds():

@@ -20,6 +20,7 @@ from aggregator.streams.recording.lines import line_of
 from aggregator.streams.recording.packing import pack
 from aggregator.streams.recording.paths import gaps_path, possible_paths
 from aggregator.streams.recording.sidecar import Facts, write_sidecar
+from aggregator.streams.room import MIN_FREE, MinFree, Room
 
 _LATE_S = 5.0
 """How long after the end of its period a file waits for events that are still on their way."""
@@ -81,6 +82,7 @@ class Record(Stage):
         save_size: Annotated[Size, Doc("a file of this size is finished earlier"), Bounds(1024)] = 512 * 1024**2
         format: Annotated[str, choice("gz", "zst"), Doc("how files are packed")] = "gz"
         mode: Annotated[FileMode, Doc("the mode of new files")] = 0o640
+        min_free: MinFree = MIN_FREE
         pushto: Annotated[TargetQueue, Doc("the queue that is told of finished files")] | None = None
 
     settings: Settings
@@ -88,6 +90,7 @@ class Record(Stage):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self._directory = context.path(settings.directory)
+        self._room = Room(self._directory, settings.min_free, context)
         self._waiting: dict[str, list[Event | Gap | Connection]] = {}
         """What is in hand and not written, by stream."""
         self._waiting_gaps: dict[str, list[Gap]] = {}
@@ -148,6 +151,7 @@ class Record(Stage):
 
     def idle(self, now: float) -> Iterator[Settled]:
         """Finish the files whose period is over, and tell of those that are finished."""
+        self._room.look(now)
         for cursor, recorded in self._closed:
             yield Cursor(cursor, None)
             if self.settings.pushto is not None:

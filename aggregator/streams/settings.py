@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from aggregator.http import options
 from aggregator.runtime.contract import SourceSettings
 from aggregator.streams.platforms.limits import faults_of_filters, faults_of_jetstream
 from aggregator.streams.platforms.table import JETSTREAM_V2, PLATFORMS
+from aggregator.streams.room import MIN_FREE, MinFree
 from aggregator.streams.rules.names import RuleSetName
 
 
@@ -123,6 +125,7 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     spool_size: Annotated[
         Size, Doc("how much waits on the disk at most while Redis is away or the queue is full"), Bounds(1024**2)
     ] = 1024**3
+    min_free: MinFree = MIN_FREE
     allow_private: Annotated[
         Flag, Doc("follow redirects from a public address to one of a private network, or of this machine")
     ] = False
@@ -130,6 +133,24 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     ca_file: options.CaFile | None = None
     client_cert: options.ClientCert | None = None
     client_key: options.ClientKey | None = None
+
+
+def asked_of(settings: StreamSettings) -> str:
+    """Return a text that stands for what a stream asks for; another one is another stream as to its volume."""
+    names = (
+        "type",
+        "url",
+        "endpoint",
+        "track",
+        "follow",
+        "collections",
+        "locations",
+        "language",
+        "rules",
+        "parameters",
+    )
+    # a hash, because an address may hold a secret
+    return hashlib.sha256(repr([getattr(settings, name) for name in names]).encode()).hexdigest()
 
 
 def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -67,6 +68,19 @@ def test_every_listing_takes_json() -> None:
         leaf = not any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
         if leaf and words != "aggregator" and words.removeprefix("aggregator ") not in DOING:
             assert any("--json" in action.option_strings for action in parser._actions), words
+
+
+def test_every_command_that_the_pages_show_can_be_given_as_it_stands() -> None:
+    shown = []
+    for page in ("README.md", "docs/streams.md"):
+        text = (PROJECT / page).read_text()
+        for block in re.findall(r"^ *```\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+            found = re.findall(r"^ *(?:\$ )?(?:run/)?aggregator ([a-z].*?)(?:   .*)?$", block, re.MULTILINE)
+            shown += [shlex.split(line) for line in found]
+
+    assert len(shown) > 25
+    for name, *words in shown:
+        command_parser(name).parse_args(words)  # exits when it is wrong
 
 
 def test_every_option_has_help() -> None:

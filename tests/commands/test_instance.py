@@ -47,6 +47,7 @@ def test_all_that_is_commented_out_in_a_new_configuration_can_be_used(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(plugins, "__path__", [*plugins.__path__])
     monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    monkeypatch.setenv("MASTODON_TOKEN", "secret")
     main(["-q", "init", str(tmp_path)])
     (tmp_path / "plugins" / "myrepository.py").write_text(
         "def parseline(jmsg):\n    return {}\ndef get_openurl_params(c, worker_section, pl):\n    return {}\n"
@@ -64,7 +65,7 @@ def test_all_that_is_commented_out_in_a_new_configuration_can_be_used(
     file.write_text(text)
     config = load(file, tmp_path)
 
-    assert sections == 11 and "\n# [" not in text
+    assert sections == 15 and "\n# [" not in text
     assert config.table("store").entry("local").url == f"file://{tmp_path}/data/archive"
     assert config.table("feed").entry("bikes").timestamp == "gbfs"
     assert config.node == "collector1" and config.redis.url.endswith("@redis.example.org:6379/0")
@@ -306,6 +307,7 @@ def test_the_feeds_that_a_new_configuration_shows_as_a_comment_are_fine(tmp_path
     main(["-q", "init", str(tmp_path)])
     file = tmp_path / "loglines.cfg"
     head, _, feeds = file.read_text().partition("# --- More: download feeds")
+    feeds = feeds.partition("# --- More: ")[0]
     lines = [line.removeprefix("#").strip().partition("    ")[0] for line in feeds.splitlines()[1:]]
     file.write_text(head + "\n".join(lines))
 

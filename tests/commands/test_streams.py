@@ -383,4 +383,4 @@ def test_events_that_wait_in_the_journal_are_told_when_their_stream_is_removed(s
 
     ran = streams.run("streams", "remove", "a")
 
-    assert ran.lines[-1].startswith("1,234 bytes in data/streams/.a.journal were received and not delivered")
+    assert ran.lines[-1].startswith("up to 1,234 bytes in data/streams/.a.journal were received and not delivered")

@@ -43,6 +43,7 @@ def test_a_connection_brings_changes_in_their_order_and_is_cut_in_the_middle_of_
     with serving(cut_every_s=0.5) as server:
         events, is_cut = read(server)
 
+    assert len({event["meta"]["id"] for event in events}) == len(events)  # type: ignore[index]
     numbers = [event["meta"]["offset"] for event in events]  # type: ignore[index]
     assert len(numbers) > 50 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert is_cut and server.stats()["cut"] == 1

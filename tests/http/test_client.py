@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -168,6 +169,21 @@ def test_a_stream_that_falls_silent_is_left(server: WebServer, asking: Client) -
         pytest.raises(TimeoutError),
     ):
         came += list(exchange.body(None))
+
+
+@pytest.mark.parametrize("framing", ["Connection: close", "Transfer-Encoding: chunked"])
+def test_the_time_for_the_opening_does_not_bound_the_stream(server: WebServer, asking: Client, framing: str) -> None:
+    def feed(talk: Talk) -> None:
+        talk.send(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+        for _ in range(6):
+            time.sleep(0.2)  # the stream must last longer than its opening may
+            talk.send(b"1\r\ne\r\n" if "chunked" in framing else b"e")
+        talk.send(b"0\r\n\r\n" if "chunked" in framing else b"")
+        talk.cut()
+
+    server.answers["/feed"] = feed
+    with asking.open(Request(f"{server.url}/feed", None, idle_s=60.0, opening_s=0.5)) as exchange:
+        assert b"".join(exchange.body(None)) == b"e" * 6
 
 
 def test_a_stream_is_left_when_the_process_is_to_stop(server: WebServer) -> None:

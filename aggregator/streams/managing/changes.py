@@ -234,4 +234,4 @@ def _left_in_journal(root: Path, section: str) -> Iterator[str]:
     size = journals_in(root).get(stream, 0)
     if size:
         words = "received and not delivered; a stream that is added under the same name delivers it"
-        yield f"{size:,} bytes in {folder_of(root, stream).relative_to(root)} were {words}"
+        yield f"up to {size:,} bytes in {folder_of(root, stream).relative_to(root)} were {words}"

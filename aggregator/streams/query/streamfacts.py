@@ -15,6 +15,7 @@ from aggregator.streams.managing.options import PREFIX, known_options
 from aggregator.streams.platforms.asking import masked
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.query.gaps import Missing, Span, look
+from aggregator.streams.volume import FALLEN
 
 DAY_MS = 86_400_000
 _RUNS = ("RUNNING", "STARTING")
@@ -36,6 +37,8 @@ class StreamFacts(NamedTuple):
     last_event_ms: int | None
     per_second: float | None
     """Over the last minute; None when it does not run."""
+    fallen: str
+    """By how much it brings less than usual, in words; empty when it does not."""
     missing: Missing
     """What was missing in the last 24 hours."""
     faults: tuple[str, ...]
@@ -98,6 +101,7 @@ def _facts(config: Config, name: str, snapshot: Snapshot, missing: Missing) -> S
         connection=connection or _trouble(process),
         last_event_ms=_moment_ms(notes.get("last event", "")) or _committed_ms(state),
         per_second=_number(notes.get("events/s", "")) if alive else None,
+        fallen=notes.get(FALLEN, "") if alive else "",
         missing=missing,
         faults=config.drafts.get(section, ()),
     )
