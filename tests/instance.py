@@ -28,7 +28,9 @@ from tests.servers import free_port, wait_until
 class Instance:
     """`aggregator run` in a folder; as a context manager everything is stopped and removed at the end."""
 
-    def __init__(self, configuration: str) -> None:
+    def __init__(self, configuration: str, redis: str = "[process_redis]\n") -> None:
+        """`redis` are the sections that say where Redis is; the instance's own, or another one."""
+        self._redis = redis
         # a short path: the sockets below it must fit
         self.root = Path(tempfile.mkdtemp(prefix="agg-"))
         shutil.copytree(PROJECT / "plugins", self.root / "plugins")
@@ -38,7 +40,7 @@ class Instance:
 
     def configure(self, configuration: str) -> None:
         """Write the configuration, with a web port of its own."""
-        head = f"[supervisor]\nport = 127.0.0.1:{free_port()}\n[process_redis]\n"
+        head = f"[supervisor]\nport = 127.0.0.1:{free_port()}\n{self._redis}"
         self.file.write_text(head + configuration)
 
     def config(self) -> Config:

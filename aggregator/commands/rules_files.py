@@ -44,6 +44,11 @@ def declare_export(parser: argparse.ArgumentParser) -> None:
 
 def _declare_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines, CSV, GNIP's JSON, or a SQLite database")
+    declare_form(parser)
+
+
+def declare_form(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say how a file of rules is read."""
     parser.add_argument("--format", choices=FORMATS, help="its form (default: by its name)")
     parser.add_argument("--into", metavar="SET", type=_target, help="TYPE:ID, or TYPE for as many sets as it takes")
     parser.add_argument("--query", metavar="SQL", help="what to ask a SQLite database; its columns are the fields")
@@ -58,7 +63,7 @@ def _target(text: str) -> Target:
 def run_import(invocation: Invocation, args: argparse.Namespace) -> int:
     """Import a file. Nothing is changed when it has faults, unless they are to be skipped."""
     target = args.into or Target("", None)
-    entries = list(_entries(args, target))
+    entries = list(entries_of(args, target))
     config = invocation.running()
     with rules_redis(config) as client:
         present = {name: read_rules(client, name).rules for name in set_names(client)}
@@ -86,7 +91,7 @@ def run_validate(invocation: Invocation, args: argparse.Namespace) -> int:
     """Check a file; exit with 1 when it has faults."""
     target = args.into or Target("", None)
     checked, faults = 0, []
-    for entry in _entries(args, target):
+    for entry in entries_of(args, target):
         checked += 1
         try:
             check_entry(entry, target)
@@ -134,7 +139,7 @@ def _for_gnip(found: _Rules) -> tuple[_Rules, _Rules]:
     return ids, [each for each in found if each[1].get("orig_type") != "userid"]
 
 
-def _entries(args: argparse.Namespace, target: Target) -> Iterator[Entry]:
+def entries_of(args: argparse.Namespace, target: Target) -> Iterator[Entry]:
     """Yield the entries of the file that a command names. Raises Failed when it cannot be read."""
     try:
         yield from read_entries(args.file, args.format or format_of(args.file), target.type, args.query)

@@ -26,6 +26,7 @@ ACTIONS = {
     "activate": Action("streams_change:add_activate", "Check a draft and start it"),
     "deactivate": Action("streams_change:add_deactivate", "Stop a stream and keep its section as a draft"),
     "remove": Action("streams_change:add_remove", "Stop a stream and take its section out; what was recorded stays"),
+    "plan": Action("streams_plan:add_plan", "Say which connections rules need, and add streams for them"),
     "gaps": Action("streams_gaps:add_gaps", "Say what is missing of streams: when, how long, and why"),
     "organize": Action("streams_organize:add_organize", "Take over the data folder of an old Social Feed Manager"),
     "export": Action("streams_export:add_export", "Write what was recorded as JSON lines, CSV, Parquet or ids"),

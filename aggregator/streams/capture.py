@@ -14,11 +14,12 @@ from aggregator.errors import ConfigError, Unavailable
 from aggregator.files.lockfile import LockFile
 from aggregator.http.options import faults_of_files, route_of
 from aggregator.runtime.context import Context
-from aggregator.runtime.contract import Cursor, Emits, Flush, Send, Source, SourceOutcome
-from aggregator.streams.journal import Journal, Place, folder_of
+from aggregator.runtime.contract import Cursor, Emits, Flush, Lease, Send, Source, SourceOutcome
+from aggregator.streams.journal import Journal, Place, Record, folder_of
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
 from aggregator.streams.pace import BEGINNING, Pace
+from aggregator.streams.permit import STATE, Handed, Permit, Position, Tenure
 from aggregator.streams.platforms.sharing import faults_of_sharing
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.reader import Reader
@@ -30,15 +31,8 @@ from aggregator.streams.volume import FALLEN, HOUR_S, Judged, Volume
 _TURNS = 10
 """The most batches that one poll yields, so that the worker gets to look at its signals."""
 _WAIT_S = 0.5
-
-
-class Position(msgspec.Struct):
-    """How far a stream is committed; as text it is the cursor."""
-
-    segment: int
-    offset: int
-    mark: str
-    """The id behind which the platform is to go on; empty when there is none."""
+_TELL_MS = 5000
+"""How often a node that captures says until when it has everything, when no event says so."""
 
 
 class Capture(Source):
@@ -69,6 +63,10 @@ class Capture(Source):
         self._lock = LockFile(self._folder / ".lock")
         self._place = Place()
         self._mark = ""
+        self._committed = self._place, self._mark
+        self._tenure: Tenure | None = None
+        self._handed = Handed(context.node, "", 0)
+        """What the node that captures the stream after this one is told."""
         self._pace = Pace()
         self._room = Room(self._folder.parent, settings.min_free, context)
         self._volume = Volume(self._folder.with_name(f".{self._stream}.volume"), asked_of(settings))
@@ -81,6 +79,8 @@ class Capture(Source):
         name = settings.credential
         if name is not None and not config.has_section(f"credential_{name}"):
             yield "credential", f"no section [credential_{name}]"
+        if settings.pool is not None and not _has_credentials(config, settings.pool):
+            yield "pool", f"no section [credential_NAME] says pool = {settings.pool}"
 
     @classmethod
     def belongings(cls, settings: Any, root: Path) -> tuple[str, ...]:
@@ -94,9 +94,15 @@ class Capture(Source):
         """
         for option, words in faults_of_files(route_of(self.settings, self.context.root)):
             raise ConfigError(f"[{self.context.section}] {option}: {words}")
+        try:
+            self._permit = Permit(self._stream, self.settings, self.context)
+        except ConfigError as error:
+            raise Unavailable(f"credential: {error}") from error
         text = self.context.cursors.get("position")
         position = msgspec.json.decode(text, type=Position) if text else Position(0, 0, "")
-        self._place, self._mark = Place(position.segment, position.offset), position.mark
+        with_lease = self._permit.learn().positions.get(self.context.node, position)
+        position = max(position, with_lease, key=lambda each: each.place)
+        self._place, self._mark = position.place, position.mark
         try:
             self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             holder = self._lock.acquire()
@@ -109,11 +115,12 @@ class Capture(Source):
             raise Unavailable(f"cannot open {self._folder}: {error.strerror}") from error
         if self._journal.torn_bytes:
             self.context.log.warning("torn bytes=%d: the end of a write that a crash cut", self._journal.torn_bytes)
+        self._committed = self._place, self._mark
         last = self._journal.last
         self._reader = Reader(
             self._stream,
             self.settings,
-            self._credential(),
+            self._permit,
             self._journal,
             self.context,
             (last.mark if last else "") or self._mark,
@@ -125,6 +132,11 @@ class Capture(Source):
     def poll(self, now: float) -> Iterator[SourceOutcome]:
         """Yield what was received."""
         self.context.note("events/s", f"{self._pace.per_second(now):.2f}")
+        if (self._place, self._mark) != self._committed:
+            # a commit did not take effect, because the stream's lease was lost
+            self._place, self._mark = self._committed
+            self._journal.take_again(self._place)
+        tenure = self._begin_tenure()
         for _ in range(_TURNS):
             records, place = self._journal.take(self.settings.batch)
             if not records:
@@ -139,8 +151,13 @@ class Capture(Source):
                 yield Send(self.settings.pushto, record.body)
                 self._mark = record.mark or self._mark
             self._place = place
-            yield Cursor("position", msgspec.json.encode(Position(*place, self._mark)).decode())
+            position = Position(*place, self._mark)
+            if tenure is not None:
+                yield self._hand(tenure, position, records[-1].at_ms, _last_mark(records, tenure.since_ms))
+            else:
+                yield Cursor("position", msgspec.json.encode(position).decode())
             yield Flush()
+        yield from self._tell(tenure)
         changed = self._reader.changed
 
         def wait() -> None:
@@ -149,8 +166,43 @@ class Capture(Source):
 
         self.context.interruptibly(wait)
 
+    def _begin_tenure(self) -> Tenure | None:
+        """Return the tenure as long as the stream is surely ours."""
+        tenure = self._permit.tenure
+        if tenure is None or not self._permit.holds():
+            return None
+        if tenure is not self._tenure:
+            self._tenure = tenure
+            handed = tenure.handed
+            # what another node left is newer than what we know; what we left may be older
+            mark = handed.mark if tenure.since_ms else self._mark
+            self._handed = Handed(self.context.node, mark, 0, handed.positions)
+        return tenure
+
+    def _hand(self, tenure: Tenure, position: Position, complete_ms: int, mark: str) -> Cursor:
+        """Return the position of the stream for the node that captures it next, and that of our journal."""
+        self._handed = Handed(
+            self.context.node,
+            mark or self._handed.mark,
+            max(complete_ms, self._handed.complete_ms, tenure.handed.complete_ms),
+            {**self._handed.positions, self.context.node: position},
+        )
+        return Cursor(STATE, msgspec.json.encode(self._handed).decode(), tenure.lease)
+
+    def _tell(self, tenure: Tenure | None) -> Iterator[SourceOutcome]:
+        """Yield until when the stream is complete, now and then, while nothing waits to be sent."""
+        # order: read it before looking whether all was taken, as the reader sets it behind what it adds
+        complete_ms = self._reader.complete_ms
+        if tenure is not None and complete_ms - self._handed.complete_ms >= _TELL_MS and self._journal.is_taken:
+            yield self._hand(tenure, Position(*self._place, self._mark), complete_ms, "")
+            yield Flush()
+
+    def lost(self, lease: Lease) -> None:
+        """Do nothing: the reader knows without being told, and `poll` takes again what was not committed."""
+
     def committed(self) -> None:
         """Forget on the disk what is committed."""
+        self._committed = self._place, self._mark
         self._journal.commit(self._place)
 
     def remains(self) -> bool:
@@ -161,6 +213,8 @@ class Capture(Source):
     def stop(self) -> None:
         """End the reader; what it has received and was not committed stays on the disk."""
         self._reader.stop()
+        # order: after the last commit, which says where the next node goes on
+        self._permit.release()
         self._save_volume(self.context.clock())
         self._journal.close()
         self._overlap.close()
@@ -197,11 +251,12 @@ class Capture(Source):
         except OSError as error:
             self.context.log.warning("the counts of the hours are not saved: %s", error.strerror)
 
-    def _credential(self) -> Any:
-        name = self.settings.credential
-        if name is None:
-            return None
-        try:
-            return self.context.table("credential").entry(name)
-        except ConfigError as error:
-            raise Unavailable(f"credential: {error}") from error
+
+def _has_credentials(config: RawConfigParser, pool: str) -> bool:
+    sections = (section for section in config.sections() if section.startswith("credential_"))
+    return any(dict(config.items(section)).get("pool", "").strip() == pool for section in sections)
+
+
+def _last_mark(records: list[Record], since_ms: int) -> str:
+    """Return the newest mark of what was received since then; empty when there is none."""
+    return next((each.mark for each in reversed(records) if each.mark and each.at_ms >= since_ms), "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from aggregator.config.parsing import options_of
-from aggregator.config.settings import Doc, Option, Settings, Text
+from aggregator.config.settings import Doc, Option, SafeName, Settings, Text
 from aggregator.config.tables import TableText, read_section
 
 
@@ -21,6 +21,9 @@ class CredentialSettings(Settings, frozen=True, kw_only=True):
     token: Annotated[Text, Doc("a bearer token, as Mastodon calls it")] | None = None
     username: Annotated[Text, Doc("a name, for a password")] | None = None
     password: Annotated[Text, Doc("the password")] | None = None
+    pool: (
+        Annotated[SafeName, Doc("the pool that it belongs to: streams with pool = POOL take one that is free")] | None
+    ) = None
 
     @property
     def kind(self) -> str:
@@ -41,7 +44,8 @@ _FORMS = (
 
 
 def _faults_of_credential(settings: CredentialSettings) -> Iterator[tuple[str | None, str]]:
-    given = [option.name for option in options_of(CredentialSettings) if getattr(settings, option.name)]
+    secrets = [option.name for option in options_of(CredentialSettings) if option.name != "pool"]
+    given = [name for name in secrets if getattr(settings, name)]
     begun = [form for form in _FORMS if any(name in given for name in form)]
     words = " or ".join(" ".join(form) for form in _FORMS)
     if len(begun) != 1:

@@ -143,6 +143,11 @@ class Journal:
             found.append(record)
         return found, self._read_at
 
+    def take_again(self, place: Place) -> None:
+        """Take from a place on once more; it is the one that was committed last."""
+        self._read_at = place
+        self._buffer.clear()
+
     def commit(self, place: Place) -> None:
         """Forget what lies before a place: it is committed."""
         with self._lock:

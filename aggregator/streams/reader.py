@@ -6,7 +6,7 @@ import re
 import threading
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -24,10 +24,10 @@ from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
 from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
-from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.journal import Journal, Record
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
+from aggregator.streams.permit import Lack, Permit
 from aggregator.streams.platforms.asking import OPENING_S, dictionary_request, filters_of, masked, request_of
 from aggregator.streams.platforms.control import is_canary, meaning_of
 from aggregator.streams.platforms.jetstream import (
@@ -54,8 +54,10 @@ _LONGEST_TOLD_S = 6 * 3600.0
 """No server is left alone longer than this, whatever it asks for."""
 _DOWN_S = 60.0
 """A stream that is not connected for this long is told in `health`."""
-
-
+_LOOK_S = 1.0
+"""How often to look whether a credential, or a stream that another node captures, is free."""
+_UNLEASED_S = 15.0
+"""A stream without a credential for this long is told in `health`: that of a dead process is free by then."""
 _ON_ITS_WAY_MS = 1000
 """A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
 KEPT_S = 10.0
@@ -76,12 +78,15 @@ class _Failure(NamedTuple):
     """Why there is no connection any more, or none came about."""
 
     kind: str
-    """Which of the platform's waits counts: `network`, `http`, `rate_limit`; or `refused`, or `rules` for none."""
+    """Which of the platform's waits counts: `network`, `http`, `rate_limit`; `refused`; `rules`, `lease` for none."""
     cause: str
     """The word for the gap's record."""
     detail: str
     told_s: float | None = None
     """How long the server asked to be left alone."""
+
+
+_NO_LEASE = _Failure("lease", "no_lease", "another process may have the credential, or the stream, by now")
 
 
 class Reader:
@@ -91,7 +96,7 @@ class Reader:
         self,
         stream: str,
         settings: StreamSettings,
-        credential: CredentialSettings | None,
+        permit: Permit,
         journal: Journal,
         context: Context,
         last_id: str,
@@ -107,7 +112,7 @@ class Reader:
         self._stream = stream
         self._settings = settings
         self._platform = PLATFORMS[settings.type]
-        self._credential = credential
+        self._permit = permit
         self._journal = journal
         self._context = context
         self._note_path = context.root / "data/streams" / f".{stream}.alive"
@@ -145,7 +150,7 @@ class Reader:
                 raise ConfigError(f"zstd_dictionary: {getattr(error, 'strerror', None) or error}") from error
         # once in this thread, so that a package that is missing is told when the process starts
         self._parts(None)
-        request_of(settings, self._credential, "", root)
+        request_of(settings, self._permit.credential, "", root)
         self._note_path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         note, last = read_aliveness(self._note_path), self._journal.last
         self._complete_ms = max(note.complete_ms if note else 0, last.at_ms if last else 0)
@@ -169,18 +174,30 @@ class Reader:
         self._client.close()
         self._write_note(self._cause or "stopped")
 
+    @property
+    def complete_ms(self) -> int:
+        """The moment in Unix milliseconds up to which everything that came is in the journal."""
+        return self._complete_ms
+
     # In the reader's thread
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             if self._rules is not None and self._rules.asked is None:
                 self._context.note("connection", "waits for rules")
+                self._permit.release()
                 self._stopping.wait(0.2)
                 continue
             try:
-                failure = self._read()
+                if not self._permitted():
+                    return
+                # order: a connection that is kept is closed before the permit may be another's
+                with self._permit.using(), closing(self._client):
+                    failure = self._read()
             except Stopping:
-                failure = _Failure("rules", "rules", "the rules have changed")
+                failure = (
+                    _NO_LEASE if not self._permit.holds() else _Failure("rules", "rules", "the rules have changed")
+                )
             except Exception as error:  # whatever it is, the stream must go on, and somebody must know
                 self._context.log.exception("capture failed")
                 failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
@@ -188,6 +205,53 @@ class Reader:
             if self._stopping.is_set():
                 return
             self._wait(failure)
+
+    def _permitted(self) -> bool:
+        """Wait for what the stream must have to itself. Returns False when told to stop before that."""
+        context, waits_since = self._context, 0.0
+        before = self._permit.tenure
+        while not self._stopping.is_set():
+            lack = self._permit.obtain()
+            # what another node has captured is not missing here
+            self._complete_ms = max(self._complete_ms, self._permit.handed_ms)
+            if lack is None:
+                context.withdraw("no_credential_free")
+                if self._permit.tenure is not before:
+                    self._take_over()
+                return True
+            waits_since = waits_since or context.clock()
+            self._lacks(lack, waits_since)
+            self._stopping.wait(_LOOK_S)
+        return False
+
+    def _lacks(self, lack: Lack, since: float) -> None:
+        """Say why the stream waits."""
+        context = self._context
+        if self._cause != "no_lease":
+            self._cause, self._detail = "no_lease", lack.words
+            context.log.warning("waiting reason=%s", lack.words)
+        # a stream that never was connected misses what comes from now on
+        self._complete_ms = self._complete_ms or self._now_ms()
+        context.note("connection", f"waits: {lack.words}"[:200])
+        if lack.no_credential and context.clock() - since >= _UNLEASED_S:
+            context.report(
+                "no_credential_free",
+                f"{self._stream}: {lack.words}",
+                "add a credential to the pool, or stop a stream that uses one; `aggregator streams plan` counts them",
+                since=since,
+            )
+        elif not lack.no_credential:
+            context.withdraw("no_credential_free")
+
+    def _take_over(self) -> None:
+        """Go on where another node left the stream."""
+        tenure = self._permit.tenure
+        if tenure is None or not tenure.since_ms:
+            return
+        mark = tenure.handed.mark
+        self._last_id = mark if re.fullmatch(self._platform.marks, mark) else ""
+        self._cause, self._detail = "no_lease", f"captured by {tenure.handed.node} before"
+        self._context.log.info("takes_over from=%s", tenure.handed.node)
 
     def _read(self) -> _Failure:
         """Connect, and read until the connection ends. Raises Stopping."""
@@ -198,7 +262,7 @@ class Reader:
         try:
             dictionary = self._known_dictionary()
             parts = self._parts(dictionary)
-            request = request_of(settings, self._credential, self._last_id, self._context.root, dictionary)
+            request = request_of(settings, self._permit.credential, self._last_id, self._context.root, dictionary)
             with self._client.open(request) as exchange:
                 if exchange.status != (101 if isinstance(parts, WebSocket) else 200):
                     return self._refusal(exchange)
@@ -211,6 +275,9 @@ class Reader:
                 self._connected(connected_ms, exchange.url, settings)
                 self._cause, self.connected = "", True
                 for piece in pieces:
+                    # the process may have been stopped while the piece came
+                    if not self._permit.holds():
+                        return _NO_LEASE
                     now_ms = self._now_ms()
                     self._tell_rules()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
@@ -237,10 +304,11 @@ class Reader:
         settings, context = self._settings, self._context
         if settings.rules is None:
             return None
-        if settings.type != "x_v2" or self._credential is None:
+        credential = self._permit.credential
+        if settings.type != "x_v2" or credential is None:
             return RuleFilter(context, settings.rules)
         url, route = settings.url or self._platform.url, route_of(settings, context.root)
-        return RulesKeptAtX(context, settings.rules, url, route, self._credential)
+        return RulesKeptAtX(context, settings.rules, url, route, credential)
 
     def _wanted(self) -> StreamSettings:
         """Return the section with what its rules ask for."""
@@ -250,11 +318,11 @@ class Reader:
         return msgspec.structs.replace(self._settings, **{self._asked.parameter: self._asked.text})
 
     def _is_to_end(self) -> bool:
-        """True when the connection is to end: with the process, or because its rules have changed.
+        """True when the connection is to end: with the process, with its lease, or because its rules have changed.
 
-        A connection is kept for a while even so: many changes of rules must not cost a connection each.
+        A connection is kept for a while after its rules have changed: many changes must not cost a connection each.
         """
-        if self._stopping.is_set() or self._context.stopping:
+        if self._stopping.is_set() or self._context.stopping or not self._permit.holds():
             return True
         if self._rules is None or self._asked is None or self._context.clock() - self._connected_at < KEPT_S:
             return False
@@ -328,8 +396,8 @@ class Reader:
         context.count("connects")
         self._connected_at = context.clock()
         context.note("connection", f"since {iso(now_ms)}")
-        for code in ("credential_refused", "not_connected"):
-            context.withdraw(code)
+        context.withdraw("credential_refused", self._permit.name)
+        context.withdraw("not_connected")
         self._withheld = 0
         if self._replay is not None:
             self._replay.begin(self._last_id)
@@ -496,14 +564,19 @@ class Reader:
             self._down_since = context.clock()
         if not self._cause or failure.cause == "cursor_too_old":
             self._cause, self._detail = failure.cause, failure.detail
-        if failure.kind == "refused":
-            wait_s = REFUSED_S
+        if failure.kind == "lease":
+            # order: the connection is closed by now, and another may have the lease
+            self._permit.release()
+            wait_s = 0.0
+        elif failure.kind == "refused":
             context.report(
                 "credential_refused",
                 f"{self._stream}: {failure.detail}",
                 "correct the credential and run config build; the platform is asked again every hour",
+                about=self._permit.name,
                 level="error",
             )
+            wait_s = 0.0 if self._permit.refuse(context.clock() + REFUSED_S) else REFUSED_S
         else:
             wait_s = 0.0 if failure.kind == "rules" else self._waits.after(failure.kind, failure.told_s)
         context.count("failed_connects" if failure.cause in ("http", "rate_limit", "refused") else "disconnects")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -25,15 +24,27 @@ from aggregator.streams.room import MIN_FREE, MinFree, Room
 
 _LATE_S = 5.0
 """How long after the end of its period a file waits for events that are still on their way."""
+_ASKED = "asked:"
 _CLOSING = "closing:"
 _FILE = "file:"
 _GAPS = "gaps:"
+_PROVENANCE = "provenance:"
 _MOST_GAPS = 1000
 """The most gaps and connections that a sidecar lists; all gaps stand in the stream's own file."""
 
 
+class Provenance(msgspec.Struct):
+    """Where the events of the open file of a stream come from, and what is missing between them.
+
+    As text it is a cursor of its own, because a thousand rules need not be written again with every commit.
+    """
+
+    gaps: list[Gap]
+    connections: list[Connection]
+
+
 class Open(msgspec.Struct):
-    """A file that is written; as text it is the cursor of its stream."""
+    """A file that is written; as text, without its gaps and connections, it is the cursor of its stream."""
 
     path: str
     """The file below `directory`."""
@@ -81,6 +92,11 @@ class Record(Stage):
         self._directory = context.path(settings.directory)
         self._room = Room(self._directory, settings.min_free, context)
         self._waiting: dict[str, list[Event | Gap | Connection]] = {}
+        """What is in hand and not written, by stream."""
+        self._waiting_gaps: dict[str, list[Gap]] = {}
+        """The gaps in hand that are not in the stream's own file yet."""
+        self._settled: list[Settled] = []
+        """What is written and waits for the rest to be written, so that one commit covers everything."""
         self._open: dict[str, tuple[Open, AppendedFile]] = {}
         self._closing: dict[str, tuple[str, Open, AppendedFile | None]] = {}
         """Files that are finished as soon as the commit is done: by cursor, with stream and file."""
@@ -89,35 +105,48 @@ class Record(Stage):
         self._gaps: dict[str, AppendedFile] = {}
         self._last: dict[str, Connection] = {}
         """What is asked for in each stream: it stands in the sidecar of the next file too."""
+        self._changed: set[str] = set()
+        """The streams whose open files have got a gap or a connection since the last commit."""
 
     def start(self) -> None:
         """Open the files that were open, and finish those that were about to be finished."""
-        for name, text in self.context.cursors.items():
-            if name.startswith(_GAPS):
+        cursors = self.context.cursors
+        for name, text in cursors.items():
+            if name.startswith(_ASKED):
+                self._last[name.removeprefix(_ASKED)] = msgspec.json.decode(text, type=Connection)
+            elif name.startswith(_GAPS):
                 self._gaps[name.removeprefix(_GAPS)] = self._append_to(gaps_path(name.removeprefix(_GAPS)), text)
             elif name.startswith(_FILE):
                 found = msgspec.json.decode(text, type=Open)
                 stream = name.removeprefix(_FILE)
+                if _PROVENANCE + stream in cursors:
+                    known = msgspec.json.decode(cursors[_PROVENANCE + stream], type=Provenance)
+                    found.facts.gaps, found.facts.connections = known.gaps, known.connections
                 self._open[stream] = (found, self._append_to(found.path, found.end))
             elif name.startswith(_CLOSING):
                 found = msgspec.json.decode(text, type=Open)
                 self._closing[name] = (found.facts.stream, found, None)
-        for stream, (found, _) in self._open.items():
-            if found.facts.connections:
-                self._last[stream] = reduce(Connection.after, found.facts.connections)
         self.committed()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Keep the message until `settle`."""
         found: Event | Gap | Connection = decode(message.raw, Event, Gap, Connection)  # type: ignore[assignment]
         self._waiting.setdefault(found.stream, []).append(found)
+        if isinstance(found, Gap):
+            self._waiting_gaps.setdefault(found.stream, []).append(found)
         return iter(())
 
     def settle(self, now: float) -> Iterator[Settled]:
-        """Write what was kept, and finish what is over."""
-        for stream, messages in self._waiting.items():
-            yield from self._write(stream, messages)
-        self._waiting.clear()
+        """Write what was kept, and finish what is over.
+
+        Each write is taken off the lists once it is done: after one that failed this is called again for the rest.
+        """
+        for stream in list(self._waiting_gaps):
+            self._write_gaps(stream)
+        for stream in list(self._waiting):
+            while self._waiting[stream]:
+                self._write_some(stream)
+            del self._waiting[stream]
         yield from self.idle(now)
 
     def idle(self, now: float) -> Iterator[Settled]:
@@ -131,7 +160,9 @@ class Record(Stage):
         over_ms = int((now - self.settings.save_interval - _LATE_S) * 1000)
         for stream, (found, _) in list(self._open.items()):
             if found.period_ms < over_ms:
-                yield from self._finish(stream)
+                self._finish(stream)
+        settled, self._settled = self._settled, []
+        yield from settled
 
     def committed(self) -> None:
         """Write the sidecars of the files that are over."""
@@ -149,46 +180,71 @@ class Record(Stage):
             self.context.note(f"finished {found.facts.stream}", found.path)
 
     def stop(self) -> None:
-        """Release the files; all that was written to them is committed."""
-        for _, file in self._open.values():
-            file.finish()
-        for file in self._gaps.values():
-            file.finish()
+        """Release the files. What was written and not committed is taken back at the next start."""
+        for file in (*(file for _, file in self._open.values()), *self._gaps.values()):
+            if self._settled:
+                file.release()
+            else:
+                file.finish()
+        for _, _, closing in self._closing.values():
+            if closing is not None:
+                closing.release()
 
-    def _write(self, stream: str, messages: list[Event | Gap | Connection]) -> Iterator[Settled]:
-        gaps = [message for message in messages if isinstance(message, Gap)]
-        if gaps:
-            file = self._gaps.get(stream)
-            if file is None:
-                file = self._gaps[stream] = self._append_to(gaps_path(stream), None)
-            yield Cursor(_GAPS + stream, file.append(b"".join(line_of(gap) for gap in gaps)))
-        interval_ms = int(self.settings.save_interval * 1000)
-        lines: list[bytes] = []
+    def _write_gaps(self, stream: str) -> None:
+        file = self._gaps.get(stream)
+        if file is None:
+            file = self._gaps[stream] = self._append_to(gaps_path(stream), None)
+        end = file.append(b"".join(map(line_of, self._waiting_gaps[stream])))
+        del self._waiting_gaps[stream]
+        self._settled.append(Cursor(_GAPS + stream, end))
+
+    def _write_some(self, stream: str) -> None:
+        """Write the first of a stream's messages: all that belong to the same file."""
+        messages = self._waiting[stream]
+        begin = next((n for n, message in enumerate(messages) if isinstance(message, Event)), len(messages))
+        if begin:
+            self._take_off(stream, begin)
+            return
+        first = messages[0]
+        assert isinstance(first, Event)
+        known = self._open.get(stream)
+        period_ms = self._period_ms(first)
+        if known is not None and (period_ms > known[0].period_ms or known[0].size_bytes >= self.settings.save_size):
+            self._finish(stream)
+            known = None
+        found, file = known or self._begin(stream, first, period_ms)
+        end, lines = 0, []
         for message in messages:
-            if isinstance(message, Connection):
-                last = self._last.get(stream)
-                self._last[stream] = message if last is None else last.after(message)
-            elif isinstance(message, Event):
-                period_ms = message.received_ms // interval_ms * interval_ms
-                known = self._open.get(stream)
-                if known is not None and (
-                    period_ms > known[0].period_ms or known[0].size_bytes >= self.settings.save_size
-                ):
-                    yield from self._append(stream, lines)
-                    yield from self._finish(stream)
-                    known = None
-                if known is None:
-                    self._begin(stream, message, period_ms)
+            if isinstance(message, Event):
+                if self._period_ms(message) > found.period_ms:
+                    break
                 lines.append(line_of(message))
-            self._note(stream, message)
-        yield from self._append(stream, lines)
+            end += 1
+        data = pack(b"".join(lines), self.settings.format)
+        found.end = file.append(data)
+        found.size_bytes += len(data)
+        self._take_off(stream, end)
 
-    def _begin(self, stream: str, first: Event, period_ms: int) -> None:
+    def _period_ms(self, event: Event) -> int:
+        interval_ms = int(self.settings.save_interval * 1000)
+        return event.received_ms // interval_ms * interval_ms
+
+    def _take_off(self, stream: str, number: int) -> None:
+        """Note the first of a stream's messages, which are written as far as they are events, and forget them."""
+        messages = self._waiting[stream]
+        for message in messages[:number]:
+            self._note(stream, message)
+        del messages[:number]
+        self._settle_file(stream)
+
+    def _begin(self, stream: str, first: Event, period_ms: int) -> tuple[Open, AppendedFile]:
         facts = Facts(stream=stream, node=self.context.node, format=self.settings.format)
         if stream in self._last:
             facts.connections.append(self._last[stream])
+            self._changed.add(stream)
         path, file = self._new_file(stream, first.received_ms)
         self._open[stream] = (Open(path, "", period_ms, 0, facts), file)
+        return self._open[stream]
 
     def _new_file(self, stream: str, moment_ms: int) -> tuple[str, AppendedFile]:
         """Return an empty file.
@@ -210,37 +266,46 @@ class Record(Stage):
         raise AssertionError("there is always another name")
 
     def _note(self, stream: str, message: Event | Gap | Connection) -> None:
+        if isinstance(message, Connection):
+            last = self._last.get(stream)
+            self._last[stream] = message if last is None else last.after(message)
+            self._settled.append(Cursor(_ASKED + stream, msgspec.json.encode(self._last[stream]).decode()))
         known = self._open.get(stream)
         if known is None:
             return
         facts = known[0].facts
         if isinstance(message, Event):
             facts.add(message)
-        elif isinstance(message, Gap) and len(facts.gaps) < _MOST_GAPS:
+            return
+        if isinstance(message, Gap) and len(facts.gaps) < _MOST_GAPS:
             facts.gaps.append(message)
         elif isinstance(message, Connection) and len(facts.connections) < _MOST_GAPS:
             facts.connections.append(message)
+        self._changed.add(stream)
 
-    def _append(self, stream: str, lines: list[bytes]) -> Iterator[Settled]:
-        """Write lines, and yield how far the stream's file is written; the lines are forgotten."""
-        known = self._open.get(stream)
-        if known is None:
+    def _settle_file(self, stream: str) -> None:
+        """Keep for the commit how far the stream's open file is written, and what is known of it."""
+        if stream not in self._open:
             return
-        found, file = known
-        if lines:
-            data = pack(b"".join(lines), self.settings.format)
-            found.end = file.append(data)
-            found.size_bytes += len(data)
-            lines.clear()
-        yield Cursor(_FILE + stream, msgspec.json.encode(found).decode())
+        found, _ = self._open[stream]
+        if stream in self._changed:
+            self._changed.discard(stream)
+            known = Provenance(found.facts.gaps, found.facts.connections)
+            self._settled.append(Cursor(_PROVENANCE + stream, msgspec.json.encode(known).decode()))
+        short = msgspec.structs.replace(found, facts=msgspec.structs.replace(found.facts, gaps=[], connections=[]))
+        self._settled.append(Cursor(_FILE + stream, msgspec.json.encode(short).decode()))
 
-    def _finish(self, stream: str) -> Iterator[Settled]:
-        """Note that a file is over; its sidecar is written once that is committed."""
+    def _finish(self, stream: str) -> None:
+        """Keep for the commit that a file is over; its sidecar is written once that is committed."""
         found, file = self._open.pop(stream)
         cursor = _CLOSING + found.path
         self._closing[cursor] = (stream, found, file)
-        yield Cursor(_FILE + stream, None)
-        yield Cursor(cursor, msgspec.json.encode(found).decode())
+        self._changed.discard(stream)
+        self._settled += [
+            Cursor(_FILE + stream, None),
+            Cursor(_PROVENANCE + stream, None),
+            Cursor(cursor, msgspec.json.encode(found).decode()),
+        ]
 
     def _append_to(self, path: str, committed: str | None) -> AppendedFile:
         file = AppendedFile(self._directory / path, self.settings.mode, self.context)

@@ -88,6 +88,16 @@ class StreamSettings(SourceSettings, frozen=True, kw_only=True):
     ) = None
     parameters: Annotated[Text, Doc("further parameters of the address: NAME=VALUE&NAME=VALUE")] | None = None
     credential: Annotated[SafeName, Doc("the section [credential_NAME] that says who asks")] | None = None
+    pool: (
+        Annotated[
+            SafeName,
+            Doc(
+                "in place of credential: a credential of this pool that is free; of all nodes that share a Redis, "
+                "one captures the stream"
+            ),
+        ]
+        | None
+    ) = None
     backfill_minutes: Annotated[
         Integer, Doc("of x_v2: how many minutes the platform sends again after a gap, where the contract allows it")
     ] = 0
@@ -166,11 +176,19 @@ def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:
         yield "backfill_minutes", f"means nothing to type = {settings.type}"
     if not 0 <= settings.backfill_minutes <= 5:
         yield "backfill_minutes", f"allowed: 0 to 5 (found {settings.backfill_minutes})"
-    if platform.needs_credential and settings.credential is None:
-        yield "credential", f"missing; type = {settings.type} answers nobody without one"
-    if settings.credential is not None and not platform.credentials:
-        yield "credential", f"means nothing to type = {settings.type}"
+    yield from _faults_of_credentials(settings)
     yield from options.faults_of(settings)
+
+
+def _faults_of_credentials(settings: StreamSettings) -> Iterator[tuple[str, str]]:
+    platform = PLATFORMS[settings.type]
+    given = [name for name in ("credential", "pool") if getattr(settings, name) is not None]
+    if platform.needs_credential and not given:
+        yield "credential", f"missing; type = {settings.type} answers nobody without one"
+    if len(given) > 1:
+        yield "pool", "not beside credential: a stream takes one of the pool, or always the same"
+    for name in given if not platform.credentials else ():
+        yield name, f"means nothing to type = {settings.type}"
 
 
 def _faults_of_packing(settings: StreamSettings) -> Iterator[tuple[str, str]]:
@@ -193,6 +211,8 @@ def _faults_of_rules(settings: StreamSettings) -> Iterator[tuple[str, str]]:
     if (settings.rules.type == "x") != (settings.type == "x_v2"):
         allowed = "x, such as x:0" if settings.type == "x_v2" else "track, follow and locations"
         yield "rules", f"of type {settings.rules.type} (found {settings.rules}); {settings.type} takes {allowed}"
+    if settings.type == "x_v2" and settings.pool is not None:
+        yield "pool", "not beside rules: X keeps rules with the application of one credential; say credential"
     # x_v2 filters when nothing is said
     if (settings.endpoint or PLATFORMS[settings.type].default) != "filter":
         yield "rules", "means nothing without endpoint = filter"

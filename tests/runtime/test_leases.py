@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from aggregator.runtime.batch import Batch, Position
 from aggregator.runtime.connection import connect
 from aggregator.runtime.contract import Lease, Send
 from aggregator.runtime.lease import Leases
+from tests.processes import PROJECT
 from tests.runtime.conftest import Start
 from tests.runtime.desk import Desk, beat
 from tests.servers import RedisServer, wait_until
@@ -84,6 +86,82 @@ def test_a_holder_learns_that_it_lost_a_lease(desk: Desk) -> None:
     one.renew()
 
     assert one.held == () and one.lost() == [lease] and one.lost() == []
+
+
+IN_USE = """
+import sys, time
+from aggregator.runtime.connection import connect
+from aggregator.runtime.fuse import Fuse
+from aggregator.runtime.keys import Keys
+from aggregator.runtime.lease import Leases
+
+with connect(sys.argv[1]) as client:
+    leases = Leases(client, Keys(sys.argv[2]), "n1:s_0")
+    renews = sys.argv[3] == "renews"
+    with leases.at_stake(leases.take("pool", ["a"], 2.0), 0.5, Fuse()):
+        print("in use", flush=True)
+        for _ in range(30):
+            time.sleep(0.1)
+            if renews:
+                leases.renew()
+print("over", flush=True)
+time.sleep(2.5)
+print("alive", flush=True)
+"""
+
+
+def using(redis_url: str, namespace: str, how: str) -> subprocess.Popen[str]:
+    """Start a process that uses a lease of 2 s for 3 s, and then nothing."""
+    command = [sys.executable, "-c", IN_USE, redis_url, namespace, how]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    assert process.stdout is not None and process.stdout.readline() == "in use\n"
+    return process
+
+
+def test_a_stopped_process_is_killed_before_another_has_its_lease(desk: Desk, redis_url: str, namespace: str) -> None:
+    process, other = using(redis_url, namespace, "renews"), holder(desk, "n2:s_0")
+
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: other.take("pool", ["a"], 60) or process.poll() is not None)
+
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and other.held == ()
+
+
+def test_a_process_that_renews_is_not_killed_and_one_that_is_done_neither(redis_url: str, namespace: str) -> None:
+    process = using(redis_url, namespace, "renews")
+
+    assert process.communicate()[0] == "over\nalive\n" and process.returncode == 0
+
+
+def test_a_process_that_uses_a_lease_past_its_time_is_killed(redis_url: str, namespace: str) -> None:
+    process = using(redis_url, namespace, "lets go")
+
+    assert process.communicate()[0] == "" and process.returncode == -signal.SIGKILL
+
+
+def test_how_long_a_lease_is_surely_ours_is_known_without_asking(desk: Desk) -> None:
+    one, two = holder(desk, "n1:s_0"), holder(desk, "n2:s_0")
+    [lease] = one.take("pool", ["a"], 60)
+    [short] = one.take("pool", ["short"], 0.02)
+    [given] = one.take("pool", ["given"], 60)
+    one.give(given)
+
+    wait_until(lambda: two.take("pool", ["short"], 60))
+
+    assert 50 < one.sure_s(lease) <= 60
+    assert one.sure_s(short) == one.sure_s(given) == two.sure_s(lease) == 0.0
+
+
+def test_a_renewed_lease_is_surely_ours_for_its_time_again(desk: Desk) -> None:
+    one = holder(desk, "n1:s_0")
+    [lease] = one.take("pool", ["a"], 60)
+    before = one.sure_s(lease)
+    wait_until(lambda: one.sure_s(lease) < before - 0.05)
+
+    one.renew()
+
+    assert one.sure_s(lease) > before - 0.05
 
 
 def test_a_new_incarnation_takes_over_what_its_name_had(desk: Desk) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,9 +13,18 @@ from aggregator.config.parsing import parse_settings
 from aggregator.config.sections import RulesSettings
 from aggregator.config.tables import Table
 from aggregator.runtime.context import NO_RULES, Context
-from aggregator.runtime.contract import Cursor, Flush, Send
+from aggregator.runtime.contract import Cursor, Flush, Lease, Send
+from aggregator.runtime.lease import Leases
 from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
+
+
+class NoLeases:
+    """Leases of a Redis in which nobody ever had one."""
+
+    def cursors(self, lease: Lease) -> dict[str, str]:
+        """Return no positions."""
+        return {}
 
 
 class Captured:
@@ -26,11 +35,17 @@ class Captured:
         root: Path,
         credential: CredentialSettings | None = None,
         rules_in: RulesSettings = NO_RULES,
+        *,
+        pool: Mapping[str, CredentialSettings] | None = None,
+        leases: Leases | None = None,
         **options: Any,
     ) -> None:
         self.root = root
         self.options = {"pushto": "events", **({} if credential is None else {"credential": "c"}), **options}
-        self._credential = credential
+        if pool:
+            self.options["pool"] = "p"
+        self._credentials = pool or {"c": credential}
+        self._leases = leases or NoLeases()
         self._rules_in = rules_in
         self.cursors: dict[str, str] = {}
         self.messages: list[dict[str, Any]] = []
@@ -45,9 +60,10 @@ class Captured:
             node="here",
             root=self.root,
             cursors=dict(self.cursors),
-            table=lambda kind: Table({"c": self._credential}),
+            table=lambda kind: Table(self._credentials),
             rules=self._rules_in,
         )
+        self.context.attach(None, self._leases)  # type: ignore[arg-type]
         self.stage = Capture(settings, self.context)
         self.stage.start()
         return self

@@ -91,3 +91,14 @@ def test_platforms_without_such_a_limit_share_credentials(tmp_path: Path) -> Non
     text = f"{HEAD}[credential_one]\nbearer_token = x\n[stream_a]\n{stream}[stream_b]\n{stream}"
 
     assert len(load(configure(tmp_path, text), tmp_path).programs) == 3
+
+
+def test_a_credential_of_a_pool_is_named_by_one_stream(tmp_path: Path) -> None:
+    text = f"{HEAD}[credential_one]\nbearer_token = x\npool = p\n"
+    for name, type_ in (("a", "sse"), ("b", "ndjson")):
+        text += f"[stream_{name}]\ntype = {type_}\nurl = http://127.0.0.1:1/\npushto = events\ncredential = one\n"
+
+    with pytest.raises(ConfigError) as raised:
+        load(configure(tmp_path, text), tmp_path)
+
+    assert "[stream_a] and [stream_b] use it, and a pool allows one connection" in raised.value.problems[0]

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import resource
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from aggregator.errors import Unavailable
 from aggregator.files.zstd import ZstdDecompressor
 from aggregator.runtime.contract import Cursor, Send
 from aggregator.runtime.kinds import encode
@@ -254,6 +258,63 @@ def test_what_was_not_committed_is_taken_back(recording: Recording) -> None:
 
     assert recording.numbers() == [[1, 2]]
     assert len((recording.folder / "s/s.gaps.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.fixture
+def little_room() -> Iterator[Callable[[], None]]:
+    """Let no file grow beyond 100 kB, as on a full disk; yield what makes room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def make_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before[1], before[1]))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield make_room
+    make_room()
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_disk_that_is_full_in_the_middle_of_a_batch_doubles_nothing(
+    recording: Recording, little_room: Callable[[], None], *, is_stopped: bool
+) -> None:
+    large = msgspec.Raw(b'"%b"' % os.urandom(150_000).hex().encode())
+    messages = [
+        event(1),
+        Gap(stream="s", from_ms=1, to_ms=2, cause="stall"),
+        event(2, NOON_MS + 3_600_000),
+        Event(stream="t", received_ms=NOON_MS, event=large),
+        event(3, NOON_MS + 3_600_000),
+    ]
+    recording.handle(event(0))
+    recording.commit()
+    recording.handle(*messages)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="File too large"):
+            list(recording.stage.settle(recording.now))
+    little_room()
+    if is_stopped:
+        recording.stage.stop()
+        recording.start()
+        recording.handle(*messages)
+    recording.commit()
+    recording.idle(7200)
+
+    assert recording.numbers() == [[0, 1], [2, 3]]
+    assert len((recording.folder / "s/s.gaps.jsonl").read_text().splitlines()) == 1
+    assert [sidecar["count"] for sidecar in recording.sidecars()] == [2, 2]
+    assert recording.files("t").popitem()[1] == [msgspec.json.decode(large)]
+
+
+def test_rules_are_not_written_again_with_every_commit(recording: Recording) -> None:
+    rules = tuple({"rule_id": str(number), "value": "x" * 100} for number in range(1000))
+    asked = Connection(stream="s", at_ms=NOON_MS, type="x_v2", url="http://x.org/", rules=rules)
+    recording.handle(asked, event(1))
+    recording.commit()
+    recording.handle(event(2))
+
+    outcomes = list(recording.stage.settle(recording.now))
+
+    assert sum(len(each.value or "") for each in outcomes if isinstance(each, Cursor)) < 1000
 
 
 def test_a_first_write_that_was_not_committed_leaves_no_line(recording: Recording) -> None:
