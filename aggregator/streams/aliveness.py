@@ -16,6 +16,8 @@ class Aliveness(msgspec.Struct):
     """The moment in Unix milliseconds up to which everything that the platform sent was received."""
     cause: str = ""
     """Why events may be missing since then, when the process knows it already; empty while the stream is connected."""
+    per_second: float = 0.0
+    """How many events came a second until then; 0 when that is not known."""
 
 
 def read_aliveness(path: Path) -> Aliveness | None:

@@ -27,6 +27,7 @@ from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliven
 from aggregator.streams.journal import Journal, Record
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
+from aggregator.streams.pace import Pace
 from aggregator.streams.permit import Lack, Permit
 from aggregator.streams.platforms.asking import OPENING_S, dictionary_request, filters_of, masked, request_of
 from aggregator.streams.platforms.control import is_canary, meaning_of
@@ -41,6 +42,7 @@ from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.replay import Replay
 from aggregator.streams.rules.asking import Asked, RuleFilter, difference
 from aggregator.streams.rules.keeping import RulesKeptAtX
+from aggregator.streams.rules.telling import in_parts
 from aggregator.streams.settings import StreamSettings
 from aggregator.streams.times import iso, moment_of
 from aggregator.streams.transports.lines import Lines
@@ -60,6 +62,8 @@ _UNLEASED_S = 15.0
 """A stream without a credential for this long is told in `health`: that of a dead process is free by then."""
 _ON_ITS_WAY_MS = 1000
 """A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
+_RATED_MS = 10_000
+"""How old a connection must be to tell more about the pace of a stream than the one before."""
 KEPT_S = 10.0
 """How long a connection is kept at least when its rules change."""
 _EXCERPT_BYTES = 2000
@@ -133,6 +137,8 @@ class Reader:
         self._cause, self._detail = "", ""
         """Why events may be missing since then; empty while connected."""
         self._down_since = context.clock()
+        self._pace, self._per_second = Pace(), 0.0
+        """The events of this connection, and how many came a second; 0 when that is not known."""
         self._withheld = 0
         self._lost, self._lost_from_ms, self._lost_cause = 0, 0, ""
         self._threads = [
@@ -156,6 +162,7 @@ class Reader:
         self._complete_ms = max(note.complete_ms if note else 0, last.at_ms if last else 0)
         if self._complete_ms:
             self._cause = (note.cause if note else "") or "killed"
+            self._per_second = note.per_second if note else 0.0
         for thread in self._threads:
             thread.start()
         if self._rules is not None:
@@ -281,6 +288,8 @@ class Reader:
                     now_ms = self._now_ms()
                     self._tell_rules()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
+                    if now_ms // 1000 != self._complete_ms // 1000:
+                        self._rate(now_ms, connected_ms)
                     self._complete_ms = now_ms
                     if now_ms - connected_ms > self._platform.stall_s * 1000:
                         self._waits.lasted()
@@ -407,7 +416,8 @@ class Reader:
             context.count("gaps")
             asked = "; the server was asked for what follows the last event" if asked_from else ""
             begin_ms = max(min(self._complete_ms, now_ms) - _ON_ITS_WAY_MS, 0)
-            records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{asked}"))
+            lost, words = (None, asked) if asked else self._estimate(now_ms - self._complete_ms)
+            records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{words}", lost))
         self._filters = filters_of(settings)
         self._url = masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url)
         connection = Connection(
@@ -419,11 +429,26 @@ class Reader:
             rules=self._asked.rules if self._asked is not None else (),
             resumed_from=asked_from,
         )
-        self._append([*records, Record(encode(connection), now_ms)])
+        records += [Record(encode(part), now_ms) for part in in_parts(connection)]
+        self._append(records)
         self._complete_ms = max(self._complete_ms, now_ms)
         self._detail = ""
+        self._pace = Pace()
         # order: note it before the first event: a process that is killed in its first second leaves a gap too
         self._write_note("")
+
+    def _rate(self, now_ms: int, connected_ms: int) -> None:
+        """Note how many events come a second, once the connection is old enough to tell."""
+        if now_ms - connected_ms >= _RATED_MS or not self._per_second:
+            self._per_second = self._pace.per_second(now_ms / 1000)
+
+    def _estimate(self, missing_ms: int) -> tuple[int | None, str]:
+        """Return how many events may be missing, and by what that is estimated; None when nothing is known."""
+        if not self._per_second:
+            return None, ""
+        return round(
+            self._per_second * missing_ms / 1000
+        ), f"; lost is estimated, by {self._per_second:.1f} events/s before"
 
     def _tell_rules(self) -> None:
         """Record that other rules are in force on the connection that there is."""
@@ -442,7 +467,7 @@ class Reader:
             removed=went,
         )
         if came or went:
-            self._append([Record(encode(change), change.at_ms)])
+            self._append([Record(encode(part), change.at_ms) for part in in_parts(change)])
         self._asked = now
 
     def _take(self, parts: Iterable[Part | TooLarge], now_ms: int) -> str:
@@ -479,6 +504,7 @@ class Reader:
                 self._replay.late = meaning.late
             elif meaning is not None:
                 farewell = meaning.farewell
+        self._pace.add(now_ms / 1000, len(records))
         self._append(records)
         return farewell
 
@@ -616,7 +642,7 @@ class Reader:
     def _write_note(self, cause: str) -> None:
         with self._noting:
             if self._complete_ms:
-                write_aliveness(self._note_path, Aliveness(self._complete_ms, cause))
+                write_aliveness(self._note_path, Aliveness(self._complete_ms, cause, self._per_second))
 
     def _now_ms(self) -> int:
         return int(self._context.clock() * 1000)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from aggregator.streams.aliveness import Aliveness, write_aliveness
 from aggregator.streams.platforms.table import PLATFORMS
 from tests.feeds.webserver import Talk, status
 from tests.servers import wait_until
@@ -67,6 +69,29 @@ def test_what_a_cut_connection_missed_is_a_gap_because_nothing_can_be_asked_for_
     assert gap["cause"] == "disconnect"
     assert captured.counts["partial"] == 1
     assert double.last_ids == ["", ""]
+
+
+def test_what_a_gap_cost_is_estimated_by_the_pace_before_it(tmp_path: Path) -> None:
+    with (
+        Mastodon(sent([DELETE] * 100, pause_s=0.005), sent([EDIT], silent=True)) as double,
+        mastodon(double, tmp_path) as captured,
+    ):
+        captured.until(lambda: len(captured.of_kind("event")) == 101)
+        [gap] = captured.gaps
+
+    assert 1 <= gap["lost"] <= 100 * (gap["to_ms"] - gap["from_ms"]) / 1000
+    assert "lost is estimated" in gap["detail"]
+
+
+def test_what_a_killed_process_missed_is_estimated_by_the_pace_that_it_noted(tmp_path: Path) -> None:
+    note = tmp_path / "data/streams/.s.alive"
+    note.parent.mkdir(parents=True)
+    write_aliveness(note, Aliveness(int(time.time() * 1000) - 60_000, "", 2.5))
+    with Mastodon() as double, mastodon(double, tmp_path) as captured:
+        captured.until(captured.has_gaps)
+        [gap] = captured.gaps
+
+    assert (gap["cause"], gap["lost"] // 10) == ("killed", 15)
 
 
 def test_thumps_keep_a_quiet_stream_and_silence_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

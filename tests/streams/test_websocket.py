@@ -171,7 +171,7 @@ def test_silence_and_bytes_that_make_no_frame_are_a_stall(tmp_path: Path) -> Non
         with capturing(tmp_path / str(number), once(talk), stall_after="1s") as (_, captured):
             captured.until(captured.has_gaps)
 
-        assert captured.gaps[0]["cause"] == "stall" and captured.gaps[0]["detail"] == "nothing came for 1 s"
+        assert captured.gaps[0]["cause"] == "stall" and captured.gaps[0]["detail"].startswith("nothing came for 1 s")
 
 
 def test_the_headers_of_the_answer_have_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
