@@ -14,11 +14,11 @@ from typing import NamedTuple
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.feeds.naming.bundles import parse_prefix
 from aggregator.feeds.naming.stamps import DAY_S
 from aggregator.feeds.query.catalogue import Archived, Span, find_bundles
 from aggregator.feeds.settings.table import Feed
 from aggregator.stores import open_configured, open_store
+from aggregator.stores.settings import parse_prefix
 from aggregator.stores.store import Store
 
 _FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H%M%S")

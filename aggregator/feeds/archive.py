@@ -21,7 +21,7 @@ from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.filtering.state import ARCHIVED
 from aggregator.feeds.messages.bundles import Bundle, Remove, Unite
 from aggregator.feeds.messages.reading import decode
-from aggregator.feeds.naming.bundles import BundleName, KeyPrefix
+from aggregator.feeds.naming.bundles import BundleName
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
@@ -31,6 +31,7 @@ from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send,
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 from aggregator.stores import open_configured
+from aggregator.stores.settings import KeyPrefix
 from aggregator.stores.store import Store
 
 UNTOLD_AFTER_S = 60.0
