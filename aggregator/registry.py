@@ -82,6 +82,8 @@ STORES = {
     "s3": StoreScheme("s3://bucket/prefix", "aggregator.stores.s3settings:KIND"),
 }
 """The stores by the scheme of their URL."""
+RECORDED = "aggregator.streams.depositing.deposit:Deposit"
+"""What `archive` calls for a message of the kind `recorded`: the files of streams are the business of their package."""
 CONTRACT = "aggregator.runtime.contract"
 """The module that every stage derives its class from."""
 GROUP = "aggregator.stages"

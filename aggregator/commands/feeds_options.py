@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from aggregator.commands.archives import archives
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.feeds.naming.bundles import parse_prefix
 from aggregator.feeds.naming.stamps import DAY_S
 from aggregator.feeds.query.catalogue import Archived, Span, find_bundles
 from aggregator.feeds.settings.table import Feed
 from aggregator.stores import open_configured, open_store
+from aggregator.stores.settings import parse_prefix
 from aggregator.stores.store import Store
 
 _FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H%M%S")
@@ -88,14 +89,17 @@ class OpenArchive(NamedTuple):
 
 
 @contextmanager
-def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[OpenArchive]:
-    """Open the archive that a command names. Raises Failed when the store is unknown or not clear."""
+def archive_of(invocation: Invocation, args: argparse.Namespace, *, of_streams: bool = False) -> Iterator[OpenArchive]:
+    """Open the archive of feeds, or of streams, that a command names.
+
+    Raises Failed when the store is unknown or not clear.
+    """
     named_by_url = bool(args.store and "://" in args.store)
     config = None if named_by_url and not invocation.file.exists() else invocation.config(imports=False)
     if named_by_url:
         store, prefix = open_store(args.store), ""
     else:
-        store, prefix = _configured(config, args.store)
+        store, prefix = _configured(config, args.store, of_streams=of_streams)
     try:
         yield OpenArchive(
             store, prefix if args.prefix is None else args.prefix, config.table("feed").all() if config else {}
@@ -104,16 +108,15 @@ def archive_of(invocation: Invocation, args: argparse.Namespace) -> Iterator[Ope
         store.close()
 
 
-def _configured(config: Config | None, wanted: str | None) -> tuple[Store, str]:
+def _configured(config: Config | None, wanted: str | None, *, of_streams: bool) -> tuple[Store, str]:
     """Open a store, and return it with the prefix of its keys.
 
-    Without a name, this is the store of the section with `stage = archive`, or else the only store there is.
+    Without a name, this is the store of the section with `stage = archive`, or else the only store there is. Of several
+    such sections those count that store what is asked for: files of streams, or bundles.
     """
     stores = config.table("store").all() if config else {}
-    archives = (
-        [program.settings for program in config.programs.values() if program.stage_name == "archive"] if config else []
-    )
-    prefixes = {settings.store: settings.prefix for settings in archives}
+    found = [program.settings for program in archives(config, of_streams=of_streams)] if config else []
+    prefixes = {settings.store: settings.prefix for settings in found}
     name = wanted.removeprefix("store_") if wanted else None
     for names in (list(prefixes), list(stores)):
         if name is None and len(names) == 1:

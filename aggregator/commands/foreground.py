@@ -6,6 +6,7 @@ import logging
 import os
 from typing import Any
 
+from aggregator.commands.archives import archives
 from aggregator.commands.invocation import Failed, Invocation
 from aggregator.config import placeholders
 from aggregator.config.configuration import Config
@@ -112,7 +113,10 @@ class Foreground:
 
 
 def _only(config: Config, stage_name: str) -> Program:
-    found = [program for program in config.programs.values() if program.stage_name == stage_name]
+    if stage_name == "archive":
+        found = archives(config, of_streams=False)
+    else:
+        found = [program for program in config.programs.values() if program.stage_name == stage_name]
     if len(found) != 1:
         names = ", ".join(program.section for program in found) or "none"
         raise Failed(f"{config.file} must have one section with stage = {stage_name} for this (found {names})")

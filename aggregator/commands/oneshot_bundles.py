@@ -14,7 +14,7 @@ from aggregator.config.hints import counted
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.periodbook import read_states
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
-from aggregator.feeds.messages.bundles import Bundle, Close, Remove, Unite
+from aggregator.feeds.messages.bundles import Bundle, Close, Recorded, Remove, Unite
 from aggregator.feeds.messages.reading import decode
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.stamps import write_stamp
@@ -83,7 +83,8 @@ def _untold(foreground: Foreground, damaged: list[str]) -> Iterator[Bundle]:
     """
     root = foreground.config.root
     with redis_of(foreground.config) as (client, keys):
-        orders = [decode(message.raw, Bundle, Remove, Unite) for message in waiting(client, keys, foreground.queue)]
+        kinds = (Bundle, Remove, Unite, Recorded)
+        orders = [decode(message.raw, *kinds) for message in waiting(client, keys, foreground.queue)]
     # bundles that are to be stored, and bundles that an older version stored and has yet to remove
     told = {order.file for order in orders if isinstance(order, Bundle | Remove)}
     for path, name, number in find_revisions(FeedFolders(root / "data/feeds")):

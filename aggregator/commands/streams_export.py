@@ -14,7 +14,7 @@ from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.streams_folder import add_directory, directory_of
 from aggregator.config.hints import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
-from aggregator.streams.exporting.export import Export, Exported, Wanted
+from aggregator.streams.exporting.export import ALWAYS, Export, Exported, Wanted
 from aggregator.streams.exporting.forms import FORMATS
 from aggregator.streams.exporting.selection import Catalogue, Problem, Span
 from aggregator.streams.exporting.target import Target
@@ -57,7 +57,8 @@ def _export(invocation: Invocation, args: argparse.Namespace) -> int:
         catalogue = Catalogue(place, _named(args.streams, place))
         export = Export(catalogue, wanted, _settings(args, span_ms))
         if not export.files:
-            raise Failed("nothing is recorded of this time; nothing was written")
+            moved = "; its files are in a store: give --store NAME" if catalogue.moved(span_ms or ALWAYS) else ""
+            raise Failed(f"nothing is recorded of this time{' here' if moved else ''}; nothing was written{moved}")
         with Bar(export.items, "files") as bar:
             try:
                 done = export.run(target, lambda chosen: bar.advance(chosen.size_bytes))
@@ -77,7 +78,7 @@ def _place(invocation: Invocation, args: argparse.Namespace) -> Iterator[Place]:
     elif args.directory is not None:
         raise ConfigError("--directory and --store: give one of them")
     else:
-        with archive_of(invocation, args) as archive:
+        with archive_of(invocation, args, of_streams=True) as archive:
             yield StorePlace(archive.store, archive.prefix)
 
 

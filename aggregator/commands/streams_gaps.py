@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.commands import screen
-from aggregator.commands.feeds_options import add_span, read_path, unmet, wanted_by
+from aggregator.commands.feeds_options import add_span, add_store, archive_of, read_path, unmet, wanted_by
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
 from aggregator.config.hints import meant
@@ -18,8 +18,9 @@ from aggregator.errors import EXIT_OK
 from aggregator.files.durable import place_of, write_durably
 from aggregator.monitor.heatmap import percent
 from aggregator.streams.messages import Gap
-from aggregator.streams.query.gaps import Missing, Span, known_streams, look
+from aggregator.streams.query.gaps import Missing, Span, known_streams, look, look_in
 from aggregator.streams.query.gapspage import render
+from aggregator.streams.reading.places import StorePlace
 from aggregator.streams.times import iso
 
 _MOST = 50
@@ -49,6 +50,7 @@ def add_gaps(parser: argparse.ArgumentParser) -> None:
         "streams", metavar="STREAM", nargs="*", help="a stream's name, or a pattern such as 'eu*' (default: all)"
     )
     add_span(parser)
+    add_store(parser)
     parser.add_argument("--html", metavar="FILE", type=read_path, help="write a heat map to this file too")
     add_json(parser)
     parser.set_defaults(run=_gaps)
@@ -57,15 +59,16 @@ def add_gaps(parser: argparse.ArgumentParser) -> None:
 def _gaps(invocation: Invocation, args: argparse.Namespace) -> int:
     if None not in (args.start, args.end) and args.start >= args.end:
         raise Failed("--end must be later than --start")
-    config = invocation.config(reading=True)
-    known, wanted = known_streams(config), wanted_by(args.streams)
-    pattern = unmet(args.streams, known)
-    if pattern is not None:
-        raise Failed(f"nothing is known of a stream {pattern!r}{meant(pattern, known)}")
     now = time.time()
     now_ms = int(now * 1000)
     span = Span((args.start or 0) * 1000, now_ms if args.end is None else min(args.end * 1000, now_ms))
-    found = list(look(config, filter(wanted, known), span, now_ms))
+    if args.store is None and args.prefix is None:
+        config = invocation.config(reading=True)
+        found = list(look(config, _named(args.streams, known_streams(config)), span, now_ms))
+    else:
+        with archive_of(invocation, args, of_streams=True) as archive:
+            place = StorePlace(archive.store, archive.prefix)
+            found = list(look_in(place, _named(args.streams, place.streams()), span))
     if args.html:
         _write(Path(args.html), found, now)
     if args.json:
@@ -73,6 +76,14 @@ def _gaps(invocation: Invocation, args: argparse.Namespace) -> int:
     else:
         _print(invocation, found, args.html)
     return EXIT_OK
+
+
+def _named(patterns: Sequence[str], known: list[str]) -> list[str]:
+    """Return the streams that names and patterns mean; all without any. Raises Failed for one that means none."""
+    pattern = unmet(patterns, known)
+    if pattern is not None:
+        raise Failed(f"nothing is known of a stream {pattern!r}{meant(pattern, known)}")
+    return list(filter(wanted_by(patterns), known))
 
 
 def _write(path: Path, found: Sequence[Missing], now: float) -> None:

@@ -1,27 +1,31 @@
-"""The stage `archive`: put each bundle into a store, merged with the object that is already there under its key."""
+"""The stage `archive`: put each bundle into a store, merged with the object that is already there under its key.
+
+Finished files of streams go into stores by the same stage; how is told in the package of streams.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import suppress
-from os.path import realpath
+from os.path import normpath, realpath
 from pathlib import Path
 from typing import Annotated, Any
 
 from aggregator.config.hints import meant
-from aggregator.config.settings import Bounds, Doc, Duration, SafeName
+from aggregator.config.settings import Bounds, Doc, Duration, FilePath, SafeName
 from aggregator.config.traits import Traits
 from aggregator.errors import Reject
 from aggregator.feeds.bundle.compression import BadBundle
 from aggregator.feeds.bundle.revisions import find_revisions, read_revision
 from aggregator.feeds.bundle.storedfiles import StoredFiles, remove_empty
+from aggregator.feeds.bundle.streamfiles import DIRECTORY, StreamFiles, fed_by, open_stream_files
 from aggregator.feeds.bundle.upload import Depositor, siblings_of
 from aggregator.feeds.filtering.found import MOST, Found
 from aggregator.feeds.filtering.state import ARCHIVED
-from aggregator.feeds.messages.bundles import Bundle, Remove, Unite
+from aggregator.feeds.messages.bundles import Bundle, Recorded, Remove, Unite
 from aggregator.feeds.messages.reading import decode
-from aggregator.feeds.naming.bundles import BundleName, KeyPrefix
+from aggregator.feeds.naming.bundles import BundleName
 from aggregator.feeds.naming.folders import FeedFolders
 from aggregator.feeds.naming.stamps import read_stamp
 from aggregator.files.faults import fault_of_message, stage_wide
@@ -31,6 +35,7 @@ from aggregator.runtime.contract import ConsumerSettings, Cursor, Outcome, Send,
 from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 from aggregator.stores import open_configured
+from aggregator.stores.settings import KeyPrefix
 from aggregator.stores.store import Store
 
 UNTOLD_AFTER_S = 60.0
@@ -43,20 +48,23 @@ UNITE_AFTER_S = 900.0
 
 
 class Archive(Stage):
-    """Store each bundle under the key of its feed and period, merged with what other instances stored there.
+    """Store each bundle, merged with what other instances stored of its feed and period, and each file of a stream.
 
     In: of kind `bundle`: `feed`, `start` (yyyy-mm-ddThhmmssZ), `file` (relative to the instance's folder), `sha256`,
-    `contents_id`, `revision`, `level`. To itself, as a timer: `unite`, with `feed`, `start`, `format`, `level`.
+    `contents_id`, `revision`, `level`. Of kind `recorded`: what `record` sends. To itself, as a timer: `unite`, with
+    `feed`, `start`, `format`, `level`.
     Out: none.
     Effect: the store holds an object `PREFIX/yyyy-mm-dd/hh/NAME-START.tar.FORMAT` that was read back and checked. After
-    the commit the local file is renamed to `….stored`; it is deleted `keep` later.
-    Errors: the message of a bundle that is missing or damaged, or of an object that cannot be merged, goes to the dead
-    letters; a store that is unreachable or full pauses the worker.
-    Source: docs/feeds.md.
+    the commit the local file is renamed to `….stored`; it is deleted `keep` later. For a file of a stream it holds
+    `PREFIX/STREAM/yyyy/mm/dd/hh/NAME`, the sidecar `NAME.json` and the gaps of the stream, read back and checked. After
+    the commit the local file gets the mark `.NAME.stored`; file and sidecar are deleted `keep` later.
+    Errors: the message of a bundle or file that is missing or damaged, or of an object that cannot be merged, goes to
+    the dead letters; a store that is unreachable or full pauses the worker.
+    Source: docs/feeds.md, docs/streams.md.
     """
 
     traits = Traits(tables=("store",))
-    accepts = (Bundle, Unite, Remove)
+    accepts = (Bundle, Unite, Remove, Recorded)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """The options of this stage's section."""
@@ -65,9 +73,12 @@ class Archive(Stage):
         prefix: Annotated[KeyPrefix, Doc("what keys begin with")] = ""
         keep: Annotated[
             Duration,
-            Doc("how long a bundle stays on this disk after it was stored; at least what a power cut may cost Redis"),
+            Doc("how long a file stays on this disk after it was stored; at least what a power cut may cost Redis"),
             Bounds(0),
         ] = 60.0
+        directory: Annotated[
+            FilePath, Doc("the folder of the section with stage = record that tells this one of its finished files")
+        ] = DIRECTORY
 
     settings: Settings
 
@@ -76,6 +87,10 @@ class Archive(Stage):
         self._folders = FeedFolders(context.path("data/feeds"))
         self._store: Store | None = None
         self._depositor: Depositor | None = None
+        self._streams: StreamFiles | None = None
+        """The finished files of streams, once it is known that this section stores them."""
+        self._looks_for_bundles = True
+        """False when only `record` feeds this section: bundles on the disk are the business of another one."""
         self._conditional = True
         self._found = Found()
         self._stored: list[Path] = []
@@ -92,10 +107,15 @@ class Archive(Stage):
 
     @classmethod
     def check(cls, settings: Any, config: RawConfigParser) -> Iterator[tuple[str | None, str]]:
-        """Refuse a store that no section describes."""
+        """Refuse a store that no section describes, and another folder than the one that files of streams come from."""
         known = [name.removeprefix("store_") for name in config.sections() if name.startswith("store_")]
         if settings.store not in known:
             yield "store", f"there is no section [store_{settings.store}]{meant(settings.store, known)}"
+        for section in fed_by("record", config, settings.listento):
+            directory = config[section].get("directory", DIRECTORY).strip()
+            if normpath(directory) != normpath(settings.directory):
+                words = f"[{section}] tells this section of its files, and writes them to {directory}"
+                yield "directory", f"{words} (found {settings.directory}); write directory = {directory}"
 
     def start(self) -> None:
         """Open the store and test what it can do, above all whether it honours conditional writes."""
@@ -112,17 +132,25 @@ class Archive(Stage):
         self._conditional = capabilities.conditional
         with stage_wide():
             self._depositor = Depositor(self._store, capabilities, self._folders.folder / "scratch", self.context.log)
-
+        config = self.context.config_parser()
+        if fed_by("record", config, self.settings.listento):
+            self._open_streams()
+            self._looks_for_bundles = bool(fed_by("compress", config, self.settings.listento))
         self._found.load(self.context.cursors)
 
     def idle(self, now: float) -> Iterator[Send | Cursor]:
         """Delete stored files; once a minute queue bundles without a message, as after the loss of Redis."""
         with stage_wide():
-            self._waiting.remove(now)
+            self._remove_stored(now)
+            if self._streams is not None:
+                self._streams.tidy(now)
         if not self._found.is_due(now):
             return
         with stage_wide():
-            yield from self._found.forget(lambda key: (self._folders.bundles / key).exists())
+            yield from self._found.forget(self._is_there)
+            yield from self._untold_of_streams(now)
+            if not self._looks_for_bundles:
+                return
             untold = (found for found in find_revisions(self._folders) if self._is_untold(found[0], now))
             for count, (path, name, number) in enumerate(untold):
                 if count == MOST:
@@ -131,6 +159,20 @@ class Archive(Stage):
                 yield self._found.tell(path.relative_to(self._folders.bundles).as_posix())
                 with suppress(FileNotFoundError):
                     yield from self._tell(path, name, number)
+
+    def _untold_of_streams(self, now: float) -> Iterator[Send | Cursor]:
+        if self._streams is not None:
+            for count, (name, body) in enumerate(self._streams.untold(self._found.is_told, now)):
+                if count == MOST:
+                    self._found.hurry()
+                    break
+                yield self._found.tell(name)
+                yield Send(self.settings.listento, body)
+
+    def _is_there(self, name: str) -> bool:
+        """True while a found file is here, and needs its note."""
+        of_stream = self._streams is not None and self._streams.is_there(name)
+        return of_stream or (self._folders.bundles / name).exists()
 
     def _is_untold(self, path: Path, now: float) -> bool:
         """True for a bundle that should have been stored by now, and that no message announces."""
@@ -165,6 +207,11 @@ class Archive(Stage):
     def handle(self, message: Message) -> Iterator[Outcome]:
         """Store a bundle, or merge the objects that were written without conditional writes."""
         told = decode(message.raw, *self.accepts)
+        if isinstance(told, Recorded):
+            streams = self._streams or self._open_streams()
+            with fault_of_message(streams.directory):
+                streams.deposit(message.raw)
+            return
         with fault_of_message(*self._folders.all()):
             if isinstance(told, Remove):  # sent by an older version, which removed files by messages
                 self._remove(told)
@@ -185,7 +232,18 @@ class Archive(Stage):
             while self._stored:
                 self._waiting.add(self._stored[-1], self.context.clock())
                 self._stored.pop()
-            self._waiting.remove(self.context.clock())
+            if self._streams is not None:
+                self._streams.committed(self.context.clock())
+            self._remove_stored(self.context.clock())
+
+    def _remove_stored(self, now: float) -> None:
+        if self._looks_for_bundles:
+            self._waiting.remove(now)
+
+    def _open_streams(self) -> StreamFiles:
+        assert self._store is not None
+        self._streams = open_stream_files(self.settings, self.context, self._store, conditional=self._conditional)
+        return self._streams
 
     def _cursor(self, feed: str) -> str:
         return f"{ARCHIVED}{self.context.number}:{feed}"

@@ -43,10 +43,10 @@ def decode(raw: bytes, *kinds: type[_T], older: Older[_T] = lambda raw, kinds: N
     """
     if len(raw) > MOST_BYTES:
         raise Reject(f"a message of {len(raw)} bytes; no message of these kinds has more than {MOST_BYTES}")
-    if raw.startswith(_OURS):
+    if raw.startswith(_OURS) and (decoder := _decoder(kinds)) is not None:
         # in one pass; what fails is read once more below, for the reason in words
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found: _T = _decoder(kinds).decode(raw)
+            found: _T = decoder.decode(raw)
             return found
     wanted, body = kinds[0], msgspec.Raw(raw)
     try:
@@ -67,7 +67,10 @@ def decode(raw: bytes, *kinds: type[_T], older: Older[_T] = lambda raw, kinds: N
 
 
 @functools.cache
-def _decoder(kinds: tuple[type[msgspec.Struct], ...]) -> msgspec.json.Decoder[Any]:
+def _decoder(kinds: tuple[type[msgspec.Struct], ...]) -> msgspec.json.Decoder[Any] | None:
+    """Return what tells the kinds apart; None when one of them has no tag."""
+    if not all(kind.__struct_config__.tag for kind in kinds):
+        return None
     return msgspec.json.Decoder(functools.reduce(operator.or_, kinds))
 
 

@@ -15,7 +15,7 @@ from aggregator.config.parsing import options_of, parse_settings
 from aggregator.config.settings import Doc, Option, OptionType, Settings
 from aggregator.config.tables import TableText
 from aggregator.errors import ConfigError
-from aggregator.stores.store import Store
+from aggregator.stores.store import Store, fault_of_key
 
 
 def _parse_url(text: str) -> str:
@@ -30,6 +30,17 @@ def _parse_url(text: str) -> str:
 
 FORMS = " or ".join(scheme.form for scheme in registry.STORES.values())
 StoreUrl = Annotated[str, OptionType("store", _parse_url, FORMS)]
+
+
+def parse_prefix(text: str) -> str:
+    """Return the prefix of keys in a store, without slashes around it. Raises ValueError."""
+    prefix = text.strip().strip("/")
+    if prefix and fault_of_key(prefix):
+        raise ValueError
+    return prefix
+
+
+KeyPrefix = Annotated[str, OptionType("key prefix", parse_prefix, "names with single slashes between them, no . first")]
 
 
 class StoreSettings(Settings, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from aggregator.runtime.message import Message
 from aggregator.streams.messages import Connection, Event, Gap, Recorded
 from aggregator.streams.recording.lines import line_of
 from aggregator.streams.recording.packing import pack
-from aggregator.streams.recording.paths import gaps_path, possible_paths
+from aggregator.streams.recording.paths import gaps_path, mark_of, possible_paths
 from aggregator.streams.recording.sidecar import Facts, write_sidecar
 from aggregator.streams.room import MIN_FREE, MinFree, Room
 
@@ -72,7 +72,7 @@ class Record(Stage):
 
     accepts = (Event, Gap, Connection)
     emits: ClassVar[Emits] = {"pushto": (Recorded,)}
-    traits = Traits(exclusive=True)
+    traits = Traits(exclusive=True, names_files=True)
 
     class Settings(ConsumerSettings, frozen=True, kw_only=True):
         """What a section of this stage may say."""
@@ -100,8 +100,8 @@ class Record(Stage):
         self._open: dict[str, tuple[Open, AppendedFile]] = {}
         self._closing: dict[str, tuple[str, Open, AppendedFile | None]] = {}
         """Files that are finished as soon as the commit is done: by cursor, with stream and file."""
-        self._closed: list[tuple[str, Recorded]] = []
-        """Files that are finished and not told yet, with their cursors."""
+        self._closed: list[tuple[str, Recorded | None]] = []
+        """Files that are finished and not told yet, with their cursors; None for one that needs not be told."""
         self._gaps: dict[str, AppendedFile] = {}
         self._last: dict[str, Connection] = {}
         """What is asked for in each stream: it stands in the sidecar of the next file too."""
@@ -154,7 +154,7 @@ class Record(Stage):
         self._room.look(now)
         for cursor, recorded in self._closed:
             yield Cursor(cursor, None)
-            if self.settings.pushto is not None:
+            if self.settings.pushto is not None and recorded is not None:
                 yield Send(self.settings.pushto, encode(recorded))
         self._closed.clear()
         over_ms = int((now - self.settings.save_interval - _LATE_S) * 1000)
@@ -170,6 +170,11 @@ class Record(Stage):
             path = self._directory / found.path
             try:
                 recorded = write_sidecar(path, found.facts, self.context)
+            except FileNotFoundError as error:
+                # a process that was killed had finished the file, and `archive` has found and removed it since
+                if not mark_of(path).exists():
+                    raise Unavailable(f"{path} was removed before it was finished", 60.0) from error
+                recorded = None
             except OSError as error:
                 raise Unavailable(f"cannot write the sidecar of {path}: {error.strerror or error}") from error
             if file is not None:

@@ -48,7 +48,8 @@ def test_queues_that_were_swapped_are_refused_with_line_and_names(tmp_path: Path
 
     assert refusal(tmp_path, text) == (
         ":5 [worker_filter] pushto: sends `filtered` and `missed` messages to bundled@node, and [worker_archive] in "
-        "line 8 reads that queue and takes `bundle` and `unite` and `remove` only; were two queues swapped?"
+        "line 8 reads that queue and takes `bundle` and `unite` and `remove` and `recorded` only; were two queues "
+        "swapped?"
     )
 
 

@@ -14,7 +14,6 @@ from aggregator.feeds.naming.bundles import (
     is_manifest_name,
     manifest_name,
     parse_key,
-    parse_prefix,
 )
 from aggregator.feeds.naming.feednames import parse_extension, parse_feed_name
 from aggregator.feeds.naming.folders import FeedFolders
@@ -109,14 +108,6 @@ def test_an_extension_has_no_path_and_is_not_a_manifests() -> None:
     for bad in ("", ".", "a/b", "manifest.x", "a-b", "a..b"):
         with pytest.raises(ValueError):
             parse_extension(bad)
-
-
-def test_a_prefix_loses_its_outer_slashes_and_cannot_climb() -> None:
-    assert parse_prefix("/a/b/") == "a/b"
-    assert parse_prefix("") == ""
-    for bad in ("a/../b", "a//b", "./a", "a\\b", ".archive", "a/.b", "a" * 256, "a\tb"):
-        with pytest.raises(ValueError):
-            parse_prefix(bad)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1m", 60), ("10m", 600), ("1h", 3600), ("24h", 86400), ("90s", 90)])

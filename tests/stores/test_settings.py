@@ -12,7 +12,7 @@ from aggregator.errors import ConfigError
 from aggregator.stores import open_store
 from aggregator.stores.directory import parse_folder
 from aggregator.stores.s3settings import Bucket, S3Settings, parse_bucket
-from aggregator.stores.settings import FORMS, StoreSettings
+from aggregator.stores.settings import FORMS, StoreSettings, parse_prefix
 from tests.stores.conftest import KINDS
 
 
@@ -121,3 +121,11 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         open_store("file:///x", region="r", access_key="K", profile="p")
 
     assert len(caught.value.problems) == 3
+
+
+def test_a_prefix_loses_its_outer_slashes_and_cannot_climb() -> None:
+    assert parse_prefix("/a/b/") == "a/b"
+    assert parse_prefix("") == ""
+    for bad in ("a/../b", "a//b", "./a", "a\\b", ".archive", "a/.b", "a" * 256, "a\tb"):
+        with pytest.raises(ValueError):
+            parse_prefix(bad)

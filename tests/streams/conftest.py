@@ -24,6 +24,9 @@ from aggregator.streams.rules.names import SetName
 from aggregator.supervision import build
 from tests.processes import PROJECT
 from tests.runtime.desk import Desk
+from tests.stores.conftest import moto, options, prefix, proxy, seaweedfs, store
+
+__all__ = ["moto", "options", "prefix", "proxy", "seaweedfs", "store"]
 
 
 def event(raw: bytes, received_ms: int = 1_700_000_000_000) -> bytes:

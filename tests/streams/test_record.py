@@ -19,6 +19,7 @@ from aggregator.runtime.kinds import encode
 from aggregator.runtime.message import Message
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.record import Record
+from aggregator.streams.recording.paths import mark_of, sidecar_of
 from tests.logs.driving import make
 
 NOON_MS = 1_795_867_200_000  # 2026-11-28T12:00:00Z
@@ -339,6 +340,46 @@ def test_a_crash_between_the_commit_and_the_sidecar_is_made_good(recording: Reco
 
     assert [sidecar["count"] for sidecar in recording.sidecars()] == [1]
     assert len(recording.sent) == 1 and recording.cursors == {}
+
+
+def finish_and_crash(recording: Recording) -> Path:
+    """Have a file finished by a process that is killed before it could tell so, and return it."""
+    recording.handle(event(1))
+    recording.commit()
+    recording.now += 1000
+    recording.take(list(recording.stage.idle(recording.now)))
+    recording.stage.committed()
+    [path] = recording.folder.rglob("*.gz")
+    return path
+
+
+def test_a_file_that_was_stored_and_removed_before_it_was_told_of_is_done_with(recording: Recording) -> None:
+    path = finish_and_crash(recording)
+    for gone in (path, sidecar_of(path)):
+        gone.unlink()
+    mark_of(path).touch()
+
+    recording.crash()
+    recording.idle(1)
+    assert recording.sent == [] and recording.cursors == {}
+
+
+def test_a_file_that_vanished_before_it_was_told_of_is_missed(recording: Recording) -> None:
+    path = finish_and_crash(recording)
+    path.unlink()
+
+    with pytest.raises(Unavailable, match="was removed before it was finished"):
+        recording.crash()
+
+
+def test_a_finished_file_keeps_its_sidecar_byte_for_byte(recording: Recording) -> None:
+    path = finish_and_crash(recording)
+    text = sidecar_of(path).read_bytes().replace(b'"version": "', b'"version": "an older ')
+    sidecar_of(path).write_bytes(text)  # it may be in a store already
+
+    recording.crash()
+    recording.idle(1)
+    assert sidecar_of(path).read_bytes() == text and len(recording.sent) == 1
 
 
 def test_a_finished_file_leaves_no_lock_file(recording: Recording) -> None:

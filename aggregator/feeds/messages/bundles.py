@@ -99,6 +99,15 @@ class Unite(Kind, frozen=True, kw_only=True, tag="unite"):
         parse_key(BundleName(self.feed, read_stamp(self.start), self.format).path)
 
 
+class Recorded(Kind, frozen=True, kw_only=True, tag="recorded"):
+    """A file of a stream is finished; `aggregator.streams.messages` has all of the message, and checks it."""
+
+    stream: str
+    file: str
+    sidecar: str
+    sha256: str
+
+
 def _key(file: str) -> str:
     """Return a bundle's path below the folder of bundles. Raises ValueError for a file elsewhere."""
     if not file.startswith(BUNDLES):

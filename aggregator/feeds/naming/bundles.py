@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from aggregator.config.settings import OptionType
 from aggregator.feeds.naming.feednames import LONGEST_NAME, is_feed_name
 from aggregator.feeds.naming.stamps import STAMP, read_stamp, utc, write_stamp
-from aggregator.stores.store import fault_of_key
 
 FORMATS = ("zst", "bz2", "gz", "xz")
 
 _BUNDLE = re.compile(rf"(?:(.*)/)?(\d{{4}}-\d\d-\d\d)/(\d\d)/([^/]+)-{STAMP}\.tar\.({'|'.join(FORMATS)})", re.ASCII)
 _MANIFEST = re.compile(rf"(.+)-{STAMP}\.manifest\.([A-Za-z0-9_.-]{{1,80}})\.jsonl", re.ASCII | re.DOTALL)
 _REVISION = re.compile(r"\.r(\d{1,9})(?=\.tar\.[a-z0-9]+$)", re.ASCII)
-
-
-def parse_prefix(text: str) -> str:
-    """Return the prefix of keys in a store, without slashes around it. Raises ValueError."""
-    prefix = text.strip().strip("/")
-    if prefix and fault_of_key(prefix):
-        raise ValueError
-    return prefix
-
-
-KeyPrefix = Annotated[str, OptionType("key prefix", parse_prefix, "names with single slashes between them, no . first")]
 
 
 class BundleName(NamedTuple):

@@ -78,7 +78,7 @@ class Export:
                 deletions = self._deletions(notes, done)
                 for line in reader.merged(self._files, self._span):
                     self._one(line, notes, deletions, target)
-            problems = [*self._catalogue.problems, *reader.problems]
+            problems = [*self._catalogue.moved(self._span), *self._catalogue.problems, *reader.problems]
             gaps = {stream: self._gaps(stream, problems) for stream in self._files}
             told = self._told(gaps, problems)
             target.finish(lambda parts: readme_of(told, parts))
@@ -134,14 +134,16 @@ class Export:
     def _gaps(self, stream: str, problems: list[Problem]) -> list[Gap]:
         span = self._span
         try:
-            found = gaps_of(self._catalogue.place, stream)
-            return sorted(
-                (gap for gap in found if gap.from_ms < span.end_ms and gap.to_ms >= span.start_ms),
-                key=lambda gap: gap.from_ms,
-            )
+            found = list(gaps_of(self._catalogue.place, stream))
         except OSError as error:
             problems.append(Problem(f"the gaps of {stream}", f"cannot be read: {error.strerror or error}"))
             return []
+        gaps = [gap for gap in found if gap is not None]
+        if len(gaps) < len(found):
+            words = f"{len(found) - len(gaps):,} lines cannot be read"
+            problems.append(Problem(f"the gaps of {stream}", words))
+        inside = (gap for gap in gaps if gap.from_ms < span.end_ms and gap.to_ms >= span.start_ms)
+        return sorted(inside, key=lambda gap: gap.from_ms)
 
     def _told(self, gaps: dict[str, list[Gap]], problems: list[Problem]) -> Told:
         return Told(

@@ -14,6 +14,7 @@ from aggregator.streams.reading.hashing import Hashed
 from aggregator.streams.reading.places import Place, Sidecar, StreamFile, sidecar_beside
 from aggregator.streams.reading.unpacking import Lines
 
+_DAY_MS = 86_400_000
 _SECOND_MS = 1000
 
 
@@ -68,6 +69,16 @@ class Catalogue:
         """Of each stream the connections at which something else was asked for than before."""
         self.files = {stream: [self._chosen(file) for file in place.files(stream)] for stream in streams}
         """The files of each stream, in order of time."""
+
+    def moved(self, span: Span) -> list[Problem]:
+        """Return the streams of which files of a time were moved into a store, so that they are missing here."""
+        found = ((stream, self.place.moved(stream)) for stream in self.files)
+        return [
+            Problem(stream, "`archive` has moved files of this time into a store; export them with --store NAME", True)
+            for stream, moved in found
+            # a file is of a day at most
+            if moved is not None and moved.first_ms < span.end_ms and moved.last_ms + _DAY_MS >= span.start_ms
+        ]
 
     def within(self, span: Span) -> dict[str, list[Chosen]]:
         """Return the files in which events of a time may be."""

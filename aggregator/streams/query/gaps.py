@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from aggregator.streams.managing.options import PREFIX
 from aggregator.streams.messages import Gap
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.query.recorded import directories, read_files, read_gaps, recorded_streams
+from aggregator.streams.reading.places import Place, gaps_of, sidecar_beside
 
 _SIGN_MS = 15_000
 """The note of a running stream is newer than this: it is written every second."""
@@ -96,16 +98,43 @@ def look(config: Config, streams: Iterable[str], span: Span, now_ms: int) -> Ite
         yield _missing(config, stream, span, now_ms)
 
 
+def look_in(place: Place, streams: Iterable[str], span: Span) -> Iterator[Missing]:
+    """Yield what is missing of each stream in a span, as a store tells it. Raises what the place raises."""
+    for stream in streams:
+        found = list(gaps_of(place, stream))
+        gaps = sorted((gap for gap in found if gap is not None), key=lambda gap: (gap.from_ms, gap.to_ms))
+        captured = _captured_in(place, stream, gaps)
+        yield Missing(stream, _within(captured, span), _inside(gaps, span), False, found.count(None))
+
+
+def _captured_in(place: Place, stream: str, gaps: list[Gap]) -> Span:
+    """Return from when to when a stream was captured, as far as a place tells."""
+    files = place.files(stream)
+    moments = [moment for gap in gaps for moment in (gap.from_ms, gap.to_ms)]
+    moments += [file.start_ms for file in (*files[:1], *files[-1:])]
+    with suppress(ValueError):
+        said = sidecar_beside(place, files[-1]) if files else None
+        moments += [int(said.last_received.timestamp() * 1000)] if said and said.last_received else []
+    return Span(min(moments), max(moments)) if moments else Span(0, 0)
+
+
+def _inside(gaps: Iterable[Gap], span: Span) -> list[Gap]:
+    # the end of a gap that is a single moment counts as inside
+    return [gap for gap in gaps if gap.from_ms < span.end_ms and gap.to_ms >= span.start_ms]
+
+
+def _within(captured: Span, span: Span) -> Span:
+    start_ms, end_ms = max(span.start_ms, captured.start_ms), min(span.end_ms, captured.end_ms)
+    return Span(start_ms, max(start_ms, end_ms))
+
+
 def _missing(config: Config, stream: str, span: Span, now_ms: int) -> Missing:
     folders = directories(config)
     gaps, unreadable = read_gaps(folders, stream)
     last = _lasting(config, stream, now_ms)
     gaps += [last] if last is not None else []
-    # the end of a gap that is a single moment counts as inside
-    inside = [gap for gap in gaps if gap.from_ms < span.end_ms and gap.to_ms >= span.start_ms]
-    captured = _captured(config.root, folders, stream, gaps)
-    start_ms, end_ms = max(span.start_ms, captured.start_ms), min(span.end_ms, captured.end_ms)
-    known = Span(start_ms, max(start_ms, end_ms))
+    inside = _inside(gaps, span)
+    known = _within(_captured(config.root, folders, stream, gaps), span)
     return Missing(stream, known, inside, last is not None and last in inside, unreadable)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +14,7 @@ import msgspec
 
 from aggregator.config.configuration import Config
 from aggregator.streams.messages import Gap
+from aggregator.streams.recording.moved import read_moved
 from aggregator.streams.recording.paths import gaps_path
 
 _HOUR_FOLDERS = ("[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2, "[0-9]" * 2)
@@ -28,7 +29,7 @@ class Files(NamedTuple):
     number: int
     size_bytes: int
     first_ms: int | None
-    """When the first file begins, in Unix milliseconds; None when there is no file."""
+    """When the first file began, also one that is only in a store by now, in Unix milliseconds; None without any."""
     newest: Path | None
 
 
@@ -68,16 +69,18 @@ def read_gaps(folders: Iterable[Path], stream: str) -> Gaps:
     return Gaps(sorted(gaps, key=lambda gap: (gap.from_ms, gap.to_ms)), unreadable)
 
 
-def read_files(folders: Iterable[Path], stream: str) -> Files:
+def read_files(folders: Sequence[Path], stream: str) -> Files:
     """Return what was recorded of a stream; what vanishes while this looks is left out."""
     hours = [hour for folder in folders for hour in (folder / stream).glob("/".join(_HOUR_FOLDERS))]
     found = [each for hour in hours for each in _files_in(hour)]
-    if not found:
-        return Files(0, 0, None, None)
-    first = datetime.strptime(min(found)[0], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=timezone.utc)
-    return Files(
-        len(found), sum(size for _, _, size in found), int(first.timestamp() * 1000), Path(max(found)[1])
-    )  # fmt: skip
+    began = [_ms(min(found)[0])] if found else []
+    began += [moved.first_ms for folder in folders if (moved := read_moved(folder, stream)) is not None]
+    newest = Path(max(found)[1]) if found else None
+    return Files(len(found), sum(size for _, _, size in found), min(began, default=None), newest)
+
+
+def _ms(moment: str) -> int:
+    return int(datetime.strptime(moment, "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=timezone.utc).timestamp() * 1000)
 
 
 def _files_in(hour: Path) -> Iterator[tuple[str, str, int]]:

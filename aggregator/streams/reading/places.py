@@ -16,13 +16,17 @@ import msgspec
 
 from aggregator.stores.store import NotFound, Store
 from aggregator.streams.messages import NAME, Connection, Gap
-from aggregator.streams.recording.paths import gaps_path
+from aggregator.streams.recording.moved import Moved, read_moved
 
 _FOLDERS = (r"\d{4}", r"\d\d", r"\d\d", r"\d\d")
 """The folders of year, month, day and hour."""
 _FILE = re.compile(
-    r"(?P<stream>.+)-(?P<time>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?:-(?P<number>\d{1,9}))?\.jsonl\.(gz|zst)"
+    r"(?P<stream>.+)-(?P<time>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?:-(?P<number>\d{1,9}))?(?:\.[0-9a-f]{16})?"
+    r"\.jsonl\.(gz|zst)"
 )
+"""A hash stands in the name of a file in a store when another file had the name already."""
+_GAPS = re.compile(r"(?:[0-9a-f]{16}\.)?gaps\.jsonl")
+"""What stands behind the stream in the name of the file of its gaps; in a store each instance has one of its own."""
 _KEY = re.compile(r"(?P<stream>[^/]+)/\d{4}/\d\d/\d\d/\d\d/(?P<file>[^/]+)")
 _MOST_SIDECAR = 64 * 1024**2
 """The most bytes of a sidecar; it lists a thousand gaps and connections at most."""
@@ -79,6 +83,14 @@ class Place(Protocol):
         """Return the files of a stream in order of time."""
         ...
 
+    def gaps(self, stream: str) -> list[str]:
+        """Return the names of the files that hold the gaps of a stream."""
+        ...
+
+    def moved(self, stream: str) -> Moved | None:
+        """Return which files of a stream were here, and are in a store now; None for none."""
+        ...
+
     def open(self, name: str) -> BinaryIO:
         """Open a file. Raises FileNotFoundError."""
         ...
@@ -101,6 +113,18 @@ class FolderPlace:
     def files(self, stream: str) -> list[StreamFile]:
         """Return the files of a stream in order of time."""
         return sorted(self._below(stream, stream, _FOLDERS))
+
+    def gaps(self, stream: str) -> list[str]:
+        """Return the names of the files that hold the gaps of a stream."""
+        try:
+            names = os.listdir(self._directory / stream)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(f"{stream}/{name}" for name in names if _is_of_gaps(stream, name))
+
+    def moved(self, stream: str) -> Moved | None:
+        """Return which files of a stream were here, and are in a store now; None for none."""
+        return read_moved(self._directory, stream)
 
     def open(self, name: str) -> BinaryIO:
         """Open a file; a link is none. Raises FileNotFoundError."""
@@ -138,7 +162,7 @@ class StorePlace:
     def streams(self) -> list[str]:
         """Return the names of the streams that have files."""
         keys = (info.key.removeprefix(self._prefix) for info in self._store.list(self._prefix))
-        return sorted({found["stream"] for key in keys if (found := _KEY.fullmatch(key))})
+        return sorted({key.partition("/")[0] for key in keys if _KEY.fullmatch(key) or _is_gaps_key(key)})
 
     def files(self, stream: str) -> list[StreamFile]:
         """Return the files of a stream in order of time."""
@@ -149,6 +173,15 @@ class StorePlace:
             if file is not None:
                 files.append(file)
         return sorted(files)
+
+    def gaps(self, stream: str) -> list[str]:
+        """Return the names of the objects that hold the gaps of a stream."""
+        keys = (info.key.removeprefix(self._prefix) for info in self._store.list(f"{self._prefix}{stream}/{stream}."))
+        return sorted(key for key in keys if _is_of_gaps(stream, key.removeprefix(f"{stream}/")))
+
+    def moved(self, stream: str) -> Moved | None:
+        """Return None: nothing was moved from a store."""
+        return None
 
     def open(self, name: str) -> BinaryIO:
         """Open an object. Raises FileNotFoundError."""
@@ -175,18 +208,24 @@ def sidecar_beside(place: Place, file: StreamFile) -> Sidecar | None:
         raise ValueError(str(error)) from error
 
 
-def gaps_of(place: Place, stream: str) -> Iterator[Gap]:
-    """Yield the gaps of a stream as they were recorded; a line that is no gap is passed over."""
-    try:
-        file = place.open(gaps_path(stream))
-    except FileNotFoundError:
-        return
-    with file:
-        for line in iter(lambda: file.readline(_LONGEST_GAP), b""):
-            try:
-                yield msgspec.json.decode(line, type=Gap)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                continue
+def gaps_of(place: Place, stream: str) -> Iterator[Gap | None]:
+    """Yield the gaps of a stream as they were recorded, and None for each line that is no gap."""
+    for name in place.gaps(stream):
+        with place.open(name) as file:
+            for line in iter(lambda: file.readline(_LONGEST_GAP), b""):
+                try:
+                    yield msgspec.json.decode(line, type=Gap)
+                except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                    yield None
+
+
+def _is_gaps_key(key: str) -> bool:
+    stream, _, name = key.partition("/")
+    return _is_of_gaps(stream, name)
+
+
+def _is_of_gaps(stream: str, name: str) -> bool:
+    return name.startswith(f"{stream}.") and bool(_GAPS.fullmatch(name[len(stream) + 1 :]))
 
 
 def _file(stream: str, name: str, size_bytes: int, changed_at: float) -> StreamFile | None:

@@ -18,6 +18,12 @@ from aggregator.streams.times import iso
 _PIECE = 1024**2
 
 
+class _Named(msgspec.Struct):
+    """What a sidecar says of its file's content."""
+
+    sha256: str = ""
+
+
 class Facts(msgspec.Struct):
     """What is known about a file while it is written."""
 
@@ -38,7 +44,11 @@ class Facts(msgspec.Struct):
 
 
 def write_sidecar(path: Path, facts: Facts, context: Context) -> Recorded:
-    """Write the sidecar of a finished file, durably. Raises OSError."""
+    """Write the sidecar of a finished file, durably. Raises OSError.
+
+    A sidecar of the same content that a killed process wrote stays as it is: it may be in a store already, and the text
+    of another version would differ from it.
+    """
     sha256, size = _hash(path)
     sidecar = sidecar_of(path)
     text = {
@@ -55,7 +65,8 @@ def write_sidecar(path: Path, facts: Facts, context: Context) -> Recorded:
         "connections": facts.connections,
         "gaps": facts.gaps,
     }
-    write_durably(sidecar, msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n", 0o640)
+    if _sha256_in(sidecar) != sha256:
+        write_durably(sidecar, msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n", 0o640)
     return Recorded(
         stream=facts.stream,
         file=real_name(path, context.root),
@@ -75,3 +86,11 @@ def _hash(path: Path) -> tuple[str, int]:
             digest.update(piece)
             size += len(piece)
     return digest.hexdigest(), size
+
+
+def _sha256_in(sidecar: Path) -> str:
+    """Return the hash that a sidecar names; empty when there is none that can be read."""
+    try:
+        return msgspec.json.decode(sidecar.read_bytes(), type=_Named).sha256
+    except (FileNotFoundError, msgspec.DecodeError):
+        return ""
