@@ -158,7 +158,8 @@ class ProgramReader:
         targets = [option.name for option in options_of(stage.Settings) if _is_target(option)]
         for words in messagekinds.faults_of(stage, targets):
             self.document.fault(section, "stage", f"{name}: {words}")
-        if strange := [kind for kind in stage.traits.tables if kind not in registry.TABLES]:
+        kinds = (*stage.traits.tables, *(kind for kind, _, _ in stage.traits.entries))
+        if strange := [kind for kind in kinds if kind not in registry.TABLES]:
             words = f"{name} reads unknown tables (found {', '.join(strange)}); allowed: {', '.join(registry.TABLES)}"
             self.document.fault(section, "stage", words)
         overview = getattr(stage, "overview", "")

@@ -108,7 +108,8 @@ def stage_of(noted: Noted) -> type[Any]:
     """Return a class that stands for the stage wherever a pipeline is inspected; it handles nothing."""
     # files that the stage reads and writes are not checked: the options that name them are not known
     tables = tuple(kind for kind in noted.traits.tables if kind in registry.TABLES)
-    traits = noted.traits._replace(writes=(), reads=(), tables=tables)
+    entries = tuple(entry for entry in noted.traits.entries if entry[0] in registry.TABLES)
+    traits = noted.traits._replace(writes=(), reads=(), tables=tables, entries=entries)
     facts: dict[str, Any] = {"traits": traits, "overview": noted.overview}
     if noted.is_source:
         facts["poll"] = None  # only sources have this attribute

@@ -27,3 +27,6 @@ class Traits(NamedTuple):
     alone_from: int = 1
     """A message that lost this many workers is handed out alone. The number is more than 1 where messages are slow and
     rarely at fault, so that one kill does not make many of them wait for one another."""
+    entries: tuple[tuple[str, str, str], ...] = ()
+    """(table, option, key): of the table, the stage reads the entry that the option names; where there is a key, those
+    that have under it what the option says. A change in one restarts its workers, and a change in another does not."""

@@ -51,7 +51,11 @@ class Capture(Source):
 
     Settings = StreamSettings
     settings: StreamSettings
-    traits = Traits(exclusive=True, tables=("credential",), sections=("rules",))
+    traits = Traits(
+        exclusive=True,
+        entries=(("credential", "credential", ""), ("credential", "pool", "pool")),
+        sections=("rules",),
+    )
     emits: ClassVar[Emits] = {"pushto": (Event, Gap, Connection)}
 
     def __init__(self, settings: StreamSettings, context: Context) -> None:

@@ -77,6 +77,25 @@ def test_streams_are_added_changed_and_removed_while_all_other_pids_stay(events:
         assert json.loads(instance.cli("streams", "gaps", "--json").stdout)["streams"][0]["stream"] == "a"
 
 
+def test_a_credential_restarts_the_streams_that_use_it_and_no_other(events: str) -> None:
+    credential = "[credential_{}]\nbearer_token = {}\n"
+    with Instance(PIPELINE + credential.format("x", "first")) as instance:
+        instance.start()
+        instance.cli(*words_for("a", events), "--credential", "x")
+        instance.cli(*words_for("b", events))
+        wait_until(lambda: len(instance.pids()) == 4, 30, "both run")
+        before = instance.pids()
+
+        text = instance.file.read_text().replace("bearer_token = first", "bearer_token = second")
+        instance.file.write_text(text + credential.format("y", "third"))
+        instance.cli("config", "build")
+        list(instance.control().update())
+        wait_until(lambda: len(instance.pids()) == 4, 30, "all run")
+        after = instance.pids()
+
+        assert {name for name in before if after[name] != before[name]} == {"stream_a_0"}
+
+
 def test_what_a_removed_stream_left_on_the_disk_is_told_until_it_comes_back(events: str) -> None:
     def is_told() -> bool:
         return "spool_left" in {finding["code"] for finding in instance.json("health")["findings"]}
