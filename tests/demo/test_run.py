@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import shlex
@@ -15,6 +14,7 @@ import pytest
 from tests.instance import Instance
 from tests.processes import PROJECT
 from tests.servers import free_port, wait_until
+from tests.streams.recorded import lines_in
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def disconnects(instance: Instance) -> int:
 def recorded(instance: Instance, stream: str) -> list[Any]:
     """Return the events of a stream that are on the disk."""
     paths = sorted((instance.root / "data/streams" / stream).glob("*/*/*/*/*.jsonl.gz"))
-    return [json.loads(line) for path in paths for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return [json.loads(line) for path in paths for line in lines_in(path)]
 
 
 def test_the_stream_is_recorded_and_each_planned_disconnect_is_a_gap(demo: Instance, ports: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -64,3 +65,15 @@ class Recording:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(line_of(Gap(stream=stream, from_ms=from_ms, to_ms=to_ms, cause="disconnect", **more)))
+
+
+def lines_in(path: Path) -> list[bytes]:
+    """Return the lines of a gzip file that may just be written: without those of a member not all there yet."""
+    data, found = path.read_bytes(), b""
+    while data:
+        unpacker = zlib.decompressobj(wbits=31)
+        text = unpacker.decompress(data)
+        if not unpacker.eof:
+            break
+        data, found = unpacker.unused_data, found + text
+    return found.splitlines()

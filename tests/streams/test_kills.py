@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 from collections import Counter
@@ -15,6 +14,7 @@ from aggregator.runtime.connection import AWAY
 from tests.instance import Instance
 from tests.servers import wait_until
 from tests.streams.platforms import Publisher
+from tests.streams.recorded import lines_in
 
 VICTIMS = ("stream_s_0", "worker_record_0", "process_redis_0")
 CONFIGURATION = """
@@ -34,7 +34,7 @@ def numbers(root: Path) -> Counter[int]:
     """Return the numbers of the events in the files of the stream, with how often each is there."""
     found: Counter[int] = Counter()
     for path in (root / "data/streams/s").rglob("*.jsonl.gz"):
-        found.update(json.loads(line)["n"] for line in gzip.decompress(path.read_bytes()).splitlines())
+        found.update(json.loads(line)["n"] for line in lines_in(path))
     return found
 
 

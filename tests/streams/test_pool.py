@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import random
@@ -30,6 +29,7 @@ from tests.feeds.webserver import Talk, WebServer
 from tests.instance import Instance
 from tests.servers import RedisServer, alive, wait_until
 from tests.streams.capturing import Captured
+from tests.streams.recorded import lines_in
 
 MOVED_S = 40.0
 """A shard moves within 15 s; the rest is for a busy machine."""
@@ -229,7 +229,7 @@ class Cluster:
         found: Counter[int] = Counter()
         for node in self.nodes.values():
             for path in (node.root / "data/streams" / stream).rglob("*.jsonl.gz"):
-                found.update(json.loads(line)["n"] for line in unpacked(path).splitlines())
+                found.update(json.loads(line)["n"] for line in lines_in(path))
         return found
 
     def gaps(self, stream: str) -> list[dict[str, Any]]:
@@ -242,19 +242,6 @@ class Cluster:
         found, gaps = self.numbers(stream), self.gaps(stream)
         missing = [(n, moment) for n, moment in enumerate(self.platform.published) if n >= first and not found[n]]
         return [n for n, moment in missing if not any(gap["from_ms"] <= moment <= gap["to_ms"] for gap in gaps)]
-
-
-def unpacked(path: Path) -> bytes:
-    """Return what a file holds. A write of a moment ago may be seen in parts, by those who read while it goes on."""
-    texts: list[bytes] = []
-
-    def is_whole() -> bool:
-        with suppress(EOFError):
-            texts.append(gzip.decompress(path.read_bytes()))
-        return bool(texts)
-
-    wait_until(is_whole, MOVED_S, f"{path} has whole members")
-    return texts[0]
 
 
 @contextmanager

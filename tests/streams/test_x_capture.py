@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from tests.feeds.webserver import Talk
 from tests.instance import Instance
 from tests.servers import RedisServer, wait_until
 from tests.streams.capturing import Captured
+from tests.streams.recorded import lines_in
 from tests.streams.twitterdouble import BEARER, Double, Play
 from tests.streams.xproject import TOKEN, Project
 
@@ -367,11 +367,7 @@ def test_a_supervised_stream_follows_its_rules_and_a_killed_one_goes_on(tmp_path
 
 def recorded(instance: Instance) -> set[str]:
     """Return the texts of the posts in the files."""
-    lines = [
-        line
-        for path in (instance.root / "data/streams/x").rglob("*.jsonl.gz")
-        for line in gzip.decompress(path.read_bytes()).splitlines()
-    ]
+    lines = [line for path in (instance.root / "data/streams/x").rglob("*.jsonl.gz") for line in lines_in(path)]
     return {json.loads(line)["data"]["text"] for line in lines}
 
 
