@@ -61,7 +61,8 @@ _LOOK_S = 1.0
 _UNLEASED_S = 15.0
 """A stream without a credential for this long is told in `health`: that of a dead process is free by then."""
 _ON_ITS_WAY_MS = 1000
-"""A gap begins this long before the last byte that came: what was on its way then was lost with the connection."""
+"""A gap begins this long before the last byte that came: what was on its way then was lost with the connection. It ends
+this long after the next connection was made: a platform may answer before it sends all that is published."""
 _RATED_MS = 10_000
 """How old a connection must be to tell more about the pace of a stream than the one before."""
 KEPT_S = 10.0
@@ -417,7 +418,10 @@ class Reader:
             asked = "; the server was asked for what follows the last event" if asked_from else ""
             begin_ms = max(min(self._complete_ms, now_ms) - _ON_ITS_WAY_MS, 0)
             lost, words = (None, asked) if asked else self._estimate(now_ms - self._complete_ms)
-            records.append(self._gap(begin_ms, now_ms, self._cause or "disconnect", f"{self._detail}{words}", lost))
+            end_ms, detail = now_ms + _ON_ITS_WAY_MS, f"{self._detail}{words}"
+            gap = self._gap(begin_ms, end_ms, self._cause or "disconnect", detail, lost)
+            # received now: nobody may believe that all until its end was received
+            records.append(gap._replace(at_ms=now_ms))
         self._filters = filters_of(settings)
         self._url = masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url)
         connection = Connection(
