@@ -514,7 +514,8 @@ def _retrieved(site: Site) -> Iterator[tuple[str, int]]:
     """Yield each publication that can be had out of the archive, as often as it is there."""
     target = site.root / "retrieved"
     shutil.rmtree(target, ignore_errors=True)
-    site.instance.cli("feeds", "retrieve", *FEEDS, "--to", str(target))
+    ran = site.instance.cli("feeds", "retrieve", *FEEDS, "--to", str(target))
+    assert ran.returncode >= 0, f"feeds retrieve ended by signal {-ran.returncode}"
     for path in target.rglob("*.json"):
         body = simplejson.loads(path.read_bytes())
         if isinstance(body, dict) and "at" in body:

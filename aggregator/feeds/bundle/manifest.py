@@ -108,6 +108,11 @@ class Manifest(msgspec.Struct, frozen=True):
         return {outcome: counts[outcome] for outcome in OUTCOMES}
 
 
+# made at import: msgspec may crash when several threads are the first to read a struct
+_HEADER = msgspec.json.Decoder(Header)
+_TICK = msgspec.json.Decoder(Tick)
+
+
 def make_manifest(header: Header, ticks: Iterable[Tick]) -> Manifest:
     """Return a manifest with its ticks in order. Raises BadManifest when the header's names cannot form a file name."""
     try:
@@ -147,9 +152,9 @@ def decode_manifest(data: bytes | bytearray) -> Manifest:
     """Read a manifest; unknown fields are dropped. Raises BadManifest."""
     end = data.find(b"\n") + 1 or len(data)
     try:
-        header = msgspec.json.decode(data[:end], type=Header)
+        header = _HEADER.decode(data[:end])
         _check_size(header, data.count(b"\n", end))
-        ticks = msgspec.json.Decoder(Tick).decode_lines(memoryview(data)[end:])
+        ticks = _TICK.decode_lines(memoryview(data)[end:])
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadManifest(f"no manifest: {error}") from error
     if header.manifest != VERSION:

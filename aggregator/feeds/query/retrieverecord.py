@@ -32,10 +32,14 @@ class Record(msgspec.Struct, frozen=True):
     problems: list[str]
 
 
+_RECORD = msgspec.json.Decoder(Record)
+"""Made at import: msgspec may crash when several threads are the first to read a struct."""
+
+
 def read_record(path: Path) -> Record | None:
     """Return the record in a file; None when there is no valid record, or a path in it leads out of the folder."""
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
+        record = _RECORD.decode(path.read_bytes())
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     paths = [PurePath(file.path) for file in record.files]
