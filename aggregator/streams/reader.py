@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import zlib
@@ -23,7 +24,7 @@ from aggregator.http.retryafter import retry_after_s
 from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
-from aggregator.streams.journal import Journal, Record
+from aggregator.streams.journal import Journal, Record, folder_of
 from aggregator.streams.losses import Books, NoRoom
 from aggregator.streams.messages import Connection, Event
 from aggregator.streams.overlap import Overlap
@@ -39,6 +40,7 @@ from aggregator.streams.platforms.jetstream import (
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.replay import Replay
+from aggregator.streams.room import Room
 from aggregator.streams.rules.asking import Asked, RuleFilter, difference
 from aggregator.streams.rules.keeping import RulesKeptAtX
 from aggregator.streams.rules.telling import in_parts
@@ -113,6 +115,7 @@ class Reader:
         self._last_id = last_id if re.fullmatch(self._platform.marks, last_id) else ""
         self._replay = Replay(overlap) if self._platform.overlaps else None
         self._books = Books(stream, journal, context, self._replay)
+        self._room = Room(folder_of(context.root, stream).parent, settings.min_free, context)
         self._dictionary: Dictionary | None = None
         self._stopping = threading.Event()
         self._rules = self._rule_filter()
@@ -123,11 +126,13 @@ class Reader:
         self._waits = Waits(self._platform.schedule)
         self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
         self._down_since = context.clock()
-        self._withheld = 0
         self._threads = [
             threading.Thread(target=self._run, name="reader", daemon=True),
             threading.Thread(target=self._keep, name="keeper", daemon=True),
         ]
+        if self._rules is not None:
+            # one of its own: a silent Redis of the rules must not keep the journal waiting
+            self._threads.append(threading.Thread(target=self._follow_rules, name="follower", daemon=True))
 
     def start(self) -> None:
         """Begin to read, with what the process before noted. Raises ConfigError when something is missing for it."""
@@ -166,7 +171,7 @@ class Reader:
     # In the reader's thread
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._is_over():
             if self._rules is not None and self._rules.asked is None:
                 self._context.note("connection", "waits for rules")
                 self._permit.release()
@@ -186,7 +191,8 @@ class Reader:
                 self._context.log.exception("capture failed")
                 failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
             self.connected = False
-            if self._stopping.is_set():
+            self._books.disconnected()
+            if self._is_over():
                 return
             self._wait(failure)
 
@@ -194,10 +200,9 @@ class Reader:
         """Wait for what the stream must have to itself. Returns False when told to stop before that."""
         context, waits_since = self._context, 0.0
         before = self._permit.tenure
-        while not self._stopping.is_set():
+        while not self._is_over():
             lack = self._permit.obtain()
-            # what another node has captured is not missing here
-            self._books.complete_ms = max(self._books.complete_ms, self._permit.handed_ms)
+            self._books.captured_elsewhere(self._permit.handed_ms)
             if lack is None:
                 context.withdraw("no_credential_free")
                 if self._permit.tenure is not before:
@@ -211,11 +216,10 @@ class Reader:
     def _lacks(self, lack: Lack, since: float) -> None:
         """Say why the stream waits."""
         context = self._context
-        if self._books.cause != "no_lease":
+        if self._books.cause not in ("no_lease", "refused"):
             self._books.interrupted("no_lease", lack.words)
             context.log.warning("waiting reason=%s", lack.words)
-        # a stream that never was connected misses what comes from now on
-        self._books.complete_ms = self._books.complete_ms or self._now_ms()
+        self._books.began(self._now_ms())
         context.note("connection", f"waits: {lack.words}"[:200])
         if lack.no_credential and context.clock() - since >= _UNLEASED_S:
             context.report(
@@ -301,12 +305,16 @@ class Reader:
             return self._settings
         return msgspec.structs.replace(self._settings, **{self._asked.parameter: self._asked.text})
 
+    def _is_over(self) -> bool:
+        """True when the process ends: what it still has to send on is sent before `stop` is called."""
+        return self._stopping.is_set() or self._context.stopping
+
     def _is_to_end(self) -> bool:
         """True when the connection is to end: with the process, with its lease, or because its rules have changed.
 
         A connection is kept for a while after its rules have changed: many changes must not cost a connection each.
         """
-        if self._stopping.is_set() or self._context.stopping or not self._permit.holds():
+        if self._is_over() or not self._permit.holds():
             return True
         if self._rules is None or self._asked is None or self._context.clock() - self._connected_at < KEPT_S:
             return False
@@ -382,11 +390,12 @@ class Reader:
         context.note("connection", f"since {iso(now_ms)}")
         context.withdraw("credential_refused", self._permit.name)
         context.withdraw("not_connected")
-        self._withheld = 0
         if self._replay is not None:
             self._replay.begin(self._last_id)
         asked_from = self._last_id if self._platform.resumes else ""
-        records = self._books.ends_at(now_ms, asked_from=asked_from, is_promised=self._platform.keeps_promise)
+        # what a platform that overlaps has thrown away is found in what it sends
+        promise_s = math.inf if self._platform.overlaps else self._platform.promise_s
+        records = self._books.ends_at(now_ms, asked_from=asked_from, promise_s=promise_s)
         self._filters = filters_of(settings)
         self._url = masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url)
         connection = Connection(
@@ -446,14 +455,9 @@ class Reader:
             records.append(self._record(part, now_ms, mark, key))
             meaning = meaning_of(self._settings.type, part.data)
             if meaning is not None and meaning.withheld is not None:
-                new = meaning.withheld - self._withheld
-                if new > 0:
-                    records.append(
-                        self._books.gap(self._books.complete_ms, now_ms, "limit", "withheld by the platform", new)
-                    )
-                self._withheld = max(self._withheld, meaning.withheld)
+                self._books.withheld(meaning.withheld, now_ms)
                 if self._rules is not None:
-                    self._rules.withheld = self._withheld
+                    self._rules.withheld = self._books.withheld_total
             elif meaning is not None and meaning.late and self._replay is not None:
                 self._replay.late = meaning.late
             elif meaning is not None:
@@ -516,7 +520,7 @@ class Reader:
         context.log.warning("not connected: %s (%s); again in %g s", failure.detail, failure.cause, wait_s)
         context.note("connection", f"again in {wait_s:g} s: {failure.detail}"[:200])
         end = context.clock() + wait_s
-        while not self._stopping.is_set() and (left_s := end - context.clock()) > 0:
+        while not self._is_over() and (left_s := end - context.clock()) > 0:
             if context.clock() - self._down_since > _DOWN_S and failure.kind != "refused":
                 context.report(
                     "not_connected",
@@ -526,25 +530,22 @@ class Reader:
                 )
             self._stopping.wait(min(left_s, 5.0))
 
-    # In the keeper's thread
+    # In threads of their own
 
     def _keep(self) -> None:
-        """Sync the journal and note the progress, every second."""
+        """Keep the journal and the note of the progress, every second, and look at the room on the disk."""
         while not self._stopping.wait(1.0):
-            try:
-                self._journal.sync()
-                self._books.write(self._books.cause)
-            except OSError as error:
-                self._context.log.error("cannot keep the journal: %s", error)
-            self._follow_rules()
+            self._books.keep()
+            # here, because the worker's thread waits while the queue is full, and then the journal grows
+            self._room.look(self._context.clock())
 
     def _follow_rules(self) -> None:
-        if self._rules is None:
-            return
-        try:
-            self._rules.refresh(collects=bool(self._connected_at) and self._books.cause != "refused")
-        except Exception:  # the thread must live on: it also keeps the journal
-            self._context.log.exception("rules failed")
+        """Keep what the rules ask for up to date; it may wait for their Redis."""
+        while self._rules is not None and not self._stopping.wait(1.0):
+            try:
+                self._rules.refresh(collects=self.connected)
+            except Exception:  # whatever it is, the stream must get its rules, and somebody must know
+                self._context.log.exception("rules failed")
 
     def _now_ms(self) -> int:
         return int(self._context.clock() * 1000)
