@@ -362,7 +362,7 @@ def test_the_readme_tells_every_change_of_the_rules_once(exporter: Exporter) -> 
     cats, dogs = {"rule_id": "1", "value": "cats", "tag": "t"}, {"rule_id": "2", "value": "dogs"}
     exporter.file("s", [tweet(1)], connections=[asked(NOON, cats), asked(NOON + 5000, dogs, continues=True)])
     later = NOON + 24 * HOUR_MS
-    changes = [asked(NOON + 5000, cats, dogs), asked(later + 9000, removed=(cats,), continues=True)]
+    changes = [asked(NOON + 5000, dogs, cats), asked(later + 9000, removed=(cats,), continues=True)]
     exporter.file("s", [tweet(2)], at_ms=later, connections=changes)
 
     exporter.run("s")
