@@ -152,7 +152,7 @@ class Books:
         self._complete_ms = max(self._complete_ms, now_ms)
         self._connected_ms = self._noticed_ms = now_ms
         self.withheld_total = 0
-        self._pace = Pace()
+        self._pace = Pace(now_ms / 1000)
         self.cause, self.detail = "", ""
         # order: note it before the first event: a process that is killed in its first second leaves a gap too
         self._try_to_write()

@@ -82,7 +82,7 @@ PLATFORMS = {
         stall_s=60.0,
         endpoints=(("hashtag", "hashtag"),),
         default="public",
-        credentials=("bearer",),
+        credentials=("bearer", "token"),
         filters=("track",),
     ),
     "wikimedia": Platform(
@@ -106,8 +106,8 @@ PLATFORMS = {
         overlaps=True,
         filters=("follow", "collections"),
     ),
-    "sse": Platform(transport="sse", url="", stall_s=90.0, credentials=("bearer", "basic"), resumes=True),
-    "ndjson": Platform(transport="lines", url="", stall_s=90.0, credentials=("bearer", "basic")),
-    "websocket": Platform(transport="websocket", url="", stall_s=90.0, credentials=("bearer", "basic")),
+    "sse": Platform(transport="sse", url="", stall_s=90.0, credentials=("bearer", "token", "basic"), resumes=True),
+    "ndjson": Platform(transport="lines", url="", stall_s=90.0, credentials=("bearer", "token", "basic")),
+    "websocket": Platform(transport="websocket", url="", stall_s=90.0, credentials=("bearer", "token", "basic")),
 }
 """The platforms by the `type` of a stream."""
