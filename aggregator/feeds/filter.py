@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
+from contextlib import contextmanager, suppress
 from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -12,6 +13,7 @@ import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, Size, TargetQueue
 from aggregator.config.traits import Traits
+from aggregator.errors import Reject, Retry
 from aggregator.feeds.bundle.manifest import COVERED, Tick
 from aggregator.feeds.filtering.downloads import Downloads
 from aggregator.feeds.filtering.filing import Filing
@@ -118,10 +120,13 @@ class Filter(Stage):
             return
         about = self._descriptions.about(told)
         state = self._states.get(told.feed, FeedState())
-        with fault_of_message(*self.folders.all()), self.bodies.attempt():
+        with fault_of_message(*self.folders.all()), self.bodies.attempt(), self._attempt(told.feed, state):
             if self._was_told(told, told.tick, state):
                 yield Drop("told_before")
                 return
+            if not state.planned_ms and about.timestamp in CLOCKLESS:
+                yield from self._take_older(told.feed, told.tick.planned_ms)
+                state = self._states.get(told.feed, state)
             is_late = (told.found or message.history is not None) and told.tick.planned_ms < state.planned_ms
             yield self._handle(told, about, told.tick, state, is_late=is_late)
 
@@ -130,6 +135,29 @@ class Filter(Stage):
         if not told.file or self.bodies.find(self._judge.source(told)):
             return False
         return tick.planned_ms in state.found or (told.found and self.filing.find(told.feed, tick) is None)
+
+    @contextmanager
+    def _attempt(self, feed: str, known: FeedState) -> Iterator[None]:
+        """Give a feed its state back when the handling of a message fails, which may have taken older bodies before."""
+        try:
+            yield
+        except BaseException:
+            if feed in self._states:
+                self._states[feed] = known
+                self._witness.doubt(feed)
+            raise
+
+    def _take_older(self, feed: str, planned_ms: int) -> Iterator[Send]:
+        """Decide on the bodies that wait since before the first tick of a feed without a state: Redis was lost.
+
+        A feed without a clock needs them in their order: a repetition after one of them must not count as new. What
+        fails is left to the message that `idle` makes for it, which fails alone.
+        """
+        for found in self._untold.before(feed, planned_ms):
+            assert found.tick
+            with suppress(Retry, Reject), fault_of_message(*self.folders.all()), self.bodies.attempt():
+                state = self._states.get(feed, FeedState())
+                yield self._handle(found, self._descriptions.about(found), found.tick, state, is_late=False)
 
     def _handle(self, told: Downloaded, about: About, tick: Tick, known: FeedState, *, is_late: bool) -> Send:
         """Decide on a tick. A late tick, which comes after younger ones, does not change the feed's state."""

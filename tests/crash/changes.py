@@ -70,6 +70,8 @@ class Site:
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
         self.root = instance.root
+        self.server = Server()
+        """What serves the feeds."""
         self.said: list[str] = []
 
     def edit(self, *pairs: tuple[str, str]) -> None:
@@ -401,6 +403,31 @@ def _longer_and_back(site: Site) -> None:
     site.update()
 
 
+def _held(change: Change) -> Change:
+    """Make a change while the servers show the same before it and after it: what was taken is there again."""
+
+    def changed(site: Site) -> None:
+        site.server.frozen = True
+        _moments(4)
+        change(site)
+        _moments(4)
+        site.server.frozen = False
+
+    return changed
+
+
+def _untold(change: Change) -> Change:
+    """Make a change while bodies wait for the filter, whose messages are lost with it."""
+
+    def changed(site: Site) -> None:
+        site.instance.control().stop("worker_filter")
+        before = site.server.number()
+        wait_until(lambda: site.server.number() >= before + 4, 60)
+        change(site)
+
+    return changed
+
+
 def _emptied_with_another_namespace(site: Site) -> None:
     def change() -> None:
         shutil.rmtree(site.root / "data/redis")
@@ -424,8 +451,9 @@ FEED_CHANGES: dict[str, Change] = {
     "1 a feed missing while download restarts": _feed_lost_and_found,
     "2 download's queue renamed": _replaced(("ticks@node", "ticks2@node")),
     "3 namespace changed": _replaced(("namespace = first", "namespace = second")),
-    "3 data/redis deleted, another namespace": _emptied_with_another_namespace,
+    "3 data/redis deleted, another namespace": _held(_emptied_with_another_namespace),
     "3 data/redis deleted": _redis_gone,
+    "3 data/redis deleted, filter stopped": _untold(_held(_redis_gone)),
     "4 node changed": _replaced(("node = here", "node = there")),
     "4 run/ deleted": _run_gone,
     "5 store edited, archive restarts, undone": _unbuilt(
@@ -455,13 +483,13 @@ FEED_CHANGES: dict[str, Change] = {
 
 def run_feeds(name: str) -> Outcome:
     """Run one change of the feed pipeline."""
-    server = Server()
     with ExitStack() as stack:
         web = stack.enter_context(WebServer())
-        for feed in FEEDS:
-            web.answers[f"/{feed}"] = server.answer
         instance = stack.enter_context(Instance(PIPELINE.replace("URL", web.url)))
         site = Site(instance)
+        server = site.server
+        for feed in FEEDS:
+            web.answers[f"/{feed}"] = server.answer
         instance.start()
         wait_until(lambda: server.number() >= 20, 90, f"{name}: data flow")
         before = server.number()
@@ -514,7 +542,9 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
     "`namespace` or `[redis] url` changed": (
         "logs: namespace changed", "3 namespace changed", "3 data/redis deleted, another namespace",
     ),
-    "Redis emptied or lost": ("logs: data/redis deleted", "3 data/redis deleted"),
+    "Redis emptied or lost": (
+        "logs: data/redis deleted", "3 data/redis deleted", "3 data/redis deleted, filter stopped",
+    ),
     "Redis restored older": ("12 older data/redis", "13 older data/redis, another format"),
     "instance's folder moved": ("logs: folder moved", "folder moved"),
     "instance's folder copied, the original is there": (),

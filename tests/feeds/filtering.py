@@ -96,11 +96,18 @@ class Filtering:
 
     def handle(self, message: Message, *, commit: bool = True) -> Filtered:
         """Handle a message and commit it, unless the process is killed before that."""
-        [outcome] = list(self.stage.handle(message))
-        assert isinstance(outcome, Send) and outcome.queue == "out"
+        [told] = self.handle_all(message, commit=commit)
+        return told
+
+    def handle_all(self, message: Message, *, commit: bool = True) -> list[Filtered]:
+        """Handle a message with which bodies of before are found."""
+        told = []
+        for outcome in self.stage.handle(message):
+            assert isinstance(outcome, Send) and outcome.queue == "out"
+            told.append(msgspec.json.decode(bytes(outcome.body), type=Filtered))  # type: ignore[arg-type]
         if commit:
             self.commit()
-        return msgspec.json.decode(bytes(outcome.body), type=Filtered)  # type: ignore[arg-type]
+        return told
 
     def idle(self) -> list[Message]:
         """Let the filter look for bodies while nothing waits, and return the messages that it made."""

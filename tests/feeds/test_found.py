@@ -185,6 +185,7 @@ def test_a_body_found_late_is_not_what_the_feed_shows_now(line: Filtering) -> No
 def test_a_message_that_is_tried_again_late_is_not_what_the_feed_shows_now_either(line: Filtering) -> None:
     line.configure(timestamp="none", format="other")
     about = {"timestamp": "none", "format": "other"}
+    line.take(b"new", **about)
     tried = line.download(b"on", **about)
     line.take(b"off", **about)
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from aggregator.errors import Unavailable
+from aggregator.errors import Retry, Unavailable
 from aggregator.feeds.fetching.conditional import source_of
 from aggregator.feeds.filtering.witness import Newest, Witness
 from aggregator.feeds.messages.ticks import Validators
+from aggregator.feeds.naming.publications import Publication
 from aggregator.registry import load_stage
+from aggregator.runtime.contract import Drop
 from tests.feeds.downloading import Downloading, make
 from tests.feeds.filtering import Filtering
 from tests.feeds.webserver import WebServer, body
@@ -48,6 +50,79 @@ def test_what_an_older_redis_has_forgotten_comes_once_all_the_same(line: Filteri
     line.restart()
 
     assert outcomes(line, b"off", b"on") == ["same", "ok"]
+
+
+def test_a_publication_is_known_by_the_disk_when_redis_has_lost_everything(line: Filtering) -> None:
+    outcomes(line, b"on", b"off")
+    line.cursors = {}
+    line.restart()
+
+    assert outcomes(line, b"off", b"on") == ["same", "ok"]
+    assert not line.stage.context.reports
+
+
+def test_bodies_whose_messages_redis_has_lost_come_before_what_is_downloaded_since(line: Filtering) -> None:
+    line.configure(timestamp="none")
+    outcomes(line, b"on")
+    for text in (b"on", b"off"):
+        line.download(text, **ABOUT)
+    line.cursors = {}
+    line.restart()
+
+    told = line.handle_all(line.download(b"off", **ABOUT))
+
+    assert [one.tick.outcome for one in told] == ["same", "ok", "same"]
+    assert [("found" in one.tick.flags) for one in told] == [True, True, False]
+    assert sorted(line.publications().values()) == [b"off", b"on"]
+    line.age(120)
+    assert line.idle() == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_bodies_that_were_found_are_found_again_when_nothing_was_committed(line: Filtering, killed: bool) -> None:
+    line.configure(timestamp="none")
+    outcomes(line, b"on")
+    line.download(b"on", **ABOUT)
+    message = line.download(b"off", **ABOUT)
+    line.cursors = {}
+    line.restart()
+    in_the_way = line.folders.newest / ".ace.part"
+    in_the_way.mkdir()
+    with pytest.raises(Retry):
+        list(line.stage.handle(message))
+    in_the_way.rmdir()
+    if killed:
+        line.restart()
+    else:
+        line.handle(line.no_body("failed", feed="other"))
+
+    assert [one.tick.outcome for one in line.handle_all(message)] == ["same", "ok"]
+    assert outcomes(line, b"off") == ["same"]
+    assert line.downloads() == line.decided() == []
+
+
+def test_a_body_that_cannot_be_taken_does_not_hold_the_younger_ones(line: Filtering) -> None:
+    line.configure(timestamp="none")
+    line.download(b"on", **ABOUT)
+    line.age()
+    in_the_way = line.folders.publication(Publication("ace", line.planned_ms // 1000, "pb"), 3600).parent
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_bytes(b"")
+    message = line.download(b"off", after_s=3600, **ABOUT)
+
+    assert [one.tick.outcome for one in line.handle_all(message)] == ["ok"]
+    assert len(line.downloads()) == 1
+
+
+def test_a_message_that_comes_behind_that_of_a_younger_tick_counts_once(line: Filtering) -> None:
+    line.configure(timestamp="none")
+    messages = [line.download(text, **ABOUT) for text in (b"on", b"off")]
+
+    told = line.handle_all(messages[1])
+
+    assert [one.tick.outcome for one in told] == ["ok", "ok"]
+    [outcome] = line.stage.handle(messages[0])
+    assert outcome == Drop("told_before")
 
 
 def test_a_disk_that_is_older_than_the_memory_is_not_believed(line: Filtering) -> None:

@@ -207,15 +207,17 @@ def test_each_tweet_is_sent_on_once_across_sigkill(matching: Matching) -> None:
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_a_value_over_its_rate_thins_out_its_tweets_over_all_processes(matching: Matching, processes: int) -> None:
-    matching.configure(processes=processes, ratelimit=10, ratelimit_capacity=10, batch=5)
+    # ten seconds of tweets, which takes less time by the clock, or that would count
+    matching.configure(processes=processes, ratelimit=1, ratelimit_capacity=10, batch=5)
     matching.write("1", "happy", notice=False)
-    matching.desk.push("in", *tweets(100, step_ms=10))
+    matching.desk.push("in", *tweets(100, step_ms=100))
     for number in range(processes):
         matching.start(number)
 
     wait_until(lambda: sum(matching.desk.books().dropped.values()) + len(matching.out()) == 100, 60)
 
-    assert 20 <= len(matching.out()) <= 22
+    # while other processes hold a batch each, the first tweet that is handled may be one of a second later
+    assert 20 - (processes > 1) <= len(matching.out()) <= 22
     assert matching.desk.books().dropped == {"rate_limited": 100 - len(matching.out())}
 
 

@@ -41,6 +41,13 @@ def test_a_hundred_events_in_a_second_at_ten_a_second_leave_twenty() -> None:
     assert sum(bucket.passes(0.01 * n) for n in range(100)) == 20
 
 
+def test_time_before_the_first_event_that_is_handled_does_not_count() -> None:
+    bucket = Remembered(10)
+    batches_late = [*range(10, 15), *range(10), *range(15, 100)]
+
+    assert sum(bucket.passes(0.01 * n) for n in batches_late) == 19
+
+
 def test_a_cost_above_one_gives_rates_below_one_a_second() -> None:
     bucket = Remembered(1, capacity=1, cost=60)
 

@@ -53,7 +53,11 @@ class Judge:
         source = self.source(told)
         known = state.known(tick.sha256, tells_time=about.timestamp not in CLOCKLESS)
         if known is not None:
-            self._downloads.remove(source)
+            found = self._downloads.find(source) if told.found else None
+            if found is not None:
+                self._downloads.decide(found)  # no message may tell of it: it is found again after a kill
+            else:
+                self._downloads.remove(source)
             state.see(known.content, tick.fetched_ms)
             return _with(tick, outcome="same", header_ms=known.published_ms), ""
         path = self._downloads.find(source) or self._filing.find(told.feed, tick)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -55,23 +54,44 @@ class Untold:
                     told += 1
                     yield message
         self._report(without_feed)
-        if told:
-            self.context.count("found", told)
-            self.context.log.warning("bodies_found count=%d: no message told of them, so they are taken now", told)
+        self._count(told)
+
+    def before(self, name: str, planned_ms: int) -> Iterator[Downloaded]:
+        """Yield messages for the first bodies of a feed that were planned before a tick. Raises OSError.
+
+        For a feed of which Redis knows nothing: their messages are lost with its state, or are behind that of the tick.
+        """
+        feed = self.configured.feed(name)
+        told = 0
+        for path, download in self._bodies_of(name) if feed else ():
+            if told == MOST or download.planned_ms >= planned_ms:
+                break
+            assert feed
+            with suppress(FileNotFoundError):
+                message = self._message(path, feed)
+                if message is not None:
+                    told += 1
+                    yield message
+        self._count(told)
 
     def _bodies(self, now: float) -> Iterator[tuple[Path, Download]]:
         """Yield the bodies without a message that are old enough, in the order in which they were planned."""
         for folder in _scan(self.folders.downloads):
-            if not folder.is_dir(follow_symlinks=False):
-                continue
-            for entry in sorted(_scan(Path(folder.path)), key=lambda entry: entry.name.removeprefix(".")):
-                name = entry.name.removeprefix(".")
-                with suppress(ValueError, FileNotFoundError):
-                    download = parse_download(name)
-                    facts = entry.stat(follow_symlinks=False)
-                    is_old = stat.S_ISREG(facts.st_mode) and abs(now - facts.st_mtime) > UNTOLD_AFTER_S
-                    if is_old and download.feed == folder.name and not self.found.is_told(name):
-                        yield Path(entry.path), download
+            if folder.is_dir(follow_symlinks=False):
+                for path, download in self._bodies_of(folder.name):
+                    with suppress(FileNotFoundError):
+                        if abs(now - path.stat(follow_symlinks=False).st_mtime) > UNTOLD_AFTER_S:
+                            yield path, download
+
+    def _bodies_of(self, feed: str) -> Iterator[tuple[Path, Download]]:
+        """Yield the bodies of a feed that no found message tells of, in the order in which they were planned."""
+        for entry in sorted(_scan(self.folders.downloads / feed), key=lambda entry: entry.name.removeprefix(".")):
+            name = entry.name.removeprefix(".")
+            with suppress(ValueError):
+                download = parse_download(name)
+                is_body = entry.is_file(follow_symlinks=False) and download.feed == feed
+                if is_body and not self.found.is_told(name):
+                    yield Path(entry.path), download
 
     def _message(self, path: Path, feed: Feed) -> Downloaded | None:
         """Return a message for a body; None when the body is damaged, which is reported."""
@@ -85,6 +105,11 @@ class Untold:
                 lasting=True,
             )
         return message
+
+    def _count(self, told: int) -> None:
+        if told:
+            self.context.count("found", told)
+            self.context.log.warning("bodies_found count=%d: no message told of them, so they are taken now", told)
 
     def _lies_there(self, name: str) -> bool:
         folder = self.folders.downloads / parse_download(name).feed

@@ -52,8 +52,10 @@ class Witness:
         if self._unproved is None:
             self._unproved = {path.name.removesuffix(".json") for path in self.folder.glob("*.json")}
         newest = self.read(feed) if feed in self._unproved else None
-        if newest is None or planned_ms <= newest.planned_ms or not state.recent:
+        if newest is None or planned_ms <= newest.planned_ms:
             return None
+        if not state.recent:
+            return newest if newest.sha and newest.planned_ms >= state.planned_ms else None
         last = state.recent[-1]
         return None if (last.sha, last.published_ms) == (newest.sha, newest.published_ms) else newest
 
@@ -63,6 +65,11 @@ class Witness:
             newest = self.read(feed)
             if newest is None or planned_ms > newest.planned_ms:
                 self._unproved.discard(feed)
+
+    def doubt(self, feed: str) -> None:
+        """Check a feed again, as what was decided on it is not committed."""
+        if self._unproved is not None:
+            self._unproved.add(feed)
 
     def note(self, feed: str, planned_ms: int, known: Known) -> None:
         """Write down a publication before it is committed.
