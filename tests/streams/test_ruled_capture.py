@@ -100,7 +100,7 @@ def test_rules_whose_history_may_not_be_read_collect_all_the_same(
         "collector", enabled=True, passwords=["+pw"], keys=["traptor-*", "track:*", "limit:*"], channels=["*"],
         categories=["+@all"],
     )  # fmt: skip
-    settings = RulesSettings(url=own_redis.url.replace("redis://", "redis://collector:pw@"))
+    settings = RulesSettings(url=own_redis.url.replace("://", "://collector:pw@"))
     options = {"type": "twitter_v1", "endpoint": "filter", "rules": "track:0"}
     with Double() as double, Captured(tmp_path, OAUTH, settings, url=double.v1, **options) as captured:
         captured.until(lambda: captured.of_kind("connection"))
