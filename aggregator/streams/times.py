@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 from aggregator.streams.messages import YEAR_10000_MS
 
@@ -10,6 +11,13 @@ _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _YEAR_1_MS = -62_135_000_000_000
+
+
+class Span(NamedTuple):
+    """A time in Unix milliseconds; the end is not included."""
+
+    start_ms: int
+    end_ms: int
 
 
 def iso(moment_ms: int) -> str:

@@ -13,8 +13,11 @@ import simplejson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.streams.messages import Gap
 from aggregator.streams.reading.events import shape_of
+from aggregator.streams.reading.gaplines import gaps_in
 from aggregator.streams.reading.unpacking import Lines
+from aggregator.streams.recording.lines import line_of
 from aggregator.streams.recording.packing import pack
 from aggregator.streams.times import moment_of
 
@@ -129,6 +132,13 @@ def test_many_small_members_without_a_line_break_take_linear_time() -> None:
 )
 def test_moments_are_read_as_platforms_write_them(text: object, moment: int | None) -> None:
     assert moment_of(text) == moment
+
+
+def test_of_gaps_a_line_without_its_end_is_still_being_written_and_others_are_counted() -> None:
+    gap = Gap(stream="s", from_ms=1, to_ms=2, cause="stall")
+    lines = [line_of(gap), b"{\n", b"x" * 200_000 + b"\n", line_of(gap), line_of(gap)[:-5]]
+
+    assert list(gaps_in(io.BytesIO(b"".join(lines)))) == [gap, None, None, gap]
 
 
 @pytest.mark.parametrize(

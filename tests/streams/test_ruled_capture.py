@@ -17,6 +17,8 @@ from aggregator.streams import reader
 from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.rules import asking
+from aggregator.streams.rules.changes import Author, Changer
+from aggregator.streams.rules.names import parse_set_name
 from aggregator.streams.settings import faults_of_stream
 from tests.feeds.webserver import Talk
 from tests.servers import RedisServer
@@ -68,6 +70,40 @@ def test_the_rules_of_a_manager_are_asked_for_and_stand_beside_the_data(
     assert {rule["value"] for rule in connection["rules"]} >= {"usa", "news"}
     assert {"rule_id", "value", "tag"} <= connection["rules"][0].keys()
     assert connection["filters"]["track"]
+
+
+def test_it_is_told_who_set_a_rule_where_the_history_knows(tmp_path: Path, own_redis: RedisServer, rules: Any) -> None:
+    def change(who: str, at_s: float) -> Changer:
+        return Changer(rules, parse_set_name("track:0"), "traptor-notify", Author(who, ""), lambda: at_s)
+
+    def set_by() -> dict[str, tuple[str, str] | None]:
+        told = captured.of_kind("connection")[-1]["rules"]
+        return {rule["rule_id"]: (rule["set_by"], rule["set_at"]) if "set_by" in rule else None for rule in told}
+
+    change("ann", 1_800_000_000).put({"rule_id": n, "value": f"bike{n}", "orig_type": "keyword"} for n in ("90", "91"))
+    with Double() as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.of_kind("connection"))
+        assert set_by()["90"] == set_by()["91"] == ("ann", "2027-01-15T08:00:00Z")
+        assert set_by()["10"] is None  # the old manager writes no history
+
+        rules.hset("traptor-track:0:91", "value", "tricycle")
+        change("bob", 1_800_000_001).put([{"rule_id": "90", "value": "tandem", "orig_type": "keyword"}])
+        captured.until(lambda: set_by().get("90") == ("bob", "2027-01-15T08:00:01Z"))
+        assert set_by()["91"] is None
+
+
+def test_rules_whose_history_may_not_be_read_collect_all_the_same(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    Changer(rules, parse_set_name("track:0"), "c", Author("ann", ""), lambda: 1.0).remove(["10"])
+    rules.acl_setuser(
+        "collector", enabled=True, passwords=["+pw"], keys=["traptor-*", "track:*", "limit:*"], channels=["*"],
+        categories=["+@all"],
+    )  # fmt: skip
+    settings = RulesSettings(url=own_redis.url.replace("://", "://collector:pw@"))
+    options = {"type": "twitter_v1", "endpoint": "filter", "rules": "track:0"}
+    with Double() as double, Captured(tmp_path, OAUTH, settings, url=double.v1, **options) as captured:
+        captured.until(lambda: captured.of_kind("connection"))
 
 
 def test_a_notice_has_the_rules_asked_for_anew_and_the_gap_says_why(

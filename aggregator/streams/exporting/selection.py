@@ -13,16 +13,10 @@ from aggregator.streams.reading.events import Shape, shape_of
 from aggregator.streams.reading.hashing import Hashed
 from aggregator.streams.reading.places import Place, Sidecar, StreamFile, sidecar_beside
 from aggregator.streams.reading.unpacking import Lines
+from aggregator.streams.times import Span
 
 _DAY_MS = 86_400_000
 _SECOND_MS = 1000
-
-
-class Span(NamedTuple):
-    """A time in Unix milliseconds; the end does not belong to it."""
-
-    start_ms: int
-    end_ms: int
 
 
 class Line(NamedTuple):

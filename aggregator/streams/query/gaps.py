@@ -15,16 +15,10 @@ from aggregator.streams.messages import Gap
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.query.recorded import directories, read_files, read_gaps, recorded_streams
 from aggregator.streams.reading.places import Place, gaps_of, sidecar_beside
+from aggregator.streams.times import Span
 
 _SIGN_MS = 15_000
 """The note of a running stream is newer than this: it is written every second."""
-
-
-class Span(NamedTuple):
-    """A time in Unix milliseconds; the end is not included."""
-
-    start_ms: int
-    end_ms: int
 
 
 class Cause(NamedTuple):
