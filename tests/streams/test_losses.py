@@ -203,6 +203,19 @@ def test_a_process_that_is_killed_while_events_are_lost_leaves_a_gap_from_the_fi
     assert [n for n in missing if not is_in_a_gap(publisher.published[n], gaps)] == []
 
 
+def test_an_end_on_a_full_disk_fails_nothing(tmp_path: Path, disk: Disk) -> None:
+    with (
+        Publisher(resumes=False) as publisher,
+        Captured(tmp_path, type="ndjson", url=publisher.lines_url) as captured,
+    ):
+        captured.until(lambda: len(captured.events) > 20)
+        disk.fill()
+    disk.free()
+
+    with Captured(tmp_path, type="ndjson", url="http://127.0.0.1:1/") as captured:
+        captured.step()  # the journal is nobody's
+
+
 # the record of a gap that finds no room itself
 
 
@@ -386,4 +399,14 @@ def test_a_clock_that_is_set_back_between_two_notices_makes_a_gap(kept: Kept) ->
     kept.disconnect()
 
     [gap] = kept.found()
-    assert gap["from_ms"] == gap["to_ms"] == kept.now_ms and gap["lost"] == 2
+    assert gap["from_ms"] == kept.now_ms and gap["lost"] == 2
+
+    kept.connect()
+    kept.take()
+    kept.books.withheld(2, kept.now_ms)
+    noticed_ms = kept.now_ms
+    kept.take(-3_600_000)
+    kept.books.withheld(5, kept.now_ms)
+    kept.disconnect()
+    [_, gap] = kept.found()
+    assert (gap["from_ms"], gap["to_ms"], gap["lost"]) == (kept.now_ms, noticed_ms, 5)
