@@ -66,6 +66,8 @@ class Books:
         self._pace, self._per_second = Pace(), 0.0
         """The events of this connection, and how many came a second; 0 when that is not known."""
         self._loss: _Loss | None = None
+        self._lost = 0
+        """How many events found no room since the process began."""
         self._unrecorded: list[Record] = []
         """Connections whose records found no room: what is recorded later came over the last one."""
         self._withheld: Withheld | None = None
@@ -91,16 +93,19 @@ class Books:
         self._tell_withheld()
 
     def close(self) -> None:
-        """Note until when the stream is complete. Raises OSError."""
+        """Record a loss that no later event could tell, and note until when the stream is complete."""
         loss = self._loss
         if loss is not None:
             gap = self._gap_of(loss, self._now_ms(), "told when the process ended")
             # received when the last byte was: the time since then is missing for another cause
             gap = gap._replace(at_ms=self._complete_ms)
-            if not self._written([gap, *self._unrecorded]):
-                self._loss, self._unrecorded = None, []
+            try:
+                if self._journal.append([gap, *self._unrecorded]):
+                    self._loss, self._unrecorded = None, []
+            except OSError as error:
+                self._say(f"journal failed: {error}")
             self._report(loss)
-        self._write("stopped")
+        self._try_to_write("stopped")
 
     def keep(self) -> None:
         """Sync the journal and note the progress."""
@@ -172,15 +177,16 @@ class Books:
         """The platform says how many events it has withheld since the connection was made."""
         new = total - self.withheld_total
         if new > 0:
-            before = self._withheld or Withheld(from_ms=min(self._noticed_ms, now_ms))
-            self._withheld = Withheld(from_ms=before.from_ms, to_ms=now_ms, lost=before.lost + new)
+            before = self._withheld or Withheld(from_ms=self._noticed_ms)
+            # the clock may have been set back meanwhile
+            from_ms, to_ms = min(before.from_ms, now_ms), max(before.to_ms, now_ms)
+            self._withheld = Withheld(from_ms=from_ms, to_ms=to_ms, lost=before.lost + new)
         self.withheld_total = max(self.withheld_total, total)
         self._noticed_ms = now_ms
 
     def gap(self, from_ms: int, to_ms: int, cause: str, detail: str, lost: int | None = None) -> Record:
-        """Return the record of a gap; it begins at its end when the clock was set back meanwhile."""
-        begin_ms = min(from_ms, to_ms)
-        gap = Gap(stream=self._stream, from_ms=begin_ms, to_ms=to_ms, cause=cause, detail=detail, lost=lost)
+        """Return the record of a gap."""
+        gap = Gap(stream=self._stream, from_ms=from_ms, to_ms=to_ms, cause=cause, detail=detail, lost=lost)
         return Record(encode(gap), to_ms)
 
     def append(self, records: list[Record], *, comes_again: bool) -> bool:
@@ -241,7 +247,9 @@ class Books:
             loss = loss._replace(from_ms=min(loss.from_ms, *moments), to_ms=max(loss.to_ms, *moments))
         self._loss = loss._replace(cause=cause)
         new = loss.events - (before.events if before else 0)
-        self._context.count(f"lost_{cause}", new)
+        if new:
+            self._lost += new
+            self._context.count(f"lost_{cause}", new)
         if new and (before is None or not before.events or before.cause != cause):
             self._report(self._loss, lasts=True)
 
@@ -275,7 +283,7 @@ class Books:
         return lost, f"; lost is estimated, by {self._per_second:.1f} events/s before"
 
     def _report(self, loss: _Loss, *, lasts: bool = False) -> None:
-        words = f"{loss.events} events of {self._stream} found no room on the disk ({loss.cause})"
+        words = f"{self._lost} events of {self._stream} found no room on the disk ({loss.cause})"
         if lasts:
             words = f"events of {self._stream} find no room on the disk ({loss.cause}) since {iso(loss.from_ms)}"
         if loss.events:
@@ -301,9 +309,9 @@ class Books:
                 note = Aliveness(complete_ms, cause or otherwise, self._per_second, self._withheld)
                 write_aliveness(self._path, note)
 
-    def _try_to_write(self) -> None:
+    def _try_to_write(self, otherwise: str = "") -> None:
         try:
-            self._write()
+            self._write(otherwise)
         except OSError as error:
             # an older note makes a gap longer than it was, never shorter
             self._say(f"cannot note the progress: {error}")

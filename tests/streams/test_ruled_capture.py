@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from aggregator.streams.rules import asking
 from aggregator.streams.rules.changes import Author, Changer
 from aggregator.streams.rules.names import parse_set_name
 from aggregator.streams.settings import faults_of_stream
-from tests.feeds.webserver import Talk
+from tests.feeds.webserver import Talk, status
 from tests.servers import RedisServer
 from tests.streams.capturing import Captured
 from tests.streams.twitterdouble import OAUTH, Double, chunks
@@ -209,6 +210,47 @@ def test_a_collector_shows_that_it_collects_and_one_that_is_refused_does_not(
         captured.until(lambda: ("credential_refused", "") in captured.context.reports)
 
     assert rules.get("track:0:heartbeat") is None
+
+
+def test_a_collector_that_is_not_connected_any_more_does_not_show_that_it_collects(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    ended = threading.Event()
+
+    def until_told(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not ended.is_set() and not talk.stop.wait(0.05):
+            talk.send(b"2\r\n\r\n\r\n")
+        talk.cut()
+
+    plays = [until_told, *[status("503 Service Unavailable", Retry_After="60")] * 3]
+    with Double(*plays) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: rules.get("track:0:heartbeat"))
+        ended.set()
+        captured.until(lambda: len(double.forms) == 2)
+        captured.until(lambda: not rules.exists("track:0:heartbeat"))
+
+
+def test_the_note_of_the_progress_is_kept_while_the_redis_of_the_rules_is_silent(
+    tmp_path: Path, own_redis: RedisServer, rules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "CHECK_S", 0.5)
+    note, written = tmp_path / "data/streams/.s.alive", set[int]()
+    with Double(chunks([STATUS], silent=True)) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.events)
+        own_redis.pause()
+
+        def is_told() -> bool:
+            written.add(note.stat().st_mtime_ns)
+            return ("rules_away", "") in captured.context.reports
+
+        try:
+            captured.until(is_told)
+        finally:
+            own_redis.resume()
+
+    # the Redis was waited for all that time
+    assert len(written) > 3
 
 
 @pytest.mark.parametrize(

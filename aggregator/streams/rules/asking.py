@@ -59,7 +59,7 @@ class RuleFilter:
         """Read the rules when a notice or the clock says so, note limits, and show that somebody collects.
 
         While the rules' Redis is away, a stream goes on with the rules that it knows. Without `collects`, as when the
-        credential is refused, nothing is shown, so that the rule manager gives the rules to another collector.
+        stream is not connected, nothing is shown, so that the rule manager gives the rules to another collector.
         """
         context = self._context
         try:
