@@ -16,10 +16,10 @@ from aggregator.config.hints import meant
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.streams.exporting.export import ALWAYS, Export, Exported, Wanted
 from aggregator.streams.exporting.forms import FORMATS
-from aggregator.streams.exporting.selection import Catalogue, Problem, Span
+from aggregator.streams.exporting.selection import Catalogue, Problem
 from aggregator.streams.exporting.target import Target
 from aggregator.streams.reading.places import FolderPlace, Place, StorePlace
-from aggregator.streams.times import iso
+from aggregator.streams.times import Span, iso
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

@@ -18,10 +18,10 @@ from aggregator.errors import EXIT_OK
 from aggregator.files.durable import place_of, write_durably
 from aggregator.monitor.heatmap import percent
 from aggregator.streams.messages import Gap
-from aggregator.streams.query.gaps import Missing, Span, known_streams, look, look_in
+from aggregator.streams.query.gaps import Missing, known_streams, look, look_in
 from aggregator.streams.query.gapspage import render
 from aggregator.streams.reading.places import StorePlace
-from aggregator.streams.times import iso
+from aggregator.streams.times import Span, iso
 
 _MOST = 50
 """How many gaps are listed; --json has all."""

@@ -11,7 +11,7 @@ from aggregator.config.ini import Document, Texts
 from aggregator.config.programs import PREFIXES
 
 _SECRET = re.compile(
-    r"(?:passwd|password|passphrase|_pass|_pwd|secret|token|credentials?|(?:api|private|secret)[_-]?(?:access[_-]?)?key)$",
+    r"(?:passwd|password|passphrase|_pass|_pwd|secret|token|credentials|(?:api|private|secret)[_-]?(?:access[_-]?)?key)$",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"://[^/?#@\s]*:[^/?#@\s]+@")

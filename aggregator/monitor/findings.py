@@ -44,7 +44,7 @@ def _supervisor(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _redis(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.redis_error:
-        do = "Start it, or correct [redis] in loglines.cfg; workers wait for it, and nothing is lost meanwhile."
+        do = "Start it, or correct [redis] in loglines.cfg; workers wait for it, and lose nothing that they took in."
         yield Finding("redis_away", "error", "redis", snapshot.redis_error, None, do)
     for sentence in snapshot.redis_warnings:
         do = "Change the configuration of Redis as it says; docs/delivery.md tells why."

@@ -76,8 +76,8 @@ def _finding(
             level = "warning"
         if now - outage.since >= min(HELD_BACK_S, after_s):
             queue = outage.queue or "that queue"
-            do = f"See why the section that reads {queue} does not go on; nothing is lost meanwhile."
+            do = f"See why the section that reads {queue} does not go on; nothing that was taken in is lost meanwhile."
             yield Finding("held_back", level, about, f"held back: {outage.reason}", outage.since, do)
     else:
-        do = "Mend what it needs, as the reason says; it tries again by itself, and nothing is lost meanwhile."
+        do = "Mend what it needs, as the reason says; it tries again by itself, and loses nothing that it took in."
         yield Finding("outage", level, about, f"cannot go on: {outage.reason}", outage.since, do)

@@ -27,8 +27,10 @@ class CredentialSettings(Settings, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """`oauth1`, `bearer` or `basic`."""
-        return "oauth1" if self.consumer_key else "basic" if self.username else "bearer"
+        """`oauth1`, `bearer`, `token` or `basic`."""
+        if self.consumer_key:
+            return "oauth1"
+        return "basic" if self.username else "token" if self.token else "bearer"
 
     def __repr__(self) -> str:
         """Return the kind alone, because the text may end up in a traceback."""

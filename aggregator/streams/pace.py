@@ -12,10 +12,11 @@ _SECONDS = 60
 class Pace:
     """The events of the last minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: float | None = None) -> None:
+        """`began` is when events could come, in Unix seconds; without it that is the first call of `per_second`."""
         self._counts: deque[tuple[int, int]] = deque()
         """(second, events), the oldest first."""
-        self._began: float | None = None
+        self._began = began
 
     def add(self, now: float, number: int) -> None:
         """Count events that came."""
@@ -25,7 +26,7 @@ class Pace:
         self._counts.append((second, number))
 
     def per_second(self, now: float) -> float:
-        """Return the events a second over the last minute, or since the first call if that is less."""
+        """Return the events a second over the last minute, or since the beginning if that is less."""
         self._began = now if self._began is None else self._began
         while self._counts and self._counts[0][0] <= now - _SECONDS:
             self._counts.popleft()

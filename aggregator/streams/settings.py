@@ -165,6 +165,8 @@ def faults_of_stream(settings: StreamSettings) -> Iterator[tuple[str, str]]:
             yield name, f"means nothing to type = {settings.type}"
     if settings.type == "mastodon" and settings.track is not None and settings.endpoint != "hashtag":
         yield "track", "means nothing without endpoint = hashtag, of which it is the tag"
+    if settings.type == "mastodon" and settings.endpoint == "hashtag" and settings.track is None:
+        yield "track", "missing: endpoint = hashtag needs the tag"
     if settings.rules is not None:
         yield from _faults_of_rules(settings)
     if settings.type == "twitter_v1":

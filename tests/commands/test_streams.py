@@ -340,6 +340,23 @@ def test_a_gap_that_lasts_still_is_told(streams: Site) -> None:
     assert listed(streams, "a")["gaps_24h"] == 1
 
 
+@pytest.mark.parametrize(
+    ("type_", "hours", "causes"),
+    [("wikimedia", 6 * 24, []), ("wikimedia", 8 * 24, ["stall"]), ("jetstream", 35, []), ("jetstream", 37, ["stall"])],
+)
+def test_what_a_platform_sends_later_is_a_gap_once_it_is_too_old_for_it(
+    streams: Site, type_: str, hours: int, causes: list[str]
+) -> None:
+    streams.configure(f"{RECORD}\n[stream_a]\ntype = {type_}\npushto = events\n")
+    note = streams.root / "data/streams/.a.alive"
+    note.parent.mkdir(parents=True)
+    write_aliveness(note, Aliveness(int(time.time() * 1000) - hours * HOUR_MS, "stall"))
+
+    (found,) = streams.run("streams", "gaps", "--json").json()["streams"]
+
+    assert [each["cause"] for each in found["gaps"]] == causes
+
+
 @pytest.mark.parametrize(("hours", "columns"), [(3, 3), (24 * 20, 20)])
 def test_the_page_has_a_column_for_each_hour_or_day(streams: Site, hours: int, columns: int) -> None:
     day = T0 // (24 * HOUR_MS) * 24 * HOUR_MS

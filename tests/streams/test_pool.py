@@ -379,6 +379,21 @@ def test_where_a_credential_of_a_pool_is_refused_the_next_one_is_taken(
     assert platform.most == {"token-2": 1}
 
 
+def test_a_credential_that_was_refused_stays_the_cause_while_the_next_one_is_waited_for(
+    tmp_path: Path, redis_client: Redis, namespace: str
+) -> None:
+    other = Leases(redis_client, Keys(namespace), "n2:stream_t_0")
+    taken = other.take("credentials p", ["two"], 60.0)
+    with Platform() as platform:
+        platform.refused = {"token-1"}
+        with captured(tmp_path, redis_client, namespace, platform) as stream:
+            stream.until(lambda: stream.context.notes.get("connection") == "waits: no credential of p is free")
+            other.give(*taken)
+            stream.until(stream.has_gaps)
+
+    assert [gap["cause"] for gap in stream.gaps] == ["refused"]
+
+
 def test_a_stream_that_ends_leaves_nothing_to_wait_for(tmp_path: Path, redis_client: Redis, namespace: str) -> None:
     with Platform() as platform, ExitStack() as running:
         first = captured(tmp_path / "1", redis_client, namespace, platform, "n1")

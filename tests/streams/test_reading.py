@@ -13,8 +13,11 @@ import simplejson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.streams.messages import Gap
 from aggregator.streams.reading.events import shape_of
+from aggregator.streams.reading.gaplines import gaps_in
 from aggregator.streams.reading.unpacking import Lines
+from aggregator.streams.recording.lines import line_of
 from aggregator.streams.recording.packing import pack
 from aggregator.streams.times import moment_of
 
@@ -131,6 +134,13 @@ def test_moments_are_read_as_platforms_write_them(text: object, moment: int | No
     assert moment_of(text) == moment
 
 
+def test_of_gaps_a_line_without_its_end_is_still_being_written_and_others_are_counted() -> None:
+    gap = Gap(stream="s", from_ms=1, to_ms=2, cause="stall")
+    lines = [line_of(gap), b"{\n", b"x" * 200_000 + b"\n", line_of(gap), line_of(gap)[:-5]]
+
+    assert list(gaps_in(io.BytesIO(b"".join(lines)))) == [gap, None, None, gap]
+
+
 @pytest.mark.parametrize(
     ("line", "platform", "kind"),
     [
@@ -143,6 +153,12 @@ def test_moments_are_read_as_platforms_write_them(text: object, moment: int | No
         (b'{"event":"filters_changed","payload":null}', "mastodon", "control"),
         (b'{"did":"d","kind":"commit","time_us":1,"commit":{"operation":"delete"}}', "bluesky", "deletion"),
         (b'{"did":"d","kind":"identity","time_us":1}', "bluesky", "other"),
+        (
+            b'{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info"}}',
+            "bluesky",
+            "control",
+        ),
+        (b'{"$type":"message","payload":{"$type":"x#commit","did":"d"}}', "", "other"),
         (b'{"a":1}', "", "other"),
         (b"null", "", "other"),
         (b"\xff", "", "other"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from aggregator.streams import reader
 from aggregator.streams.capture import Capture
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.rules import asking
+from aggregator.streams.rules.changes import Author, Changer
+from aggregator.streams.rules.names import parse_set_name
 from aggregator.streams.settings import faults_of_stream
-from tests.feeds.webserver import Talk
+from tests.feeds.webserver import Talk, status
 from tests.servers import RedisServer
 from tests.streams.capturing import Captured
 from tests.streams.twitterdouble import OAUTH, Double, chunks
@@ -68,6 +71,40 @@ def test_the_rules_of_a_manager_are_asked_for_and_stand_beside_the_data(
     assert {rule["value"] for rule in connection["rules"]} >= {"usa", "news"}
     assert {"rule_id", "value", "tag"} <= connection["rules"][0].keys()
     assert connection["filters"]["track"]
+
+
+def test_it_is_told_who_set_a_rule_where_the_history_knows(tmp_path: Path, own_redis: RedisServer, rules: Any) -> None:
+    def change(who: str, at_s: float) -> Changer:
+        return Changer(rules, parse_set_name("track:0"), "traptor-notify", Author(who, ""), lambda: at_s)
+
+    def set_by() -> dict[str, tuple[str, str] | None]:
+        told = captured.of_kind("connection")[-1]["rules"]
+        return {rule["rule_id"]: (rule["set_by"], rule["set_at"]) if "set_by" in rule else None for rule in told}
+
+    change("ann", 1_800_000_000).put({"rule_id": n, "value": f"bike{n}", "orig_type": "keyword"} for n in ("90", "91"))
+    with Double() as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.of_kind("connection"))
+        assert set_by()["90"] == set_by()["91"] == ("ann", "2027-01-15T08:00:00Z")
+        assert set_by()["10"] is None  # the old manager writes no history
+
+        rules.hset("traptor-track:0:91", "value", "tricycle")
+        change("bob", 1_800_000_001).put([{"rule_id": "90", "value": "tandem", "orig_type": "keyword"}])
+        captured.until(lambda: set_by().get("90") == ("bob", "2027-01-15T08:00:01Z"))
+        assert set_by()["91"] is None
+
+
+def test_rules_whose_history_may_not_be_read_collect_all_the_same(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    Changer(rules, parse_set_name("track:0"), "c", Author("ann", ""), lambda: 1.0).remove(["10"])
+    rules.acl_setuser(
+        "collector", enabled=True, passwords=["+pw"], keys=["traptor-*", "track:*", "limit:*"], channels=["*"],
+        categories=["+@all"],
+    )  # fmt: skip
+    settings = RulesSettings(url=own_redis.url.replace("://", "://collector:pw@"))
+    options = {"type": "twitter_v1", "endpoint": "filter", "rules": "track:0"}
+    with Double() as double, Captured(tmp_path, OAUTH, settings, url=double.v1, **options) as captured:
+        captured.until(lambda: captured.of_kind("connection"))
 
 
 def test_a_notice_has_the_rules_asked_for_anew_and_the_gap_says_why(
@@ -173,6 +210,47 @@ def test_a_collector_shows_that_it_collects_and_one_that_is_refused_does_not(
         captured.until(lambda: ("credential_refused", "") in captured.context.reports)
 
     assert rules.get("track:0:heartbeat") is None
+
+
+def test_a_collector_that_is_not_connected_any_more_does_not_show_that_it_collects(
+    tmp_path: Path, own_redis: RedisServer, rules: Any
+) -> None:
+    ended = threading.Event()
+
+    def until_told(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not ended.is_set() and not talk.stop.wait(0.05):
+            talk.send(b"2\r\n\r\n\r\n")
+        talk.cut()
+
+    plays = [until_told, *[status("503 Service Unavailable", Retry_After="60")] * 3]
+    with Double(*plays) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: rules.get("track:0:heartbeat"))
+        ended.set()
+        captured.until(lambda: len(double.forms) == 2)
+        captured.until(lambda: not rules.exists("track:0:heartbeat"))
+
+
+def test_the_note_of_the_progress_is_kept_while_the_redis_of_the_rules_is_silent(
+    tmp_path: Path, own_redis: RedisServer, rules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "CHECK_S", 0.5)
+    note, written = tmp_path / "data/streams/.s.alive", set[int]()
+    with Double(chunks([STATUS], silent=True)) as double, ruled(double, tmp_path, own_redis) as captured:
+        captured.until(lambda: captured.events)
+        own_redis.pause()
+
+        def is_told() -> bool:
+            written.add(note.stat().st_mtime_ns)
+            return ("rules_away", "") in captured.context.reports
+
+        try:
+            captured.until(is_told)
+        finally:
+            own_redis.resume()
+
+    # the Redis was waited for all that time
+    assert len(written) > 3
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from redis.client import Redis
 from redis.exceptions import ConnectionError
 
 from aggregator.config.loading import load
+from aggregator.streams.rules.changes import Author, Changer, Setters
 from aggregator.streams.rules.names import SetName, parse_set_name
 from aggregator.streams.rules.stored import read_rules, set_names
 from aggregator.supervision.digests import digest_of_program
@@ -51,6 +52,31 @@ def test_each_rule_comes_once_with_all_of_its_fields_sorted_by_id(redis_client: 
 def test_of_a_set_whose_reading_breaks_off_nothing_is_read(redis_client: Redis, written: SetName) -> None:
     with pytest.raises(ConnectionError):
         read_rules(Repeating(redis_client, breaks_off=True), written)
+
+
+def test_who_set_a_rule_is_known_while_it_is_as_it_was_set(redis_client: Redis, set_name: SetName) -> None:
+    def change(who: str) -> Changer:
+        return Changer(redis_client, set_name, "c", Author(who, ""), lambda: 0.0)
+
+    def set_by(rule: dict[str, str]) -> str | None:
+        setters.refresh(redis_client)
+        return setters.told(rule).get("set_by")
+
+    setters = Setters(set_name)
+    rules = [{"rule_id": str(number), "value": "cats"} for number in range(2500)]
+    change("ann").put(rules)
+    assert {set_by(rule) for rule in rules[::500]} == {"ann"}
+    assert set_by({**rules[0], "value": "dogs"}) is None  # somebody wrote it without an entry
+
+    dogs = {"rule_id": "0", "value": "dogs"}
+    change("bob").put([dogs])
+    change("bob").remove(["1"])
+    assert [set_by(rule) for rule in (dogs, *rules[:3])] == ["bob", None, None, "ann"]
+
+    redis_client.delete(set_name.history)
+    assert set_by(dogs) is None
+    change("eve").put([{**dogs, "tag": "t"}])
+    assert set_by({**dogs, "tag": "t"}) == "eve"
 
 
 def test_a_set_is_known_by_its_rules_or_by_its_history(redis_client: Redis, written: SetName) -> None:

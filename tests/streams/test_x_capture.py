@@ -18,6 +18,7 @@ from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.platforms.schedule import Growth, Schedule
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.rules import asking, keeping
+from aggregator.streams.rules.changes import Author, Changer
 from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.turns import Busy, turn
 from tests.feeds.webserver import Talk
@@ -118,7 +119,8 @@ def test_a_changed_set_reaches_x_on_the_connection_there_is(tmp_path: Path, own_
         double.plays.append(posts(double.project))
         with ruled(double, tmp_path, own_redis) as captured:
             captured.until(lambda: len(captured.events) == 2)
-            put(rules, "3", "birds")
+            fields = {"rule_id": "3", "value": "birds", "tag": "t3"}
+            Changer(rules, SetName("x", 0), "traptor-notify", Author("ann", ""), lambda: 0.0).put([fields])
             captured.until(lambda: "birds" in texts(captured) and len(captured.of_kind("connection")) == 2)
             drop(rules, "1")
             captured.until(lambda: len(captured.of_kind("connection")) == 3)
@@ -128,6 +130,7 @@ def test_a_changed_set_reaches_x_on_the_connection_there_is(tmp_path: Path, own_
         made, birds, cats, wolves = captured.of_kind("connection")
         assert double.project.values() == {"birds", "wolves"}
         assert len(double.forms) == 1 and not captured.gaps  # one connection, from which nothing is missing
+    assert (birds["rules"][0]["set_by"], birds["rules"][0]["set_at"]) == ("ann", "1970-01-01T00:00:00Z")
     assert (values(birds["rules"]), birds.get("removed", []), birds["continues"]) == (["birds"], [], True)
     assert (cats.get("rules", []), values(cats["removed"])) == ([], ["cats"])
     assert (values(wolves["rules"]), values(wolves["removed"])) == (["wolves"], ["dogs has:images"])

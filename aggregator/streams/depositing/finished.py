@@ -17,20 +17,17 @@ from aggregator.errors import Reject
 from aggregator.files.names import name_of, real_name
 from aggregator.streams.messages import NAME, Recorded
 from aggregator.streams.reading.hashing import Hashed
-from aggregator.streams.reading.places import FolderPlace, Sidecar
+from aggregator.streams.reading.places import MOST_SIDECAR, FolderPlace, Sidecar
 from aggregator.streams.recording.moved import note_moved
+from aggregator.streams.recording.paths import HOUR_FOLDERS
 
-_HOUR = (r"\d{4}", r"\d\d", r"\d\d", r"\d\d")
-"""The folders of year, month, day and hour."""
 _NAME = re.compile(
-    rf"(?P<stream>{NAME.pattern})/{'/'.join(_HOUR)}/(?P=stream)-\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\dZ(?:-\d{{1,9}})?"
+    rf"(?P<stream>{NAME.pattern})/{'/'.join(HOUR_FOLDERS)}/(?P=stream)-\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\dZ(?:-\d{{1,9}})?"
     r"(?:\.[0-9a-f]{16})?\.(?:jsonl|xml|txt)\.(?:gz|zst)",
     re.ASCII,
 )
 _SIDECAR = ".json"
 _MARK = re.compile(r"\.(.+)\.stored")
-_MOST_SIDECAR = 64 * 1024**2
-"""The most bytes of a sidecar; it lists a thousand gaps and connections at most."""
 
 
 class _Described(msgspec.Struct):
@@ -101,7 +98,7 @@ class FinishedFiles:
             sha256 = hashed.sha256()
             try:
                 with self.open(f"{name}{_SIDECAR}") as beside:
-                    sidecar = beside.read(_MOST_SIDECAR)
+                    sidecar = beside.read(MOST_SIDECAR)
                 described = msgspec.json.decode(sidecar, type=_Described)
             except (FileNotFoundError, msgspec.DecodeError, RecursionError) as error:
                 raise Reject(f"{name}: no sidecar that can be read: {error}") from error
@@ -113,7 +110,7 @@ class FinishedFiles:
         """Return what `record` would tell of a file. Raises OSError, and Reject when its sidecar cannot be read."""
         try:
             with self.open(f"{name}{_SIDECAR}") as beside:
-                said = msgspec.json.decode(beside.read(_MOST_SIDECAR), type=Sidecar)
+                said = msgspec.json.decode(beside.read(MOST_SIDECAR), type=Sidecar)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Reject(f"its sidecar cannot be read: {error}") from error
         file = real_name(self.path(name), self._root)
@@ -132,7 +129,7 @@ class FinishedFiles:
         """Yield the names of files that have a sidecar or a mark, each once. Raises OSError; links are not followed."""
         for stream in self.streams():
             if not (self._directory / stream).is_symlink():
-                yield from self._below(stream, _HOUR)
+                yield from self._below(stream, HOUR_FOLDERS)
 
     def _below(self, folder: str, levels: tuple[str, ...]) -> Iterator[str]:
         try:
@@ -166,7 +163,7 @@ class FinishedFiles:
     def remove_empty(self, name: str) -> None:
         """Remove the folders of a file's hour, day, month and year, once they are empty."""
         with suppress(OSError):
-            for folder in list(self.path(name).parents)[: len(_HOUR)]:
+            for folder in list(self.path(name).parents)[: len(HOUR_FOLDERS)]:
                 folder.rmdir()
 
 

@@ -10,11 +10,12 @@ from aggregator.streams.exporting.deletions import Deletions
 from aggregator.streams.exporting.forms import reason_against
 from aggregator.streams.exporting.notes import Notes
 from aggregator.streams.exporting.readme import Told, readme_of
-from aggregator.streams.exporting.selection import Catalogue, Chosen, Line, Problem, Reader, Span
+from aggregator.streams.exporting.selection import Catalogue, Chosen, Line, Problem, Reader
 from aggregator.streams.exporting.target import Target, Written
 from aggregator.streams.messages import YEAR_10000_MS, Gap
 from aggregator.streams.reading.events import shape_of
 from aggregator.streams.reading.places import gaps_of
+from aggregator.streams.times import Span
 
 ALWAYS = Span(0, YEAR_10000_MS)
 

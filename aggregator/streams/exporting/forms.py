@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from aggregator.config.installation import pip_install
 from aggregator.errors import AggregatorError
@@ -62,13 +62,9 @@ def open_part(path: Path, form: str) -> Part:
     return makers[form](path)
 
 
-class _LinePart:
-    def __init__(self, path: Path, text_of: Callable[[Line], bytes]) -> None:
-        self._file = open(path, "xb")  # noqa: SIM115 - closed by close()
-        self._text_of = text_of
-
-    def write(self, line: Line) -> None:
-        self._file.write(self._text_of(line) + b"\n")
+class _FilePart:
+    def __init__(self, file: IO[Any]) -> None:
+        self._file = file
 
     def close(self) -> None:
         self._file.flush()
@@ -79,23 +75,24 @@ class _LinePart:
         self._file.close()
 
 
-class _CsvPart:
+class _LinePart(_FilePart):
+    def __init__(self, path: Path, text_of: Callable[[Line], bytes]) -> None:
+        super().__init__(open(path, "xb"))  # noqa: SIM115 - closed by close()
+        self._text_of = text_of
+
+    def write(self, line: Line) -> None:
+        self._file.write(self._text_of(line) + b"\n")
+
+
+class _CsvPart(_FilePart):
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "x", encoding="utf-8", newline="")  # noqa: SIM115 - closed by close()
+        super().__init__(open(path, "x", encoding="utf-8", newline=""))  # noqa: SIM115 - closed by close()
         self._writer = csv.writer(self._file)
         self._writer.writerow(COLUMNS)
 
     def write(self, line: Line) -> None:
         row = row_of(line)
         self._writer.writerow(_cell(row.get(name), kind) for name, kind in COLUMNS.items())
-
-    def close(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def discard(self) -> None:
-        self._file.close()
 
 
 def _cell(value: Any, kind: str) -> Any:

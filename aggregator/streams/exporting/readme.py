@@ -11,10 +11,10 @@ import msgspec
 
 from aggregator import __version__
 from aggregator.streams.exporting.columns import COLUMNS
-from aggregator.streams.exporting.selection import Chosen, Problem, Span
+from aggregator.streams.exporting.selection import Chosen, Problem
 from aggregator.streams.exporting.target import Written
 from aggregator.streams.messages import Connection, Gap
-from aggregator.streams.times import iso
+from aggregator.streams.times import Span, iso
 
 _MOST_GAPS = 1000
 """The most gaps that are listed; `streams gaps` has all."""

@@ -8,21 +8,15 @@ from datetime import datetime
 from typing import NamedTuple
 
 from aggregator.stores.store import Damaged
-from aggregator.streams.messages import Connection
+from aggregator.streams.messages import Connection, rules_without
 from aggregator.streams.reading.events import Shape, shape_of
 from aggregator.streams.reading.hashing import Hashed
 from aggregator.streams.reading.places import Place, Sidecar, StreamFile, sidecar_beside
 from aggregator.streams.reading.unpacking import Lines
+from aggregator.streams.times import Span
 
 _DAY_MS = 86_400_000
 _SECOND_MS = 1000
-
-
-class Span(NamedTuple):
-    """A time in Unix milliseconds; the end does not belong to it."""
-
-    start_ms: int
-    end_ms: int
 
 
 class Line(NamedTuple):
@@ -105,14 +99,17 @@ class Catalogue:
         for found in sidecar.connections if sidecar else ():
             last = changes[-1] if changes else None
             now = found if last is None else last.after(found)
-            if last is None or _asked(now) != _asked(last):
+            if last is None or not _is_same(now, last):
                 changes.append(now)
         if sidecar:
             sidecar.connections = []
 
 
-def _asked(connection: Connection) -> tuple[object, ...]:
-    return connection.type, connection.url, connection.filters, connection.rules
+def _is_same(one: Connection, two: Connection) -> bool:
+    """True when two connections ask for the same; the order in which rules are told means nothing."""
+    if (one.type, one.url, one.filters) != (two.type, two.url, two.filters):
+        return False
+    return not (rules_without(one.rules, two.rules) or rules_without(two.rules, one.rules))
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:

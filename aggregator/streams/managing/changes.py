@@ -21,6 +21,7 @@ from aggregator.config.loading import load
 from aggregator.config.programs import is_disabled
 from aggregator.errors import AggregatorError, ConfigError
 from aggregator.files.durable import part_of, place_of, sync_folder, write_part
+from aggregator.monitor.collecting import unread_queues
 from aggregator.streams.journal import folder_of, journals_in
 from aggregator.streams.managing.options import PREFIX, known_options
 from aggregator.streams.managing.sections import add_section, change_section, remove_section
@@ -76,7 +77,13 @@ class Change:
         except SupervisorError as error:
             advice = "it is written and built; `run/supervisorctl update` brings it in"
             raise ChangeFailed(f"{error}; {advice}") from error
-        yield from _left_in_journal(config.root, self.section) if self.section not in config.texts else ()
+        if self.section not in config.texts:
+            yield from _left_in_journal(config.root, self.section)
+        elif is_disabled(config.texts[self.section]):
+            name = self.section.removeprefix(PREFIX)
+            yield f"{name} is kept as a draft, and collects nothing; `streams activate {name}` starts it"
+        for finding in unread_queues(config, lambda section: section == self.section):
+            yield f"warning: queue {finding.about}: {finding.text}"
 
     def _tell_supervisord(self, config: Config) -> Iterator[str]:
         control = Control(config.instance.supervisor_socket)

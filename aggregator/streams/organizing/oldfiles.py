@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.streams.messages import NAME
-from aggregator.streams.recording.paths import sidecar_of
+from aggregator.streams.recording.paths import HOUR_FOLDERS, sidecar_of
 
 _NAME = re.compile(
     r"(?P<stream>.+)-(?P<day>\d{4}-\d\d-\d\d)T(?P<hour>\d\d)[-:](?P<minute>\d\d)[-:](?P<second>\d\d)Z"
     r"(?P<ending>(?:\.json|\.xml)?\.gz)",
     re.ASCII,
 )
-_LEVELS = (r"\d{4}", r"\d\d", r"\d\d", r"\d\d")
 
 
 class OldFile(NamedTuple):
@@ -43,7 +42,7 @@ def old_files(folder: Path, now: float, least_age_s: float, opened: set[tuple[in
     """
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
-            for inside in _moved(Path(entry.path), _LEVELS):
+            for inside in _moved(Path(entry.path), HOUR_FOLDERS):
                 # what has a sidecar is ours, and was taken over before
                 is_old = _NAME.fullmatch(inside.name) and inside.name.startswith(f"{entry.name}-")
                 if is_old and not sidecar_of(Path(inside.path)).exists():

@@ -120,7 +120,7 @@ def _parameters(settings: StreamSettings) -> list[tuple[str, str]]:
 def _authorization(
     credential: CredentialSettings, url: str, method: str, body: bytes, headers: Mapping[str, str]
 ) -> str:
-    if credential.kind == "bearer":
+    if credential.kind in ("bearer", "token"):
         return f"Bearer {credential.bearer_token or credential.token}"
     if credential.kind == "basic":
         return f"Basic {b64encode(f'{credential.username}:{credential.password}'.encode()).decode()}"

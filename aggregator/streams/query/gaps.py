@@ -15,16 +15,10 @@ from aggregator.streams.messages import Gap
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.query.recorded import directories, read_files, read_gaps, recorded_streams
 from aggregator.streams.reading.places import Place, gaps_of, sidecar_beside
+from aggregator.streams.times import Span
 
 _SIGN_MS = 15_000
 """The note of a running stream is newer than this: it is written every second."""
-
-
-class Span(NamedTuple):
-    """A time in Unix milliseconds; the end is not included."""
-
-    start_ms: int
-    end_ms: int
 
 
 class Cause(NamedTuple):
@@ -146,7 +140,7 @@ def _lasting(config: Config, stream: str, now_ms: int) -> Gap | None:
     if texts is None or is_disabled(texts) or note is None or note.complete_ms > now_ms:
         return None
     platform = PLATFORMS.get(texts.get("type", "").strip())
-    if platform is not None and platform.keeps_promise:
+    if platform is not None and platform.promise_s and now_ms - note.complete_ms <= platform.promise_s * 1000:
         return None  # what is missing now comes with the next connection
     if not note.cause and now_ms - note.complete_ms < _SIGN_MS:
         return None

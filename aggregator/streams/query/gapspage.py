@@ -9,7 +9,8 @@ from aggregator.monitor import heatmap
 from aggregator.monitor.heatmap import Cell, Page, Row, utc
 from aggregator.monitor.words import age, one_line
 from aggregator.streams.messages import Gap
-from aggregator.streams.query.gaps import Missing, Span, covered_ms
+from aggregator.streams.query.gaps import Missing, covered_ms
+from aggregator.streams.times import Span
 
 HOUR_S, DAY_S = 3600, 86400
 _MOST_HOURS = 14 * 24

@@ -10,17 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from aggregator.config.configuration import Config
 from aggregator.streams.messages import Gap
+from aggregator.streams.reading.gaplines import gaps_in
 from aggregator.streams.recording.moved import read_moved
-from aggregator.streams.recording.paths import gaps_path
+from aggregator.streams.recording.paths import HOUR_FOLDERS, gaps_path
 
-_HOUR_FOLDERS = ("[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2, "[0-9]" * 2)
 _FILE = re.compile(r"-(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z)(?:-\d+)?\.jsonl\.\w+")
-_LONGEST_LINE = 64 * 1024
-"""A gap has some 300 bytes; its detail is cut at 300 characters before it is written."""
 
 
 class Files(NamedTuple):
@@ -59,19 +55,17 @@ def recorded_streams(folders: Iterable[Path]) -> list[str]:
 
 def read_gaps(folders: Iterable[Path], stream: str) -> Gaps:
     """Return all recorded gaps of a stream. Raises OSError when a file is there and cannot be read."""
-    gaps, unreadable = [], 0
+    found: list[Gap | None] = []
     for folder in folders:
-        for line in _lines(folder / gaps_path(stream)):
-            try:
-                gaps.append(msgspec.json.decode(line, type=Gap))
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                unreadable += 1
-    return Gaps(sorted(gaps, key=lambda gap: (gap.from_ms, gap.to_ms)), unreadable)
+        with suppress(FileNotFoundError), (folder / gaps_path(stream)).open("rb") as file:
+            found += gaps_in(file)
+    gaps = sorted((gap for gap in found if gap is not None), key=lambda gap: (gap.from_ms, gap.to_ms))
+    return Gaps(gaps, found.count(None))
 
 
 def read_files(folders: Sequence[Path], stream: str) -> Files:
     """Return what was recorded of a stream; what vanishes while this looks is left out."""
-    hours = [hour for folder in folders for hour in (folder / stream).glob("/".join(_HOUR_FOLDERS))]
+    hours = [hour for folder in folders for hour in (folder / stream).glob("/".join(HOUR_FOLDERS))]
     found = [each for hour in hours for each in _files_in(hour)]
     began = [_ms(min(found)[0])] if found else []
     began += [moved.first_ms for folder in folders if (moved := read_moved(folder, stream)) is not None]
@@ -91,19 +85,3 @@ def _files_in(hour: Path) -> Iterator[tuple[str, str, int]]:
             if match is not None and entry.name.endswith(match[0]) and not entry.name.startswith("."):
                 with suppress(FileNotFoundError):
                     yield match[1], entry.path, entry.stat().st_size
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file that are whole; a line that is being written has no end yet."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        while line := file.readline(_LONGEST_LINE):
-            if line.endswith(b"\n"):
-                yield line
-            elif len(line) == _LONGEST_LINE:
-                yield b""
-                while (rest := file.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
-                    continue

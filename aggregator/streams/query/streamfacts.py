@@ -14,7 +14,8 @@ from aggregator.monitor.snapshot import Process, SectionState, Snapshot, take
 from aggregator.streams.managing.options import PREFIX, known_options
 from aggregator.streams.platforms.asking import masked
 from aggregator.streams.platforms.table import PLATFORMS
-from aggregator.streams.query.gaps import Missing, Span, look
+from aggregator.streams.query.gaps import Missing, look
+from aggregator.streams.times import Span
 from aggregator.streams.volume import FALLEN
 
 DAY_MS = 86_400_000

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -16,10 +17,10 @@ import msgspec
 
 from aggregator.stores.store import NotFound, Store
 from aggregator.streams.messages import NAME, Connection, Gap
+from aggregator.streams.reading.gaplines import gaps_in
 from aggregator.streams.recording.moved import Moved, read_moved
+from aggregator.streams.recording.paths import HOUR_FOLDERS
 
-_FOLDERS = (r"\d{4}", r"\d\d", r"\d\d", r"\d\d")
-"""The folders of year, month, day and hour."""
 _FILE = re.compile(
     r"(?P<stream>.+)-(?P<time>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?:-(?P<number>\d{1,9}))?(?:\.[0-9a-f]{16})?"
     r"\.jsonl\.(gz|zst)"
@@ -27,11 +28,9 @@ _FILE = re.compile(
 """A hash stands in the name of a file in a store when another file had the name already."""
 _GAPS = re.compile(r"(?:[0-9a-f]{16}\.)?gaps\.jsonl")
 """What stands behind the stream in the name of the file of its gaps; in a store each instance has one of its own."""
-_KEY = re.compile(r"(?P<stream>[^/]+)/\d{4}/\d\d/\d\d/\d\d/(?P<file>[^/]+)")
-_MOST_SIDECAR = 64 * 1024**2
-"""The most bytes of a sidecar; it lists a thousand gaps and connections at most."""
-
-_LONGEST_GAP = 1 << 20
+_KEY = re.compile(rf"(?P<stream>[^/]+)/{'/'.join(HOUR_FOLDERS)}/(?P<file>[^/]+)")
+MOST_SIDECAR = 64 * 1024**2
+"""The most bytes of a sidecar; `record` finishes a file long before its sidecar is so long."""
 
 
 class StreamFile(NamedTuple):
@@ -112,7 +111,7 @@ class FolderPlace:
 
     def files(self, stream: str) -> list[StreamFile]:
         """Return the files of a stream in order of time."""
-        return sorted(self._below(stream, stream, _FOLDERS))
+        return sorted(self._below(stream, stream, HOUR_FOLDERS))
 
     def gaps(self, stream: str) -> list[str]:
         """Return the names of the files that hold the gaps of a stream."""
@@ -146,10 +145,11 @@ class FolderPlace:
             if levels and re.fullmatch(levels[0], entry.name, re.ASCII) and entry.is_dir(follow_symlinks=False):
                 yield from self._below(stream, name, levels[1:])
             elif not levels and entry.is_file(follow_symlinks=False):
-                facts = entry.stat(follow_symlinks=False)
-                file = _file(stream, name, facts.st_size, facts.st_mtime)
-                if file is not None:
-                    yield file
+                with suppress(FileNotFoundError):  # `archive` has removed it meanwhile
+                    facts = entry.stat(follow_symlinks=False)
+                    file = _file(stream, name, facts.st_size, facts.st_mtime)
+                    if file is not None:
+                        yield file
 
 
 class StorePlace:
@@ -199,7 +199,7 @@ def sidecar_beside(place: Place, file: StreamFile) -> Sidecar | None:
     """
     try:
         with place.open(f"{file.name}.json") as sidecar:
-            text = sidecar.read(_MOST_SIDECAR)
+            text = sidecar.read(MOST_SIDECAR)
     except FileNotFoundError:
         return None
     try:
@@ -212,11 +212,7 @@ def gaps_of(place: Place, stream: str) -> Iterator[Gap | None]:
     """Yield the gaps of a stream as they were recorded, and None for each line that is no gap."""
     for name in place.gaps(stream):
         with place.open(name) as file:
-            for line in iter(lambda: file.readline(_LONGEST_GAP), b""):
-                try:
-                    yield msgspec.json.decode(line, type=Gap)
-                except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                    yield None
+            yield from gaps_in(file)
 
 
 def _is_gaps_key(key: str) -> bool:

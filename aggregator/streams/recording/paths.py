@@ -7,6 +7,9 @@ from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 
+HOUR_FOLDERS = ("[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2, "[0-9]" * 2)
+"""The names of the folders of year, month, day and hour: patterns for `re` and for `glob` alike."""
+
 
 def possible_paths(directory: Path, stream: str, moment_ms: int, form: str) -> Iterator[Path]:
     """Yield names that no finished file has: `STREAM/2026/11/28/12/STREAM-2026-11-28T12-34-56Z.jsonl.gz` first.

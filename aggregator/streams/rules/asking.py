@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from redis.exceptions import NoPermissionError
 
 from aggregator.errors import Unavailable
 from aggregator.runtime.connection import AWAY, REFUSED
 from aggregator.runtime.context import Context
+from aggregator.streams.messages import rules_without
+from aggregator.streams.rules.changes import Setters
 from aggregator.streams.rules.filters import build_filter
 from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.rule import Rule
@@ -41,6 +45,7 @@ class RuleFilter:
         self._context = context
         self._name = name
         self._set = RuleSet(context.rules, name, self._read, CHECK_S)
+        self._setters = Setters(name)
         self._beat_at = 0.0
         self.asked: Asked | None = None
         """What to ask for; None while there are no rules, or none that the platform can be asked for."""
@@ -54,7 +59,7 @@ class RuleFilter:
         """Read the rules when a notice or the clock says so, note limits, and show that somebody collects.
 
         While the rules' Redis is away, a stream goes on with the rules that it knows. Without `collects`, as when the
-        credential is refused, nothing is shown, so that the rule manager gives the rules to another collector.
+        stream is not connected, nothing is shown, so that the rule manager gives the rules to another collector.
         """
         context = self._context
         try:
@@ -87,23 +92,24 @@ class RuleFilter:
             self._context.withdraw("rules_faulty")
         self._context.note("rules", f"{len(stored.rules)} of {self._name}")
         left_out = {left.rule_id for left in found.left_out}
-        rules = tuple(told(rule) for rule in stored.rules if rule.id not in left_out)
+        self._read_setters(self._set.client())
+        rules = tuple(self._told(rule) for rule in stored.rules if rule.id not in left_out)
         now_ms = int(self._context.clock() * 1000)
         self.asked = Asked(self._name.type, found.text, rules, now_ms) if found.text else None
+
+    def _read_setters(self, client: Any) -> None:
+        """Read who set the rules. Raises an error of `AWAY`; who may not read the history collects without it."""
+        try:
+            self._setters.refresh(client)
+        except NoPermissionError as error:
+            self._context.log.warning("rules_history_unread reason=%s: files do not tell who set a rule", error)
+
+    def _told(self, rule: Rule) -> dict[str, str]:
+        """Return what is kept of a rule beside the data."""
+        names = ("rule_id", "orig_type", "value", "tag", "description", "date_added")
+        return {name: text for name in names if (text := rule.fields.get(name))} | self._setters.told(rule.fields)
 
 
 def difference(before: Asked, now: Asked) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
     """Return the rules that came, and those that went."""
-    return _without(now.rules, before.rules), _without(before.rules, now.rules)
-
-
-def _without(rules: tuple[dict[str, str], ...], others: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
-    # thousands are compared with thousands, in a thread that has a stream to read
-    known = {frozenset(rule.items()) for rule in others}
-    return tuple(rule for rule in rules if frozenset(rule.items()) not in known)
-
-
-def told(rule: Rule) -> dict[str, str]:
-    """Return what is kept of a rule beside the data."""
-    names = ("rule_id", "orig_type", "value", "tag", "description", "date_added")
-    return {name: text for name in names if (text := rule.fields.get(name))}
+    return rules_without(now.rules, before.rules), rules_without(before.rules, now.rules)

@@ -10,7 +10,7 @@ import msgspec
 from redis.exceptions import WatchError
 
 from aggregator.streams.rules.names import SetName
-from aggregator.streams.rules.stored import hashes
+from aggregator.streams.rules.stored import PAGE, hashes
 
 Fields = Mapping[str, str]
 
@@ -95,7 +95,47 @@ class Changer:
 
 def read_history(client: Any, name: SetName) -> Iterator[Change]:
     """Yield the changes to a set, oldest first; entries that others wrote in another form are passed over."""
-    for text in client.lrange(name.history, 0, -1):
+    return _changes(client.lrange(name.history, 0, -1))
+
+
+class Setters:
+    """Who set each rule of a set as it is, and when, as far as the set's history tells."""
+
+    def __init__(self, name: SetName) -> None:
+        self._name = name
+        self._number = 0
+        """How many entries of the history are known."""
+        self._known: dict[str, tuple[str, str, int]] = {}
+        """By the rule's id: who set it, when, and the hash of its fields then."""
+
+    def refresh(self, client: Any) -> None:
+        """Read what is new in the history. Raises an error of Redis."""
+        number = client.llen(self._name.history)
+        if number < self._number:  # somebody has emptied or shortened it
+            self._number, self._known = 0, {}
+        while self._number < number:
+            texts = client.lrange(self._name.history, self._number, self._number + PAGE - 1)
+            if not texts:
+                return
+            self._number += len(texts)
+            for change in _changes(texts):
+                if change.after is None:
+                    self._known.pop(change.rule_id, None)
+                else:
+                    self._known[change.rule_id] = change.who, change.at, _hash(change.after)
+
+    def told(self, fields: Fields) -> dict[str, str]:
+        """Return `set_by` and `set_at` of a rule; nothing when its fields have changed without an entry."""
+        who, at, known = self._known.get(fields["rule_id"], ("", "", 0))
+        return {"set_by": who, "set_at": at} if known == _hash(fields) and who else {}
+
+
+def _hash(fields: Fields) -> int:
+    return hash(frozenset(fields.items()))
+
+
+def _changes(texts: Iterable[bytes]) -> Iterator[Change]:
+    for text in texts:
         try:
             yield msgspec.json.decode(text, type=Change)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -17,7 +17,7 @@ from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.platforms.xrules import AtX, Failed, RulesAtX
-from aggregator.streams.rules.asking import Asked, RuleFilter, told
+from aggregator.streams.rules.asking import Asked, RuleFilter
 from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.stored import Stored, open_rules, owner_of, read_rules
@@ -115,6 +115,7 @@ class RulesKeptAtX(RuleFilter):
             with open_rules(context.rules) as redis, turn(redis, self._name) as self._turn:
                 # order: the turn, then the rules: those that were read before may be older than what X has
                 stored = read_rules(redis, self._name)
+                self._read_setters(redis)
                 if not stored.rules:
                     return _AWAY_S
                 owner = owner_of(redis, context.rules)
@@ -178,7 +179,7 @@ class RulesKeptAtX(RuleFilter):
         others = f", beside {report.others} others" if report.others else ""
         context.note("rules", f"{len(report.in_force)} of {self._name} at X{others}")
         known = {rule.id: rule for rule in rules}
-        in_force = tuple(_in_force(rule, known) for rule in report.in_force.values())
+        in_force = tuple(self._in_force(rule, known) for rule in report.in_force.values())
         asked = Asked("", "", in_force, int(context.clock() * 1000))
         with self._lock:
             # rules of others bring what they have in common with ours, such as all of it once the owner's mark is lost
@@ -190,13 +191,12 @@ class RulesKeptAtX(RuleFilter):
             if self.asked is None and self._number:
                 self.asked = _NONE_KNOWN
 
-
-def _in_force(rule: AtX, known: dict[str, Rule]) -> dict[str, str]:
-    """Return what is kept of a rule beside the data; `x_id` and `x_tag` stand in each event's `matching_rules`."""
-    mark = read_tag(rule.tag)
-    rule_id = mark.rule_id if mark else ""
-    fields = told(known[rule_id]) if rule_id in known else {"rule_id": rule_id}
-    return {**fields, "value": rule.value, "x_id": rule.id, "x_tag": rule.tag}
+    def _in_force(self, rule: AtX, known: dict[str, Rule]) -> dict[str, str]:
+        """Return what is kept of a rule beside the data; `x_id` and `x_tag` stand in each event's `matching_rules`."""
+        mark = read_tag(rule.tag)
+        rule_id = mark.rule_id if mark else ""
+        fields = self._told(known[rule_id]) if rule_id in known else {"rule_id": rule_id}
+        return {**fields, "value": rule.value, "x_id": rule.id, "x_tag": rule.tag}
 
 
 def _some(texts: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ class Rates:
     rounded, and with a cost above 1 there are rates below one a second.
 
     As much time passes as lies between the events, or as the clock says if that is more. So a queue that waited is not
-    thinned out, and no event's wrong time stops a bucket for ever. A time in the future does not count, nor does the
+    thinned out, and no event's wrong time stops a bucket for ever. A time in the future does not count. Nor does the
     time before the first event that is handled, while other processes have older ones in hand.
     """
 
