@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import traceback
 import zlib
 from collections.abc import Iterable
 from contextlib import closing, suppress
@@ -20,6 +21,7 @@ from aggregator.http.deadlines import Stopping
 from aggregator.http.options import route_of
 from aggregator.http.packings import GZIP
 from aggregator.http.retryafter import retry_after_s
+from aggregator.http.secrets import Secrets
 from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
@@ -133,6 +135,8 @@ class Reader:
         self._filters: dict[str, str] = {}
         self._waits = Waits(self._platform.schedule)
         self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
+        self._exchange: Exchange | None = None
+        """The newest question to the platform."""
         self._complete_ms = 0
         """The moment up to which everything was received; 0 when the stream was never connected."""
         self._cause, self._detail = "", ""
@@ -206,9 +210,11 @@ class Reader:
                 failure = (
                     _NO_LEASE if not self._permit.holds() else _Failure("rules", "rules", "the rules have changed")
                 )
-            except Exception as error:  # whatever it is, the stream must go on, and somebody must know
-                self._context.log.exception("capture failed")
-                failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the stream must go on; it is logged without secrets
+                words = self._without_secrets("".join(traceback.format_exception(error)))
+                self._context.log.error("capture failed: %s", words)
+                words = self._without_secrets(f"{type(error).__name__}: {error}")
+                failure = _Failure("http", "internal", printable(words)[:300])
             self.connected = False
             if self._stopping.is_set():
                 return
@@ -271,7 +277,8 @@ class Reader:
             dictionary = self._known_dictionary()
             parts = self._parts(dictionary)
             request = request_of(settings, self._permit.credential, self._last_id, self._context.root, dictionary)
-            with self._client.open(request) as exchange:
+            self._exchange = self._client.open(request)
+            with self._exchange as exchange:
                 if exchange.status != (101 if isinstance(parts, WebSocket) else 200):
                     return self._refusal(exchange)
                 pieces: Iterable[bytes]
@@ -308,7 +315,7 @@ class Reader:
             self._context.count("too_large")
             return _Failure("network", "too_large", str(error))
         except FAILURES as error:
-            return self._ended(farewell or f"{type(error).__name__}: {error}"[:300], parts)
+            return self._ended(farewell or self._described(error), parts)
 
     def _rule_filter(self) -> RuleFilter | None:
         settings, context = self._settings, self._context
@@ -353,7 +360,8 @@ class Reader:
         if not settings.compress or self._dictionary is not None:
             return self._dictionary
         # asked for anew with each connection, because the server may have trained another one
-        with self._client.open(dictionary_request(settings, self._context.root)) as exchange:
+        self._exchange = self._client.open(dictionary_request(settings, self._context.root))
+        with self._exchange as exchange:
             try:
                 if exchange.status == HTTPStatus.OK:
                     return make_dictionary(b"".join(exchange.body(LARGEST_DICTIONARY)), settings.max_size)
@@ -365,7 +373,15 @@ class Reader:
 
     def _ended(self, detail: str, parts: Parts) -> _Failure:
         self._count_partial(parts)
-        return _Failure("network", "disconnect", detail, parts.retry_s)
+        return _Failure("network", "disconnect", self._without_secrets(detail), parts.retry_s)
+
+    def _described(self, error: Exception) -> str:
+        """Return the words for one of FAILURES, without what was sent in secret."""
+        return self._exchange.describe(error) if self._exchange is not None else type(error).__name__
+
+    def _without_secrets(self, words: str) -> str:
+        """Return a platform's words without what was sent to it in secret."""
+        return self._exchange.secrets.hide(words) if self._exchange is not None else words
 
     def _count_partial(self, parts: Parts) -> None:
         if parts.partial:
@@ -375,7 +391,7 @@ class Reader:
         """Return what an answer other than 200 means."""
         status = exchange.status or 0
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-        words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0))
+        words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0), exchange.secrets)
         detail = f"HTTP {status} {phrase}: {words}" if words else f"HTTP {status} {phrase}".strip()
         told_s = self._told_s(exchange.headers)
         if "CursorTooOld" in words:
@@ -652,9 +668,10 @@ class Reader:
         return int(self._context.clock() * 1000)
 
 
-def _shown(body: bytes) -> str:
-    """Return the beginning of a refusal's body in a form that is safe in a log; it may come packed."""
+def _shown(body: bytes, secrets: Secrets) -> str:
+    """Return the beginning of a refusal's body in a form that is safe in a log, without secrets; it may come packed."""
     if body.startswith(GZIP):
         with suppress(zlib.error):
             body = zlib.decompressobj(31).decompress(body, _EXCERPT_BYTES)
-    return printable(" ".join(body.decode(errors="replace").split()))
+    # order: secrets are hidden before the text is cut
+    return printable(secrets.hide(" ".join(body.decode(errors="replace").split())))
