@@ -26,6 +26,7 @@ from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import encode
 from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
+from aggregator.streams.halves import is_json, without_halves
 from aggregator.streams.journal import Journal, Record
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
@@ -532,12 +533,13 @@ class Reader:
         data, text = part.data, ""
         if b"\n" in data or b"\r" in data:
             data = data.replace(b"\r", b" ").replace(b"\n", b" ")
-        try:
-            data.decode()
-            msgspec.json.decode(data, type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._context.count("no_json")
-            data, text = b"null", part.data.decode(errors="backslashreplace")
+        if not is_json(data):
+            if is_json(without_halves(data)):
+                text = data.decode()
+            else:
+                self._context.count("no_json")
+                text = part.data.decode(errors="backslashreplace")
+            data = b"null"
         event = Event(
             stream=self._stream,
             received_ms=now_ms,
