@@ -44,8 +44,9 @@ class Capture(Source):
     Effect: what was received and is not committed waits in `data/streams/.STREAM.journal`, at most `spool_size`.
     With `rules` of `x_v2` the rules that X keeps follow the set, also when a killed process had begun to change them.
     Errors: a lost connection is made again after the platform's waits; a platform that refuses the credential is asked
-    again after an hour; a message that is no JSON goes on as text (counted `no_json`), one over `max_size` is recorded
-    as a gap (counted `too_large`), one that a disconnect cut is dropped (counted `partial`).
+    again after an hour; a message that is no JSON goes on as text (counted `no_json`), one over `max_size`, or
+    over 1 MB as it would lie in the queue, is recorded as a gap (counted `too_large`), one that a disconnect cut is
+    dropped (counted `partial`). The platform is not asked to go on behind an id over 4 kB (counted `id_too_long`).
     Source: docs/streams.md.
     """
 

@@ -24,7 +24,7 @@ from aggregator.http.retryafter import retry_after_s
 from aggregator.http.secrets import Secrets
 from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
-from aggregator.runtime.kinds import encode
+from aggregator.runtime.kinds import MOST_BYTES, encode
 from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
 from aggregator.streams.halves import is_json, without_halves
 from aggregator.streams.journal import Journal, Record
@@ -71,6 +71,8 @@ _RATED_MS = 10_000
 KEPT_S = 10.0
 """How long a connection is kept at least when its rules change."""
 _EXCERPT_BYTES = 2000
+_LONGEST_ID_BYTES = 4096
+"""A longer id is not asked with: servers take a few thousand bytes of headers."""
 _FULL_S = 5.0
 """How long a stream that can go on later waits for room in its spool."""
 
@@ -530,7 +532,11 @@ class Reader:
         return farewell
 
     def _record(self, part: Part, now_ms: int, mark: str, key: bytes) -> Record:
-        data, text = part.data, ""
+        data, text, id_ = part.data, "", part.id
+        if len(id_.encode()) > _LONGEST_ID_BYTES:
+            # no server would be asked with it; the stream goes on behind the last event with a usable one
+            self._context.count("id_too_long")
+            id_ = mark = ""
         if b"\n" in data or b"\r" in data:
             data = data.replace(b"\r", b" ").replace(b"\n", b" ")
         if not is_json(data):
@@ -546,9 +552,14 @@ class Reader:
             event=msgspec.Raw(data),
             text=text,
             type=part.type,
-            id=part.id,
+            id=id_,
         )
-        return Record(encode(event), now_ms, mark if self._platform.resumes else "", key)
+        body, mark = encode(event), mark if self._platform.resumes else ""
+        if len(body) > MOST_BYTES:
+            self._context.count("too_large")
+            words = f"a message of {len(part.data)} bytes, which takes {len(body)} in the queue; at most {MOST_BYTES}"
+            return self._gap(now_ms, now_ms, "too_large", words, 1)._replace(mark=mark)
+        return Record(body, now_ms, mark, key)
 
     def _gap(self, from_ms: int, to_ms: int, cause: str, detail: str, lost: int | None = None) -> Record:
         gap = Gap(stream=self._stream, from_ms=from_ms, to_ms=to_ms, cause=cause, detail=detail, lost=lost)
