@@ -1,4 +1,4 @@
-"""Whatever a server sends as id or as message: the stream goes on, and what cannot be kept is a gap."""
+"""Whatever a server sends or a disk damages: the stream goes on, and what cannot be kept is a gap."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.runtime.kinds import MOST_BYTES, encode
+from aggregator.streams.journal import folder_of
 from aggregator.streams.messages import Event
 from tests.feeds.webserver import Talk
+from tests.servers import wait_until
 from tests.streams.capturing import Captured
 from tests.streams.ssedouble import SseDouble, sent
 
@@ -69,3 +71,22 @@ def test_a_message_that_is_too_large_for_the_queue_is_a_gap_and_the_stream_goes_
     assert [(gap["cause"], gap["lost"]) for gap in captured.gaps] == [("too_large", 1)] * 2
     assert "250000 bytes" in captured.gaps[0]["detail"] and captured.counts["too_large"] == 2
     assert double.last_ids == ["", "3"]
+
+
+def test_events_that_the_disk_damaged_before_they_were_handed_over_are_a_gap_and_a_finding(tmp_path: Path) -> None:
+    play = sent([b'data: {"n":%d}\n\n' % n for n in range(9)], silent=True)
+    folder = folder_of(tmp_path, "s")
+    with Open(play) as double:
+        with captured_from(double, tmp_path):
+            wait_until(lambda: any(b'"n":8' in path.read_bytes() for path in folder.glob("*.journal")))
+        [file] = [path for path in folder.glob("*.journal") if path.stat().st_size]
+        file.write_bytes(file.read_bytes().replace(b'"n":4', b'"n":5'))
+        with captured_from(double, tmp_path) as captured:
+            captured.until(lambda: len(captured.events) == 8)
+
+    assert [event["n"] for event in captured.events] == [0, 1, 2, 3, 5, 6, 7, 8]
+    [gap] = [each for each in captured.gaps if each["cause"] == "damaged"]
+    before, behind = (captured.of_kind("event")[n]["received_ms"] for n in (3, 4))
+    assert (gap["from_ms"], gap["to_ms"]) == (before, behind)
+    [report] = captured.context.reports.values()
+    assert (report.code, report.level) == ("journal_damaged", "error")
