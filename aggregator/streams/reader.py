@@ -20,7 +20,6 @@ from aggregator.http.connections import Connections
 from aggregator.http.deadlines import Stopping
 from aggregator.http.options import route_of
 from aggregator.http.packings import GZIP
-from aggregator.http.retryafter import retry_after_s
 from aggregator.http.secrets import Secrets
 from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
@@ -42,21 +41,18 @@ from aggregator.streams.platforms.jetstream import (
 )
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
+from aggregator.streams.platforms.told import REFUSED_S, told_s
 from aggregator.streams.replay import Replay
 from aggregator.streams.rules.asking import Asked, RuleFilter, difference
 from aggregator.streams.rules.keeping import RulesKeptAtX
 from aggregator.streams.rules.telling import in_parts
 from aggregator.streams.settings import StreamSettings
-from aggregator.streams.times import iso, moment_of
+from aggregator.streams.times import iso
 from aggregator.streams.transports.lines import Lines
 from aggregator.streams.transports.parts import Part, TooLarge
 from aggregator.streams.transports.sse import ServerSentEvents
 from aggregator.streams.transports.websocket import Oversize, WebSocket
 
-REFUSED_S = 3600.0
-"""How long a platform that refused the credential is left alone; a changed credential starts the process anew."""
-_LONGEST_TOLD_S = 6 * 3600.0
-"""No server is left alone longer than this, whatever it asks for."""
 _DOWN_S = 60.0
 """A stream that is not connected for this long is told in `health`."""
 _LOOK_S = 1.0
@@ -396,28 +392,16 @@ class Reader:
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
         words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0), exchange.secrets)
         detail = f"HTTP {status} {phrase}: {words}" if words else f"HTTP {status} {phrase}".strip()
-        told_s = self._told_s(exchange.headers)
+        wait_s = told_s(exchange.headers, self._context.clock())
         if "CursorTooOld" in words:
             # the next connection begins with what comes then, and the hole is recorded
             self._last_id = ""
-            return _Failure("http", "cursor_too_old", detail, told_s)
+            return _Failure("http", "cursor_too_old", detail, wait_s)
         if status in (401, 403):
-            return _Failure("refused", "refused", detail, told_s)
+            return _Failure("refused", "refused", detail, wait_s)
         if status in (420, 429):
-            return _Failure("rate_limit", "rate_limit", detail, told_s)
-        return _Failure("http", "http", detail, told_s)
-
-    def _told_s(self, headers: dict[str, str]) -> float | None:
-        now = self._context.clock()
-        told_s = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""), now, _LONGEST_TOLD_S)
-        reset = headers.get("x-rate-limit-reset", "")
-        if told_s is None and reset.isdecimal() and headers.get("x-rate-limit-remaining", "0") == "0":
-            told_s = min(max(int(reset[:12]) - now, 0.0), _LONGEST_TOLD_S)
-        # Mastodon writes the header in another way, and the moment as ISO 8601
-        reset_ms = moment_of(headers.get("x-ratelimit-reset"))
-        if told_s is None and reset_ms is not None and headers.get("x-ratelimit-remaining", "0") == "0":
-            told_s = min(max(reset_ms / 1000 - now, 0.0), _LONGEST_TOLD_S)
-        return told_s
+            return _Failure("rate_limit", "rate_limit", detail, wait_s)
+        return _Failure("http", "http", detail, wait_s)
 
     def _connected(self, now_ms: int, url: str, settings: StreamSettings) -> None:
         """Record the gap that ends here, and the connection."""
@@ -631,7 +615,8 @@ class Reader:
             context.report(
                 "credential_refused",
                 f"{self._stream}: {failure.detail}",
-                "correct the credential and run config build; the platform is asked again every hour",
+                "correct the credential and run config build (start supervisord anew when it is in the environment); "
+                "the platform is asked again every hour",
                 about=self._permit.name,
                 level="error",
             )
