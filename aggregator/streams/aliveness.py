@@ -9,6 +9,14 @@ import msgspec
 from aggregator.files.durable import part_of
 
 
+class Withheld(msgspec.Struct, frozen=True):
+    """Events that the platform said it withheld, and that no gap's record tells of yet."""
+
+    from_ms: int
+    to_ms: int = 0
+    lost: int = 0
+
+
 class Aliveness(msgspec.Struct):
     """Until when nothing was missing."""
 
@@ -18,6 +26,8 @@ class Aliveness(msgspec.Struct):
     """Why events may be missing since then, when the process knows it already; empty while the stream is connected."""
     per_second: float = 0.0
     """How many events came a second until then; 0 when that is not known."""
+    withheld: Withheld | None = None
+    """What the platform withheld of late."""
 
 
 def read_aliveness(path: Path) -> Aliveness | None:

@@ -24,7 +24,6 @@ from aggregator.streams.permit import STATE, Handed, Permit, Position, Tenure
 from aggregator.streams.platforms.sharing import faults_of_sharing
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.reader import Reader
-from aggregator.streams.room import Room
 from aggregator.streams.settings import StreamSettings, asked_of, faults_of_stream
 from aggregator.streams.times import iso
 from aggregator.streams.volume import FALLEN, HOUR_S, Judged, Volume
@@ -74,7 +73,6 @@ class Capture(Source):
         self._handed = Handed(context.node, "", 0)
         """What the node that captures the stream after this one is told."""
         self._pace = Pace()
-        self._room = Room(self._folder.parent, settings.min_free, context)
         self._volume = Volume(self._folder.with_name(f".{self._stream}.volume"), asked_of(settings))
 
     @classmethod
@@ -242,8 +240,7 @@ class Capture(Source):
         self._lock.release()
 
     def _look(self, now: float) -> None:
-        """Look at the disk and at the volume; called when all that was received is counted."""
-        self._room.look(now)
+        """Look at the volume; called when all that was received is counted."""
         self._volume.look(now, is_seen=self._reader.connected)
         judged = self._volume.judge(now)
         if judged is not None:

@@ -12,12 +12,17 @@ from aggregator.config.hints import shorten
 from aggregator.errors import Reject
 from aggregator.runtime.kinds import decode, encode
 from aggregator.streams.halves import NO_JSON, read_json
-from aggregator.streams.messages import NAME, Event, Gap
+from aggregator.streams.messages import NAME, YEAR_10000_MS, Connection, Event, Gap
 
 STREAM_HEADER = "stream"
+_TYPE_HEADER = "type"
+_ID_HEADER = "id"
+_RECEIVED_HEADER = "received_ms"
 _TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
-_ENVELOPES: Mapping[str, type[Event] | type[Gap]] = {"event": Event, "gap": Gap}
+_ENVELOPES: Mapping[str, type[Event] | type[Gap] | type[Connection]] = {
+    "event": Event, "gap": Gap, "connection": Connection
+}  # fmt: skip
 
 
 class _Head(msgspec.Struct):
@@ -52,7 +57,13 @@ class Shaping(NamedTuple):
             fields = {name: getattr(message, name) for name in ("stream", "type", "id")} | {"kind": "event"}
             rules = list(_rule_ids(event))
             key = self._key(message.stream, message.id, rules, event)
-            return Record(self._topic(fields), key, value, self._headers(message.stream, rules), message.received_ms)
+            told = {
+                _TYPE_HEADER: message.type,
+                _ID_HEADER: message.id,
+                _RECEIVED_HEADER: str(message.received_ms),
+            }
+            headers = self._headers(message.stream, rules, **told)
+            return Record(self._topic(fields), key, value, headers, message.received_ms)
         body = _object(raw)
         rules, stream = list(_rule_ids(body)), body.get("stream")
         stream = stream if isinstance(stream, str) and NAME.fullmatch(stream) else ""
@@ -83,8 +94,8 @@ class Shaping(NamedTuple):
             key = str(key)
         return key.encode("utf-8", "backslashreplace") if isinstance(key, str) and key else None
 
-    def _headers(self, stream: str, rules: list[str]) -> list[tuple[str, bytes]]:
-        texts = {STREAM_HEADER: stream, "rules": ",".join(rules), "node": self.node}
+    def _headers(self, stream: str, rules: list[str], **told: str) -> list[tuple[str, bytes]]:
+        texts = {STREAM_HEADER: stream, "rules": ",".join(rules), "node": self.node, **told}
         return [(name, text.encode("utf-8", "backslashreplace")) for name, text in texts.items() if text]
 
 
@@ -113,8 +124,16 @@ class Wrapping(NamedTuple):
         self, topic: str, key: bytes | None, headers: Mapping[str, bytes], received_ms: int, **content: Any
     ) -> Event:
         told = headers.get(STREAM_HEADER, b"").decode("ascii", "replace")
-        stream = self.stream or (told if NAME.fullmatch(told) else safe_stream(topic))
-        return Event(stream=stream, received_ms=received_ms, id=_text(key), **content)
+        if not NAME.fullmatch(told):
+            return Event(stream=self.stream or safe_stream(topic), received_ms=received_ms, id=_text(key), **content)
+        # headers of these names mean this only beside a stream: then the record is ours
+        return Event(
+            stream=self.stream or told,
+            received_ms=_moment(headers.get(_RECEIVED_HEADER), received_ms),
+            type=_text(headers.get(_TYPE_HEADER)),
+            id=_text(headers.get(_ID_HEADER) or key),
+            **content,
+        )
 
 
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
@@ -132,6 +151,12 @@ def _text(key: bytes | None) -> str:
         return (key or b"").decode()
     except UnicodeDecodeError:
         return ""
+
+
+def _moment(text: bytes | None, otherwise: int) -> int:
+    """Return a time in Unix milliseconds."""
+    is_number = text is not None and text.isdigit() and len(text) < 20
+    return int(text) if text is not None and is_number and int(text) < YEAR_10000_MS else otherwise
 
 
 def _is_envelope(line: bytes, kind: object) -> bool:

@@ -13,6 +13,8 @@ from aggregator.runtime.kinds import Kind
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}", re.ASCII)
 YEAR_10000_MS = 253_402_300_800_000
 NO_EVENT = msgspec.Raw(b"null")
+_SHORT_BYTES = 4096
+"""A connection that is shorter is told whole, which is easier to read."""
 
 
 class Event(Kind, frozen=True, kw_only=True, tag="event"):
@@ -89,7 +91,8 @@ class Connection(Kind, frozen=True, kw_only=True, tag="connection"):
     """The rules that were in force, each with its `rule_id`, `value` and what else is known; none when the section
     itself says what is wanted. Where `continues`, those that came to the others."""
     continues: bool = False
-    """True when the connection was there before, and only its rules changed."""
+    """True for what is told as a change of what was asked for before: other rules on the same connection, a further
+    part of many rules, or, in sidecars, a new connection with mostly the rules of the one before."""
     removed: tuple[dict[str, str], ...] = ()
     """Where `continues`, the rules that were in force no longer, as they were told before."""
     resumed_from: str = ""
@@ -103,9 +106,37 @@ class Connection(Kind, frozen=True, kw_only=True, tag="connection"):
         """Return what is asked for after a change: the change itself where it is a new connection."""
         if not change.continues:
             return change
-        removed = {frozenset(rule.items()) for rule in change.removed}
-        rules = (*(rule for rule in self.rules if frozenset(rule.items()) not in removed), *change.rules)
-        return msgspec.structs.replace(self, rules=rules, at_ms=change.at_ms)
+        rules = (*rules_without(self.rules, change.removed), *change.rules)
+        return msgspec.structs.replace(
+            self,
+            rules=rules,
+            at_ms=change.at_ms,
+            filters=change.filters or self.filters,
+            resumed_from=change.resumed_from or self.resumed_from,
+        )
+
+    def told_after(self, before: Connection) -> Connection:
+        """Return this connection as a change of what was asked for before, where that is much shorter.
+
+        `before.after` of it asks for what this one does. `filters` that are as they were are left out.
+        """
+        if self.size_bytes < _SHORT_BYTES or (self.type, self.url) != (before.type, before.url):
+            return self
+        if before.filters and not self.filters:
+            return self  # no filters would be read as the same filters
+        change = msgspec.structs.replace(
+            self,
+            continues=True,
+            filters={} if self.filters == before.filters else self.filters,
+            rules=rules_without(self.rules, before.rules),
+            removed=rules_without(before.rules, self.rules),
+        )
+        return change if 2 * change.size_bytes < self.size_bytes else self
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is as JSON."""
+        return len(msgspec.json.encode(self))
 
 
 class Recorded(Kind, frozen=True, kw_only=True, tag="recorded"):
@@ -130,6 +161,13 @@ class Recorded(Kind, frozen=True, kw_only=True, tag="recorded"):
         check_stream(self.stream)
         check_moment("first_ms", self.first_ms)
         check_moment("last_ms", self.last_ms)
+
+
+def rules_without(rules: tuple[dict[str, str], ...], others: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+    """Return the rules that are not among others."""
+    # thousands are compared with thousands, in a thread that has a stream to read
+    known = {frozenset(rule.items()) for rule in others}
+    return tuple(rule for rule in rules if frozenset(rule.items()) not in known)
 
 
 @functools.lru_cache(1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import traceback
@@ -24,12 +25,11 @@ from aggregator.http.secrets import Secrets
 from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
 from aggregator.runtime.kinds import MOST_BYTES, encode
-from aggregator.streams.aliveness import Aliveness, read_aliveness, write_aliveness
 from aggregator.streams.halves import is_json, without_halves
-from aggregator.streams.journal import Journal, Record
-from aggregator.streams.messages import Connection, Event, Gap
+from aggregator.streams.journal import Journal, Record, folder_of
+from aggregator.streams.losses import Books, NoRoom
+from aggregator.streams.messages import Connection, Event
 from aggregator.streams.overlap import Overlap
-from aggregator.streams.pace import Pace
 from aggregator.streams.permit import Lack, Permit
 from aggregator.streams.platforms.asking import OPENING_S, dictionary_request, filters_of, masked, request_of
 from aggregator.streams.platforms.control import is_canary, meaning_of
@@ -43,6 +43,7 @@ from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.platforms.told import REFUSED_S, told_s
 from aggregator.streams.replay import Replay
+from aggregator.streams.room import Room
 from aggregator.streams.rules.asking import Asked, RuleFilter, difference
 from aggregator.streams.rules.keeping import RulesKeptAtX
 from aggregator.streams.rules.telling import in_parts
@@ -59,11 +60,6 @@ _LOOK_S = 1.0
 """How often to look whether a credential, or a stream that another node captures, is free."""
 _UNLEASED_S = 15.0
 """A stream without a credential for this long is told in `health`: that of a dead process is free by then."""
-_ON_ITS_WAY_MS = 1000
-"""A gap begins this long before the last byte that came: what was on its way then was lost with the connection. It ends
-this long after the next connection was made: a platform may answer before it sends all that is published."""
-_RATED_MS = 10_000
-"""How old a connection must be to tell more about the pace of a stream than the one before."""
 KEPT_S = 10.0
 """How long a connection is kept at least when its rules change."""
 _EXCERPT_BYTES = 2000
@@ -74,10 +70,6 @@ _FULL_S = 5.0
 
 
 Parts = Lines | ServerSentEvents | WebSocket
-
-
-class _NoRoom(Exception):
-    """The spool is full, and the stream can go on later behind what has room."""
 
 
 class _Failure(NamedTuple):
@@ -121,10 +113,10 @@ class Reader:
         self._permit = permit
         self._journal = journal
         self._context = context
-        self._note_path = context.root / "data/streams" / f".{stream}.alive"
         self._last_id = last_id if re.fullmatch(self._platform.marks, last_id) else ""
-        self._noting = threading.Lock()
         self._replay = Replay(overlap) if self._platform.overlaps else None
+        self._books = Books(stream, journal, context, self._replay)
+        self._room = Room(folder_of(context.root, stream).parent, settings.min_free, context)
         self._dictionary: Dictionary | None = None
         self._stopping = threading.Event()
         self._rules = self._rule_filter()
@@ -136,19 +128,14 @@ class Reader:
         self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
         self._exchange: Exchange | None = None
         """The newest question to the platform."""
-        self._complete_ms = 0
-        """The moment up to which everything was received; 0 when the stream was never connected."""
-        self._cause, self._detail = "", ""
-        """Why events may be missing since then; empty while connected."""
         self._down_since = context.clock()
-        self._pace, self._per_second = Pace(), 0.0
-        """The events of this connection, and how many came a second; 0 when that is not known."""
-        self._withheld = 0
-        self._lost, self._lost_from_ms, self._lost_cause = 0, 0, ""
         self._threads = [
             threading.Thread(target=self._run, name="reader", daemon=True),
             threading.Thread(target=self._keep, name="keeper", daemon=True),
         ]
+        if self._rules is not None:
+            # one of its own: a silent Redis of the rules must not keep the journal waiting
+            self._threads.append(threading.Thread(target=self._follow_rules, name="follower", daemon=True))
 
     def start(self) -> None:
         """Begin to read, with what the process before noted. Raises ConfigError when something is missing for it."""
@@ -161,12 +148,7 @@ class Reader:
         # once in this thread, so that a package that is missing is told when the process starts
         self._parts(None)
         request_of(settings, self._permit.credential, "", root)
-        self._note_path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        note, last = read_aliveness(self._note_path), self._journal.last
-        self._complete_ms = max(note.complete_ms if note else 0, last.at_ms if last else 0)
-        if self._complete_ms:
-            self._cause = (note.cause if note else "") or "killed"
-            self._per_second = note.per_second if note else 0.0
+        self._books.open()
         for thread in self._threads:
             thread.start()
         if self._rules is not None:
@@ -179,21 +161,20 @@ class Reader:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
-        self._tell_loss()
         if self._rules is not None:
             self._rules.close()
         self._client.close()
-        self._write_note(self._cause or "stopped")
+        self._books.close()
 
     @property
     def complete_ms(self) -> int:
         """The moment in Unix milliseconds up to which everything that came is in the journal."""
-        return self._complete_ms
+        return self._books.complete_ms
 
     # In the reader's thread
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._is_over():
             if self._rules is not None and self._rules.asked is None:
                 self._context.note("connection", "waits for rules")
                 self._permit.release()
@@ -215,7 +196,8 @@ class Reader:
                 words = self._without_secrets(f"{type(error).__name__}: {error}")
                 failure = _Failure("http", "internal", printable(words)[:300])
             self.connected = False
-            if self._stopping.is_set():
+            self._books.disconnected()
+            if self._is_over():
                 return
             self._wait(failure)
 
@@ -223,10 +205,9 @@ class Reader:
         """Wait for what the stream must have to itself. Returns False when told to stop before that."""
         context, waits_since = self._context, 0.0
         before = self._permit.tenure
-        while not self._stopping.is_set():
+        while not self._is_over():
             lack = self._permit.obtain()
-            # what another node has captured is not missing here
-            self._complete_ms = max(self._complete_ms, self._permit.handed_ms)
+            self._books.captured_elsewhere(self._permit.handed_ms)
             if lack is None:
                 context.withdraw("no_credential_free")
                 if self._permit.tenure is not before:
@@ -240,11 +221,10 @@ class Reader:
     def _lacks(self, lack: Lack, since: float) -> None:
         """Say why the stream waits."""
         context = self._context
-        if self._cause != "no_lease":
-            self._cause, self._detail = "no_lease", lack.words
+        if self._books.cause not in ("no_lease", "refused"):
+            self._books.interrupted("no_lease", lack.words)
             context.log.warning("waiting reason=%s", lack.words)
-        # a stream that never was connected misses what comes from now on
-        self._complete_ms = self._complete_ms or self._now_ms()
+        self._books.began(self._now_ms())
         context.note("connection", f"waits: {lack.words}"[:200])
         if lack.no_credential and context.clock() - since >= _UNLEASED_S:
             context.report(
@@ -263,7 +243,7 @@ class Reader:
             return
         mark = tenure.handed.mark
         self._last_id = mark if re.fullmatch(self._platform.marks, mark) else ""
-        self._cause, self._detail = "no_lease", f"captured by {tenure.handed.node} before"
+        self._books.interrupted("no_lease", f"captured by {tenure.handed.node} before")
         self._context.log.info("takes_over from=%s", tenure.handed.node)
 
     def _read(self) -> _Failure:
@@ -287,7 +267,7 @@ class Reader:
                     pieces = exchange.body(None)
                 connected_ms = self._now_ms()
                 self._connected(connected_ms, exchange.url, settings)
-                self._cause, self.connected = "", True
+                self.connected = True
                 for piece in pieces:
                     # the process may have been stopped while the piece came
                     if not self._permit.holds():
@@ -295,13 +275,11 @@ class Reader:
                     now_ms = self._now_ms()
                     self._tell_rules()
                     farewell = self._take(parts.feed(piece), now_ms) or farewell
-                    if now_ms // 1000 != self._complete_ms // 1000:
-                        self._rate(now_ms, connected_ms)
-                    self._complete_ms = now_ms
+                    self._books.reached(now_ms)
                     if now_ms - connected_ms > self._platform.stall_s * 1000:
                         self._waits.lasted()
                 return self._ended(farewell or parts.farewell or "the platform ended the answer", parts)
-        except _NoRoom:
+        except NoRoom:
             return _Failure("network", "spool_full", "no room in the spool; it goes on where it stopped", _FULL_S)
         except TimeoutError:
             self._count_partial(parts)
@@ -333,12 +311,16 @@ class Reader:
             return self._settings
         return msgspec.structs.replace(self._settings, **{self._asked.parameter: self._asked.text})
 
+    def _is_over(self) -> bool:
+        """True when the process ends: what it still has to send on is sent before `stop` is called."""
+        return self._stopping.is_set() or self._context.stopping
+
     def _is_to_end(self) -> bool:
         """True when the connection is to end: with the process, with its lease, or because its rules have changed.
 
         A connection is kept for a while after its rules have changed: many changes must not cost a connection each.
         """
-        if self._stopping.is_set() or self._context.stopping or not self._permit.holds():
+        if self._is_over() or not self._permit.holds():
             return True
         if self._rules is None or self._asked is None or self._context.clock() - self._connected_at < KEPT_S:
             return False
@@ -411,20 +393,12 @@ class Reader:
         context.note("connection", f"since {iso(now_ms)}")
         context.withdraw("credential_refused", self._permit.name)
         context.withdraw("not_connected")
-        self._withheld = 0
         if self._replay is not None:
             self._replay.begin(self._last_id)
         asked_from = self._last_id if self._platform.resumes else ""
-        records = []
-        if self._complete_ms and not (asked_from and self._platform.keeps_promise):
-            context.count("gaps")
-            asked = "; the server was asked for what follows the last event" if asked_from else ""
-            begin_ms = max(min(self._complete_ms, now_ms) - _ON_ITS_WAY_MS, 0)
-            lost, words = (None, asked) if asked else self._estimate(now_ms - self._complete_ms)
-            end_ms, detail = now_ms + _ON_ITS_WAY_MS, f"{self._detail}{words}"
-            gap = self._gap(begin_ms, end_ms, self._cause or "disconnect", detail, lost)
-            # received now: nobody may believe that all until its end was received
-            records.append(gap._replace(at_ms=now_ms))
+        # what a platform that overlaps has thrown away is found in what it sends
+        promise_s = math.inf if self._platform.overlaps else self._platform.promise_s
+        records = self._books.ends_at(now_ms, asked_from=asked_from, promise_s=promise_s)
         self._filters = filters_of(settings)
         self._url = masked(f"ws{url[4:]}" if self._platform.transport == "websocket" else url)
         connection = Connection(
@@ -438,24 +412,7 @@ class Reader:
         )
         records += [Record(encode(part), now_ms) for part in in_parts(connection)]
         self._append(records)
-        self._complete_ms = max(self._complete_ms, now_ms)
-        self._detail = ""
-        self._pace = Pace()
-        # order: note it before the first event: a process that is killed in its first second leaves a gap too
-        self._write_note("")
-
-    def _rate(self, now_ms: int, connected_ms: int) -> None:
-        """Note how many events come a second, once the connection is old enough to tell."""
-        if now_ms - connected_ms >= _RATED_MS or not self._per_second:
-            self._per_second = self._pace.per_second(now_ms / 1000)
-
-    def _estimate(self, missing_ms: int) -> tuple[int | None, str]:
-        """Return how many events may be missing, and by what that is estimated; None when nothing is known."""
-        if not self._per_second:
-            return None, ""
-        return round(
-            self._per_second * missing_ms / 1000
-        ), f"; lost is estimated, by {self._per_second:.1f} events/s before"
+        self._books.connected(now_ms)
 
     def _tell_rules(self) -> None:
         """Record that other rules are in force on the connection that there is."""
@@ -484,7 +441,7 @@ class Reader:
             if isinstance(part, TooLarge):
                 self._context.count("too_large")
                 words = f"a message of {part.size_bytes} bytes; max_size = {self._settings.max_size}"
-                records.append(self._gap(now_ms, now_ms, "too_large", words, 1))
+                records.append(self._books.gap(now_ms, now_ms, "too_large", words, 1))
                 continue
             if self._settings.type == "wikimedia" and is_canary(part.data):
                 self._context.count("canary")
@@ -494,24 +451,21 @@ class Reader:
                 mark, key, hole = self._replay.look(part.data, now_ms)
                 if hole is not None:
                     self._context.count("gaps")
-                    records.append(self._gap(hole.from_ms, hole.to_ms, "cursor_too_old", hole.detail))
+                    records.append(self._books.gap(hole.from_ms, hole.to_ms, "cursor_too_old", hole.detail))
                 if self._replay.is_repeated(key):
                     self._context.count("repeated")
                     continue
             records.append(self._record(part, now_ms, mark, key))
             meaning = meaning_of(self._settings.type, part.data)
             if meaning is not None and meaning.withheld is not None:
-                new = meaning.withheld - self._withheld
-                if new > 0:
-                    records.append(self._gap(self._complete_ms, now_ms, "limit", "withheld by the platform", new))
-                self._withheld = max(self._withheld, meaning.withheld)
+                self._books.withheld(meaning.withheld, now_ms)
                 if self._rules is not None:
-                    self._rules.withheld = self._withheld
+                    self._rules.withheld = self._books.withheld_total
             elif meaning is not None and meaning.late and self._replay is not None:
                 self._replay.late = meaning.late
             elif meaning is not None:
                 farewell = meaning.farewell
-        self._pace.add(now_ms / 1000, len(records))
+        self._books.came(now_ms, len(records))
         self._append(records)
         return farewell
 
@@ -542,71 +496,24 @@ class Reader:
         if len(body) > MOST_BYTES:
             self._context.count("too_large")
             words = f"a message of {len(part.data)} bytes, which takes {len(body)} in the queue; at most {MOST_BYTES}"
-            return self._gap(now_ms, now_ms, "too_large", words, 1)._replace(mark=mark)
+            return self._books.gap(now_ms, now_ms, "too_large", words, 1)._replace(mark=mark)
         return Record(body, now_ms, mark, key)
 
-    def _gap(self, from_ms: int, to_ms: int, cause: str, detail: str, lost: int | None = None) -> Record:
-        gap = Gap(stream=self._stream, from_ms=from_ms, to_ms=to_ms, cause=cause, detail=detail, lost=lost)
-        return Record(encode(gap), to_ms)
-
     def _append(self, records: list[Record]) -> None:
-        """Add records to the journal, behind a gap's record for those that found no room before."""
-        if not records:
+        """Add records to the journal. Raises NoRoom when they find none there, and will come again."""
+        if not records or not self._books.append(records, comes_again=bool(self._platform.resumes and self._last_id)):
             return
-        if self._lost:
-            words = "no room in the spool" if self._lost_cause == "spool_full" else "the disk took nothing"
-            gap = self._gap(self._lost_from_ms, records[0].at_ms, self._lost_cause, words, self._lost)
-            records = [gap, *records]
-        replay = self._replay
-        try:
-            cause = "" if self._journal.append(records, replay.overlap.keep if replay else None) else "spool_full"
-        except OSError as error:
-            self._context.log.error("journal failed: %s", error)
-            cause = "disk"
-        if replay is not None:
-            replay.written(not cause)
-        if cause and self._platform.resumes and self._last_id:
-            raise _NoRoom
-        if cause:
-            new = len(records) - bool(self._lost)
-            self._lost_from_ms = self._lost_from_ms if self._lost else records[0].at_ms
-            self._lost += new
-            self._lost_cause = cause
-            self._context.count(f"lost_{cause}", new)
-            return
-        if self._lost:
-            self._report_loss()
-            self._lost = 0
         self._last_id = next((record.mark for record in reversed(records) if record.mark), self._last_id)
         with self.changed:
             self.changed.notify_all()
 
-    def _tell_loss(self) -> None:
-        """Record a loss that no later event could carry into the journal."""
-        if self._lost:
-            with suppress(OSError):
-                words = "told when the process ended"
-                self._journal.append(
-                    [self._gap(self._lost_from_ms, self._now_ms(), self._lost_cause, words, self._lost)]
-                )
-            self._report_loss()
-
-    def _report_loss(self) -> None:
-        self._context.report(
-            "events_lost",
-            f"{self._lost} events of {self._stream} found no room on the disk ({self._lost_cause})",
-            "see why Redis or the queue's reader was away; raise spool_size, or free the disk",
-            level="error",
-            lasting=True,
-        )
-
     def _wait(self, failure: _Failure) -> None:
         """Wait as long as the platform wants before the next attempt."""
         context = self._context
-        if not self._cause:
+        if not self._books.cause:
             self._down_since = context.clock()
-        if not self._cause or failure.cause == "cursor_too_old":
-            self._cause, self._detail = failure.cause, failure.detail
+        if not self._books.cause or failure.cause == "cursor_too_old":
+            self._books.interrupted(failure.cause, failure.detail)
         if failure.kind == "lease":
             # order: the connection is closed by now, and another may have the lease
             self._permit.release()
@@ -627,7 +534,7 @@ class Reader:
         context.log.warning("not connected: %s (%s); again in %g s", failure.detail, failure.cause, wait_s)
         context.note("connection", f"again in {wait_s:g} s: {failure.detail}"[:200])
         end = context.clock() + wait_s
-        while not self._stopping.is_set() and (left_s := end - context.clock()) > 0:
+        while not self._is_over() and (left_s := end - context.clock()) > 0:
             if context.clock() - self._down_since > _DOWN_S and failure.kind != "refused":
                 context.report(
                     "not_connected",
@@ -637,30 +544,22 @@ class Reader:
                 )
             self._stopping.wait(min(left_s, 5.0))
 
-    # In the keeper's thread
+    # In threads of their own
 
     def _keep(self) -> None:
-        """Sync the journal and note the progress, every second."""
+        """Keep the journal and the note of the progress, every second, and look at the room on the disk."""
         while not self._stopping.wait(1.0):
-            try:
-                self._journal.sync()
-                self._write_note(self._cause)
-            except OSError as error:
-                self._context.log.error("cannot keep the journal: %s", error)
-            self._follow_rules()
+            self._books.keep()
+            # here, because the worker's thread waits while the queue is full, and then the journal grows
+            self._room.look(self._context.clock())
 
     def _follow_rules(self) -> None:
-        if self._rules is None:
-            return
-        try:
-            self._rules.refresh(collects=bool(self._connected_at) and self._cause != "refused")
-        except Exception:  # the thread must live on: it also keeps the journal
-            self._context.log.exception("rules failed")
-
-    def _write_note(self, cause: str) -> None:
-        with self._noting:
-            if self._complete_ms:
-                write_aliveness(self._note_path, Aliveness(self._complete_ms, cause, self._per_second))
+        """Keep what the rules ask for up to date; it may wait for their Redis."""
+        while self._rules is not None and not self._stopping.wait(1.0):
+            try:
+                self._rules.refresh(collects=self.connected)
+            except Exception:  # whatever it is, the stream must get its rules, and somebody must know
+                self._context.log.exception("rules failed")
 
     def _now_ms(self) -> int:
         return int(self._context.clock() * 1000)

@@ -23,14 +23,18 @@ from aggregator.streams.recording.sidecar import Facts, write_sidecar
 from aggregator.streams.room import MIN_FREE, MinFree, Room
 
 _LATE_S = 5.0
-"""How long after the end of its period a file waits for events that are still on their way."""
+"""How long after the end of its period, and after its last event, a file waits for events that are on their way."""
 _ASKED = "asked:"
 _CLOSING = "closing:"
 _FILE = "file:"
 _GAPS = "gaps:"
 _PROVENANCE = "provenance:"
 _MOST_GAPS = 1000
-"""The most gaps and connections that a sidecar lists; all gaps stand in the stream's own file."""
+"""The most gaps that a sidecar lists; all of them stand in the stream's own file."""
+_MOST_CONNECTIONS = 1000
+_MOST_TOLD_BYTES = 4 * 1024**2
+"""A file of so many connections, or with so many bytes told of them beside the first, is finished: the next one begins
+with what is asked for then."""
 
 
 class Provenance(msgspec.Struct):
@@ -55,6 +59,12 @@ class Open(msgspec.Struct):
     size_bytes: int
     """How much of the file is written."""
     facts: Facts
+    begun_ms: int = 0
+    """When it was begun, by our clock. A file that a version without this has begun is finished at once."""
+    touched_ms: int = 0
+    """When an event was added last, by our clock."""
+    told_bytes: int = 0
+    """The size of what is told of its connections beside the first."""
 
 
 class Record(Stage):
@@ -105,6 +115,10 @@ class Record(Stage):
         self._gaps: dict[str, AppendedFile] = {}
         self._last: dict[str, Connection] = {}
         """What is asked for in each stream: it stands in the sidecar of the next file too."""
+        self._before: dict[str, Connection] = {}
+        """What was asked for in each stream before its newest connection."""
+        self._asked: set[str] = set()
+        """The streams in which something else is asked for since the last commit."""
         self._changed: set[str] = set()
         """The streams whose open files have got a gap or a connection since the last commit."""
 
@@ -122,6 +136,8 @@ class Record(Stage):
                 if _PROVENANCE + stream in cursors:
                     known = msgspec.json.decode(cursors[_PROVENANCE + stream], type=Provenance)
                     found.facts.gaps, found.facts.connections = known.gaps, known.connections
+                    if (before := _folded(known.connections[:-1])) is not None:
+                        self._before[stream] = before
                 self._open[stream] = (found, self._append_to(found.path, found.end))
             elif name.startswith(_CLOSING):
                 found = msgspec.json.decode(text, type=Open)
@@ -157,9 +173,8 @@ class Record(Stage):
             if self.settings.pushto is not None and recorded is not None:
                 yield Send(self.settings.pushto, encode(recorded))
         self._closed.clear()
-        over_ms = int((now - self.settings.save_interval - _LATE_S) * 1000)
         for stream, (found, _) in list(self._open.items()):
-            if found.period_ms < over_ms:
+            if self._is_over(found, int(now * 1000)):
                 self._finish(stream)
         settled, self._settled = self._settled, []
         yield from settled
@@ -228,7 +243,20 @@ class Record(Stage):
         data = pack(b"".join(lines), self.settings.format)
         found.end = file.append(data)
         found.size_bytes += len(data)
+        found.touched_ms = int(self.context.clock() * 1000)
         self._take_off(stream, end)
+
+    def _is_over(self, found: Open, now_ms: int) -> bool:
+        """True for a file whose period is over, and that is not being filled at this moment; or with a full sidecar.
+
+        While a backlog is recorded, the period of each file has long been over. A file that was begun a whole period
+        ago is finished in any case, so that an event with a time in the future holds up no other. By absolute
+        differences, because a clock that was ahead is set back.
+        """
+        interval_ms, late_ms = int(self.settings.save_interval * 1000), int(_LATE_S * 1000)
+        is_left = abs(now_ms - found.touched_ms) > late_ms and now_ms - found.period_ms > interval_ms + late_ms
+        is_told = found.told_bytes >= _MOST_TOLD_BYTES or len(found.facts.connections) >= _MOST_CONNECTIONS
+        return is_left or is_told or abs(now_ms - found.begun_ms) > interval_ms + late_ms
 
     def _period_ms(self, event: Event) -> int:
         interval_ms = int(self.settings.save_interval * 1000)
@@ -248,7 +276,8 @@ class Record(Stage):
             facts.connections.append(self._last[stream])
             self._changed.add(stream)
         path, file = self._new_file(stream, first.received_ms)
-        self._open[stream] = (Open(path, "", period_ms, 0, facts), file)
+        now_ms = int(self.context.clock() * 1000)
+        self._open[stream] = (Open(path, "", period_ms, 0, facts, now_ms, now_ms), file)
         return self._open[stream]
 
     def _new_file(self, stream: str, moment_ms: int) -> tuple[str, AppendedFile]:
@@ -272,24 +301,48 @@ class Record(Stage):
 
     def _note(self, stream: str, message: Event | Gap | Connection) -> None:
         if isinstance(message, Connection):
-            last = self._last.get(stream)
-            self._last[stream] = message if last is None else last.after(message)
-            self._settled.append(Cursor(_ASKED + stream, msgspec.json.encode(self._last[stream]).decode()))
+            self._note_connection(stream, message)
+            return
         known = self._open.get(stream)
         if known is None:
             return
         facts = known[0].facts
         if isinstance(message, Event):
             facts.add(message)
-            return
-        if isinstance(message, Gap) and len(facts.gaps) < _MOST_GAPS:
+        elif len(facts.gaps) < _MOST_GAPS:
             facts.gaps.append(message)
-        elif isinstance(message, Connection) and len(facts.connections) < _MOST_GAPS:
-            facts.connections.append(message)
+            self._changed.add(stream)
+
+    def _note_connection(self, stream: str, message: Connection) -> None:
+        """Keep what is asked for, and for the sidecar what is told of it: only the difference where that is less.
+
+        A connection with many rules comes in parts of one time; together they are told as one.
+        """
+        last = self._last.get(stream)
+        is_part = last is not None and message.continues and message.at_ms == last.at_ms
+        if last is not None and not is_part:
+            self._before[stream] = last
+        now = self._last[stream] = message if last is None else last.after(message)
+        self._asked.add(stream)
+        if stream not in self._open:
+            return
+        found, _ = self._open[stream]
+        told = found.facts.connections
+        if is_part and told and told[-1].at_ms == message.at_ms:
+            before = told.pop()
+            found.told_bytes -= before.size_bytes if told else 0
+        if not told:
+            told.append(now)
+        else:
+            told.append(message if message.continues and not is_part else now.told_after(self._before[stream]))
+            found.told_bytes += told[-1].size_bytes
         self._changed.add(stream)
 
     def _settle_file(self, stream: str) -> None:
-        """Keep for the commit how far the stream's open file is written, and what is known of it."""
+        """Keep for the commit what is asked for, how far the open file is written, and what is known of it."""
+        if stream in self._asked:
+            self._asked.discard(stream)
+            self._settled.append(Cursor(_ASKED + stream, msgspec.json.encode(self._last[stream]).decode()))
         if stream not in self._open:
             return
         found, _ = self._open[stream]
@@ -316,3 +369,11 @@ class Record(Stage):
         file = AppendedFile(self._directory / path, self.settings.mode, self.context)
         file.acquire(committed)
         return file
+
+
+def _folded(connections: list[Connection]) -> Connection | None:
+    """Return what was asked for after the last of several connections; None without any."""
+    found: Connection | None = None
+    for connection in connections:
+        found = connection if found is None else found.after(connection)
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from aggregator.streams.messages import YEAR_10000_MS
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
 _YEAR_1_MS = -62_135_000_000_000
 
 
@@ -17,6 +19,12 @@ def iso(moment_ms: int) -> str:
 
 def moment_of(text: object) -> int | None:
     """Return a time as platforms write it, in Unix milliseconds: ISO 8601, or Twitter's own form."""
+    moment_us = moment_us_of(text)
+    return None if moment_us is None else moment_us // 1000
+
+
+def moment_us_of(text: object) -> int | None:
+    """Return a time as platforms write it, in Unix microseconds."""
     if not isinstance(text, str):
         return None
     try:
@@ -27,10 +35,10 @@ def moment_of(text: object) -> int | None:
             )
         else:
             moment = datetime.fromisoformat(_padded(text))
-        found_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+        found_us = ((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
         return None
-    return found_ms if _YEAR_1_MS < found_ms < YEAR_10000_MS else None
+    return found_us if _YEAR_1_MS < found_us // 1000 < YEAR_10000_MS else None
 
 
 def _padded(text: str) -> str:

@@ -168,9 +168,16 @@ def read_all(address: str, topic: str, count: int) -> list[Message]:
     return [found[at] for at in sorted(found)]
 
 
-def write(address: str, topic: str, *values: bytes, key: bytes | None = None, partition: int = -1) -> None:
+def write(
+    address: str,
+    topic: str,
+    *values: bytes,
+    key: bytes | None = None,
+    partition: int = -1,
+    headers: list[tuple[str, bytes]] | None = None,
+) -> None:
     """Produce records as a program of others does."""
     producer = Producer({"bootstrap.servers": address})
     for value in values:
-        producer.produce(topic, value, key, partition)
+        producer.produce(topic, value, key, partition, headers=list(headers or ()))
     assert producer.flush(20) == 0

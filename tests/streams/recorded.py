@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,11 +17,24 @@ from aggregator.streams.recording.packing import pack
 from aggregator.streams.recording.paths import gaps_path, possible_paths
 from aggregator.streams.recording.sidecar import Facts, write_sidecar
 
+
+def second_version(line: bytes) -> bytes:
+    """Return an event of the first version of Jetstream as the second sends it."""
+    event = msgspec.json.decode(line)
+    at = datetime.fromtimestamp(event.pop("time_us") / 1e6, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    type_ = f"network.bsky.jetstream.subscribeEvents#{event.pop('kind')}"
+    payload = {"$type": type_, "seq": 1, "time": at, "witnessedAt": at, **event.pop("commit", {}), **event}
+    return msgspec.json.encode({"$type": "message", "payload": payload})
+
+
 DATA = Path(__file__).parents[1] / "data/streams"
 TWEETS = (DATA / "tweets.ndjson").read_bytes().splitlines()
 JETSTREAM = (DATA / "jetstream.jsonl").read_bytes().splitlines()
 CHANGES = (DATA / "recentchange.ndjson").read_bytes().splitlines()
 STATUS = (DATA / "status.json").read_bytes().strip()
+
+JETSTREAM_2 = [second_version(line) for line in JETSTREAM]
+"""The same events as the second version of Jetstream sends them."""
 
 NOON = 1_700_049_600_000
 """2023-11-15T12:00:00Z."""

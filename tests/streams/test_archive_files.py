@@ -18,8 +18,11 @@ from aggregator.feeds.archive import Archive
 from aggregator.feeds.query.catalogue import find_bundles
 from aggregator.runtime.message import Message, encode_body
 from aggregator.stores import open_store
+from aggregator.stores.directory import DirectoryStore
 from aggregator.stores.settings import settings_of
 from aggregator.stores.store import Store
+from aggregator.streams.depositing.finished import FinishedFiles
+from aggregator.streams.depositing.gaps import StoredGaps
 from aggregator.streams.query.recorded import read_files
 from aggregator.streams.reading.places import StorePlace, gaps_of, sidecar_beside
 from aggregator.streams.recording.paths import mark_of, possible_paths, sidecar_of
@@ -463,6 +466,50 @@ def test_gaps_are_added_as_they_come_and_none_goes(tmp_path: Path) -> None:
     fed.recording.gap("s", 10, 15)
     fed.later()
     assert store.get("captured/s/s.gaps.jsonl")[0] == before + gaps.read_bytes()
+
+
+class Asked(DirectoryStore):
+    """A store that notes which objects were read and written."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.calls: list[str] = []
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        self.calls.append("get")
+        return super().get(key)
+
+    def put(self, key: str, *args: Any, **options: Any) -> str:
+        self.calls.append("put")
+        return super().put(key, *args, **options)
+
+
+def test_of_gaps_only_what_is_new_is_read_and_sent(tmp_path: Path) -> None:
+    recording, store = Recording(tmp_path / "streams"), Asked(tmp_path / "store")
+    files = FinishedFiles(recording.directory, tmp_path)
+    stored = StoredGaps(files, store, "", "i", conditional=True)
+    path, key = recording.directory / "s/s.gaps.jsonl", "s/s.i.gaps.jsonl"
+    recording.gap("s", 1, 2)
+    stored.bring("s")
+    assert stored.changed() == [] and store.calls == ["get", "put", "get"]
+
+    with path.open("ab") as file:
+        file.write(b'{"kind":"gap","stre')  # what is being written
+    assert stored.changed() == ["s"]
+    stored.bring("s")
+    assert stored.changed() == [] and store.calls == ["get", "put", "get"]
+
+    # `record` was killed before it had committed the line, and another one takes its place
+    path.unlink()
+    recording.gap("s", 3, 40)
+    recording.gap("s", 5, 60)
+    stored.bring("s")
+    assert store.get(key)[0].count(b"\n") == 3
+
+    store.delete(key)
+    recording.gap("s", 7, 80)
+    stored.bring("s")
+    assert store.get(key)[0] == path.read_bytes()
 
 
 def test_the_name_of_a_file_that_was_removed_is_not_given_again(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from aggregator.cli import main
 from aggregator.stores.directory import DirectoryStore
 from aggregator.streams.exporting.columns import COLUMNS
 from aggregator.streams.messages import Connection
-from tests.streams.recorded import CHANGES, JETSTREAM, NOON, STATUS, TWEETS, Recording
+from tests.streams.recorded import CHANGES, JETSTREAM, JETSTREAM_2, NOON, STATUS, TWEETS, Recording, second_version
 
 HOUR_MS = 3_600_000
 
@@ -308,7 +308,23 @@ def test_what_twitter_took_back_is_left_out_however_late_it_said_so(exporter: Ex
     assert exporter.lines() == events
 
 
-def test_what_mastodon_and_bluesky_took_back_is_left_out(exporter: Exporter) -> None:
+def test_both_versions_of_jetstream_are_the_same_events(exporter: Exporter) -> None:
+    exporter.file("one", JETSTREAM)
+    exporter.file("two", JETSTREAM_2)
+    tables = []
+    for name in ("one", "two"):
+        exporter.run(name, "--overwrite", form="csv")
+        with (exporter.to / "part-00001.csv").open(newline="") as file:
+            tables.append([{**row, "stream": "", "json": ""} for row in csv.DictReader(file)])
+
+    exporter.run("one", "two", "--dedupe", "--overwrite")
+
+    assert tables[0] == tables[1] and len(tables[0]) == 49
+    assert f"{len(JETSTREAM)} duplicate" in exporter.out
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_mastodon_and_bluesky_took_back_is_left_out(exporter: Exporter, version: int) -> None:
     boost = b'{"id":"9","account":{"id":"1"},"content":"","reblog":{"id":"117024248092393661"}}'
     exporter.file("m", [("update", STATUS), ("update", boost), ("delete", b"117024248092393661")])
     record = (
@@ -318,7 +334,8 @@ def test_what_mastodon_and_bluesky_took_back_is_left_out(exporter: Exporter) -> 
     gone = b'{"did":"did:x:2","time_us":9,"kind":"account","account":{"active":false,"status":"deleted"}}'
     anew = record % (30, b"create")
     other = (record % (3, b"create")).replace(b"did:x:1", b"did:x:2")
-    exporter.file("b", [record % (10, b"create"), record % (20, b"delete"), anew, other, gone])
+    lines = [record % (10, b"create"), record % (20, b"delete"), anew, other, gone]
+    exporter.file("b", [*map(second_version, lines)] if version == 2 else lines)
 
     exporter.run("m", "b", "--honour-deletions", form="csv")
 
@@ -345,7 +362,7 @@ def test_the_readme_tells_every_change_of_the_rules_once(exporter: Exporter) -> 
     cats, dogs = {"rule_id": "1", "value": "cats", "tag": "t"}, {"rule_id": "2", "value": "dogs"}
     exporter.file("s", [tweet(1)], connections=[asked(NOON, cats), asked(NOON + 5000, dogs, continues=True)])
     later = NOON + 24 * HOUR_MS
-    changes = [asked(NOON + 5000, cats, dogs), asked(later + 9000, removed=(cats,), continues=True)]
+    changes = [asked(NOON + 5000, dogs, cats), asked(later + 9000, removed=(cats,), continues=True)]
     exporter.file("s", [tweet(2)], at_ms=later, connections=changes)
 
     exporter.run("s")

@@ -83,7 +83,7 @@ def numbers(cluster: MockCluster, topic: str, count: int) -> list[int]:
 
 def test_an_event_becomes_a_record_with_its_own_bytes_key_and_headers(tmp_path: Path, cluster: MockCluster) -> None:
     raw = b'{"kind":"event","stream":"s1","received_ms":1800000000000,"event":{"id_str": "7",  "e":1.0,' + (
-        b'"traptor":{"collection_rules":[{"rule_id":"12"},{"rule_id":"13"}]}}}'
+        b'"traptor":{"collection_rules":[{"rule_id":"12"},{"rule_id":"13"}]}},"type":"update","id":"\xc3\xa9"}'
     )
     with Producing(tmp_path, cluster, topic="ev.{stream}", key="rule") as producing:
         producing.handle(raw)
@@ -91,9 +91,16 @@ def test_an_event_becomes_a_record_with_its_own_bytes_key_and_headers(tmp_path: 
         counts = producing.context.counts
 
     [record] = read_all(cluster.address, "ev.s1", 1)
-    assert record.value() == raw.partition(b'"event":{')[1][-1:] + raw.partition(b'"event":{')[2][:-1]
+    assert record.value() == raw.partition(b'"event":')[2].partition(b',"type"')[0]
     assert record.key() == b"12" and record.timestamp()[1] == 1800000000000
-    assert record.headers() == [("stream", b"s1"), ("rules", b"12,13"), ("node", b"here")]
+    assert record.headers() == [
+        ("stream", b"s1"),
+        ("rules", b"12,13"),
+        ("node", b"here"),
+        ("type", b"update"),
+        ("id", b"\xc3\xa9"),
+        ("received_ms", b"1800000000000"),
+    ]
     assert counts["delivered"] == 1 and counts["bytes"] == len(record.value())
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from aggregator.runtime.connection import connect
 from aggregator.runtime.contract import Lease
 from aggregator.runtime.keys import Keys
+from aggregator.runtime.kinds import encode
 from aggregator.runtime.lease import Leases
+from aggregator.streams.kafkarecord import Shaping
+from aggregator.streams.messages import Connection, Event, Gap
 from tests.servers import wait_until
 from tests.streams.bringing import Bringing
 from tests.streams.brokers import MockCluster, write
@@ -75,6 +80,33 @@ def test_values_become_messages_by_what_they_are(cluster: MockCluster, start: St
         ("one", {"kind": "commit"}, "", "k1"), ("one", None, "caf\\xe9 no json", "k1"), ("one", {"a": 2}, "", "k1"),
     ]  # fmt: skip
     assert all(each["received_ms"] > 1_700_000_000_000 for each in messages[2:])
+
+
+def test_what_kafka_delivered_comes_back_as_it_was(cluster: MockCluster, start: Start) -> None:
+    sent: list[Any] = [
+        Event(stream="toots", received_ms=5, event=msgspec.Raw(b'"117"'), type="delete", id="9"),
+        Event(stream="toots", received_ms=6, event=msgspec.Raw(b'{"a": 1}'), type="update"),
+        Event(stream="toots", received_ms=7, text="no json"),
+        Gap(stream="toots", from_ms=1, to_ms=2, cause="stall"),
+        Connection(stream="toots", at_ms=8, type="mastodon", url="http://x.org/"),
+    ]
+    for message in sent:
+        topic, key, value, headers, _ = Shaping("one", "none", "here").record(encode(message))
+        write(cluster.address, topic, value, key=key, headers=headers)
+
+    assert brings(start(), 5) == [json.loads(encode(message)) for message in sent]
+
+
+def test_headers_of_others_mean_nothing(cluster: MockCluster, start: Start) -> None:
+    theirs = [("type", b"OrderCreated"), ("id", b"7"), ("received_ms", b"5")]
+    write(cluster.address, "one", b"1", key=b"k", headers=theirs)
+    write(cluster.address, "one", b"2", key=b"k", headers=[("stream", b"s"), ("received_ms", b"9" * 18)])
+
+    first, second = brings(start(), 2)
+
+    assert (first["stream"], first["type"], first["id"]) == ("one", "", "k")
+    assert (second["stream"], second["id"]) == ("s", "k")
+    assert all(1_700_000_000_000 < each["received_ms"] < 10**15 for each in (first, second))
 
 
 def test_with_unwrapped_unchanged_objects_go_on_as_they_are(cluster: MockCluster, start: Start) -> None:

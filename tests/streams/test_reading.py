@@ -143,6 +143,12 @@ def test_moments_are_read_as_platforms_write_them(text: object, moment: int | No
         (b'{"event":"filters_changed","payload":null}', "mastodon", "control"),
         (b'{"did":"d","kind":"commit","time_us":1,"commit":{"operation":"delete"}}', "bluesky", "deletion"),
         (b'{"did":"d","kind":"identity","time_us":1}', "bluesky", "other"),
+        (
+            b'{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info"}}',
+            "bluesky",
+            "control",
+        ),
+        (b'{"$type":"message","payload":{"$type":"x#commit","did":"d"}}', "", "other"),
         (b'{"a":1}', "", "other"),
         (b"null", "", "other"),
         (b"\xff", "", "other"),

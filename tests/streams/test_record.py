@@ -20,6 +20,7 @@ from aggregator.runtime.message import Message
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.record import Record
 from aggregator.streams.recording.paths import mark_of, sidecar_of
+from aggregator.streams.rules.telling import in_parts
 from tests.logs.driving import make
 
 NOON_MS = 1_795_867_200_000  # 2026-11-28T12:00:00Z
@@ -172,6 +173,49 @@ def test_an_event_that_comes_after_its_file_is_finished_gets_another_file(record
     assert recording.numbers() == [[2], [1]]
 
 
+def test_a_backlog_makes_a_file_of_each_period_and_not_of_each_batch(recording: Recording) -> None:
+    recording.now += 7200  # it was received two hours ago
+    for number in range(100):
+        recording.handle(event(number, NOON_MS + number * 18_000))
+        recording.commit()
+        recording.now += 0.1
+
+    assert [len(numbers) for numbers in recording.numbers()] == [50, 50]
+    assert len(recording.sidecars()) == 1
+
+    recording.idle(4)
+    recording.idle(2)
+    assert [sidecar["count"] for sidecar in recording.sidecars()] == [50, 50]
+
+
+def test_a_file_that_is_filled_without_pause_is_finished_after_a_period(recording: Recording) -> None:
+    for number in range(150):
+        recording.now += 10
+        recording.handle(event(number))
+        recording.commit()
+
+    assert [sidecar["count"] for sidecar in recording.sidecars()] == [92]
+
+
+@pytest.mark.parametrize("is_clock_ahead", [False, True])
+def test_an_event_from_the_future_holds_up_no_rotation(recording: Recording, *, is_clock_ahead: bool) -> None:
+    ahead_s = 3 * 86400
+    recording.now += ahead_s if is_clock_ahead else 0
+    recording.handle(event(0, NOON_MS + ahead_s * 1000))
+    recording.commit()
+    recording.now -= ahead_s if is_clock_ahead else 0
+    for number in range(1, 9):
+        recording.now += 900
+        recording.handle(event(number, int(recording.now * 1000)))
+        recording.commit()
+    recording.idle(1000)
+
+    numbers = sorted(recording.numbers())
+    wrong = 2 if is_clock_ahead else 3  # up to the end of the file that the event began
+    assert numbers == [[*range(wrong)], *([number] for number in range(wrong, 9))]
+    assert len(recording.sidecars()) == len(numbers)
+
+
 def test_a_large_file_is_finished_early(tmp_path: Path) -> None:
     recording = Recording(tmp_path, save_size="1KB")
     for batch in range(3):
@@ -236,6 +280,65 @@ def test_the_next_file_names_the_rules_as_they_have_changed(recording: Recording
     [now] = second
     assert [rule["rule_id"] for rule in now["rules"]] == ["dogs", "birds"]
     assert (now["at_ms"], now["continues"]) == (NOON_MS + 9, False)
+
+
+def follow(first: int, last: int) -> tuple[dict[str, str], ...]:
+    """Return rules as they are told of."""
+    told = {"orig_type": "userid", "description": "account of somebody", "date_added": "2026-11-28 12:00:00"}
+    return tuple({"rule_id": str(n), "value": str(10**17 + n), **told} for n in range(first, last))
+
+
+def asked(at_ms: int, rules: tuple[dict[str, str], ...], **more: Any) -> list[Connection]:
+    """Return the messages of a connection."""
+    filters = {"follow": ",".join(rule["value"] for rule in rules)}
+    return [*in_parts(Connection(stream="s", at_ms=at_ms, type="t", url="u", rules=rules, filters=filters, **more))]
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_connections_with_the_same_rules_are_told_by_what_changes(recording: Recording, *, is_killed: bool) -> None:
+    before: dict[str, str] = {}
+    written = 0
+    for number in range(20):
+        # one rule goes and one comes with every second connection
+        parts = asked(NOON_MS + number, follow(number // 2, 5000 + number // 2), resumed_from=str(number))
+        assert len(parts) == 2
+        for part in parts:
+            recording.handle(part)
+            if is_killed:
+                recording.commit()
+                recording.crash()
+        recording.handle(event(number))
+        recording.commit()
+        provenance = recording.cursors["provenance:s"]
+        written += len(provenance) if provenance != before.get("s") else 0
+        before["s"] = provenance
+    recording.idle(1000)
+
+    [sidecar] = recording.sidecars()
+    [path] = recording.folder.rglob("*.gz.json")
+    # the first has 5000 rules; filters that changed are told whole
+    assert path.stat().st_size < 3_000_000 and written < 20 * 2_500_000
+    first, *others = (msgspec.convert(told, Connection) for told in sidecar["connections"])
+    assert [told.resumed_from for told in (first, *others)] == [str(number) for number in range(20)]
+    for number, told in enumerate(others, 1):
+        assert len(told.rules) == len(told.removed) == (0 if number % 2 else 1)
+        first = first.after(told)
+        assert {rule["rule_id"] for rule in first.rules} == {str(n) for n in range(number // 2, 5000 + number // 2)}
+        assert first.filters["follow"].count(",") == 4999
+        assert first.filters["follow"].startswith(first.rules[0]["value"])
+
+
+def test_a_file_whose_sidecar_would_be_too_long_is_finished(recording: Recording) -> None:
+    for number in range(20):
+        recording.handle(*asked(NOON_MS + number, follow(number * 5000, number * 5000 + 5000)), event(number))
+        recording.commit()
+    recording.idle(1000)
+
+    assert len(recording.sidecars()) > 2
+    assert sum(sidecar["count"] for sidecar in recording.sidecars()) == 20
+    assert all(path.stat().st_size < 16_000_000 for path in recording.folder.rglob("*.gz.json"))
+    told = [connection["rules"][0]["rule_id"] for each in recording.sidecars() for connection in each["connections"]]
+    assert sorted(set(map(int, told))) == [number * 5000 for number in range(20)]
 
 
 def test_gaps_are_kept_with_the_data(recording: Recording) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from aggregator.stores.store import Damaged
-from aggregator.streams.messages import Connection
+from aggregator.streams.messages import Connection, rules_without
 from aggregator.streams.reading.events import Shape, shape_of
 from aggregator.streams.reading.hashing import Hashed
 from aggregator.streams.reading.places import Place, Sidecar, StreamFile, sidecar_beside
@@ -105,14 +105,17 @@ class Catalogue:
         for found in sidecar.connections if sidecar else ():
             last = changes[-1] if changes else None
             now = found if last is None else last.after(found)
-            if last is None or _asked(now) != _asked(last):
+            if last is None or not _is_same(now, last):
                 changes.append(now)
         if sidecar:
             sidecar.connections = []
 
 
-def _asked(connection: Connection) -> tuple[object, ...]:
-    return connection.type, connection.url, connection.filters, connection.rules
+def _is_same(one: Connection, two: Connection) -> bool:
+    """True when two connections ask for the same; the order in which rules are told means nothing."""
+    if (one.type, one.url, one.filters) != (two.type, two.url, two.filters):
+        return False
+    return not (rules_without(one.rules, two.rules) or rules_without(two.rules, one.rules))
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:

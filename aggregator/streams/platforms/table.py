@@ -14,6 +14,7 @@ from aggregator.streams.platforms.schedule import Growth, Schedule
 
 JETSTREAM_V2 = "subscribeEvents"
 """The endpoint of Jetstream's second version, by our name."""
+_DAY_S = 24 * 3600
 X = Schedule(
     network=Growth(0.25, 16.0, add_s=0.25),
     http=Growth(5.0, 320.0, factor=2.0),
@@ -44,8 +45,8 @@ class Platform(NamedTuple):
     marks: str = ".*"
     """What the id of an event looks like, as a regular expression: another one is of a platform that the section had
     before."""
-    keeps_promise: bool = False
-    """True when the platform is known to send all that follows that event, so that no gap stays."""
+    promise_s: float = 0.0
+    """How far back the platform is known to go on, sending all that follows that event, so that no gap stays."""
     overlaps: bool = False
     """True when the platform goes on some seconds before that event, and what comes again is removed by its key."""
     filters: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ PLATFORMS = {
         default="recentchange",
         resumes=True,
         marks=r"\[.*",
-        keeps_promise=True,
+        promise_s=7 * _DAY_S,
     ),
     "jetstream": Platform(
         transport="websocket",
@@ -101,7 +102,7 @@ PLATFORMS = {
         default="subscribe",
         resumes=True,
         marks="[0-9]{16}",
-        keeps_promise=True,
+        promise_s=1.5 * _DAY_S,
         overlaps=True,
         filters=("follow", "collections"),
     ),

@@ -146,7 +146,7 @@ def _lasting(config: Config, stream: str, now_ms: int) -> Gap | None:
     if texts is None or is_disabled(texts) or note is None or note.complete_ms > now_ms:
         return None
     platform = PLATFORMS.get(texts.get("type", "").strip())
-    if platform is not None and platform.keeps_promise:
+    if platform is not None and platform.promise_s and now_ms - note.complete_ms <= platform.promise_s * 1000:
         return None  # what is missing now comes with the next connection
     if not note.cause and now_ms - note.complete_ms < _SIGN_MS:
         return None

@@ -2,7 +2,7 @@
 
 Source: Twitter API v1.1, "Streaming message types" (archived); X API v2, "Filtered stream" (docs.x.com); Mastodon,
 "Streaming" (docs.joinmastodon.org); Wikimedia, "EventStreams HTTP Service" (wikitech.wikimedia.org); Bluesky,
-"Jetstream" (github.com/bluesky-social/jetstream).
+"Jetstream" (github.com/bluesky-social/jetstream), and its lexicon network.bsky.jetstream.subscribeEvents.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from aggregator.streams.halves import without_halves
 from aggregator.streams.messages import YEAR_10000_MS
-from aggregator.streams.times import moment_of
+from aggregator.streams.times import moment_of, moment_us_of
 
 Kind = Literal["post", "deletion", "control", "other"]
 Object = dict[str, Any]
@@ -26,6 +26,7 @@ NO_JSON = (msgspec.DecodeError, ValueError, RecursionError)
 _TWITTER_DELETIONS = ("delete", "scrub_geo", "status_withheld", "user_withheld")
 _TWITTER_CONTROLS = ("limit", "disconnect", "warning", "friends", "friends_str", "for_user", "control", "event")
 _MASTODON_POSTS = ("update", "status.update")
+_JETSTREAM_2 = "network.bsky.jetstream.subscribeEvents"
 _NOTHING: Object = {}
 
 
@@ -44,7 +45,7 @@ class Shape(NamedTuple):
     body: Object = _NOTHING
     """The post or event itself, without what is wrapped around it."""
     whole: Object = _NOTHING
-    """All of the line."""
+    """All of the line; of the second version of Jetstream in the form of the first."""
 
 
 def is_object(line: bytes) -> bool:
@@ -69,7 +70,7 @@ def shape_of(line: bytes) -> Shape:
     found = decoded(line)
     if found is None:
         return Shape()
-    for reader in (_typed, _bluesky, _wikimedia, _x, _twitter):
+    for reader in (_typed, _bluesky, _bluesky_2, _wikimedia, _x, _twitter):
         shape = reader(found)
         if shape is not None:
             return shape
@@ -146,6 +147,18 @@ def _bluesky(found: Object) -> Shape | None:
         return Shape("bluesky", "deletion", uri, key, at_ms, commit, found)
     is_post = commit.get("collection") in ("app.bsky.feed.post", "app.bsky.feed.repost")
     return Shape("bluesky", "post" if is_post else "other", uri, key, at_ms, part(commit, "record"), found)
+
+
+def _bluesky_2(found: Object) -> Shape | None:
+    """Read an event of the second version: what the first has in `commit` stands beside the account there."""
+    payload = part(found, "payload")
+    type_, _, kind = str(payload.get("$type")).partition("#")
+    if type_ != _JETSTREAM_2:
+        return None
+    time_us = moment_us_of(payload.get("witnessedAt") or payload.get("time"))
+    first = {**payload, "kind": kind, "time_us": time_us, **({"commit": payload} if kind == "commit" else {})}
+    # without an account it is a notice of the server
+    return _bluesky(first) or Shape("bluesky", "control", whole=found)
 
 
 def _wikimedia(found: Object) -> Shape | None:

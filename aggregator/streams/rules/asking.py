@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aggregator.errors import Unavailable
 from aggregator.runtime.connection import AWAY, REFUSED
 from aggregator.runtime.context import Context
+from aggregator.streams.messages import rules_without
 from aggregator.streams.rules.filters import build_filter
 from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.rule import Rule
@@ -94,13 +95,7 @@ class RuleFilter:
 
 def difference(before: Asked, now: Asked) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
     """Return the rules that came, and those that went."""
-    return _without(now.rules, before.rules), _without(before.rules, now.rules)
-
-
-def _without(rules: tuple[dict[str, str], ...], others: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
-    # thousands are compared with thousands, in a thread that has a stream to read
-    known = {frozenset(rule.items()) for rule in others}
-    return tuple(rule for rule in rules if frozenset(rule.items()) not in known)
+    return rules_without(now.rules, before.rules), rules_without(before.rules, now.rules)
 
 
 def told(rule: Rule) -> dict[str, str]:
