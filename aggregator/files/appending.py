@@ -16,6 +16,7 @@ from aggregator.files.durable import sync_folder
 from aggregator.files.lockfile import LockFile
 from aggregator.files.opening import open_followed, untrusted_link
 from aggregator.files.takeback import FileEnd, Note, behind, end_in, judge, take_back
+from aggregator.files.writing import write_all
 
 _NOTED = 64
 """How many of the first bytes of a write are noted."""
@@ -165,7 +166,7 @@ class AppendedFile:
         self._note_write(data)
         self._dirty = True
         try:
-            _write_all(self._fd, data)
+            write_all(self._fd, data)
             os.fsync(self._fd)
             # order: what may still fail, then the data counts as written
             place = end_in(self._fd, self._note.place.generation, os.fstat(self._fd).st_size)
@@ -227,9 +228,3 @@ def _inode(path: Path) -> int:
         return path.stat().st_ino
     except FileNotFoundError:
         return 0
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

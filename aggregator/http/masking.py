@@ -12,7 +12,7 @@ from typing import NamedTuple
 LONGEST_SHOWN = 1000
 """The most characters of an address that are recorded or shown."""
 _SECRET_NAME = re.compile(
-    r"key|token|secret|pass(?!enger)|pwd|(?<![a-z])pw(?![a-z])|auth|bearer|jwt|session|sig|credential|app_?id|client"
+    r"key(?!word)|token|secret|pass(?!enger)|pwd|(?<![a-z])pw(?![a-z])|auth(?!or(?!i[sz]))|bearer|jwt|session|sig|credential|app_?id|client"
     r"|subscription",
     re.IGNORECASE,
 )
@@ -82,7 +82,7 @@ def mask_url(url: str) -> str:
     if scheme:
         login = url.rfind("@", scheme.end(), _end_of_host(url, scheme.end()))
         url = f"{scheme[0]}***{url[login:]}" if login >= 0 else url
-    shown = _VARIABLE.sub("***", _mask_parameters(url))
+    shown = _VARIABLE.sub("***", mask_parameters(url))
     return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
 
 
@@ -95,7 +95,7 @@ def mask_bad_url(text: str) -> str:
     if login >= 0:
         begin = _LIKE_A_SCHEME.match(text, 0, login)
         text = f"{begin[0] if begin else ''}***{text[login:]}"
-    return _mask_parameters(text)
+    return mask_parameters(text)
 
 
 def _end_of_host(url: str, start: int) -> int:
@@ -103,7 +103,8 @@ def _end_of_host(url: str, start: int) -> int:
     return min(ends, default=len(url))
 
 
-def _mask_parameters(url: str) -> str:
+def mask_parameters(url: str) -> str:
+    """Return an address with the values of parameters hidden that are named like a secret."""
     shown, at = [], 0
     for parameter in parameters(url):
         if parameter.start > at and parameter.is_secret:

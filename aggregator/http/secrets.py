@@ -25,7 +25,7 @@ _CUT = 4
 _SCHEME = re.compile(r"\w+(?::|%3a)(?:/|%2f){2}", re.IGNORECASE)
 _LOGIN = re.compile(r"\w+://([^/?#]*)@")
 _PIECE = re.compile(r'[^\s,;"]+')
-_HARMLESS = re.compile(r"accept.*|cache-control|content-.*|if-.*|pragma|range|soapaction|user-agent|via")
+_HARMLESS = re.compile(r"accept.*|cache-control|content-.*|if-.*|last-event-id|pragma|range|soapaction|user-agent|via")
 """Headers that hold no secrets; their values are the words of many messages."""
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Unlike `str.lower`, this keeps the length of a text."""

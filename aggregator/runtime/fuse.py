@@ -44,8 +44,8 @@ class Fuse:
     """One timer of this process. Without Linux it does nothing."""
 
     def __init__(self) -> None:
-        """Raises OSError when the kernel has no timer left."""
-        self._library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+        """Raises OSError when the kernel has no timer left, or no library has a call for timers."""
+        self._library = _timers() if sys.platform == "linux" else None
         self._timer = ctypes.c_void_p()
         event = _Event(signal=signal.SIGKILL)
         if self._library is not None and self._library.timer_create(
@@ -67,6 +67,12 @@ class Fuse:
             setting = _Setting(0, 0, seconds, max(int((moment - seconds) * 1e9), 1 if moment else 0))
             if self._library.timer_settime(self._timer, _ABSOLUTE, ctypes.byref(setting), None):
                 raise _failure()
+
+
+def _timers() -> ctypes.CDLL:
+    """Return the library with the calls for timers: glibc has them itself from 2.34 on, in librt before."""
+    found = ctypes.CDLL(None, use_errno=True)
+    return found if hasattr(found, "timer_create") else ctypes.CDLL("librt.so.1", use_errno=True)
 
 
 def _failure() -> OSError:

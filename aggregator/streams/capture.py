@@ -15,6 +15,7 @@ from aggregator.files.lockfile import LockFile
 from aggregator.http.options import faults_of_files, route_of
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import Cursor, Emits, Flush, Lease, Send, Source, SourceOutcome
+from aggregator.runtime.kinds import encode
 from aggregator.streams.journal import Journal, Place, Record, folder_of
 from aggregator.streams.messages import Connection, Event, Gap
 from aggregator.streams.overlap import Overlap
@@ -43,8 +44,9 @@ class Capture(Source):
     Effect: what was received and is not committed waits in `data/streams/.STREAM.journal`, at most `spool_size`.
     With `rules` of `x_v2` the rules that X keeps follow the set, also when a killed process had begun to change them.
     Errors: a lost connection is made again after the platform's waits; a platform that refuses the credential is asked
-    again after an hour; a message that is no JSON goes on as text (counted `no_json`), one over `max_size` is recorded
-    as a gap (counted `too_large`), one that a disconnect cut is dropped (counted `partial`).
+    again after an hour; a message that is no JSON goes on as text (counted `no_json`), one over `max_size`, or
+    over 1 MB as it would lie in the queue, is recorded as a gap (counted `too_large`), one that a disconnect cut is
+    dropped (counted `partial`). The platform is not asked to go on behind an id over 4 kB (counted `id_too_long`).
     Source: docs/streams.md.
     """
 
@@ -150,7 +152,7 @@ class Capture(Source):
                 self._volume.add(moments)
                 self.context.note("last event", iso(moments[-1]))
             for record in records:
-                yield Send(self.settings.pushto, record.body)
+                yield Send(self.settings.pushto, self._body_of(record))
                 self._mark = record.mark or self._mark
             self._place = place
             position = Position(*place, self._mark)
@@ -167,6 +169,21 @@ class Capture(Source):
                 changed.wait_for(lambda: not self._journal.is_taken, _WAIT_S)
 
         self.context.interruptibly(wait)
+
+    def _body_of(self, record: Record) -> bytes:
+        """Return the message of a record; that of a hole is a gap."""
+        if record.since_ms is None:
+            return record.body
+        words = f"{len(record.body)} bytes of what waited on the disk are damaged"
+        self.context.report(
+            "journal_damaged",
+            f"{words}, received from {iso(record.since_ms)} to {iso(record.at_ms)}",
+            "look after the disk; what was between is lost, and recorded as a gap",
+            level="error",
+            lasting=True,
+        )
+        gap = Gap(stream=self._stream, from_ms=record.since_ms, to_ms=record.at_ms, cause="damaged", detail=words)
+        return encode(gap)
 
     def _begin_tenure(self) -> Tenure | None:
         """Return the tenure as long as the stream is surely ours."""

@@ -3,6 +3,9 @@
 The thread that reads the platform appends, and the worker takes from the front what it commits. So the reader never
 waits for Redis, and a killed worker loses nothing that was received. The journal is a row of segments; a segment whose
 records are all committed is removed. Records that are committed within a second are never synced: they need not be.
+
+What is damaged on the disk becomes a hole: a record of the same size that says since when and until when records are
+missing, so that every other record keeps its place.
 """
 
 from __future__ import annotations
@@ -13,13 +16,20 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+from aggregator.files.writing import write_all
 
 SEGMENT_BYTES = 16 * 1024**2
 _HEAD = struct.Struct("<IIqH")
 """The size of the body, the checksum of all that follows it, the time in Unix milliseconds, the size of the mark."""
+_HOLE = 1 << 31
+"""This bit of the body's size tells a hole from a record."""
+_SINCE = struct.Struct("<q")
+"""How the body of a hole begins: its `since_ms`."""
+_DAY_MS = 86_400_000
 _READ = 1024**2
 _SUFFIX = ".journal"
 _STREAMS = "data/streams"
@@ -42,6 +52,8 @@ class Record(NamedTuple):
     """From where the platform is to go on once this record is committed; empty where that did not change."""
     key: bytes = b""
     """By what the event is known when it comes again; it is not written into the journal."""
+    since_ms: int | None = None
+    """Of a hole: what was received since then and until `at_ms` is damaged, and `body` says nothing; else None."""
 
 
 def folder_of(root: Path, stream: str) -> Path:
@@ -78,6 +90,8 @@ class Journal:
         self._unsynced = False
         self._full_fds: list[int] = []
         """Segments that are full and were not synced."""
+        self._taken_ms = 0
+        """When the record that was taken last was received."""
         self.torn_bytes = 0
         """How many bytes `open` cut off, because they were no whole record."""
         self.last: Record | None = None
@@ -93,7 +107,7 @@ class Journal:
                 self._path(number).unlink(missing_ok=True)
                 continue
             begin = committed.offset if number == committed.segment else 0
-            self._sizes[number] = self._scan(number, begin)
+            self._sizes[number] = self._scan(number, begin, [later for later in numbers if later > number])
         newest = max([committed.segment, *self._sizes])
         first = min(self._sizes, default=newest + 1)
         self._read_at = self._committed = committed if committed.segment in self._sizes else Place(first)
@@ -123,7 +137,7 @@ class Journal:
                     [(record, Place(segment, end)) for record, end in zip(records, islice(ends, 1, None), strict=True)]
                 )
             try:
-                _write_all(self._write_fd, data)
+                write_all(self._write_fd, data)
             except OSError:
                 os.ftruncate(self._write_fd, size)
                 raise
@@ -140,6 +154,7 @@ class Journal:
                 break
             record = self._buffer.popleft()
             self._read_at = self._read_at._replace(offset=self._read_at.offset + _size(record))
+            self._taken_ms = record.at_ms
             found.append(record)
         return found, self._read_at
 
@@ -216,27 +231,67 @@ class Journal:
         wanted = size - self._read_at.offset
         data = os.pread(self._read_fd, min(wanted, _READ), self._read_at.offset)
         if len(data) < wanted and (need := _first_size(data)) > len(data):
-            data = os.pread(self._read_fd, need, self._read_at.offset)
-        self._buffer.extend(_unpack(data))
+            data = os.pread(self._read_fd, min(need, wanted), self._read_at.offset)
+        self._buffer.extend(_unpack(data) or self._bridge(self._read_at, size))
         return bool(self._buffer)
 
-    def _scan(self, number: int, begin: int) -> int:
-        """Return how many bytes of a segment are whole records; a record that a crash tore is cut off."""
-        path, end = self._path(number), begin
-        with path.open("r+b") as file:
-            file.seek(begin)
-            rest = b""
-            while piece := file.read(_READ):
-                rest += piece
-                records = _unpack(rest)
-                whole = sum(map(_size, records))
-                end += whole
-                rest = rest[whole:]
-                for record in records:
-                    self._remember(record, record.mark)
-            self.torn_bytes += len(rest)
+    def _bridge(self, place: Place, size: int) -> list[Record]:
+        """Put a hole in the place of what was damaged while the process ran, and return it. Raises OSError."""
+        assert self.last is not None
+        with self._path(place.segment).open("r+b") as file:
+            file.seek(place.offset)
+            rest = file.read(size - place.offset)
+            end, at_ms = _next_whole(rest) or (size - place.offset, self.last.at_ms)
+            hole = _hole(self._taken_ms or _own_ms(rest, at_ms), at_ms, end)
+            file.seek(place.offset)
+            file.write(hole)
+        return _unpack(hole)
+
+    def _first_ms(self, numbers: Sequence[int]) -> int | None:
+        """Return when the first record in these segments was received; None when there is none."""
+        for number in numbers:
+            data = self._path(number).read_bytes()
+            if record := _whole_at(data, 0):
+                return record.at_ms
+            if found := _next_whole(data):
+                return found[1]
+        return None
+
+    def _scan(self, number: int, begin: int, later: Sequence[int]) -> int:
+        """Return how many bytes of a segment are whole records.
+
+        What is damaged before other records, here or in `later` segments, becomes a hole. A record at the end of all,
+        which a crash tore, is cut off.
+        """
+        with self._path(number).open("r+b") as file:
+            end, rest = self._scan_whole(file, begin)
+            while rest:
+                found = _next_whole(rest)
+                if found is None and (following_ms := self._first_ms(later)) is not None:
+                    found = max(len(rest), _HEAD.size + _SINCE.size), following_ms
+                if found is None:
+                    self.torn_bytes += len(rest)
+                    break
+                size, at_ms = found
+                file.seek(end)
+                file.write(_hole(self.last.at_ms if self.last else _own_ms(rest, at_ms), at_ms, size))
+                end, rest = self._scan_whole(file, end)
             file.truncate(end)
         return end
+
+    def _scan_whole(self, file: BinaryIO, begin: int) -> tuple[int, bytes]:
+        """Return where the whole records from a place on end, and what follows them."""
+        file.seek(begin)
+        end, rest = begin, b""
+        while piece := file.read(_READ):
+            rest += piece
+            records = _unpack(rest)
+            whole = sum(map(_size, records))
+            end += whole
+            rest = rest[whole:]
+            for record in records:
+                self._remember(record, record.mark)
+        return end, rest
 
     def _remember(self, record: Record, mark: str) -> None:
         self.last = Record(b"", record.at_ms, mark or (self.last.mark if self.last else ""))
@@ -275,27 +330,54 @@ def _first_size(data: bytes) -> int:
     if len(data) < _HEAD.size:
         return _HEAD.size
     body, _, _, mark = _HEAD.unpack_from(data)
-    return int(_HEAD.size + mark + body)
+    return int(_HEAD.size + mark + (body & ~_HOLE))
 
 
 def _unpack(data: bytes) -> list[Record]:
     """Return the whole records at the beginning of `data`; they end where a checksum does not fit."""
     found, at = [], 0
-    while at + _HEAD.size <= len(data):
-        body_size, checksum, at_ms, mark_size = _HEAD.unpack_from(data, at)
-        begin = at + _HEAD.size
-        end = begin + mark_size + body_size
-        if end > len(data):
-            break
-        mark, body = data[begin : begin + mark_size], data[begin + mark_size : end]
-        if zlib.crc32(body, zlib.crc32(mark, at_ms & 0xFFFFFFFF)) != checksum:
-            break
-        found.append(Record(body, at_ms, mark.decode()))
-        at = end
+    while record := _whole_at(data, at):
+        found.append(record)
+        at += _size(record)
     return found
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _whole_at(data: bytes, at: int) -> Record | None:
+    """Return the record that begins at a place of `data`; None when it is not whole."""
+    if at + _HEAD.size > len(data):
+        return None
+    flagged, checksum, at_ms, mark_size = _HEAD.unpack_from(data, at)
+    begin = at + _HEAD.size
+    middle = begin + mark_size
+    end = middle + (flagged & ~_HOLE)
+    # zeros, as a file system leaves them after a crash, would have the right checksum
+    if end > len(data) or at_ms <= 0:
+        return None
+    mark, body = data[begin:middle], data[middle:end]
+    if zlib.crc32(body, zlib.crc32(mark, at_ms & 0xFFFFFFFF)) != checksum:
+        return None
+    if not flagged & _HOLE:
+        return Record(body, at_ms, mark.decode())
+    since_ms = _SINCE.unpack_from(body)[0] if len(body) >= _SINCE.size else at_ms
+    return Record(body, at_ms, since_ms=since_ms)
+
+
+def _next_whole(data: bytes) -> tuple[int, int] | None:
+    """Return where behind the damaged record at the beginning of `data` a whole one begins, and its time."""
+    # most often the body alone is damaged, and its size is right
+    for at in chain([_first_size(data)], range(_HEAD.size, len(data) - _HEAD.size)):
+        if (record := _whole_at(data, at)) and record.body:
+            return at, record.at_ms
+    return None
+
+
+def _own_ms(data: bytes, at_ms: int) -> int:
+    """Return the time that a damaged record says, when it may be right: at most a day before the next one."""
+    own_ms: int = _HEAD.unpack_from(data)[2] if len(data) >= _HEAD.size else at_ms
+    return own_ms if at_ms - _DAY_MS <= own_ms <= at_ms else at_ms
+
+
+def _hole(since_ms: int, at_ms: int, size: int) -> bytes:
+    """Return a hole of this size, with its head."""
+    body = _SINCE.pack(min(since_ms, at_ms)).ljust(size, b"\0")[: size - _HEAD.size]
+    return _HEAD.pack(len(body) | _HOLE, zlib.crc32(body, at_ms & 0xFFFFFFFF), at_ms, 0) + body

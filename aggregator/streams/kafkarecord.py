@@ -11,7 +11,8 @@ import msgspec
 from aggregator.config.hints import shorten
 from aggregator.errors import Reject
 from aggregator.runtime.kinds import decode, encode
-from aggregator.streams.messages import NAME, NO_EVENT, YEAR_10000_MS, Connection, Event, Gap
+from aggregator.streams.halves import NO_JSON, read_json
+from aggregator.streams.messages import NAME, YEAR_10000_MS, Connection, Event, Gap
 
 STREAM_HEADER = "stream"
 _TYPE_HEADER = "type"
@@ -51,8 +52,8 @@ class Shaping(NamedTuple):
         """Return the record of a message. Raises Reject for what is no JSON object, or has no such topic."""
         if _kind_of(raw) == "event":
             message = decode(raw, Event)
-            event = _decoded(message.event)
-            value = message.text.encode() if message.event == NO_EVENT and message.text else bytes(message.event)
+            value = message.content
+            event = _decoded(value)
             fields = {name: getattr(message, name) for name in ("stream", "type", "id")} | {"kind": "event"}
             rules = list(_rule_ids(event))
             key = self._key(message.stream, message.id, rules, event)
@@ -112,7 +113,7 @@ class Wrapping(NamedTuple):
         """Return the message of a record."""
         try:
             found = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NO_JSON:
             return encode(self._event(topic, key, headers, received_ms, text=value.decode("utf-8", "backslashreplace")))
         line = value.translate(_ONE_LINE)
         if isinstance(found, dict) and (self.unchanged or _is_envelope(line, found.get("kind"))):
@@ -170,22 +171,22 @@ def _is_envelope(line: bytes, kind: object) -> bool:
 def _kind_of(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw, type=_Head).kind
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         return None
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        body: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        body: dict[str, Any] = read_json(raw, dict[str, Any])
+    except NO_JSON as error:
         raise Reject(f"no JSON object: {error} (found {raw[:60]!r})") from error
     return body
 
 
-def _decoded(event: msgspec.Raw) -> Any:
+def _decoded(event: bytes) -> Any:
     try:
-        return msgspec.json.decode(event)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return read_json(event)
+    except NO_JSON:
         return None  # whoever takes the record learns of it; it goes on as it stands
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from aggregator.config.settings import Bounds, Doc, Duration, Integer, Number, TargetQueue
 from aggregator.config.traits import Traits
-from aggregator.errors import Unavailable
+from aggregator.errors import Reject, Unavailable
 from aggregator.runtime.connection import AWAY, REFUSED
 from aggregator.runtime.context import Context
 from aggregator.runtime.contract import ConsumerSettings, Drop, Emits, Outcome, Send, Settled, Stage
@@ -119,8 +119,9 @@ class Match(Stage):
             yield from remembered
         if self.settings.stats_window:
             self._matches.count(rule.id for rule in found.rules)
-        event = annotate(bytes(found.message.event), found.tweet, self.settings.rules, found.rules)
-        yield Send(self.settings.pushto, encode(msgspec.structs.replace(found.message, event=msgspec.Raw(event))))
+        content = annotate(found.message.content, found.tweet, self.settings.rules, found.rules)
+        changed = {"text": content.decode()} if found.message.text else {"event": msgspec.Raw(content)}
+        yield Send(self.settings.pushto, encode(msgspec.structs.replace(found.message, **changed)))
 
     def committed(self) -> None:
         """Forget what was found in the messages that are done, and count their matches.
@@ -151,7 +152,7 @@ class Match(Stage):
     def _find(self, message: Message) -> _Found | None:
         """Return what a message matches; None for what passes unchanged."""
         told = decode(message.raw, *self.accepts)
-        tweet = read_tweet(bytes(told.event)) if isinstance(told, Event) else None
+        tweet = _tweet_in(told) if isinstance(told, Event) else None
         if tweet is None or not isinstance(told, Event):
             return None
         self._current()
@@ -177,3 +178,12 @@ class Match(Stage):
             self.context.report("rules_faulty", text, "correct or remove them; the other rules are used")
         else:
             self.context.withdraw("rules_faulty")
+
+
+def _tweet_in(event: Event) -> Tweet | None:
+    """Return the tweet in an event; None when there is none. Raises Reject for an `event` that is no JSON."""
+    if not event.text:
+        return read_tweet(bytes(event.event))
+    with suppress(Reject):
+        return read_tweet(event.content)
+    return None

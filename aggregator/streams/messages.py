@@ -27,7 +27,7 @@ class Event(Kind, frozen=True, kw_only=True, tag="event"):
     event: msgspec.Raw = NO_EVENT
     """The JSON text that the platform sent, byte for byte; line breaks between its tokens became blanks."""
     text: str = ""
-    """What the platform sent, when that is no JSON; `event` is null then."""
+    """What the platform sent, when that is no JSON, or JSON with half a character; `event` is null then."""
     type: str = ""
     """The type that the platform gave beside the message, such as SSE's `event`; empty when it gave none."""
     id: str = ""
@@ -39,6 +39,11 @@ class Event(Kind, frozen=True, kw_only=True, tag="event"):
         event = bytes(self.event)
         if b"\n" in event or b"\r" in event:
             raise ValueError("line breaks in event; blanks must stand for them")
+
+    @property
+    def content(self) -> bytes:
+        """What the platform sent, whether it is JSON or not."""
+        return self.text.encode() if self.text and self.event == NO_EVENT else bytes(self.event)
 
 
 class Gap(Kind, frozen=True, kw_only=True, tag="gap"):

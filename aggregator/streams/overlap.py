@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aggregator.files.durable import part_of
+from aggregator.files.writing import write_all
 from aggregator.streams.journal import Place, Record
 
 KEY_BYTES = 16
@@ -63,9 +64,7 @@ class Overlap:
         self._waiting = [key for key, _ in entries]
         if self._fd < 0:
             self._begin()  # the disk took no new file when it should have been begun
-        data = memoryview(b"".join(_pack(key, place) for key, place in entries))
-        while data:
-            data = data[os.write(self._fd, data) :]
+        write_all(self._fd, b"".join(_pack(key, place) for key, place in entries))
 
     def confirm(self, moment_us: int) -> None:
         """Take what was kept for written; the newest of it is of this moment."""

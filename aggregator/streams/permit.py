@@ -83,7 +83,7 @@ class Permit:
     for Redis."""
 
     def __init__(self, stream: str, settings: StreamSettings, context: Context) -> None:
-        """Raises ConfigError when there is no such credential."""
+        """Raises ConfigError when there is no such credential, Unavailable when the kernel gives no timer."""
         self._stream = stream
         self._context = context
         self._pool, self._wanted = "", tuple[str, ...]()
@@ -92,7 +92,6 @@ class Permit:
         self._held: tuple[Lease, ...] = ()
         self._to_give: list[Lease] = []
         """Leases that could not be given back while Redis was away."""
-        self._fuse: Fuse | None = None
         self.shares_stream = settings.pool is not None
         self.name = ""
         """The name of the pool's credential that is held; empty when the stream always asks with the same."""
@@ -118,6 +117,7 @@ class Permit:
             elif context.shares_redis and PLATFORMS[settings.type].connections == 1:
                 # a pool may have the name of a type, and no credential a name with a slash
                 self._pool, self._wanted = "credentials", (f"{settings.type}/{settings.credential}",)
+        self._fuse = _fuse() if self._wanted else None
 
     def holds(self) -> bool:
         """True while nobody else may connect in this stream's place. It asks nobody and waits for nobody."""
@@ -127,10 +127,8 @@ class Permit:
     def using(self) -> AbstractContextManager[None]:
         """Return the block in which the connection is open: it is closed in time even if this process is stopped."""
         held = self._held
-        if not held:
+        if not held or self._fuse is None:
             return nullcontext()
-        if self._fuse is None:
-            self._fuse = Fuse()
         return self._context.leases.at_stake(held, LAST_S, self._fuse)
 
     def obtain(self) -> Lack | None:
@@ -203,3 +201,10 @@ class Permit:
         if self._to_give:
             self._context.leases.give(*self._to_give)
             self._to_give.clear()
+
+
+def _fuse() -> Fuse:
+    try:
+        return Fuse()
+    except OSError as error:
+        raise Unavailable(f"a stream that uses a credential alone needs a timer of the kernel: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+import traceback
 import zlib
 from collections.abc import Iterable
 from contextlib import closing, suppress
@@ -20,10 +21,11 @@ from aggregator.http.connections import Connections
 from aggregator.http.deadlines import Stopping
 from aggregator.http.options import route_of
 from aggregator.http.packings import GZIP
-from aggregator.http.retryafter import retry_after_s
+from aggregator.http.secrets import Secrets
 from aggregator.http.urls import printable
 from aggregator.runtime.context import Context
-from aggregator.runtime.kinds import encode
+from aggregator.runtime.kinds import MOST_BYTES, encode
+from aggregator.streams.halves import is_json, without_halves
 from aggregator.streams.journal import Journal, Record, folder_of
 from aggregator.streams.losses import Books, NoRoom
 from aggregator.streams.messages import Connection, Event
@@ -39,22 +41,19 @@ from aggregator.streams.platforms.jetstream import (
 )
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
+from aggregator.streams.platforms.told import REFUSED_S, told_s
 from aggregator.streams.replay import Replay
 from aggregator.streams.room import Room
 from aggregator.streams.rules.asking import Asked, RuleFilter, difference
 from aggregator.streams.rules.keeping import RulesKeptAtX
 from aggregator.streams.rules.telling import in_parts
 from aggregator.streams.settings import StreamSettings
-from aggregator.streams.times import iso, moment_of
+from aggregator.streams.times import iso
 from aggregator.streams.transports.lines import Lines
 from aggregator.streams.transports.parts import Part, TooLarge
 from aggregator.streams.transports.sse import ServerSentEvents
 from aggregator.streams.transports.websocket import Oversize, WebSocket
 
-REFUSED_S = 3600.0
-"""How long a platform that refused the credential is left alone; a changed credential starts the process anew."""
-_LONGEST_TOLD_S = 6 * 3600.0
-"""No server is left alone longer than this, whatever it asks for."""
 _DOWN_S = 60.0
 """A stream that is not connected for this long is told in `health`."""
 _LOOK_S = 1.0
@@ -64,6 +63,8 @@ _UNLEASED_S = 15.0
 KEPT_S = 10.0
 """How long a connection is kept at least when its rules change."""
 _EXCERPT_BYTES = 2000
+_LONGEST_ID_BYTES = 4096
+"""A longer id is not asked with: servers take a few thousand bytes of headers."""
 _FULL_S = 5.0
 """How long a stream that can go on later waits for room in its spool."""
 
@@ -121,10 +122,13 @@ class Reader:
         self._rules = self._rule_filter()
         self._asked: Asked | None = None
         """What the rules asked for when the connection was made."""
+        self._began_ms = 0
         self._connected_at, self._url = 0.0, ""
         self._filters: dict[str, str] = {}
         self._waits = Waits(self._platform.schedule)
         self._client = Client(f"Aggregator/{__version__}", Connections(stopping=self._is_to_end))
+        self._exchange: Exchange | None = None
+        """The newest question to the platform."""
         self._down_since = context.clock()
         self._threads = [
             threading.Thread(target=self._run, name="reader", daemon=True),
@@ -146,6 +150,7 @@ class Reader:
         self._parts(None)
         request_of(settings, self._permit.credential, "", root)
         self._books.open()
+        self._began_ms = self._now_ms()
         for thread in self._threads:
             thread.start()
         if self._rules is not None:
@@ -187,9 +192,11 @@ class Reader:
                 failure = (
                     _NO_LEASE if not self._permit.holds() else _Failure("rules", "rules", "the rules have changed")
                 )
-            except Exception as error:  # whatever it is, the stream must go on, and somebody must know
-                self._context.log.exception("capture failed")
-                failure = _Failure("http", "internal", f"{type(error).__name__}: {error}"[:300])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the stream must go on; it is logged without secrets
+                words = self._without_secrets("".join(traceback.format_exception(error)))
+                self._context.log.error("capture failed: %s", words)
+                words = self._without_secrets(f"{type(error).__name__}: {error}")
+                failure = _Failure("http", "internal", printable(words)[:300])
             self.connected = False
             self._books.disconnected()
             if self._is_over():
@@ -251,7 +258,8 @@ class Reader:
             dictionary = self._known_dictionary()
             parts = self._parts(dictionary)
             request = request_of(settings, self._permit.credential, self._last_id, self._context.root, dictionary)
-            with self._client.open(request) as exchange:
+            self._exchange = self._client.open(request)
+            with self._exchange as exchange:
                 if exchange.status != (101 if isinstance(parts, WebSocket) else 200):
                     return self._refusal(exchange)
                 pieces: Iterable[bytes]
@@ -286,7 +294,7 @@ class Reader:
             self._context.count("too_large")
             return _Failure("network", "too_large", str(error))
         except FAILURES as error:
-            return self._ended(farewell or f"{type(error).__name__}: {error}"[:300], parts)
+            return self._ended(farewell or self._described(error), parts)
 
     def _rule_filter(self) -> RuleFilter | None:
         settings, context = self._settings, self._context
@@ -335,7 +343,8 @@ class Reader:
         if not settings.compress or self._dictionary is not None:
             return self._dictionary
         # asked for anew with each connection, because the server may have trained another one
-        with self._client.open(dictionary_request(settings, self._context.root)) as exchange:
+        self._exchange = self._client.open(dictionary_request(settings, self._context.root))
+        with self._exchange as exchange:
             try:
                 if exchange.status == HTTPStatus.OK:
                     return make_dictionary(b"".join(exchange.body(LARGEST_DICTIONARY)), settings.max_size)
@@ -347,7 +356,15 @@ class Reader:
 
     def _ended(self, detail: str, parts: Parts) -> _Failure:
         self._count_partial(parts)
-        return _Failure("network", "disconnect", detail, parts.retry_s)
+        return _Failure("network", "disconnect", self._without_secrets(detail), parts.retry_s)
+
+    def _described(self, error: Exception) -> str:
+        """Return the words for one of FAILURES, without what was sent in secret."""
+        return self._exchange.describe(error) if self._exchange is not None else type(error).__name__
+
+    def _without_secrets(self, words: str) -> str:
+        """Return a platform's words without what was sent to it in secret."""
+        return self._exchange.secrets.hide(words) if self._exchange is not None else words
 
     def _count_partial(self, parts: Parts) -> None:
         if parts.partial:
@@ -357,30 +374,18 @@ class Reader:
         """Return what an answer other than 200 means."""
         status = exchange.status or 0
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-        words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0))
+        words = _shown(exchange.excerpt(_EXCERPT_BYTES, 2.0), exchange.secrets)
         detail = f"HTTP {status} {phrase}: {words}" if words else f"HTTP {status} {phrase}".strip()
-        told_s = self._told_s(exchange.headers)
+        wait_s = told_s(exchange.headers, self._context.clock())
         if "CursorTooOld" in words:
             # the next connection begins with what comes then, and the hole is recorded
             self._last_id = ""
-            return _Failure("http", "cursor_too_old", detail, told_s)
+            return _Failure("http", "cursor_too_old", detail, wait_s)
         if status in (401, 403):
-            return _Failure("refused", "refused", detail, told_s)
+            return _Failure("refused", "refused", detail, wait_s)
         if status in (420, 429):
-            return _Failure("rate_limit", "rate_limit", detail, told_s)
-        return _Failure("http", "http", detail, told_s)
-
-    def _told_s(self, headers: dict[str, str]) -> float | None:
-        now = self._context.clock()
-        told_s = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""), now, _LONGEST_TOLD_S)
-        reset = headers.get("x-rate-limit-reset", "")
-        if told_s is None and reset.isdecimal() and headers.get("x-rate-limit-remaining", "0") == "0":
-            told_s = min(max(int(reset[:12]) - now, 0.0), _LONGEST_TOLD_S)
-        # Mastodon writes the header in another way, and the moment as ISO 8601
-        reset_ms = moment_of(headers.get("x-ratelimit-reset"))
-        if told_s is None and reset_ms is not None and headers.get("x-ratelimit-remaining", "0") == "0":
-            told_s = min(max(reset_ms / 1000 - now, 0.0), _LONGEST_TOLD_S)
-        return told_s
+            return _Failure("rate_limit", "rate_limit", detail, wait_s)
+        return _Failure("http", "http", detail, wait_s)
 
     def _connected(self, now_ms: int, url: str, settings: StreamSettings) -> None:
         """Record the gap that ends here, and the connection."""
@@ -467,24 +472,34 @@ class Reader:
         return farewell
 
     def _record(self, part: Part, now_ms: int, mark: str, key: bytes) -> Record:
-        data, text = part.data, ""
+        data, text, id_ = part.data, "", part.id
+        if len(id_.encode()) > _LONGEST_ID_BYTES:
+            # no server would be asked with it; the stream goes on behind the last event with a usable one
+            self._context.count("id_too_long")
+            id_ = mark = ""
         if b"\n" in data or b"\r" in data:
             data = data.replace(b"\r", b" ").replace(b"\n", b" ")
-        try:
-            data.decode()
-            msgspec.json.decode(data, type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._context.count("no_json")
-            data, text = b"null", part.data.decode(errors="backslashreplace")
+        if not is_json(data):
+            if is_json(without_halves(data)):
+                text = data.decode()
+            else:
+                self._context.count("no_json")
+                text = part.data.decode(errors="backslashreplace")
+            data = b"null"
         event = Event(
             stream=self._stream,
             received_ms=now_ms,
             event=msgspec.Raw(data),
             text=text,
             type=part.type,
-            id=part.id,
+            id=id_,
         )
-        return Record(encode(event), now_ms, mark if self._platform.resumes else "", key)
+        body, mark = encode(event), mark if self._platform.resumes else ""
+        if len(body) > MOST_BYTES:
+            self._context.count("too_large")
+            words = f"a message of {len(part.data)} bytes, which takes {len(body)} in the queue; at most {MOST_BYTES}"
+            return self._books.gap(now_ms, now_ms, "too_large", words, 1)._replace(mark=mark)
+        return Record(body, now_ms, mark, key)
 
     def _append(self, records: list[Record]) -> None:
         """Add records to the journal. Raises NoRoom when they find none there, and will come again."""
@@ -497,6 +512,7 @@ class Reader:
     def _wait(self, failure: _Failure) -> None:
         """Wait as long as the platform wants before the next attempt."""
         context = self._context
+        self._books.began(self._began_ms)
         if not self._books.cause:
             self._down_since = context.clock()
         if not self._books.cause or failure.cause == "cursor_too_old":
@@ -509,7 +525,8 @@ class Reader:
             context.report(
                 "credential_refused",
                 f"{self._stream}: {failure.detail}",
-                "correct the credential and run config build; the platform is asked again every hour",
+                "correct the credential and run config build (start supervisord anew when it is in the environment); "
+                "the platform is asked again every hour",
                 about=self._permit.name,
                 level="error",
             )
@@ -551,9 +568,10 @@ class Reader:
         return int(self._context.clock() * 1000)
 
 
-def _shown(body: bytes) -> str:
-    """Return the beginning of a refusal's body in a form that is safe in a log; it may come packed."""
+def _shown(body: bytes, secrets: Secrets) -> str:
+    """Return the beginning of a refusal's body in a form that is safe in a log, without secrets; it may come packed."""
     if body.startswith(GZIP):
         with suppress(zlib.error):
             body = zlib.decompressobj(31).decompress(body, _EXCERPT_BYTES)
-    return printable(" ".join(body.decode(errors="replace").split()))
+    # order: secrets are hidden before the text is cut
+    return printable(secrets.hide(" ".join(body.decode(errors="replace").split())))

@@ -118,6 +118,83 @@ def test_a_damaged_record_is_never_handed_out(tmp_path: Path) -> None:
     assert bodies(opened(tmp_path).take(9)[0]) == [0]
 
 
+def damage(file: Path, at: int, size: int = 1) -> None:
+    """Flip bits of a file."""
+    data = bytearray(file.read_bytes())
+    data[at : at + size] = bytes(byte ^ 0x55 for byte in data[at : at + size])
+    file.write_bytes(data)
+
+
+def shown(found: list[Record]) -> list[int | tuple[int | None, int]]:
+    """Return the numbers of records, and of holes since when and until when records are missing."""
+    return [int(each.body) if each.since_ms is None else (each.since_ms, each.at_ms) for each in found]
+
+
+SIZE = 18 + len("id0") + 10
+"""The size of a record on the disk, as long as its number has one digit."""
+
+
+@pytest.mark.parametrize(("at", "size"), [(0, 1), (4, 1), (8, 8), (16, 1), (18, 1), (30, 1), (0, SIZE)])
+def test_what_is_damaged_before_other_records_is_a_hole_and_they_keep_their_places(
+    tmp_path: Path, at: int, size: int
+) -> None:
+    first = opened(tmp_path)
+    first.append(records(0, 9))
+    [file] = [path for path in files(tmp_path) if path.stat().st_size]
+    before = file.stat().st_size
+    damage(file, 3 * SIZE + at, size)
+    damage(file, 6 * SIZE + at, SIZE + size)
+
+    again = opened(tmp_path)
+    found, place = again.take(20)
+
+    assert shown(found) == [0, 1, 2, (1002, 1004), 4, 5, (1005, 1008), 8]
+    assert (again.torn_bytes, file.stat().st_size) == (0, before)
+    assert shown(opened(tmp_path).take(20)[0]) == shown(found)
+    again.commit(place)
+    assert not opened(tmp_path, place).waiting_bytes
+
+
+@pytest.mark.parametrize("cut", [1, SIZE - 1, -5])
+def test_a_segment_whose_end_is_damaged_ends_in_a_hole_when_others_follow(tmp_path: Path, cut: int) -> None:
+    first = opened(tmp_path)
+    first.append(records(0, 3))
+    [file] = [path for path in files(tmp_path) if path.stat().st_size]
+    opened(tmp_path).append(records(5, 2))
+    data = file.read_bytes()
+    file.write_bytes(data[:-cut] if cut > 0 else data[:cut] + bytes(-cut))
+
+    assert shown(opened(tmp_path).take(9)[0]) == [0, 1, (1001, 1005), 5, 6]
+
+
+def test_zeros_at_the_end_are_no_records(tmp_path: Path) -> None:
+    opened(tmp_path).append(records(0, 2))
+    [file] = [path for path in files(tmp_path) if path.stat().st_size]
+    with file.open("ab") as end:
+        end.write(bytes(4096))
+
+    again = opened(tmp_path)
+
+    assert shown(again.take(9)[0]) == [0, 1] and again.torn_bytes == 4096
+
+
+@pytest.mark.parametrize(("number", "hole"), [(0, (1000, 1001)), (2, (1001, 1003)), (5, (1004, 1005))])
+def test_what_is_damaged_while_the_process_runs_is_a_hole(tmp_path: Path, number: int, hole: tuple[int, int]) -> None:
+    found = opened(tmp_path)
+    found.append(records(0, 6))
+    [file] = [path for path in files(tmp_path) if path.stat().st_size]
+    damage(file, number * SIZE + 20)
+
+    taken = shown(found.take(9)[0])
+    while not found.is_taken:
+        taken += shown(found.take(9)[0])
+    found.append(records(6, 1))
+
+    assert [each for each in taken if isinstance(each, int)] == [n for n in range(6) if n != number]
+    assert taken[number] == hole
+    assert shown(found.take(9)[0]) == [6]
+
+
 def test_a_stopped_journal_that_is_all_committed_leaves_no_file(tmp_path: Path) -> None:
     found = opened(tmp_path)
     found.append(records(0, 3))

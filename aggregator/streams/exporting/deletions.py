@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from aggregator.streams.exporting.notes import FOREVER, NEVER, Notes
+from aggregator.streams.halves import read_json
 from aggregator.streams.reading.events import Object, Shape, id_of_tweet, part, shape_of, text_id
 
 _HINT = re.compile(rb"delete|scrub_geo|withheld|takendown")
@@ -119,7 +120,8 @@ class Deletions:
 
 
 def _fields(text: bytes) -> dict[str, msgspec.Raw]:
-    return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    fields: dict[str, msgspec.Raw] = read_json(text, dict[str, msgspec.Raw])
+    return fields
 
 
 def _marks_of(shape: Shape) -> Iterator[tuple[str, int]]:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 from aggregator.config.installation import pip_install
 from aggregator.errors import ConfigError
+from aggregator.http.masking import mask_parameters, names_a_secret
 from aggregator.http.options import route_of
 from aggregator.http.request import Request
 from aggregator.streams.credentials import CredentialSettings
@@ -45,7 +46,8 @@ def request_of(
     if settings.type == "jetstream":
         parameters = [*parameters_of(settings, dictionary, last_id), *parameters]
     elif platform.resumes and last_id:
-        headers["last-event-id"] = last_id
+        # as UTF-8, which the HTTP client would write a header in by itself only where it is Latin-1 as well
+        headers["last-event-id"] = last_id.encode().decode("latin-1")
     if settings.type == "twitter_v1" and settings.endpoint == "filter":
         method, body = "POST", urlencode(parameters, quote_via=quote).encode()
         headers["content-type"] = "application/x-www-form-urlencoded"
@@ -65,13 +67,16 @@ def request_of(
         allow_private=settings.allow_private,
         route=route_of(settings, root),
         tunnel=platform.transport == "websocket",
+        # those of a body would not be known
+        secrets=[value for name, value in parameters if names_a_secret(name)],
     )
 
 
 def filters_of(settings: StreamSettings) -> dict[str, str]:
-    """Return what a section asks for, by the names of its options; those that it does not have are left out."""
+    """Return what a section asks for, by the names of its options, without secrets; those it does not have are left
+    out."""
     names = ("track", "follow", "locations", "language", "collections", "parameters")
-    return {name: text for name in names if (text := getattr(settings, name))}
+    return {name: shown_option(name, text) for name in names if (text := getattr(settings, name))}
 
 
 def dictionary_request(settings: StreamSettings, root: Path) -> Request:
@@ -80,10 +85,21 @@ def dictionary_request(settings: StreamSettings, root: Path) -> Request:
     return Request(url, OPENING_S, encodings=(), allow_private=settings.allow_private, route=route_of(settings, root))
 
 
+def shown_option(name: str, text: str) -> str:
+    """Return the value of an option as it may be recorded and shown: without logins, and without the values of
+    parameters that are named like a secret."""
+    if name == "parameters":
+        return mask_parameters(f"?{text}")[1:]
+    return masked(text) if name in ("url", "proxy") else text
+
+
 def masked(url: str) -> str:
-    """Return an address without its login."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """Return an address without its login, and with stars for the values of parameters that are named like a secret."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a draft may have any text
+        return "***"
+    return mask_parameters(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
 
 
 def _address(settings: StreamSettings) -> str:

@@ -16,11 +16,11 @@ import msgspec
 from aggregator.errors import ConfigError
 from aggregator.http.client import FAILURES, Client, Exchange
 from aggregator.http.request import Request
-from aggregator.http.retryafter import retry_after_s
 from aggregator.http.route import DIRECT, Route
 from aggregator.http.secrets import Secrets
 from aggregator.http.urls import printable
 from aggregator.streams.credentials import CredentialSettings
+from aggregator.streams.platforms.told import told_s, used_up_until
 
 PATH = "tweets/search/stream/rules"
 MOST_AT_ONCE = 100
@@ -30,7 +30,6 @@ _MOST_BYTES = 32_000_000
 _DEADLINE_S = 60.0
 _USUAL_PAUSE_S = 60.0
 """The wait after too many requests when X does not say how long. Source: X, "Rate limits"."""
-_LONGEST_TOLD_S = 6 * 3600.0
 _ABOUT_RULES = (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)
 """The answers that say that something is wrong with the rules, and not with the address or the server."""
 _MOST_WAITS = 5
@@ -174,13 +173,13 @@ class RulesAtX:
             left_s = self._limits.get(method, 0.0) - self._clock()
             if left_s > 0:
                 self._pause(left_s)
-            answer, told_s = self._ask_once(method, query, body)
+            answer, wait_s = self._ask_once(method, query, body)
             if answer.status not in (420, HTTPStatus.TOO_MANY_REQUESTS):
                 return answer
             if not waits_left:
                 break
-            self._pause(told_s, answer.words)
-        raise Failed("rate_limit", answer.words, told_s)
+            self._pause(wait_s, answer.words)
+        raise Failed("rate_limit", answer.words, wait_s)
 
     def _pause(self, told_s: float | None, words: str = "the requests that X allows in 15 minutes are used up") -> None:
         if self._wait is None:
@@ -212,15 +211,10 @@ class RulesAtX:
 
     def _read(self, method: str, exchange: Exchange, data: bytes) -> tuple[_Answer, float | None]:
         status, headers = exchange.status or 0, exchange.headers
-        reset, remaining = (headers.get(f"x-rate-limit-{name}", "") for name in ("reset", "remaining"))
-        told_s = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""), self._clock(), _LONGEST_TOLD_S)
         self._limits.pop(method, None)
-        if reset.isdecimal():
-            reset_at = min(float(reset[:12]), self._clock() + _LONGEST_TOLD_S)
-            if told_s is None:
-                told_s = max(reset_at - self._clock(), 0.0)
-            if remaining == "0":
-                self._limits[method] = reset_at
+        until = used_up_until(headers, self._clock()) if "x-rate-limit-remaining" in headers else None
+        if until is not None:
+            self._limits[method] = until
         try:
             document = msgspec.json.decode(data or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -231,7 +225,7 @@ class RulesAtX:
         answer = _Answer(status, document, _words(exchange, document), exchange.secrets)
         if status in (401, 403) and not _is_cap(document):
             raise Failed("refused", answer.words)
-        return answer, told_s
+        return answer, told_s(headers, self._clock())
 
 
 def _words(exchange: Exchange, document: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from aggregator.config.configuration import Config
 from aggregator.config.programs import is_disabled, stage_name
 from aggregator.monitor.snapshot import Process, SectionState, Snapshot, take
 from aggregator.streams.managing.options import PREFIX, known_options
-from aggregator.streams.platforms.asking import masked
+from aggregator.streams.platforms.asking import shown_option
 from aggregator.streams.platforms.table import PLATFORMS
 from aggregator.streams.query.gaps import Missing, look
 from aggregator.streams.times import Span
@@ -20,7 +20,6 @@ from aggregator.streams.volume import FALLEN
 
 DAY_MS = 86_400_000
 _RUNS = ("RUNNING", "STARTING")
-_SECRET = re.compile(r"((?:token|secret|key|pass|passw\w*|pwd|auth\w*)=)[^&]*", re.IGNORECASE)
 _FILTERS = (*dict.fromkeys(name for platform in PLATFORMS.values() for name in platform.filters), "parameters")
 
 
@@ -116,12 +115,7 @@ def _without_secrets(name: str, text: str) -> str:
     """Return the value of an option without logins and tokens; variables of the environment are not filled in."""
     if name == "environment":
         return re.sub(r"=(\"[^\"]*\"|'[^']*'|[^,]*)", "=***", text)
-    if name in ("url", "proxy"):
-        try:
-            text = masked(text)
-        except ValueError:
-            return "***"
-    return _SECRET.sub(r"\1***", text) if name in ("url", "parameters") else text
+    return shown_option(name, text)
 
 
 def _state(config: Config, section: str, snapshot: Snapshot, process: Process | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from aggregator.streams.halves import without_halves
 from aggregator.streams.messages import YEAR_10000_MS
 from aggregator.streams.times import moment_of, moment_us_of
 
@@ -53,11 +54,14 @@ def is_object(line: bytes) -> bool:
 
 
 def decoded(line: bytes) -> Object | None:
-    """Return the JSON object on a line, None when there is none."""
+    """Return the JSON object on a line, None when there is none; half a character is U+FFFD."""
     try:
         found = _DECODER.decode(line)
     except NO_JSON:
-        return None
+        try:
+            found = _DECODER.decode(without_halves(line))
+        except NO_JSON:
+            return None
     return found if isinstance(found, dict) else None
 
 

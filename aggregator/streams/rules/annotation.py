@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from aggregator.streams.halves import read_json
 from aggregator.streams.rules.names import SetName
 from aggregator.streams.rules.rule import Rule
 from aggregator.streams.rules.tweets import Tweet
@@ -37,7 +38,7 @@ def annotate(text: bytes, tweet: Tweet, name: SetName, matched: Sequence[Rule]) 
 
 def _without_traptor(text: bytes) -> bytes:
     """Return a tweet without its own member of this name, if it has one; the word may stand elsewhere in it."""
-    members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    members = read_json(text, dict[str, msgspec.Raw])
     return msgspec.json.encode(members) if members.pop("traptor", None) is not None else text
 
 

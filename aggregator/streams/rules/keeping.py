@@ -16,6 +16,7 @@ from aggregator.runtime.context import Context
 from aggregator.streams.credentials import CredentialSettings
 from aggregator.streams.platforms.schedule import Waits
 from aggregator.streams.platforms.table import PLATFORMS
+from aggregator.streams.platforms.told import REFUSED_S
 from aggregator.streams.platforms.xrules import AtX, Failed, RulesAtX
 from aggregator.streams.rules.asking import Asked, RuleFilter
 from aggregator.streams.rules.names import SetName
@@ -29,8 +30,6 @@ LOOK_S = 300.0
 """How often X is asked for its rules although the set has not changed: somebody else may have changed them."""
 LEAST_S = 10.0
 """The least time between two looks: X allows 100 changes in 15 minutes."""
-REFUSED_S = 3600.0
-"""How long X is left alone that refused the credential; a changed credential starts the process anew."""
 _BUSY_S = 1.0
 _AWAY_S = 2.0
 _INTERNAL_S = 60.0

@@ -16,6 +16,7 @@ import msgspec
 import simplejson
 
 from aggregator.errors import Reject
+from aggregator.streams.halves import without_halves
 
 
 class Person(msgspec.Struct, gc=False):
@@ -89,9 +90,9 @@ def read_tweet(text: bytes) -> Tweet | None:
 
 
 def _read_odd(text: bytes) -> Tweet | None:
-    """Read what has other types than the platform says, or numbers such as 1e999, which msgspec refuses."""
+    """Read what msgspec refuses: other types than the platform says, numbers such as 1e999, half a character."""
     try:
-        return _part(Tweet, simplejson.loads(text))
+        return _part(Tweet, simplejson.loads(without_halves(text)))
     except (ValueError, RecursionError) as error:
         raise Reject(f"an event that is no JSON: {error} (found {text[:60]!r})") from error
 

@@ -10,7 +10,6 @@ from aggregator.streams.transports.parts import Part, TooLarge
 class Lines:
     """Take bytes, give messages; a line whose end has not come is not given."""
 
-    last_id = ""
     retry_s: float | None = None
     farewell = ""
 

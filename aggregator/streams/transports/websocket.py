@@ -52,7 +52,6 @@ def question(subprotocol: str = "") -> dict[str, str]:
 class WebSocket:
     """Take bytes, give messages; pings are answered between the pieces."""
 
-    last_id = ""
     retry_s: float | None = None
 
     def __init__(
