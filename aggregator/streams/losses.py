@@ -65,6 +65,8 @@ class Books:
         self._connected_ms = 0
         self._pace, self._per_second = Pace(), 0.0
         """The events of this connection, and how many came a second; 0 when that is not known."""
+        self._rated_before = False
+        """True when a connection before this one told how many events come a second."""
         self._loss: _Loss | None = None
         self._lost = 0
         """How many events found no room since the process began."""
@@ -157,7 +159,7 @@ class Books:
         self._complete_ms = max(self._complete_ms, now_ms)
         self._connected_ms = self._noticed_ms = now_ms
         self.withheld_total = 0
-        self._pace = Pace(now_ms / 1000)
+        self._pace, self._rated_before = Pace(now_ms / 1000), bool(self._per_second)
         self.cause, self.detail = "", ""
         # order: note it before the first event: a process that is killed in its first second leaves a gap too
         self._try_to_write()
@@ -169,7 +171,7 @@ class Books:
     def reached(self, now_ms: int) -> None:
         """All that came until now is written, or is counted as lost."""
         is_new_second = now_ms // 1000 != self._complete_ms // 1000
-        if is_new_second and (now_ms - self._connected_ms >= _RATED_MS or not self._per_second):
+        if is_new_second and (now_ms - self._connected_ms >= _RATED_MS or not self._rated_before):
             self._per_second = self._pace.per_second(now_ms / 1000)
         self._complete_ms = now_ms
 

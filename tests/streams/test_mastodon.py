@@ -73,13 +73,13 @@ def test_what_a_cut_connection_missed_is_a_gap_because_nothing_can_be_asked_for_
 
 def test_what_a_gap_cost_is_estimated_by_the_pace_before_it(tmp_path: Path) -> None:
     with (
-        Mastodon(sent([DELETE] * 100, pause_s=0.005), sent([EDIT], silent=True)) as double,
+        Mastodon(sent([DELETE] * 300, pause_s=0.005), sent([EDIT], silent=True)) as double,
         mastodon(double, tmp_path) as captured,
     ):
-        captured.until(lambda: len(captured.of_kind("event")) == 101)
+        captured.until(lambda: len(captured.of_kind("event")) == 301)
         [gap] = captured.gaps
 
-    assert 1 <= gap["lost"] <= 100 * (gap["to_ms"] - gap["from_ms"]) / 1000
+    assert 1 <= gap["lost"] <= 300 * (gap["to_ms"] - gap["from_ms"]) / 1000
     assert "lost is estimated" in gap["detail"]
 
 
@@ -115,3 +115,13 @@ def test_the_end_of_a_limit_is_read_as_mastodon_writes_it(tmp_path: Path) -> Non
         note = captured.context.notes["connection"]
 
     assert 100 < float(note.removeprefix("again in ").partition(" s")[0]) <= 120
+
+
+def test_time_before_the_first_connection_is_missing_too(tmp_path: Path) -> None:
+    refused = status("503 Service Unavailable")
+    with Mastodon(refused) as double, mastodon(double, tmp_path) as captured:
+        captured.until(captured.has_gaps)
+        [gap] = captured.gaps
+
+    assert gap["cause"] == "http"
+    assert gap["to_ms"] - gap["from_ms"] >= 5000

@@ -126,7 +126,7 @@ def test_a_message_that_a_disconnect_cut_is_dropped_and_counted(tmp_path: Path) 
             captured.until(captured.has_gaps)
 
         assert captured.events == [1] and captured.counts["partial"] == 1
-        assert captured.gaps[0]["detail"].startswith("Broken: the connection ended without a close frame")
+        assert captured.gaps[0]["detail"].startswith("the connection ended without a close frame")
 
 
 def test_a_message_that_is_too_large_is_passed_over_and_one_beyond_reason_ends_the_connection(tmp_path: Path) -> None:
