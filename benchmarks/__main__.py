@@ -25,6 +25,7 @@ NAMES = (
     "archiving",
     "matching",
     "websockets",
+    "capturing",
 )
 
 

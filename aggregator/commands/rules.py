@@ -14,7 +14,7 @@ from aggregator.commands.invocation import Failed, Invocation, add_json, common_
 from aggregator.commands.rules_options import add_author, add_sets, author_of, known_sets, read_set, rules_redis
 from aggregator.commands.screen import Column
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
-from aggregator.streams.rules.changes import Change, Changer, read_history
+from aggregator.streams.rules.changes import Change, Changer, read_history, used_ids
 from aggregator.streams.rules.filters import LeftOut, build_filter
 from aggregator.streams.rules.importing import completed, next_id
 from aggregator.streams.rules.names import ORIG_TYPES, SetName
@@ -147,7 +147,8 @@ def _add(invocation: Invocation, args: argparse.Namespace) -> int:
 def _put(client: Any, changer: Changer, args: argparse.Namespace, fields: dict[str, str]) -> Change:
     """Add a rule under the id asked for, or under the next free number, whoever else adds rules meanwhile."""
     while True:
-        rule_id = args.id or str(next_id(rule.id for rule in read_rules(client, args.set).rules))
+        there = (rule.id for rule in read_rules(client, args.set).rules)
+        rule_id = args.id or str(next_id((*there, *(used for _, used in used_ids(client, [args.set])))))
         try:
             return changer.put([{**fields, "rule_id": rule_id}], only_new=True)[0]
         except ValueError as error:

@@ -14,7 +14,7 @@ from aggregator.commands.invocation import Failed, Invocation
 from aggregator.commands.rules_options import add_author, add_sets, author_of, known_sets, read_set, rules_redis
 from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.files.durable import write_durably
-from aggregator.streams.rules.changes import Changer
+from aggregator.streams.rules.changes import Changer, used_ids
 from aggregator.streams.rules.files import FORMATS, Entry, format_of, read_entries, write_rules, write_table
 from aggregator.streams.rules.importing import Passed, Plan, Target, check_entry, plan
 from aggregator.streams.rules.names import LIMITS, ORIG_TYPES, SetName
@@ -67,7 +67,7 @@ def run_import(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.running()
     with rules_redis(config) as client:
         present = {name: read_rules(client, name).rules for name in set_names(client)}
-        made = plan(entries, target, present, time.time())
+        made = plan(entries, target, present, time.time(), used_ids(client, present))
         refused = bool(made.faults) and not args.skip_faulty
         imported = {} if refused else {name: len(rules) for name, rules in made.rules.items()}
         if not args.dry_run:

@@ -63,7 +63,7 @@ def _gaps(invocation: Invocation, args: argparse.Namespace) -> int:
     now_ms = int(now * 1000)
     span = Span((args.start or 0) * 1000, now_ms if args.end is None else min(args.end * 1000, now_ms))
     if args.store is None and args.prefix is None:
-        config = invocation.config(reading=True)
+        config = invocation.running()
         found = list(look(config, _named(args.streams, known_streams(config)), span, now_ms))
     else:
         with archive_of(invocation, args, of_streams=True) as archive:
@@ -144,7 +144,7 @@ def _row(stream: Missing, gap: Gap) -> list[str | Painted]:
         "lasts still" if lasts else iso(gap.to_ms),
         screen.age((gap.to_ms - gap.from_ms) / 1000),
         gap.cause,
-        _lost(gap.lost or 0),
+        screen.NOTHING if gap.lost is None else screen.amount(gap.lost),
         screen.one_line(gap.detail, 80),
     ]
 

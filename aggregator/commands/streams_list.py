@@ -10,8 +10,9 @@ from typing import Any
 from aggregator.commands import screen
 from aggregator.commands.invocation import Failed, Invocation, add_json
 from aggregator.commands.screen import Column, Painted
+from aggregator.config.configuration import Config
 from aggregator.config.hints import meant
-from aggregator.errors import EXIT_OK
+from aggregator.errors import EXIT_OK, ConfigError
 from aggregator.streams.managing.options import PREFIX
 from aggregator.streams.query.recorded import Files, directories, read_files
 from aggregator.streams.query.streamfacts import StreamFacts, facts_of, streams_of
@@ -44,8 +45,18 @@ def add_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_show)
 
 
+def _config(invocation: Invocation) -> Config:
+    """Return the configuration of the file, which has drafts too; while it has faults, what was built of it."""
+    try:
+        return invocation.config(reading=True)
+    except ConfigError:
+        config = invocation.running()
+        print("warning: loglines.cfg has faults (`config check` lists them); shown is what runs", file=sys.stderr)
+        return config
+
+
 def _list(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = _config(invocation)
     found = facts_of(config, streams_of(config))
     if args.json:
         screen.print_json({"streams": [_as_json(facts) for facts in found]})
@@ -57,7 +68,7 @@ def _list(invocation: Invocation, args: argparse.Namespace) -> int:
 
 
 def _show(invocation: Invocation, args: argparse.Namespace) -> int:
-    config = invocation.config(reading=True)
+    config = _config(invocation)
     name, known = args.name.removeprefix(PREFIX), streams_of(config)
     if name not in known:
         there = f"; there are: {', '.join(known) or 'none'}"

@@ -21,7 +21,7 @@ from aggregator.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError
 from aggregator.streams.managing.changes import editing
 from aggregator.streams.managing.options import PREFIX
 from aggregator.streams.managing.planning import TYPE, Stream, StreamPlan, plan_streams, queue_for_events
-from aggregator.streams.rules.changes import Changer
+from aggregator.streams.rules.changes import Changer, used_ids
 from aggregator.streams.rules.importing import Plan, Target, plan
 from aggregator.streams.rules.names import LIMITS, SetName
 from aggregator.streams.rules.rule import Rule, rule_of
@@ -50,8 +50,8 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 def _plan(invocation: Invocation, args: argparse.Namespace) -> int:
     config = invocation.config(reading=True)
     target = args.into or Target("", None)
-    present = _present(config, args)
-    made = plan(entries_of(args, target) if args.file else (), target, present, time.time())
+    present, used = _present(config, args)
+    made = plan(entries_of(args, target) if args.file else (), target, present, time.time(), used)
     if made.faults:
         raise Failed(f"{args.file}: {len(made.faults)} faulty rules; `aggregator rules validate` names them")
     for name in made.rules:
@@ -71,16 +71,19 @@ def _plan(invocation: Invocation, args: argparse.Namespace) -> int:
     return EXIT_CHECK_FAILED if found.missing else EXIT_OK
 
 
-def _present(config: Config, args: argparse.Namespace) -> dict[SetName, tuple[Rule, ...]]:
-    """Return the rules in Redis. While it is away, a file alone can be planned for."""
+def _present(
+    config: Config, args: argparse.Namespace
+) -> tuple[dict[SetName, tuple[Rule, ...]], set[tuple[SetName, str]]]:
+    """Return the rules in Redis, and the ids that were ever used. While it is away, a file alone can be planned for."""
     try:
         with rules_redis(config) as client:
-            return {name: read_rules(client, name).rules for name in set_names(client)}
+            present = {name: read_rules(client, name).rules for name in set_names(client)}
+            return present, used_ids(client, present)
     except Failed as error:
         if not args.file or args.apply:
             raise
         print(f"warning: {error}; this is the plan for {args.file} alone", file=sys.stderr)
-        return {}
+        return {}, set()
 
 
 def _together(present: Mapping[SetName, Iterable[Rule]], made: Plan) -> dict[SetName, list[Rule]]:

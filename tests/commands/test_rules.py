@@ -134,6 +134,19 @@ def test_a_value_may_begin_with_a_sign(site: Site, rules: Redis, words: list[str
     assert [rule["value"] for rule in listed(site)] == words[-1:]
 
 
+def test_the_id_of_a_rule_that_is_gone_is_not_given_again(site: Site, rules: Redis, tmp_path: Path) -> None:
+    site.run("rules", "add", "track:0", "cats")
+    site.run("rules", "add", "track:0", "dogs")
+    site.run("rules", "remove", "track:0", "1")
+    file = tmp_path / "more.jsonl"
+    file.write_text('{"value": "snow"}\n')
+
+    site.run("rules", "import", str(file), "--into", "track:0")
+    site.run("rules", "add", "track:0", "rain")
+
+    assert [(rule["rule_id"], rule["value"]) for rule in listed(site)] == [("0", "cats"), ("2", "snow"), ("3", "rain")]
+
+
 def test_an_id_that_is_taken_is_refused(site: Site, rules: Redis) -> None:
     site.run("rules", "add", "track:0", "cats", "--id", "1")
 

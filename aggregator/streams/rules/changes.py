@@ -93,6 +93,11 @@ class Changer:
         return Change(moment, *self._author, what, rule_id, before or None, after)
 
 
+def used_ids(client: Any, names: Iterable[SetName]) -> set[tuple[SetName, str]]:
+    """Return the set and id of each rule that there ever was: an id in a recorded event means one rule for ever."""
+    return {(name, change.rule_id) for name in names for change in read_history(client, name)}
+
+
 def read_history(client: Any, name: SetName) -> Iterator[Change]:
     """Yield the changes to a set, oldest first; entries that others wrote in another form are passed over."""
     return _changes(client.lrange(name.history, 0, -1))

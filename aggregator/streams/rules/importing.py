@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from itertools import chain, count
 from typing import NamedTuple
@@ -76,8 +76,16 @@ def check_entry(entry: Entry, target: Target) -> tuple[SetName | None, dict[str,
     return entry.name, fields
 
 
-def plan(entries: Iterable[Entry], target: Target, present: Mapping[SetName, Iterable[Rule]], now: float) -> Plan:
+def plan(
+    entries: Iterable[Entry],
+    target: Target,
+    present: Mapping[SetName, Iterable[Rule]],
+    now: float,
+    used: Collection[tuple[SetName, str]] = (),
+) -> Plan:
     """Return what importing these entries does to the sets that are there; `now` in Unix seconds.
+
+    `used` are the sets and ids of rules that were there before; no other rule gets such an id.
 
     Of entries with one meaning the last counts. An entry with the id of a rule in a named set replaces it; any other
     entry is skipped when a rule of the set, or without a named set of the type, means the same already. New rules get
@@ -97,12 +105,16 @@ def plan(entries: Iterable[Entry], target: Target, present: Mapping[SetName, Ite
             earlier = wanted.pop(meaning).entry.place
             made.skipped.append(Passed(earlier, f"means the same as {entry.place}, which counts"))
         wanted[meaning] = _Wanted(entry, name, fields)
-    _place(made, wanted, present, now)
+    _place(made, wanted, present, now, used)
     return made
 
 
 def _place(
-    made: Plan, wanted: Mapping[_Meaning, _Wanted], present: Mapping[SetName, Iterable[Rule]], now: float
+    made: Plan,
+    wanted: Mapping[_Meaning, _Wanted],
+    present: Mapping[SetName, Iterable[Rule]],
+    now: float,
+    used: Collection[tuple[SetName, str]],
 ) -> None:
     """Give each entry its set and its id, unless a rule that is there means the same."""
     there = {(name, rule.id): rule for name, rules in present.items() for rule in rules}
@@ -112,7 +124,7 @@ def _place(
         for place in (name, None)
     }
     filled = Counter(name for name, _ in there)
-    numbers = {type_: count(_next_number(type_, there, wanted.values())) for type_ in ORIG_TYPES}
+    numbers = {type_: count(_next_number(type_, (*there, *used), wanted.values())) for type_ in ORIG_TYPES}
     placed: set[tuple[SetName, str]] = set()
     for meaning, (entry, named, fields) in wanted.items():
         name = named or _with_room(fields["rule_type"], filled)
