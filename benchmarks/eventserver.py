@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import select
 import socket
 import struct
 import threading
@@ -44,6 +45,10 @@ def frame_of_websocket(number: int, body: bytes) -> bytes:
 FRAMES: dict[str, Frame] = {"sse": frame_of_sse, "ndjson": frame_of_ndjson, "websocket": frame_of_websocket}
 
 
+KEEP_ALIVES = {"sse": b":\n\n", "ndjson": b"\n", "websocket": b"\x89\x00"}
+"""What says that the connection lives; of a WebSocket a ping."""
+
+
 def ends_of_events() -> list[bytes]:
     """Return what follows the number and time of an event, one for each of the demo's events."""
     lines = gzip.decompress(_DEMO.read_bytes()).splitlines()
@@ -70,6 +75,8 @@ def serve() -> None:
 
 def _answer(sock: socket.socket, ends: list[bytes]) -> None:
     with sock:
+        # an event goes out when it is there, as a platform sends it
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = b""
         while b"\r\n\r\n" not in head:
             if not (piece := sock.recv(4096)):
@@ -80,7 +87,7 @@ def _answer(sock: socket.socket, ends: list[bytes]) -> None:
         sock.sendall(_opening(head))
         try:
             _send(sock, FRAMES[asked.path[1:]], ends, int(options["total"][0]), int(options.get("rate", ["0"])[0]))
-            sock.recv(1)  # until the reader closes
+            _keep_alive(sock, KEEP_ALIVES[asked.path[1:]])
         except OSError:
             return
 
@@ -93,6 +100,15 @@ def _opening(head: bytes) -> bytes:
     accept = base64.b64encode(hashlib.sha1(key, usedforsecurity=False).digest())
     lines = (b"HTTP/1.1 101 x", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: " + accept)
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _keep_alive(sock: socket.socket, sign: bytes) -> None:
+    """Send signs of life until the reader closes; what the reader sends is not looked at."""
+    while True:
+        readable, _, _ = select.select([sock], [], [], 10.0)
+        if readable and not sock.recv(4096):
+            return
+        sock.sendall(b"" if readable else sign)
 
 
 def _send(sock: socket.socket, frame: Frame, ends: list[bytes], total: int, rate: int) -> None:
